@@ -1,0 +1,69 @@
+"""Named things that can be added by adding one file: operators, observers, weight quantizers, exporters."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import pkgutil
+from collections.abc import Callable, Iterable
+from typing import Generic, TypeVar
+
+from amct_lite.errors import ConfigError
+
+T = TypeVar("T")
+
+
+def did_you_mean(name: str, choices: Iterable[str]) -> str:
+    """` (did you mean 'x'?)` for the nearest of `choices`, else an empty string."""
+    close = difflib.get_close_matches(name, list(choices), n=1)
+    return f" (did you mean {close[0]!r}?)" if close else ""
+
+
+class Registry(Generic[T]):
+    """A name → value table whose entries register themselves when their file is imported.
+
+    kind: what an entry is called in messages ("observer"). package: the package whose modules hold the entries;
+    all of them are imported at the first look-up.
+    """
+
+    def __init__(self, kind: str, package: str) -> None:
+        self._kind = kind
+        self._package = package
+        self._entries: dict[str, T] = {}
+        self._discovered = False
+
+    def register(self, name: str) -> Callable[[T], T]:
+        """Decorator (or plain call) that adds an entry; a name is taken once."""
+
+        def add(entry: T) -> T:
+            if name in self._entries:
+                raise ValueError(f"{self._kind} {name!r} is registered twice")
+            self._entries[name] = entry
+            return entry
+
+        return add
+
+    def get(self, name: str) -> T:
+        """The entry called `name`. Raises ConfigError that lists the names and the nearest one."""
+        names = self.names()
+        if name not in self._entries:
+            raise ConfigError(f"unknown {self._kind} {name!r}{did_you_mean(name, names)}; choose one of {', '.join(names)}.")
+        return self._entries[name]
+
+    def find(self, name: str) -> T | None:
+        """The entry called `name`, or None."""
+        self._discover()
+        return self._entries.get(name)
+
+    def names(self) -> tuple[str, ...]:
+        """All names, sorted."""
+        self._discover()
+        return tuple(sorted(self._entries))
+
+    def _discover(self) -> None:
+        if self._discovered:
+            return
+        self._discovered = True
+        package = importlib.import_module(self._package)
+        for module in pkgutil.iter_modules(package.__path__):
+            importlib.import_module(f"{self._package}.{module.name}")

@@ -1,0 +1,174 @@
+"""The few values that travel between the stages. Frozen, comparable, free of ONNX and of numpy state.
+
+Scales are Python floats that are exactly representable as float32; zero points are Python ints.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+FloatArray = NDArray[np.float32]
+DoubleArray = NDArray[np.float64]
+IntArray = NDArray[np.int32]
+AnyArray = NDArray[Any]
+Feeds = dict[str, AnyArray]
+
+
+@dataclass(frozen=True)
+class QuantSpec:
+    """A signed integer grid, `bits` wide; `symmetric` fixes the zero point at 0; `per_channel`: a scale a channel."""
+
+    bits: int = 8
+    symmetric: bool = False
+    per_channel: bool = False
+
+    @property
+    def qmin(self) -> int:
+        return -(1 << (self.bits - 1))
+
+    @property
+    def qmax(self) -> int:
+        return (1 << (self.bits - 1)) - 1
+
+
+@dataclass(frozen=True)
+class QParams:
+    """Scale and zero point, one per channel or a single one; lengths agree."""
+
+    scale: tuple[float, ...]
+    zero_point: tuple[int, ...]
+    bits: int = 8
+
+    @property
+    def per_tensor(self) -> bool:
+        return len(self.scale) == 1
+
+    @cached_property
+    def scales(self) -> FloatArray:
+        """(C,) float32."""
+        return np.array(self.scale, dtype=np.float32)
+
+    @cached_property
+    def zero_points(self) -> IntArray:
+        """(C,) int32."""
+        return np.array(self.zero_point, dtype=np.int32)
+
+    @staticmethod
+    def of(scale: AnyArray | float, zero_point: AnyArray | int, bits: int = 8) -> QParams:
+        """From arrays or numbers of equal length; scales are rounded to float32."""
+        scales = np.atleast_1d(np.asarray(scale, dtype=np.float32))
+        zero_points = np.broadcast_to(np.atleast_1d(np.asarray(zero_point)), scales.shape)
+        return QParams(tuple(scales.tolist()), tuple(int(z) for z in zero_points), bits)
+
+
+@dataclass(frozen=True)
+class Skip:
+    """A node that stays in float, and why, in a sentence the user reads."""
+
+    node: str
+    op_type: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class PassReport:
+    """What one preparing pass did: how many places it changed, and where it refused and why."""
+
+    name: str
+    changed: int
+    skips: tuple[Skip, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class TensorPlan:
+    """One activation to quantize: observed once, however many layers read it.
+
+    channel_axis: where the input channels lie (1 for convolutions, -1 for matrix products; None: not told apart).
+    channels: how many there are (1 when they are not told apart).
+    """
+
+    name: str
+    spec: QuantSpec
+    channel_axis: int | None
+    channels: int
+    algorithm: str
+    options: tuple[tuple[str, Any], ...] = ()
+
+    @property
+    def key(self) -> tuple[str, int | None]:
+        """What its sketch is kept under."""
+        return self.name, self.channel_axis
+
+
+@dataclass(frozen=True)
+class LayerPlan:
+    """One layer to quantize.
+
+    data: the indices of its activation inputs; inputs: the tensor at each of them. weight: the name of the constant
+    weight (None: no weight, or a product of two variable tensors), weight_spec and weight_algorithm how to quantize it.
+    """
+
+    name: str
+    op_type: str
+    data: tuple[int, ...]
+    inputs: tuple[TensorPlan, ...]
+    weight: str | None = None
+    weight_spec: QuantSpec | None = None
+    weight_algorithm: str = ""
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class QuantPlan:
+    """Every decision, explicit: the layers to quantize and the ones that are not, each with its reason."""
+
+    layers: tuple[LayerPlan, ...]
+    skips: tuple[Skip, ...]
+    target: str
+
+    @cached_property
+    def tensors(self) -> tuple[TensorPlan, ...]:
+        """Each observed activation once, in the order of the graph."""
+        return tuple({t.key: t for layer in self.layers for t in layer.inputs}.values())
+
+    @cached_property
+    def readers(self) -> frozenset[tuple[str, int]]:
+        """(node name, input index) of every quantized activation input."""
+        return frozenset((layer.name, index) for layer in self.layers for index in layer.data)
+
+
+@dataclass(frozen=True)
+class LayerRecord:
+    """What a record says of one key (a node name, or `node:index` for tensor quantization).
+
+    activation: per-tensor. weight: None for an op without weight (and for tensor quantization). For a product of two
+    variable tensors `weight` holds the second tensor's parameters. The fields after `weight` are AMCT's, kept as read.
+    """
+
+    key: str
+    activation: QParams
+    weight: QParams | None
+    shift_bit: tuple[int, ...] = ()
+    skip_fusion: bool | None = None
+    tensor_quantize: bool = False
+    balance_factor: tuple[float, ...] = ()
+    data_type: str = ""
+    line: int | None = field(default=None, compare=False)
+
+
+@dataclass(frozen=True)
+class QuantRecord:
+    """A whole record, in file order. `source`: the file it was read from, for messages."""
+
+    layers: tuple[LayerRecord, ...]
+    source: str | None = field(default=None, compare=False)
+
+    @cached_property
+    def by_key(self) -> dict[str, LayerRecord]:
+        return {layer.key: layer for layer in self.layers}
