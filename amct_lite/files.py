@@ -1,0 +1,133 @@
+"""Where outputs go, and how they appear: all of them at once, or none.
+
+Files are written under their final names into a hidden directory beside the target (an ONNX file refers to its external
+data by name, so the name must be right while it is written) and moved into place together at the end.
+This module never writes outside the folder of the target, never replaces an input and leaves nothing behind on failure.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from amct_lite.errors import ExportError
+
+
+def output_path(prefix: str | os.PathLike[str], suffix: str) -> Path:
+    """`<prefix>_<suffix>`; a prefix that is empty or ends with a separator names a folder only: `<folder>/<suffix>`.
+
+    AMCT's rule for `save_path`. The text decides, never what happens to exist: the same command gives the same names.
+    """
+    text = os.fspath(prefix)
+    path = Path(text)
+    if text.endswith(("/", os.sep)) or path.name in {"", ".."}:
+        return path / suffix
+    return path.with_name(f"{path.name}_{suffix}")
+
+
+class OutputSet:
+    """The files of one run while they are being written; made by `staged_outputs`."""
+
+    def __init__(self, inputs: Iterable[Path]) -> None:
+        self._inputs = tuple(inputs)
+        self._folders: dict[Path, Path] = {}  # final folder -> hidden folder
+        self._staged: dict[Path, Path] = {}  # final path -> path to write to
+        self._created: list[Path] = []  # folders made here, outermost first
+
+    def stage(self, final: str | os.PathLike[str]) -> Path:
+        """The path to write to so that `final` appears when the block ends well.
+
+        Files written beside it (external data) are moved along under their own names.
+        Raises ExportError when `final` is an input or a folder, or its folder cannot be written to.
+        """
+        path = Path(final)
+        self._refuse(path)
+        folder = self._folders.get(path.parent) or self._open_folder(path.parent)
+        self._staged[path] = folder / path.name
+        return self._staged[path]
+
+    def _refuse(self, final: Path) -> None:
+        for source in self._inputs:
+            if _same_file(final, source):
+                raise ExportError(f"{final} would overwrite the input {source}. Choose another output prefix.")
+        if final.is_dir():
+            raise ExportError(f"{final} is a folder, a file of this name cannot be written. Choose another output prefix.")
+
+    def _open_folder(self, parent: Path) -> Path:
+        try:
+            for folder in reversed((parent, *parent.parents)):
+                if not folder.exists():
+                    folder.mkdir(exist_ok=True)
+                    self._created.append(folder)
+            self._folders[parent] = Path(tempfile.mkdtemp(prefix=f".amct-lite-{os.getpid()}-", dir=parent))
+        except OSError as error:
+            raise ExportError(f"cannot write to {parent}: {error.strerror}. Choose another output prefix.") from error
+        return self._folders[parent]
+
+    def publish(self) -> None:
+        """Move everything that was written to its final place; when one move fails, all are taken back."""
+        unwritten = [final for final, path in self._staged.items() if not path.exists()]
+        if unwritten:
+            raise RuntimeError(f"staged but never written: {', '.join(map(str, unwritten))}")
+        moves = [(new, final / new.name) for final, hidden in self._folders.items() for new in sorted(hidden.iterdir())]
+        for _, final in moves:
+            self._refuse(final)
+        _move_all(moves)
+
+    def discard(self, *, keep_folders: bool) -> None:
+        """Remove the hidden folders; unless `keep_folders`, also the output folders made here that are still empty."""
+        for hidden in self._folders.values():
+            shutil.rmtree(hidden, ignore_errors=True)
+        for folder in reversed(self._created):
+            if not keep_folders:
+                with suppress(OSError):  # not empty: somebody else writes there too
+                    folder.rmdir()
+
+
+@contextmanager
+def staged_outputs(*, inputs: Iterable[str | os.PathLike[str]] = ()) -> Iterator[OutputSet]:
+    """A set of output files that appear together when the block ends well, and not at all when it does not.
+
+    inputs: files that must never be replaced (the model, its external data, the record, the data).
+    Any exception, Ctrl-C included, removes all that was written. Raises ExportError as `OutputSet.stage` does.
+    """
+    outputs = OutputSet(Path(source) for source in inputs)
+    published = False
+    try:
+        yield outputs
+        try:
+            outputs.publish()
+        except OSError as error:
+            raise ExportError(f"cannot write {error.filename2 or error.filename}: {error.strerror}.") from error
+        published = True
+    finally:
+        outputs.discard(keep_folders=published)
+
+
+def _same_file(final: Path, source: Path) -> bool:
+    """True for one file behind two names as well: links, `..`, file systems without case."""
+    with suppress(OSError):
+        return os.path.samefile(final, source)
+    return os.path.abspath(final) == os.path.abspath(source)
+
+
+def _move_all(moves: Iterable[tuple[Path, Path]]) -> None:
+    undo: list[tuple[Path, Path | None]] = []
+    try:
+        for new, final in moves:
+            previous = new.with_name(f"{new.name}.previous-{os.getpid()}") if os.path.lexists(final) else None
+            undo.append((final, previous))  # before the moves: an interrupt between them must be undone too
+            if previous is not None:
+                os.replace(final, previous)
+            os.replace(new, final)
+    except BaseException:
+        for final, previous in reversed(undo):
+            if previous is None:
+                final.unlink(missing_ok=True)
+            elif previous.exists():
+                os.replace(previous, final)
+        raise

@@ -1,0 +1,115 @@
+"""The gate to ONNX: the only package that imports `onnx` and `onnx_ir`.
+
+Callers write `from amct_lite import ir` and find here the graph classes of onnx-ir and the functions of this package.
+A `Model` is edited in place; who wants to keep the original takes a `clone` first.
+"""
+
+from onnx_ir import (
+    Attr,
+    AttributeType,
+    DataType,
+    ExternalTensor,
+    Function,
+    Graph,
+    Model,
+    Node,
+    OperatorIdentifier,
+    Shape,
+    SymbolicDim,
+    Tensor,
+    TensorProtocol,
+    TensorType,
+    Value,
+)
+
+from amct_lite.ir.check import full_check
+from amct_lite.ir.checksum import checksum
+from amct_lite.ir.edit import (
+    Usage,
+    add_initializer,
+    attribute,
+    constant_of,
+    insert_after,
+    insert_before,
+    new_input,
+    new_node,
+    redirect,
+    remove_node,
+    remove_unused,
+    replace_input,
+    set_attribute,
+    uses,
+)
+from amct_lite.ir.extract import extract
+from amct_lite.ir.functions import add_function, define_function, remove_function
+from amct_lite.ir.io import (
+    LoadedModel,
+    clone,
+    from_text,
+    load,
+    load_bytes,
+    needs_external_data,
+    save,
+    to_bytes,
+)
+from amct_lite.ir.naming import name_nodes, unique_name
+from amct_lite.ir.opset import opset, raise_opset
+from amct_lite.ir.shapes import Dims, dims_of, fix_input_shapes, infer_shapes, unknown_dims
+from amct_lite.ir.sizes import parameter_count, weight_bytes
+
+__all__ = [
+    "Attr",
+    "AttributeType",
+    "DataType",
+    "Dims",
+    "ExternalTensor",
+    "Function",
+    "Graph",
+    "LoadedModel",
+    "Model",
+    "Node",
+    "OperatorIdentifier",
+    "Shape",
+    "SymbolicDim",
+    "Tensor",
+    "TensorProtocol",
+    "TensorType",
+    "Usage",
+    "Value",
+    "add_function",
+    "add_initializer",
+    "attribute",
+    "checksum",
+    "clone",
+    "constant_of",
+    "define_function",
+    "dims_of",
+    "extract",
+    "fix_input_shapes",
+    "from_text",
+    "full_check",
+    "infer_shapes",
+    "insert_after",
+    "insert_before",
+    "load",
+    "load_bytes",
+    "name_nodes",
+    "needs_external_data",
+    "new_input",
+    "new_node",
+    "opset",
+    "parameter_count",
+    "raise_opset",
+    "redirect",
+    "remove_function",
+    "remove_node",
+    "remove_unused",
+    "replace_input",
+    "save",
+    "set_attribute",
+    "to_bytes",
+    "unique_name",
+    "unknown_dims",
+    "uses",
+    "weight_bytes",
+]

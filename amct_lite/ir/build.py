@@ -1,0 +1,47 @@
+"""Writes nodes into a graph in front of an existing node, in the order in which they are asked for."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+from onnx_ir import DataType, Graph, Node, Value
+
+from amct_lite.ir.edit import add_initializer, insert_before, new_node
+from amct_lite.ir.naming import unique_name
+
+
+class Inserter:
+    """Each call inserts one node before `anchor` and returns its first output; names start with `prefix`."""
+
+    def __init__(self, anchor: Node, prefix: str) -> None:
+        graph = anchor.graph
+        assert isinstance(graph, Graph), "the anchor stands in a graph"
+        self._graph = graph
+        self._anchor: Node | None = anchor
+        self._prefix = prefix
+
+    @classmethod
+    def at_end(cls, graph: Graph, prefix: str) -> Inserter:
+        """One that appends to `graph`."""
+        inserter = cls.__new__(cls)
+        inserter._graph, inserter._anchor, inserter._prefix = graph, None, prefix
+        return inserter
+
+    def op(self, op_type: str, *inputs: Value | None, domain: str = "", **attributes: Any) -> Value:
+        """One node; `attributes` by their ONNX names."""
+        name = unique_name(self._graph, f"{self._prefix}.{op_type.lower()}")
+        node = new_node(op_type, inputs, name=name, domain=domain, attributes=attributes)
+        if self._anchor is None:
+            self._graph.append(node)
+        else:
+            insert_before(self._anchor, node)
+        return node.outputs[0]
+
+    def constant(self, array: ArrayLike, dtype: Any = None) -> Value:
+        """An initializer."""
+        return add_initializer(self._graph, f"{self._prefix}.constant", np.asarray(array, dtype))
+
+    def cast(self, value: Value, to: DataType) -> Value:
+        return self.op("Cast", value, to=int(to))

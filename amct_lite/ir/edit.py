@@ -1,0 +1,256 @@
+"""Small edits of a graph, each of which leaves it valid.
+
+Values and nodes are held as objects; a value's users include the nodes of subgraphs that capture it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple, TypeVar, cast, overload
+
+import numpy as np
+import onnx_ir
+from onnx_ir import (
+    Attr,
+    AttributeType,
+    DataType,
+    Graph,
+    Model,
+    Node,
+    Shape,
+    StringTensor,
+    Tensor,
+    TensorProtocol,
+    TensorType,
+    Value,
+)
+
+from amct_lite.ir.naming import tracked, unique_name
+from amct_lite.types import AnyArray
+
+T = TypeVar("T")
+
+
+class Usage(NamedTuple):
+    """Input `idx` of `node` reads the value."""
+
+    node: Node
+    idx: int
+
+
+def uses(value: Value) -> tuple[Usage, ...]:
+    """Who reads `value` now, nodes of subgraphs included: a snapshot, safe to iterate while rewiring."""
+    return tuple(Usage(node, index) for node, index in value.uses())
+
+
+def constant_of(value: Value | None) -> AnyArray | None:
+    """The array of an initializer (not a copy: never write to it); None for everything else.
+
+    An initializer that is also an input of the graph is none: who runs the model can change it.
+    """
+    if value is None or value.const_value is None or not value.is_initializer() or value.is_graph_input():
+        return None
+    return value.const_value.numpy()
+
+
+@overload
+def attribute(node: Node, name: str, default: None = None) -> Any: ...
+@overload
+def attribute(node: Node, name: str, default: T) -> T: ...
+def attribute(node: Node, name: str, default: Any = None) -> Any:
+    """The attribute as a Python value: int, float, str, a list of these, an array, or a Graph.
+
+    Raises ValueError for a reference to an attribute of the enclosing function, whose value is not known here.
+    """
+    found = node.attributes.get(name)
+    if found is None:
+        return default
+    if found.is_ref():
+        raise ValueError(f"attribute {name!r} of {node.name!r} refers to an attribute of the function around it")
+    value = found.value
+    if isinstance(value, TensorProtocol):
+        return value.numpy()
+    return list(value) if isinstance(value, tuple | list) else value
+
+
+def set_attribute(node: Node, name: str, value: Any) -> None:
+    """Set an attribute from a Python value, an array, or an Attr."""
+    node.attributes[name] = _attribute(name, value)
+
+
+def _attribute(name: str, value: Any) -> Attr:
+    if isinstance(value, np.generic):
+        value = value.item()
+    elif isinstance(value, np.ndarray):
+        value = _tensor(np.asarray(value, order="C"), None, name)
+    elif isinstance(value, bool | DataType):
+        value = int(value)
+    elif isinstance(value, list | tuple):
+        value = [item.item() if isinstance(item, np.generic) else item for item in value]
+        if not value:  # an empty list does not tell its type; lists of ints are the ones that ops leave empty
+            return Attr(name, AttributeType.INTS, ())
+    return onnx_ir.convenience.convert_attribute(name, value)
+
+
+def add_initializer(graph: Graph, name: str, array: AnyArray, dtype: DataType | None = None) -> Value:
+    """A new initializer; its name is made unique, `value.name` tells it.
+
+    array : kept, not copied. dtype : stored as this type (INT4 and the like); else the array's own.
+    """
+    unique = unique_name(graph, name)
+    tensor = _tensor(np.asarray(array, order="C"), dtype, unique)
+    value = Value(name=unique, type=TensorType(tensor.dtype), shape=Shape(array.shape), const_value=tensor)
+    with tracked(graph):
+        graph.register_initializer(value)
+    return value
+
+
+def _tensor(array: AnyArray, dtype: DataType | None, name: str) -> TensorProtocol:
+    if array.dtype.kind in "OSU":
+        words = [word if isinstance(word, bytes) else str(word).encode() for word in array.flat]
+        return StringTensor(words, shape=Shape(array.shape), name=name)
+    return Tensor(array if dtype is None else array.astype(dtype.numpy(), copy=False), dtype=dtype, name=name)
+
+
+def new_input(model: Model, name: str, dtype: DataType, shape: Sequence[int | str | None] | None = None) -> Value:
+    """Append a graph input; its name is made unique."""
+    value = Value(name=unique_name(model.graph, name), type=TensorType(dtype), shape=None if shape is None else Shape(shape))
+    with tracked(model.graph):
+        model.graph.inputs.append(value)
+    return value
+
+
+def new_node(
+    op_type: str,
+    inputs: Iterable[Value | None],
+    *,
+    name: str,
+    domain: str = "",
+    attributes: Mapping[str, Any] | None = None,
+    outputs: int | Sequence[str] = 1,
+) -> Node:
+    """A node that stands in no graph yet.
+
+    attributes : as for `set_attribute`; None leaves one out.
+    outputs : their names, or their number; then they are called `<name>.output0` and so on.
+    """
+    names = [f"{name}.output{index}" for index in range(outputs)] if isinstance(outputs, int) else outputs
+    return Node(
+        domain,
+        op_type,
+        tuple(inputs),
+        [_attribute(key, value) for key, value in (attributes or {}).items() if value is not None],
+        outputs=[Value(name=output) for output in names],
+        name=name,
+    )
+
+
+def insert_before(node: Node, new: Node | Iterable[Node]) -> None:
+    """Insert `new` right before `node`, in its graph."""
+    graph, nodes = _graph_of(node), _tuple(new)
+    with tracked(graph, nodes):
+        graph.insert_before(node, nodes)
+
+
+def insert_after(node: Node, new: Node | Iterable[Node]) -> None:
+    """Insert `new` right after `node`, in its graph."""
+    graph, nodes = _graph_of(node), _tuple(new)
+    with tracked(graph, nodes):
+        graph.insert_after(node, nodes)
+
+
+def remove_node(node: Node) -> None:
+    """Take `node` out; neither it nor its subgraphs read anything afterwards.
+
+    Raises ValueError, and changes nothing, while one of its outputs is read or is a graph output.
+    """
+    graph = _graph_of(node)
+    for output in node.outputs:
+        if output.uses() or output.is_graph_output():
+            raise ValueError(f"{node.name!r} cannot be removed: its output {output.name!r} is still in use")
+    detach(node)
+    with tracked(graph):
+        graph.remove(node)
+
+
+def detach(node: Node) -> None:
+    """Make `node` and the nodes of its subgraphs stop reading anything."""
+    for found in node.attributes.values():
+        if not found.is_ref() and found.type in {AttributeType.GRAPH, AttributeType.GRAPHS}:
+            bodies = (found.as_graph(),) if found.type == AttributeType.GRAPH else found.as_graphs()
+            for inner in (inner for body in bodies for inner in body):
+                detach(inner)
+    for index in range(len(node.inputs)):
+        node.replace_input_with(index, None)
+
+
+def remove_unused(model: Model) -> int:
+    """Remove the nodes and initializers of the main graph that nobody reads; returns how many there were."""
+    graph, removed = model.graph, 0
+    for node in tuple(reversed(graph)):
+        if not any(output.uses() or output.is_graph_output() for output in node.outputs):
+            remove_node(node)
+            removed += 1
+    for name, value in tuple(graph.initializers.items()):
+        if not (value.uses() or value.is_graph_output() or value.is_graph_input()):
+            with tracked(graph):
+                del graph.initializers[name]
+            removed += 1
+    return removed
+
+
+def replace_input(node: Node, index: int, value: Value | None) -> None:
+    """Make input `index` read `value`; inputs that the node does not have yet are added as absent."""
+    if index >= len(node.inputs):
+        node.resize_inputs(index + 1)
+    node.replace_input_with(index, value)
+
+
+def redirect(value: Value, replacement: Value, users: Iterable[tuple[Node, int]] | None = None) -> None:
+    """Let the readers of `value` read `replacement` instead, nodes of subgraphs included.
+
+    users : (node, index) pairs to move; None moves all of them and also lets `replacement` be the graph output that
+    `value` was, under the same name (the two swap names). A replacement that must keep its own name, since it is an
+    input or another output of the graph, is passed on through an Identity.
+    """
+    if value is replacement:
+        return
+    for node, index in value.uses() if users is None else tuple(users):
+        node.replace_input_with(index, replacement)
+    if users is None and value.is_graph_output():
+        _take_over_output(value, replacement)
+
+
+def _take_over_output(value: Value, replacement: Value) -> None:
+    graph = value.graph
+    assert isinstance(graph, Graph), "a graph output belongs to a graph"
+    if replacement.is_graph_input() or replacement.is_graph_output() or replacement.graph is not graph:
+        name = unique_name(graph, f"{value.name}.identity")
+        node = new_node("Identity", [replacement], name=name)
+        with tracked(graph, [node]):
+            graph.append(node)
+        replacement = node.outputs[0]
+    replacement.type = replacement.type or value.type
+    replacement.shape = value.shape if replacement.shape is None else replacement.shape
+    for index, output in enumerate(tuple(graph.outputs)):
+        if output is value:
+            graph.outputs[index] = replacement
+    kept, freed = cast(str, value.name), replacement.name
+    if value.is_initializer():
+        value.name = unique_name(graph, f"{kept}.value")
+        replacement.name = kept
+        value.name = freed
+    else:
+        value.name = None
+        replacement.name = kept
+        value.name = freed
+
+
+def _graph_of(node: Node) -> Graph:
+    if not isinstance(node.graph, Graph):
+        raise ValueError(f"{node.name!r} stands in no graph")  # noqa: TRY004 - the type is not what is wrong
+    return node.graph
+
+
+def _tuple(nodes: Node | Iterable[Node]) -> tuple[Node, ...]:
+    return (nodes,) if isinstance(nodes, Node) else tuple(nodes)

@@ -1,0 +1,118 @@
+"""Types and shapes of values: inferred, fixed, and asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+
+import onnx
+import onnx_ir
+from onnx_ir import Model, Shape, SymbolicDim, Value
+
+from amct_lite.errors import ConfigError, UnsupportedModelError
+from amct_lite.ir.slim import slim_proto
+from amct_lite.registry import did_you_mean
+
+Dims = tuple[int | str | None, ...]
+"""A size, the name of an unknown one, or None."""
+
+_INVENTED = "unk__"
+"""How onnx calls dimensions it knows nothing about; written into the model they would look like facts."""
+
+
+def dims_of(value: Value) -> Dims | None:
+    """The dimensions of a value; None when not even their number is known."""
+    if value.shape is None:
+        return None
+    return tuple(dim.value if isinstance(dim, SymbolicDim) else int(dim) for dim in value.shape)
+
+
+def infer_shapes(model: Model, strict: bool = False) -> None:
+    """Fill in types and shapes of the main graph's values as far as onnx can tell, in place.
+
+    What the model says already is kept where inference knows less, and results of custom operators stay unknown.
+    strict : raise UnsupportedModelError where an operator contradicts its inputs, instead of leaving its shape open.
+    """
+    proto = slim_proto(model)
+    try:
+        inferred = onnx.shape_inference.infer_shapes(proto, strict_mode=strict, data_prop=True)
+    except (onnx.shape_inference.InferenceError, onnx.checker.ValidationError) as error:
+        if not strict:
+            return
+        raise UnsupportedModelError(
+            f"the shapes of the model contradict each other: {str(error).strip()}. Check the input shapes, or export it again."
+        ) from error
+    entries = {entry.name: entry.type for entry in (*inferred.graph.value_info, *inferred.graph.output)}
+    for value in _results(model):
+        found = entries.get(str(value.name))
+        if found is not None:
+            _take(value, found)
+
+
+def _take(value: Value, found: onnx.TypeProto) -> None:
+    kind = onnx_ir.serde.deserialize_type_proto_for_type(found)
+    shape = onnx_ir.serde.deserialize_type_proto_for_shape(found)
+    if value.type is None:
+        value.type = kind
+    if shape is None or value.type != kind:
+        return
+    known = dims_of(value)
+    dims = [_better(dim.value if isinstance(dim, SymbolicDim) else int(dim), index, known) for index, dim in enumerate(shape)]
+    value.shape = Shape(dims)
+
+
+def _better(dim: int | str | None, index: int, known: Dims | None) -> int | str | None:
+    if isinstance(dim, int):
+        return dim
+    before = known[index] if known is not None and index < len(known) else None
+    invented = dim is None or dim.startswith(_INVENTED)
+    return before if invented else dim
+
+
+def fix_input_shapes(model: Model, shapes: Mapping[str, Sequence[int]]) -> None:
+    """Give inputs fixed dimensions, in place; call `infer_shapes` afterwards.
+
+    shapes : input name → dimensions, inputs may be left out. Shapes of results are forgotten if a dimension that was
+    fixed before gets another size.
+    Raises ConfigError for a name that is no input, a wrong number of dimensions, and sizes below 1.
+    """
+    inputs = {str(value.name): value for value in model.graph.inputs}
+    for name, dims in shapes.items():
+        if name not in inputs:
+            raise ConfigError(
+                f"input shape for {name!r}: the model has no such input{did_you_mean(name, inputs)}; "
+                f"its inputs are {', '.join(inputs)}."
+            )
+        _check_dims(name, dims, dims_of(inputs[name]))
+    for name, dims in shapes.items():
+        value = inputs[name]
+        if any(isinstance(old, int) and old != new for old, new in zip(dims_of(value) or (), dims, strict=False)):
+            _forget_shapes(model)
+        value.shape = Shape(dims)
+
+
+def _check_dims(name: str, dims: Sequence[int], known: Dims | None) -> None:
+    if any(isinstance(dim, bool) or dim < 1 for dim in dims):
+        raise ConfigError(f"input shape for {name!r} is {tuple(dims)}: every dimension must be 1 or more.")
+    if known is not None and len(known) != len(dims):
+        shown = ", ".join("?" if dim is None else str(dim) for dim in known)
+        raise ConfigError(
+            f"input shape for {name!r} is {tuple(dims)}, {len(dims)} dimensions; the model has {len(known)}: ({shown})."
+        )
+
+
+def _forget_shapes(model: Model) -> None:
+    """Of all results; of the graph's outputs the number of dimensions is kept."""
+    for value in _results(model):
+        value.shape = Shape([None] * len(value.shape)) if value.is_graph_output() and value.shape is not None else None
+
+
+def unknown_dims(model: Model) -> list[tuple[Value, Dims | None]]:
+    """The inputs and used results of the main graph, in its order, that have a dimension without a fixed size."""
+    values = (*model.graph.inputs, *(v for v in _results(model) if v.uses() or v.is_graph_output()))
+    found = ((value, dims_of(value)) for value in values)
+    return [(value, dims) for value, dims in found if dims is None or not all(isinstance(dim, int) for dim in dims)]
+
+
+def _results(model: Model) -> Iterator[Value]:
+    for node in model.graph:
+        yield from (value for value in node.outputs if value.name)

@@ -1,0 +1,217 @@
+"""The gate to ONNX Runtime: the only module that imports `onnxruntime`.
+
+A `Session` runs a model of any size; what ONNX Runtime refuses becomes an error that says what and where.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+import tempfile
+import weakref
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime  # type: ignore[import-untyped]  # it ships no types
+
+from amct_lite import ir
+from amct_lite.errors import CalibrationError, ConfigError, DataError, UnsupportedModelError
+from amct_lite.registry import did_you_mean
+from amct_lite.types import AnyArray, Feeds
+
+_ERRORS_ONLY = 3
+
+
+@dataclass(frozen=True)
+class RuntimeOptions:
+    """How to run models.
+
+    providers : in the order of preference. threads : 0 leaves the choice to ONNX Runtime.
+    session_config : its session config entries, such as ("session.intra_op.allow_spinning", "1").
+    disabled_optimizers : names of its graph transformers.
+    """
+
+    providers: tuple[str, ...] = ("CPUExecutionProvider",)
+    threads: int = 0
+    custom_op_libraries: tuple[str, ...] = ()
+    session_config: tuple[tuple[str, str], ...] = ()
+    disabled_optimizers: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class InputSpec:
+    """An input of a session. shape: None where a dimension is dynamic, None as a whole for what is no tensor."""
+
+    name: str
+    dtype: np.dtype[Any]
+    shape: tuple[int | None, ...] | None
+
+
+class Session:
+    """A model ready to run; see `open_session`. Safe to use from several threads."""
+
+    def __init__(self, session: onnxruntime.InferenceSession, inputs: tuple[InputSpec, ...]) -> None:
+        self._session = session
+        self.inputs = inputs
+        self.input_names: tuple[str, ...] = tuple(spec.name for spec in inputs)
+        self.output_names: tuple[str, ...] = tuple(entry.name for entry in session.get_outputs())
+
+    def run(self, feeds: Feeds, names: Sequence[str] | None = None) -> list[AnyArray]:
+        """The outputs called `names`, all of them when None, in that order; the caller owns the arrays.
+
+        Raises DataError if the feeds do not fit the inputs, CalibrationError if a node fails on them.
+        """
+        feeds = {name: np.asarray(array) if isinstance(array, np.generic) else array for name, array in feeds.items()}
+        self._check(feeds)
+        wanted = list(self.output_names if names is None else names)
+        try:
+            results: list[AnyArray] = self._session.run(wanted, feeds)
+        except Exception as error:  # ONNX Runtime's exceptions have no common base
+            if type(error).__name__ == "InvalidArgument" and "while running" not in str(error):
+                raise DataError(f"ONNX Runtime does not accept the data: {_message(error)}") from error
+            shapes = ", ".join(f"{name} {np.shape(array)}" for name, array in feeds.items())
+            raise CalibrationError(
+                f"the model cannot be run on this data ({shapes}): {_message(error)} Check that the data fit the model."
+            ) from error
+        return results
+
+    def _check(self, feeds: Feeds) -> None:
+        for name in feeds:
+            if name not in self.input_names:
+                raise DataError(
+                    f"the data have an input {name!r}, which the model does not have"
+                    f"{did_you_mean(name, self.input_names)}; its inputs are {', '.join(self.input_names)}."
+                )
+        for spec in self.inputs:
+            if spec.name not in feeds:
+                raise DataError(
+                    f"the data have nothing for input {spec.name!r} of the model; they have {', '.join(feeds) or 'no input'}."
+                )
+            _check_feed(spec, feeds[spec.name])
+
+
+def open_session(model: ir.Model | Path, options: RuntimeOptions | None = None, *, optimize: bool = True) -> Session:
+    """Make `model` ready to run; one too large for a protobuf goes through a folder that is removed with the session.
+
+    optimize : False leaves the graph as it is, so that each node computes what it says.
+    Raises ConfigError for options that this installation does not have, UnsupportedModelError for a model that ONNX
+    Runtime does not take.
+    """
+    chosen = options or RuntimeOptions()
+    settings = _settings(chosen, optimize)
+    with _source(model) as (source, folder):
+        try:
+            session = onnxruntime.InferenceSession(
+                source, settings, providers=list(chosen.providers), disabled_optimizers=list(chosen.disabled_optimizers)
+            )
+        except Exception as error:  # as above
+            raise UnsupportedModelError(
+                f"ONNX Runtime {onnxruntime.__version__} does not take the model: {_message(error)}{_hint(str(error))}"
+            ) from error
+        opened = Session(session, tuple(_spec(entry) for entry in session.get_inputs()))
+        if folder is not None:
+            weakref.finalize(opened, shutil.rmtree, folder, ignore_errors=True)
+    return opened
+
+
+@contextmanager
+def _source(model: ir.Model | Path) -> Iterator[tuple[str | bytes, str | None]]:
+    """What to give to ONNX Runtime, and the temporary folder if there is one; it is removed when opening fails."""
+    if isinstance(model, Path):
+        if not model.is_file():
+            raise UnsupportedModelError(f"{model} does not exist. Check the path of the model.")
+        yield str(model), None
+    elif not ir.needs_external_data(model):
+        yield ir.to_bytes(model), None
+    else:
+        folder = tempfile.mkdtemp(prefix="amct_lite_")
+        try:
+            ir.save(model, Path(folder) / "model.onnx")
+            yield str(Path(folder) / "model.onnx"), folder
+        except BaseException:
+            shutil.rmtree(folder, ignore_errors=True)
+            raise
+
+
+def _settings(options: RuntimeOptions, optimize: bool) -> onnxruntime.SessionOptions:
+    available = onnxruntime.get_available_providers()
+    for provider in options.providers:
+        if provider not in available:
+            raise ConfigError(
+                f"execution provider {provider!r} is not available{did_you_mean(provider, available)}; "
+                f"this onnxruntime has {', '.join(available)}. Install the package that brings it, or choose another."
+            )
+    settings = onnxruntime.SessionOptions()
+    settings.log_severity_level = _ERRORS_ONLY
+    settings.intra_op_num_threads = options.threads
+    if not optimize:
+        settings.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    # Idle threads that spin take the cores from the statistics that are computed between two runs.
+    for key, value in {"session.intra_op.allow_spinning": "0", **dict(options.session_config)}.items():
+        try:
+            settings.add_session_config_entry(key, value)
+        except RuntimeError as error:
+            raise ConfigError(f"session config {key!r}: {value!r} is not accepted: {_message(error)}") from error
+    for library in options.custom_op_libraries:
+        _register(settings, library)
+    return settings
+
+
+def _register(settings: onnxruntime.SessionOptions, library: str) -> None:
+    if not Path(library).is_file():
+        raise ConfigError(f"custom-op library {library} does not exist. Give the path of the shared library.")
+    try:
+        settings.register_custom_ops_library(library)
+    except Exception as error:  # as above
+        raise ConfigError(f"custom-op library {library} cannot be loaded: {_message(error)}") from error
+
+
+def _spec(entry: onnxruntime.NodeArg) -> InputSpec:
+    match = re.fullmatch(r"tensor\((\w+)\)", entry.type)
+    if match is None:
+        return InputSpec(entry.name, np.dtype(object), None)
+    shape = tuple(dim if isinstance(dim, int) else None for dim in entry.shape)
+    return InputSpec(entry.name, _dtype(match.group(1)), shape)
+
+
+def _dtype(name: str) -> np.dtype[Any]:
+    """numpy's type for ONNX Runtime's word; strings are objects."""
+    if name == "string":
+        return np.dtype(object)
+    return ir.DataType[name.upper()].numpy()
+
+
+def _check_feed(spec: InputSpec, array: AnyArray) -> None:
+    if spec.shape is None:
+        return
+    if not isinstance(array, np.ndarray):
+        raise DataError(f"input {spec.name!r} is a {type(array).__name__}. Give a numpy array.")
+    strings = spec.dtype == object and array.dtype.kind in "OSU"
+    if array.dtype != spec.dtype and not strings:
+        raise DataError(
+            f"input {spec.name!r} has type {array.dtype}, the model expects {spec.dtype}. Convert the data, for "
+            f"example with array.astype({str(spec.dtype)!r})."
+        )
+    fits = len(array.shape) == len(spec.shape) and all(
+        want is None or have == want for have, want in zip(array.shape, spec.shape, strict=True)
+    )
+    if not fits:
+        shown = ", ".join("?" if dim is None else str(dim) for dim in spec.shape)
+        raise DataError(f"input {spec.name!r} has shape {array.shape}, the model expects ({shown}). Check the loader.")
+
+
+def _message(error: Exception) -> str:
+    """The first line of ONNX Runtime's message without its prefix of codes, ending in a full stop."""
+    lines = [line for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
+    text = re.sub(r"^\[ONNXRuntimeError\] : \d+ : \w+ : ", "", lines[0]).strip()
+    return text if text.endswith(".") else f"{text}."
+
+
+def _hint(message: str) -> str:
+    if "is not a registered function/op" in message:
+        return " If it is a custom operator, pass the library that implements it as custom-op library."
+    return " Check that the original model runs in ONNX Runtime."

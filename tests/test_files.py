@@ -1,0 +1,183 @@
+"""Outputs appear together or not at all."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from amct_lite import files
+from amct_lite.errors import ExportError
+from amct_lite.files import output_path, staged_outputs
+
+
+def names_in(folder: Path) -> list[str]:
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*"))
+
+
+@pytest.mark.parametrize(
+    ("prefix", "expected"),
+    [
+        ("out/resnet", "out/resnet_deploy_model.onnx"),
+        ("resnet", "resnet_deploy_model.onnx"),
+        ("out/", "out/deploy_model.onnx"),
+        ("", "deploy_model.onnx"),
+        (".", "deploy_model.onnx"),
+        ("a/..", "a/../deploy_model.onnx"),
+        ("v1.2", "v1.2_deploy_model.onnx"),
+        (Path("out/resnet"), "out/resnet_deploy_model.onnx"),
+    ],
+)
+def test_output_path_follows_the_prefix_rule(prefix: str, expected: str) -> None:
+    assert output_path(prefix, "deploy_model.onnx") == Path(expected)
+
+
+def test_output_path_does_not_depend_on_what_exists(tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    assert output_path(str(tmp_path / "out"), "x.txt") == tmp_path / "out_x.txt"
+
+
+def test_files_appear_together_at_the_end(tmp_path: Path) -> None:
+    first, second = tmp_path / "new" / "deep" / "a.onnx", tmp_path / "b.txt"
+    with staged_outputs() as out:
+        out.stage(first).write_text("model")
+        out.stage(second).write_text("record")
+        assert not first.exists()
+        assert not second.exists()
+    assert first.read_text() == "model"
+    assert names_in(tmp_path) == ["b.txt", "new", "new/deep", "new/deep/a.onnx"]
+
+
+def test_a_staged_file_has_its_final_name_and_takes_its_side_files_along(tmp_path: Path) -> None:
+    with staged_outputs() as out:
+        path = out.stage(tmp_path / "a.onnx")
+        assert path.name == "a.onnx"
+        path.write_text("model")
+        path.with_name("a.onnx.data").write_text("weights")
+    assert names_in(tmp_path) == ["a.onnx", "a.onnx.data"]
+
+
+@pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt, SystemExit])
+def test_a_failure_leaves_nothing_behind(tmp_path: Path, error: type[BaseException]) -> None:
+    (tmp_path / "kept.txt").write_text("old")
+
+    def fail() -> None:
+        with staged_outputs() as out:
+            out.stage(tmp_path / "kept.txt").write_text("new")
+            out.stage(tmp_path / "new" / "deep" / "a.onnx").write_text("half")
+            raise error
+
+    with pytest.raises(error):
+        fail()
+    assert names_in(tmp_path) == ["kept.txt"]
+    assert (tmp_path / "kept.txt").read_text() == "old"
+
+
+def test_a_failure_keeps_a_new_folder_that_others_use(tmp_path: Path) -> None:
+    def fail() -> None:
+        with staged_outputs() as out:
+            out.stage(tmp_path / "new" / "a.onnx")
+            (tmp_path / "new" / "other.txt").write_text("not ours")
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        fail()
+    assert names_in(tmp_path) == ["new", "new/other.txt"]
+
+
+@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), KeyboardInterrupt()])
+def test_a_failing_move_takes_all_moves_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
+    (tmp_path / "b.txt").write_text("old b")
+    (tmp_path / "c.txt").write_text("old c")
+    replace = os.replace
+
+    def failing(source: Path, target: Path) -> None:
+        if Path(target) == tmp_path / "c.txt" and Path(source).name == "c.txt":
+            raise error
+        replace(source, target)
+
+    def run() -> None:
+        with staged_outputs() as out:
+            for name in ("a.txt", "b.txt", "c.txt"):
+                out.stage(tmp_path / name).write_text("new")
+            monkeypatch.setattr(files.os, "replace", failing)
+
+    with pytest.raises((ExportError, KeyboardInterrupt)):
+        run()
+    assert names_in(tmp_path) == ["b.txt", "c.txt"]
+    assert (tmp_path / "b.txt").read_text() == "old b"
+    assert (tmp_path / "c.txt").read_text() == "old c"
+
+
+def test_existing_outputs_are_replaced(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("old")
+    with staged_outputs() as out:
+        out.stage(tmp_path / "a.txt").write_text("new")
+    assert (tmp_path / "a.txt").read_text() == "new"
+    assert names_in(tmp_path) == ["a.txt"]
+
+
+@pytest.mark.parametrize("link", ["same", "dotted", "symlink", "hardlink"])
+def test_an_input_is_never_overwritten(tmp_path: Path, link: str) -> None:
+    model = tmp_path / "model.onnx"
+    model.write_text("float")
+    final = tmp_path / "x" / ".." / "model.onnx" if link == "dotted" else tmp_path / "other.onnx"
+    (tmp_path / "x").mkdir()
+    if link == "symlink":
+        final.symlink_to(model)
+    elif link == "hardlink":
+        final.hardlink_to(model)
+    elif link == "same":
+        final = model
+    with (
+        pytest.raises(ExportError, match=r"would overwrite the input .*model\.onnx\. Choose another output prefix"),
+        staged_outputs(inputs=[model]) as out,
+    ):
+        out.stage(final)
+    assert model.read_text() == "float"
+
+
+def test_a_side_file_never_overwrites_an_input(tmp_path: Path) -> None:
+    weights = tmp_path / "a.onnx.data"
+    weights.write_text("float")
+
+    def run() -> None:
+        with staged_outputs(inputs=[weights]) as out:
+            path = out.stage(tmp_path / "a.onnx")
+            path.write_text("model")
+            path.with_name("a.onnx.data").write_text("int8")
+
+    with pytest.raises(ExportError, match="would overwrite the input"):
+        run()
+    assert names_in(tmp_path) == ["a.onnx.data"]
+    assert weights.read_text() == "float"
+
+
+def test_a_folder_in_the_place_of_an_output_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "a.onnx").mkdir()
+    with (
+        pytest.raises(ExportError, match="is a folder, a file of this name cannot be written"),
+        staged_outputs() as out,
+    ):
+        out.stage(tmp_path / "a.onnx")
+
+
+def test_a_file_in_the_place_of_the_output_folder_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "out").write_text("")
+    with (
+        pytest.raises(ExportError, match=r"cannot write to .*out: .*Choose another output prefix"),
+        staged_outputs() as out,
+    ):
+        out.stage(tmp_path / "out" / "a.onnx")
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_a_folder_without_write_permission_is_an_error(tmp_path: Path) -> None:
+    tmp_path.chmod(0o500)
+    with pytest.raises(ExportError, match=r"cannot write to .*: Permission denied"), staged_outputs() as out:
+        out.stage(tmp_path / "a.onnx")
+
+
+def test_a_staged_file_that_nobody_wrote_is_a_bug(tmp_path: Path) -> None:
+    with pytest.raises(RuntimeError, match=r"never written: .*a\.onnx"), staged_outputs() as out:
+        out.stage(tmp_path / "a.onnx")
+    assert names_in(tmp_path) == []
