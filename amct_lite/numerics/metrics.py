@@ -1,0 +1,62 @@
+"""How far one array is from another. Sums are float64; each measure has an answer for zero and for identical arrays."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from amct_lite.errors import NumericsError
+from amct_lite.types import AnyArray
+
+# Values taken to float64 at a time: the copies stay in cache however large the tensors are.
+_CHUNK = 1 << 16
+
+
+def mse(reference: AnyArray, other: AnyArray) -> float:
+    """Mean of the squared difference; 0.0 for empty arrays."""
+    _, _, _, error = _sums(reference, other)
+    return error / reference.size if reference.size else 0.0
+
+
+def cosine(reference: AnyArray, other: AnyArray) -> float:
+    """Cosine of the angle between the two as vectors: 1.0 when both are zero, 0.0 when only one is."""
+    square, product, other_square, _ = _sums(reference, other)
+    return cosine_from_sums(square, other_square, product)
+
+
+def cosine_from_sums(square: float, other_square: float, product: float) -> float:
+    """`cosine` of two arrays a and b of which Σa², Σb² and Σab are known."""
+    if square == 0 or other_square == 0:
+        return 1.0 if square == other_square else 0.0
+    # Two roots: the product of the squares may leave float64's range.
+    return max(-1.0, min(1.0, product / (math.sqrt(square) * math.sqrt(other_square))))
+
+
+def sqnr_db(reference: AnyArray, other: AnyArray) -> float:
+    """Energy of `reference` over that of the difference, in dB: inf when identical, -inf for noise on a zero signal."""
+    square, _, _, error = _sums(reference, other)
+    return sqnr_db_from_sums(square, error)
+
+
+def sqnr_db_from_sums(square: float, error: float) -> float:
+    """`sqnr_db` of two arrays a and b of which Σa² and Σ(a-b)² are known."""
+    if error == 0:
+        return math.inf
+    return 10 * math.log10(square / error) if square else -math.inf
+
+
+def _sums(a: AnyArray, b: AnyArray) -> tuple[float, float, float, float]:
+    """Σa², Σab, Σb², Σ(a-b)²."""
+    if a.shape != b.shape:
+        raise NumericsError(f"cannot compare an array of shape {a.shape} with one of shape {b.shape}.")
+    total = np.zeros(4)
+    flat, other = a.reshape(-1), b.reshape(-1)
+    for start in range(0, flat.size, _CHUNK):
+        x = flat[start : start + _CHUNK].astype(np.float64)
+        y = other[start : start + _CHUNK].astype(np.float64)
+        difference = x - y
+        # Not BLAS products: their threads would fight with those of the runtime for the cores.
+        pairs = ((x, x), (x, y), (y, y), (difference, difference))
+        total += [np.einsum("i,i->", left, right) for left, right in pairs]
+    return float(total[0]), float(total[1]), float(total[2]), float(total[3])

@@ -1,0 +1,108 @@
+"""HFMG, AMCT's histogram method: shrink the range from both ends greedily, keep the one with the least analytic error.
+
+A histogram of `num_of_bins` over [min, max]. The range [start, end] of bins shrinks by a mass of max(ceil(total /
+100000), 1) at a time, on the side that moves further, until a quarter of the bins is left; each step is a candidate
+[min + start*w, min + end*w]. Loss of a candidate: within a bin the density is uniform, so the error of rounding to 2^b
+centres is a sum of cubes:
+  density * (d_end^3 - d_begin^3) / 3, with d the distance to the centre.
+The best range goes through the min/max rule. Source: AMCT contract, section 5; torch.ao.quantization HistogramObserver.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from amct_lite.errors import ConfigError
+from amct_lite.numerics.affine import qparams_from_range
+from amct_lite.numerics.sketch import Sketch
+from amct_lite.observers.base import OBSERVERS
+from amct_lite.types import DoubleArray, QParams, QuantSpec
+
+_BIN_CHOICES = (1024, 2048, 4096, 8192)
+_MOST_STEPS = 100_000
+# Neighbouring candidates differ little: about this many are tried first, then more between the best one's neighbours.
+_COARSE = 32
+
+
+@OBSERVERS.register("hfmg")
+@dataclass(frozen=True)
+class Hfmg:
+    """num_of_bins: 1024, 2048, 4096 or 8192."""
+
+    num_of_bins: int = 4096
+
+    def __post_init__(self) -> None:
+        if isinstance(self.num_of_bins, bool) or self.num_of_bins not in _BIN_CHOICES:
+            choices = ", ".join(map(str, _BIN_CHOICES))
+            raise ConfigError(f"hfmg: num_of_bins = {self.num_of_bins!r} is not supported (choose one of {choices}).")
+
+    def qparams(self, sketch: Sketch, spec: QuantSpec) -> QParams:
+        low, high = sketch.low, sketch.high
+        if low == high:
+            return qparams_from_range(low, high, spec)
+        edges = np.linspace(low, high, self.num_of_bins + 1)
+        counts = sketch.histogram(edges)
+        start, end = _least_loss(counts, _shrinking_ranges(counts), 1 << spec.bits)
+        width = (high - low) / self.num_of_bins
+        return qparams_from_range(low + start * width, low + end * width, spec)
+
+
+def _shrinking_ranges(counts: DoubleArray) -> list[tuple[int, int]]:
+    """(start, end) bins of every range that the greedy walk passes, widest first.
+
+    In dense parts many steps of mass move no end by a bin; they are taken at once, so the walk costs a step a bin.
+    """
+    running = np.cumsum(counts)
+    total = float(running[-1])
+    step = max(np.ceil(total / _MOST_STEPS), 1.0)
+    # first bin whose running count reaches i steps from the left; last bin whose count stays below i steps from the
+    # right
+    levels = np.arange(1, int(total // step) + 2) * step
+    from_left = np.searchsorted(running, levels).tolist()
+    from_right = (np.searchsorted(running, total - levels, side="right") - 1).tolist()
+    start, end = 0, counts.size - 1
+    left = right = 0
+    ranges = [(start, end)]
+    while left + right < len(levels) - 1:
+        new_start, new_end = min(max(from_left[left], start), end), max(min(from_right[right], end), start)
+        if new_start - start > end - new_end:
+            start, left = new_start, left + 1
+        elif new_end == end:
+            right = max(right + 1, int((total - float(running[end])) // step))
+            continue
+        else:
+            end, right = new_end, right + 1
+        if end - start < counts.size // 4:
+            break
+        ranges.append((start, end))
+    return ranges
+
+
+def _least_loss(counts: DoubleArray, ranges: list[tuple[int, int]], levels: int) -> tuple[int, int]:
+    """The range with the least loss, the first of equals: coarse steps, then finer ones around the best."""
+    losses: dict[int, float] = {}
+    first, stop, stride = 0, len(ranges), max(1, len(ranges) // _COARSE)
+    while True:
+        for i in range(first, stop, stride):
+            if i not in losses:
+                losses[i] = _loss(counts, *ranges[i], levels=levels)
+        best = min(losses, key=lambda i: (losses[i], i))
+        if stride == 1:
+            return ranges[best]
+        first, stop = max(0, best - stride), min(len(ranges), best + stride + 1)
+        stride = max(1, stride // 4)
+
+
+def _loss(counts: DoubleArray, start: int, end: int, *, levels: int) -> float:
+    """Rounding and clipping error of the bins [start, end], in units of a bin's width squared."""
+    target = (end - start + 1) / levels
+    half = target / 2
+    edges = np.arange(counts.size + 1, dtype=np.float64) - start
+    level = np.clip(np.floor(edges / target), 0, levels - 1)
+    distance = edges - (level * target + half)
+    cubes = distance * distance * distance
+    # A bin's density runs to the end of its first level, over whole levels, and from the begin of its last level.
+    error = cubes[1:] - cubes[:-1] + np.diff(level) * (2 * half**3)
+    return float(np.einsum("i,i->", counts, error)) / 3
