@@ -1,0 +1,57 @@
+"""Preparing a model: graph → graph, one file a pass, in one explicit order.
+
+A pass is `run(model) -> PassReport`: it edits the main graph in place, changes nothing when run again, keeps the names
+of the inputs and outputs of the model, and gives a Skip with a reason for each place it refuses. Bodies of If, Loop and
+Scan and model-local functions are left as they are, and what they capture keeps its meaning.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from amct_lite import ir
+from amct_lite.passes import (
+    fold_batch_norm,
+    fold_constants,
+    fold_decomposed_batch_norm,
+    infer_shapes,
+    lift_constants,
+    merge_matmul_bias,
+    normalize_gemm,
+    remove_dead,
+    remove_identity,
+    widen_float16,
+)
+from amct_lite.types import PassReport
+
+Pass = Callable[[ir.Model], PassReport]
+
+PREPARE: tuple[Pass, ...] = (
+    remove_dead.run,  # first: a dead reader would forbid folds
+    lift_constants.run,  # before all that ask whether an input is constant
+    widen_float16.run,  # before computing: constants are to be folded in float32
+    fold_constants.run,  # makes weights of what constant subgraphs compute
+    infer_shapes.run,  # shapes are known best now; the next passes ask for types and ranks
+    remove_identity.run,  # after folding: whether a Dropout or Pad does nothing may be a computed constant
+    normalize_gemm.run,  # before the folds into Gemm, which then see plain weights and biases
+    fold_decomposed_batch_norm.run,  # before fold_batch_norm: Mul and Add behind a BatchNormalization go with it
+    fold_batch_norm.run,
+    merge_matmul_bias.run,
+    remove_dead.run,  # last: what the folds left behind
+    infer_shapes.run,  # for all later stages
+)
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A model ready to be planned and quantized, and what was done to it."""
+
+    model: ir.Model
+    reports: tuple[PassReport, ...]
+
+
+def prepare(model: ir.Model) -> Prepared:
+    """A prepared copy of `model`, which stays as it is. Raises UnsupportedModelError (see `widen_float16`)."""
+    copy = ir.clone(model)
+    return Prepared(copy, tuple(run(copy) for run in PREPARE))

@@ -1,0 +1,80 @@
+"""Nodes that hand on their input unchanged go away: only those of which that is certain.
+
+    Identity · Dropout in inference mode, mask unread · Cast to the type the input has · Transpose that permutes nothing
+    Pad by zero · Concat, Sum, Max, Min, Mean of one input
+
+A node between an input (or a constant) of the model and an output of the model stays: the output needs a producer of
+its own. So does a node between two outputs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from amct_lite import ir
+from amct_lite.passes.findings import Findings
+from amct_lite.types import PassReport
+
+
+def run(model: ir.Model) -> PassReport:
+    findings = Findings("remove_identity")
+    for node in tuple(model.graph):
+        hands_on = _HANDS_ON.get(node.op_type)
+        if hands_on is None or node.domain or not hands_on(node, model.graph.opset_imports.get("", 0)):
+            continue
+        source, output = node.inputs[0], node.outputs[0]
+        if source is None or not _may_stand_for(source, output):
+            continue
+        ir.redirect(output, source)
+        ir.remove_node(node)
+        findings.changed += 1
+    return findings.report()
+
+
+def _may_stand_for(source: ir.Value, output: ir.Value) -> bool:
+    """Whether `source` can take the place of `output`, which includes its name where that is the model's."""
+    return not output.is_graph_output() or (source.producer() is not None and not source.is_graph_output())
+
+
+def _is_inference_dropout(node: ir.Node, opset: int) -> bool:
+    if any(mask.uses() or mask.is_graph_output() for mask in node.outputs[1:]):
+        return False
+    if opset < 12 or len(node.inputs) < 3 or node.inputs[2] is None:
+        return True
+    training = ir.constant_of(node.inputs[2])
+    return training is not None and not training.any()
+
+
+def _is_cast_to_same(node: ir.Node, opset: int) -> bool:
+    source = node.inputs[0]
+    return source is not None and source.dtype is not None and source.dtype == ir.attribute(node, "to", 0)
+
+
+def _is_transpose_of_nothing(node: ir.Node, opset: int) -> bool:
+    permutation: list[int] = ir.attribute(node, "perm", [])
+    return bool(permutation) and permutation == sorted(permutation)
+
+
+def _is_pad_by_zero(node: ir.Node, opset: int) -> bool:
+    if len(node.inputs) < 2:  # an attribute before opset 11
+        return bool(ir.attribute(node, "pads", [])) and not any(ir.attribute(node, "pads", []))
+    pads = ir.constant_of(node.inputs[1])
+    return pads is not None and not pads.any()
+
+
+def _has_one_input(node: ir.Node, opset: int) -> bool:
+    return len(node.inputs) == 1
+
+
+_HANDS_ON: dict[str, Callable[[ir.Node, int], bool]] = {
+    "Identity": _has_one_input,
+    "Dropout": _is_inference_dropout,
+    "Cast": _is_cast_to_same,
+    "Transpose": _is_transpose_of_nothing,
+    "Pad": _is_pad_by_zero,
+    "Concat": _has_one_input,
+    "Sum": _has_one_input,
+    "Max": _has_one_input,
+    "Min": _has_one_input,
+    "Mean": _has_one_input,
+}
