@@ -1,0 +1,208 @@
+"""QuantConfig: everything a user can ask for, and what of it holds for one layer."""
+
+from __future__ import annotations
+
+import fnmatch
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
+
+from amct_lite.config.mapping import (
+    GLOBAL_KEYS,
+    OVERRIDE_KEYS,
+    OVERRIDE_SECTIONS,
+    MappingReader,
+    Path,
+    key_text,
+    nested,
+)
+from amct_lite.config.overrides import LayerConfig, Override
+from amct_lite.config.values import BadValueError, Check
+from amct_lite.errors import ConfigError
+
+DEFAULT_ALGORITHM = "ifmr"
+
+
+@dataclass(frozen=True)
+class AlgorithmUse:
+    """An algorithm that the configuration names: place (for messages), name, and the options given with it."""
+
+    place: str
+    name: str
+    options: Mapping[str, object] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class QuantConfig:
+    """What to quantize and how. Precedence: `layers` over `types` over the rest.
+
+    target: "ascend" (what ATC takes) or "generic". algorithm, options, bits, symmetric: the activations' ranges.
+    weight_algorithm, weight_bits, per_channel ("auto": as the target's contract says, "all", "none"): the weights.
+    bias_correction: "none", "analytic" (from input means) or "full". skip: node names, patterns or operator types to
+    leave in float. batches: how many to calibrate on (None: all). trust_data: let a wild sample count like any other.
+    input_shapes: dimensions of the inputs of the deploy model. types: overrides by operator type. layers: overrides by
+    node name or pattern; of several patterns the later wins, and an exact name wins over patterns.
+    source, lines: the file it was read from and the line of each key path, for messages.
+
+    Raises ConfigError that names the field when a value cannot be.
+    """
+
+    target: str = "ascend"
+    algorithm: str = DEFAULT_ALGORITHM
+    options: Mapping[str, object] = field(default_factory=dict)
+    bits: int = 8
+    symmetric: bool = False
+    weight_algorithm: str = "arq"
+    weight_bits: int = 8
+    per_channel: str = "auto"
+    bias_correction: str = "full"
+    skip: tuple[str, ...] = ()
+    batches: int | None = None
+    trust_data: bool = False
+    input_shapes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    types: Mapping[str, Override] = field(default_factory=dict)
+    layers: Mapping[str, Override] = field(default_factory=dict)
+    source: str | None = field(default=None, compare=False)
+    lines: Mapping[Path, int] = field(default_factory=dict, compare=False, repr=False)
+
+    def __post_init__(self) -> None:
+        for name, check in GLOBAL_KEYS.values():
+            object.__setattr__(self, name, _checked(check, name, getattr(self, name)))
+        for section in OVERRIDE_SECTIONS:
+            overrides = {pattern: _checked_override(o, f'{section}["{pattern}"]') for pattern, o in self._section(section)}
+            object.__setattr__(self, section, overrides)
+
+    @classmethod
+    def from_mapping(
+        cls,
+        data: Mapping[str, object],
+        source: str | None = None,
+        *,
+        lines: Mapping[Path, int] | None = None,
+        problems: Sequence[str] = (),
+    ) -> QuantConfig:
+        """From the nested tables of a configuration file.
+
+        problems: what was found wrong with the file before. Raises ConfigError with all problems, each in its place.
+        """
+        reader = MappingReader(lambda path: _place(source, lines or {}, path), list(problems))
+        given = reader.read(data)
+        if reader.problems:
+            raise ConfigError(_listed(reader.problems, source))
+        return cls(**given, source=source, lines=dict(lines or {}))  # type: ignore[arg-type] # checked by the table
+
+    def to_mapping(self) -> dict[str, object]:
+        """The nested tables of a file that says the same; what is unset is left out."""
+        return nested({f.name: getattr(self, f.name) for f in fields(self)})
+
+    def with_algorithm(self, algorithm: str, **options: object) -> QuantConfig:
+        """With another range algorithm for layers that have none of their own; options of the old one are dropped."""
+        kept = self.options if algorithm == self.algorithm else {}
+        return replace(self, algorithm=algorithm, options={**kept, **options})
+
+    def for_layer(self, name: str, op_type: str) -> LayerConfig:
+        """What holds for the node `name`."""
+        layer = LayerConfig(
+            skip=self._skip_reason(name, op_type),
+            algorithm=self.algorithm,
+            bits=self.bits,
+            symmetric=self.symmetric,
+            weight_algorithm=self.weight_algorithm,
+            weight_bits=self.weight_bits,
+            per_channel=self.per_channel,
+            options=self.options,
+        )
+        for path, override in self._overrides_of(name, op_type):
+            layer = layer.overridden(override, f"the configuration skips it ({self.place(*path)})")
+        return layer
+
+    @property
+    def where(self) -> str:
+        """What to call this configuration in a message."""
+        return self.source or "the configuration"
+
+    def place(self, *path: str) -> str:
+        """`quant.yaml:12: layers["conv1"].skip`: the beginning of a sentence about the value at a key path."""
+        return _place(self.source, self.lines, path)
+
+    @property
+    def layer_patterns(self) -> tuple[str, ...]:
+        """Every node name, pattern and operator type that the configuration mentions."""
+        return tuple(dict.fromkeys([*self.skip, *self.types, *self.layers]))
+
+    def place_of(self, pattern: str) -> str:
+        """Where `pattern`, one of `layer_patterns`, is mentioned first."""
+        if pattern in self.skip:
+            return self.place("skip", str(self.skip.index(pattern)))
+        return self.place("types" if pattern in self.types else "layers", pattern)
+
+    def algorithms(self) -> Iterator[AlgorithmUse]:
+        """Every range algorithm that is asked for, for the stage that knows which there are."""
+        yield AlgorithmUse(self.place("activation", "algorithm"), self.algorithm, self.options)
+        for path, override in self._all_overrides():
+            if override.algorithm is not None:
+                yield AlgorithmUse(self.place(*path, "activation", "algorithm"), override.algorithm, override.options or {})
+
+    def weight_algorithms(self) -> Iterator[AlgorithmUse]:
+        """Every weight algorithm that is asked for."""
+        yield AlgorithmUse(self.place("weight", "algorithm"), self.weight_algorithm)
+        for path, override in self._all_overrides():
+            if override.weight_algorithm is not None:
+                yield AlgorithmUse(self.place(*path, "weight", "algorithm"), override.weight_algorithm)
+
+    def _skip_reason(self, name: str, op_type: str) -> str:
+        for position, pattern in enumerate(self.skip):
+            if _matches(name, pattern) or pattern == op_type:
+                return f"the configuration skips it ({self.place('skip', str(position))} lists {pattern!r})"
+        return ""
+
+    def _overrides_of(self, name: str, op_type: str) -> Iterator[tuple[Path, Override]]:
+        """The overrides that hold for a node, the strongest last."""
+        if op_type in self.types:
+            yield ("types", op_type), self.types[op_type]
+        for pattern, override in self.layers.items():
+            if pattern != name and _matches(name, pattern):
+                yield ("layers", pattern), override
+        if name in self.layers:
+            yield ("layers", name), self.layers[name]
+
+    def _all_overrides(self) -> Iterator[tuple[Path, Override]]:
+        for section in OVERRIDE_SECTIONS:
+            yield from (((section, pattern), override) for pattern, override in self._section(section))
+
+    def _section(self, section: str) -> Iterator[tuple[str, Override]]:
+        overrides: Mapping[str, Override] = getattr(self, section)
+        yield from overrides.items()
+
+
+def _matches(name: str, pattern: str) -> bool:
+    return name == pattern or fnmatch.fnmatchcase(name, pattern)
+
+
+def _checked(check: Check, name: str, value: object) -> object:
+    try:
+        return check(value)
+    except BadValueError as error:
+        raise ConfigError(f"{name} = {value!r} {error}.") from error
+
+
+def _checked_override(override: Override, place: str) -> Override:
+    if not isinstance(override, Override):
+        raise ConfigError(f"{place} = {override!r} must be an Override.")
+    given = {name: value for name, value in vars(override).items() if value is not None}
+    checks = dict(OVERRIDE_KEYS.values())
+    return Override(**{name: _checked(checks[name], f"{place}.{name}", value) for name, value in given.items()})  # type: ignore[arg-type] # checked by the table
+
+
+def _place(source: str | None, lines: Mapping[Path, int], path: Path) -> str:
+    """The line is that of the longest part of `path` that has one; an index into `skip` is not shown."""
+    line = next((lines[path[:n]] for n in range(len(path), 0, -1) if path[:n] in lines), None)
+    text = key_text(path[:1] if path[:1] == ("skip",) else path)
+    if source is None:
+        return text
+    return f"{source}:{line}: {text}" if line is not None else f"{source}: {text}"
+
+
+def _listed(problems: Sequence[str], source: str | None) -> str:
+    if len(problems) == 1:
+        return problems[0]
+    return "\n  ".join([f"{source or 'the configuration'} has {len(problems)} problems:", *problems])

@@ -1,0 +1,24 @@
+"""The record file: what it says, whether that can be right, whether it fits a model, and how two of them differ.
+
+AMCT's words (scale_d, offset_d, act_type …) are known here and translated into `types.LayerRecord`.
+"""
+
+from amct_lite.record.check import LayerFacts, check_record, require_valid
+from amct_lite.record.diff import FieldChange, LayerDiff, RecordDiff, diff_records
+from amct_lite.record.layer import UNIT_WEIGHT, RecurrentRecord
+from amct_lite.record.text import format_record, parse_record, read_record
+
+__all__ = [
+    "UNIT_WEIGHT",
+    "FieldChange",
+    "LayerDiff",
+    "LayerFacts",
+    "RecordDiff",
+    "RecurrentRecord",
+    "check_record",
+    "diff_records",
+    "format_record",
+    "parse_record",
+    "read_record",
+    "require_valid",
+]

@@ -1,0 +1,81 @@
+"""Whether a record fits a model. What the model is, the caller says in `LayerFacts`; no graph is seen here.
+
+Source of the checks: the AMCT contract, section 4.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from amct_lite.errors import RecordError
+from amct_lite.record.text import listed
+from amct_lite.registry import did_you_mean
+from amct_lite.types import LayerRecord, QuantRecord
+
+
+@dataclass(frozen=True)
+class LayerFacts:
+    """One node of the model, as far as a record can contradict it.
+
+    channels: Cout; 1 for a product of two variable tensors (scale_w is the second one's only scale); None: no weight.
+    input_channels: Cin, None when unknown. quantizable: whether the target takes it; reason: why not.
+    """
+
+    op_type: str
+    channels: int | None = None
+    input_channels: int | None = None
+    quantizable: bool = True
+    reason: str = ""
+
+
+def check_record(record: QuantRecord, layers: Mapping[str, LayerFacts]) -> tuple[str, ...]:
+    """Every contradiction between `record` and the model, each a sentence with its place; empty when it fits.
+
+    layers: every node of the model by name, the ones that are not quantizable included.
+    """
+    known = [name for name, facts in layers.items() if facts.quantizable] or list(layers)
+    problems: list[str] = []
+    for layer in record.layers:
+        for sentence in _layer_problems(layer, layers, known):
+            place = f"{record.source}:{layer.line}: " if record.source and layer.line else ""
+            problems.append(f"{place}layer {layer.key!r} {sentence}.")
+    return tuple(problems)
+
+
+def require_valid(record: QuantRecord, layers: Mapping[str, LayerFacts]) -> None:
+    """Raises RecordError that lists everything `check_record` finds."""
+    problems = check_record(record, layers)
+    if problems:
+        raise RecordError(listed(problems, f"{record.source or 'the record'} does not fit the model"), problems)
+
+
+def _layer_problems(layer: LayerRecord, layers: Mapping[str, LayerFacts], known: Sequence[str]) -> list[str]:
+    name = layer.key.rpartition(":")[0] if layer.tensor_quantize else layer.key
+    facts = layers.get(name)
+    if facts is None:
+        return [f"is no node of the model{did_you_mean(name, known)}: correct its key or remove the entry"]
+    if layer.tensor_quantize:
+        return []
+    if not facts.quantizable:
+        return [f"({facts.op_type}) cannot be quantized: {facts.reason or 'no reason is known'}. Remove the entry"]
+    return [p for p in (_weight_problem(layer, facts), _balance_problem(layer, facts)) if p]
+
+
+def _weight_problem(layer: LayerRecord, facts: LayerFacts) -> str:
+    count = len(layer.weight.scale) if layer.weight is not None else 0
+    if facts.channels is None:
+        return f"({facts.op_type}) has {count} scale_w, but no weight: leave them out, or write 1.0" if count > 1 else ""
+    if layer.weight is None:
+        return f"({facts.op_type}) has no scale_w and offset_w"
+    if count not in {1, facts.channels}:
+        choices = "1" if facts.channels == 1 else f"1 or {facts.channels}, its output channels"
+        return f"({facts.op_type}) has {count} scale_w, must be {choices}"
+    return ""
+
+
+def _balance_problem(layer: LayerRecord, facts: LayerFacts) -> str:
+    count = len(layer.balance_factor)
+    if not count or facts.input_channels is None or count == facts.input_channels:
+        return ""
+    return f"({facts.op_type}) has {count} tensor_balance_factor, must be {facts.input_channels}, its input channels"

@@ -1,0 +1,70 @@
+"""A record against what a model has."""
+
+import pytest
+
+from amct_lite.errors import RecordError
+from amct_lite.record import UNIT_WEIGHT, LayerFacts, check_record, require_valid
+from amct_lite.types import LayerRecord, QParams, QuantRecord
+
+DATA = QParams.of(0.5, 0)
+MODEL = {
+    "conv1": LayerFacts("Conv", channels=4, input_channels=3),
+    "pool1": LayerFacts("AveragePool"),
+    "product": LayerFacts("MatMul", channels=1),
+    "act1": LayerFacts("Relu", quantizable=False, reason="Relu has no integer form"),
+}
+
+
+def record(layer: LayerRecord) -> QuantRecord:
+    return QuantRecord((layer,), source="r.txt")
+
+
+def weight(count: int) -> QParams:
+    return QParams.of([0.25] * count, 0)
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [
+        LayerRecord("conv1", DATA, weight(1)),
+        LayerRecord("conv1", DATA, weight(4), balance_factor=(1.0, 1.0, 1.0)),
+        LayerRecord("pool1", DATA, None),
+        LayerRecord("pool1", DATA, UNIT_WEIGHT),
+        LayerRecord("product", DATA, weight(1)),
+        LayerRecord("act1:0", DATA, None, tensor_quantize=True),
+    ],
+)
+def test_fitting_layers_have_no_problem(layer: LayerRecord) -> None:
+    assert check_record(record(layer), MODEL) == ()
+    require_valid(record(layer), MODEL)
+
+
+@pytest.mark.parametrize(
+    ("layer", "message"),
+    [
+        (
+            LayerRecord("conv2", DATA, weight(1), line=7),
+            r"^r.txt:7: layer 'conv2' is no node of the model \(did you mean 'conv1'\?\)",
+        ),
+        (LayerRecord("x:0", DATA, None, tensor_quantize=True), "layer 'x:0' is no node of the model"),
+        (LayerRecord("act1", DATA, weight(1)), r"layer 'act1' \(Relu\) cannot be quantized: Relu has no integer form"),
+        (LayerRecord("conv1", DATA, None), r"layer 'conv1' \(Conv\) has no scale_w and offset_w"),
+        (LayerRecord("conv1", DATA, weight(3)), r"\(Conv\) has 3 scale_w, must be 1 or 4, its output channels"),
+        (LayerRecord("product", DATA, weight(2)), r"\(MatMul\) has 2 scale_w, must be 1\."),
+        (LayerRecord("pool1", DATA, weight(2)), r"\(AveragePool\) has 2 scale_w, but no weight: leave them out"),
+        (
+            LayerRecord("conv1", DATA, weight(1), balance_factor=(1.0,)),
+            "has 1 tensor_balance_factor, must be 3, its input",
+        ),
+    ],
+)
+def test_contradictions_are_named(layer: LayerRecord, message: str) -> None:
+    with pytest.raises(RecordError, match=message):
+        require_valid(record(layer), MODEL)
+
+
+def test_all_contradictions_are_listed() -> None:
+    both = QuantRecord((LayerRecord("a", DATA, None), LayerRecord("conv1", DATA, weight(2), balance_factor=(1.0,))))
+    with pytest.raises(RecordError, match=r"^the record does not fit the model, 3 problems:\n  layer 'a'") as caught:
+        require_valid(both, MODEL)
+    assert caught.value.problems == check_record(both, MODEL)
