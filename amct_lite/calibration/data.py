@@ -1,0 +1,161 @@
+"""Calibration data: any source as a stream of checked batches.
+
+Formats live in `calibration.readers`, one file each; here a source is recognised, and every batch is checked before
+it is handed on. Batches are counted from 0. Nothing is kept: memory does not grow with the number of batches.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import chain, islice
+
+import numpy as np
+
+from amct_lite.calibration.feeds import InputSpec, check_feeds
+from amct_lite.calibration.images import ImageOptions
+from amct_lite.calibration.readers.binary import ShapeHints
+from amct_lite.calibration.readers.recognise import Opening
+from amct_lite.calibration.readers.source import LabelledBatch, Source
+from amct_lite.errors import ConfigError, DataError
+from amct_lite.types import AnyArray, Feeds
+
+DataSource = object
+"""A path (or 'd1/;d2/'), an iterable of feeds, a function that returns one, arrays, or CalibrationData."""
+
+__all__ = ["CalibrationData", "DataSource", "ImageOptions", "InputSpec", "check_feeds", "open_data", "random_data"]
+
+
+class CalibrationData:
+    """Checked batches of one source. Iterate as often as you like when `repeatable`, else once.
+
+    description: for people. count: number of batches, None when unknown before reading.
+    """
+
+    def __init__(self, source: Source, inputs: Sequence[InputSpec], *, batches: int | None = None) -> None:
+        if batches is not None and batches < 1:
+            raise ConfigError(f"the number of batches is {batches}, it must be at least 1.")
+        self.inputs = tuple(inputs)
+        self.description = source.description
+        self.repeatable = source.repeatable
+        self.count = source.count if batches is None or source.count is None else min(source.count, batches)
+        self._source = source
+        self._batches = batches
+        self._head: list[Feeds] = []
+        self._stream: Iterator[Feeds] | None = None
+        self._handed_out = False
+        if source.count is not None:
+            self._check_count(source.count)
+
+    def peek(self) -> Feeds:
+        """The first batch, checked; iterating afterwards starts with it again. Raises DataError as iterating does."""
+        if self.repeatable:
+            return next(self._checked())
+        if self._handed_out:
+            raise self._read_twice()
+        if not self._head:
+            self._head.append(next(self._once()))
+        return self._head[0]
+
+    def __iter__(self) -> Iterator[Feeds]:
+        """One batch after the other. Raises DataError for a batch that does not fit, for none, or for too few."""
+        if self.repeatable:
+            return self._checked()
+        if self._handed_out:
+            raise self._read_twice()
+        self._handed_out = True
+        head, self._head = self._head, []
+        return chain(head, self._once())
+
+    def _once(self) -> Iterator[Feeds]:
+        if self._stream is None:
+            self._stream = self._checked()
+        return self._stream
+
+    def _checked(self) -> Iterator[Feeds]:
+        count = 0
+        for feeds, label in islice(self._source.read(), self._batches):
+            yield check_feeds(feeds, self.inputs, f"batch {count} ({label})" if label else f"batch {count}")
+            count += 1
+        self._check_count(count)
+
+    def _check_count(self, count: int) -> None:
+        if count == 0:
+            raise DataError(f"{self.description} gives no batch. Check the path, or the loader.")
+        if self._batches is not None and count < self._batches:
+            raise DataError(
+                f"{self.description} gives {count} batch{'es' * (count != 1)}, {self._batches} were asked for. "
+                f"Add data, or ask for --batches {count}."
+            )
+
+    def _read_twice(self) -> DataError:
+        return DataError(
+            f"{self.description} can be read only once, and was. Pass a list, or a function that returns a new iterator."
+        )
+
+
+def open_data(
+    source: DataSource,
+    inputs: Sequence[InputSpec],
+    *,
+    batches: int | None = None,
+    batch_size: int | None = None,
+    shapes: ShapeHints | None = None,
+    images: ImageOptions | None = None,
+) -> CalibrationData:
+    """The calibration data that `source` stands for.
+
+    inputs: the model's inputs, with the model's own shapes. batches: take so many, fewer is an error.
+    batch_size: rows a batch where the model's batch is dynamic; a single file or array gives 1 at a time unless told,
+    a file of a folder is one batch. shapes: `--input-shape`, for files without one (.bin).
+    images: how images become arrays.
+    Raises DataError when the source is none of these, its files are damaged, or it has fewer than `batches` batches;
+    files are not read beyond their headers, batches are checked when they are taken.
+    """
+    if isinstance(source, CalibrationData):
+        return source
+    if not inputs:
+        raise DataError("the model has no inputs, there is nothing to calibrate it with.")
+    if batch_size is not None and batch_size < 1:
+        raise ConfigError(f"the batch size is {batch_size}, it must be at least 1.")
+    opening = Opening(tuple(inputs), batches, batch_size, shapes or {}, images)
+    return CalibrationData(opening.open(source), inputs, batches=batches)
+
+
+def random_data(inputs: Sequence[InputSpec], count: int, *, seed: int = 0, shapes: ShapeHints | None = None) -> CalibrationData:
+    """`count` batches of noise: enough to try a model out, never to quantize it well. Same seed, same batches.
+
+    Floats are standard normal; integers are 0 or 1, valid as ids and as masks; uint8 is 0…255, for images.
+    A dynamic batch is 1. Raises DataError for another dynamic dimension that `shapes` (`--input-shape`) does not give.
+    """
+    dims = {spec.name: _random_shape(spec, (shapes or {}).get(spec.name)) for spec in inputs}
+
+    def read() -> Iterator[LabelledBatch]:
+        for index in range(count):
+            generator = np.random.default_rng([seed, index])
+            yield {spec.name: _noise(spec, dims[spec.name], generator) for spec in inputs}, "random"
+
+    return CalibrationData(Source(f"random numbers (seed {seed})", read, count), inputs)
+
+
+def _random_shape(spec: InputSpec, hint: Sequence[int | None] | None) -> tuple[int, ...]:
+    declared = spec.shape if spec.shape is not None else tuple(hint or ())
+    wanted = hint if hint is not None and len(hint) == len(declared) else (None,) * len(declared)
+    dims = [have if isinstance(have, int) else want for have, want in zip(declared, wanted, strict=True)]
+    shape = [1 if axis == 0 and (dim is None or dim < 1) else dim for axis, dim in enumerate(dims)]
+    open_dims = spec.shape is None and hint is None
+    if open_dims or any(dim is None or dim < 1 for dim in shape):
+        text = ",".join("?" if dim is None or dim < 1 else str(dim) for dim in shape) or "…"
+        raise DataError(
+            f"input {spec.name!r} {spec.shape_text} has dynamic dimensions, random data need their sizes. "
+            f'Pass --input-shape "{spec.name}:{text}".'
+        )
+    return tuple(dim for dim in shape if dim is not None)
+
+
+def _noise(spec: InputSpec, shape: tuple[int, ...], generator: np.random.Generator) -> AnyArray:
+    dtype = spec.numpy_dtype
+    if dtype.kind == "f":
+        return np.asarray(generator.standard_normal(shape), dtype=dtype)
+    if dtype.kind not in "biu":
+        raise DataError(f"input {spec.name!r} is of type {spec.dtype}, for which there are no random data. Pass --data.")
+    return np.asarray(generator.integers(0, 256 if dtype == np.uint8 else 2, shape), dtype=dtype)

@@ -1,0 +1,193 @@
+"""What the model's inputs are, and whether one batch of arrays fits them.
+
+A batch is checked before the model sees it: names, types, shapes, emptiness, NaN and infinity. Nothing is guessed
+that could change a value; the two liberties taken are named in `check_feeds`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from amct_lite.errors import DataError
+from amct_lite.registry import did_you_mean
+from amct_lite.types import AnyArray, Feeds
+
+Dim = int | str | None
+
+
+@dataclass(frozen=True)
+class InputSpec:
+    """One input of the model. dtype: numpy's name. shape: int = fixed, str or None = dynamic; None: rank unknown."""
+
+    name: str
+    dtype: str
+    shape: tuple[Dim, ...] | None
+
+    @property
+    def rank(self) -> int | None:
+        return None if self.shape is None else len(self.shape)
+
+    @property
+    def fixed_batch(self) -> int | None:
+        """The leading dimension when the model fixes it."""
+        first = self.shape[0] if self.shape else None
+        return first if isinstance(first, int) else None
+
+    @property
+    def numpy_dtype(self) -> np.dtype[Any]:
+        """Raises DataError for a type that numpy does not have."""
+        try:
+            return np.dtype(self.dtype)
+        except TypeError as error:
+            raise DataError(
+                f"input {self.name!r} is of type {self.dtype}, which numpy cannot hold. Give the model an input of "
+                "another type (a Cast in front)."
+            ) from error
+
+    @property
+    def shape_text(self) -> str:
+        """`(N, 3, 224, 224)`; an unnamed dynamic dimension is `?`."""
+        if self.shape is None:
+            return "any shape"
+        inner = ", ".join("?" if dim is None else str(dim) for dim in self.shape)
+        return f"({inner},)" if len(self.shape) == 1 else f"({inner})"
+
+
+def names_of(inputs: Iterable[InputSpec]) -> str:
+    """`'a', 'b'` for messages."""
+    return ", ".join(repr(spec.name) for spec in inputs)
+
+
+def check_feeds(feeds: Mapping[str, object], inputs: Sequence[InputSpec], where: str) -> Feeds:
+    """The batch as the model takes it: one C-contiguous array an input, of the input's dtype.
+
+    Converted: numbers whose value the model's type holds exactly, and wider floats to narrower ones. A single sample
+    without batch axis gets one. The arrays passed in are never modified; unconverted ones are returned as they are.
+    where: `batch 5 (data/00005.npz)`; it ends up in every message.
+    Raises DataError that lists all problems of the batch, one a line.
+    """
+    problems = _name_problems(feeds, inputs, where)
+    checked: Feeds = {}
+    for spec in inputs:
+        if spec.name in feeds:
+            try:
+                checked[spec.name] = _check_input(feeds[spec.name], spec, where)
+            except DataError as error:
+                problems.append(str(error))
+    if problems:
+        raise DataError("\n".join(problems))
+    return checked
+
+
+def _name_problems(feeds: Mapping[str, object], inputs: Sequence[InputSpec], where: str) -> list[str]:
+    expected = [spec.name for spec in inputs]
+    problems = []
+    extra = [name for name in feeds if name not in expected]
+    missing = [name for name in expected if name not in feeds]
+    if missing:
+        held = ", ".join(map(repr, feeds)) or "nothing"
+        problems.append(
+            f"{where} has no array for input {', '.join(map(repr, missing))}"
+            f"{did_you_mean(missing[0], map(str, extra))}; it has {held}. "
+            f"Name the arrays as the model's inputs are named: {names_of(inputs)}."
+        )
+    elif extra:
+        problems.append(
+            f"{where} has {', '.join(map(repr, extra))}, not an input of the model"
+            f"{did_you_mean(str(extra[0]), expected)}; the inputs are {names_of(inputs)}. Leave it out."
+        )
+    return problems
+
+
+def _check_input(value: object, spec: InputSpec, where: str) -> AnyArray:
+    place = f"in {where}"
+    try:
+        array = np.asarray(value)
+    except (TypeError, ValueError, RuntimeError) as error:  # ragged lists; tensors that refuse to become arrays
+        raise DataError(f"input {spec.name!r} is no array {place}: {error}. Check the loader.") from error
+    if array.size == 0:
+        raise DataError(f"input {spec.name!r} is empty {place}: shape {array.shape}. Check the loader.")
+    array = _with_batch_axis(array, spec)
+    if not shape_fits(array.shape, spec.shape):
+        raise DataError(
+            f"input {spec.name!r} has shape {array.shape} {place}, the model expects {spec.shape_text}. "
+            "Check the loader, or pass --input-shape."
+        )
+    _check_finite(array, spec, where)
+    converted = convert(array, spec.numpy_dtype)
+    if converted is None:
+        raise DataError(
+            f"input {spec.name!r} is {_dtype_text(array)} {place}, the model expects {spec.dtype}, which does not hold "
+            f"these values. Convert it in the loader: array.astype({spec.dtype!r})."
+        )
+    if converted is not array and array.dtype.kind == "f" and not np.isfinite(converted).all():
+        raise DataError(
+            f"input {spec.name!r} overflows {spec.dtype} {place}: its largest magnitude is {np.abs(array).max():g}. "
+            "Check the loader."
+        )
+    return np.asarray(converted, order="C")
+
+
+def _with_batch_axis(array: AnyArray, spec: InputSpec) -> AnyArray:
+    single = spec.shape and spec.fixed_batch in {None, 1} and shape_fits(array.shape, spec.shape[1:])
+    return array[np.newaxis] if single else array
+
+
+def shape_fits(shape: tuple[int, ...], expected: tuple[Dim, ...] | None) -> bool:
+    """Same rank, and equal wherever `expected` is fixed."""
+    if expected is None:
+        return True
+    return len(shape) == len(expected) and all(
+        not isinstance(want, int) or have == want for have, want in zip(shape, expected, strict=True)
+    )
+
+
+def _check_finite(array: AnyArray, spec: InputSpec, where: str) -> None:
+    if array.dtype.kind != "f":
+        return
+    finite = np.isfinite(array)
+    if finite.all():
+        return
+    kind = "NaN" if np.isnan(array).any() else "infinite values"
+    bad_samples = np.flatnonzero(~finite.reshape(len(array), -1).all(axis=1)) if array.ndim else [0]
+    raise DataError(
+        f"input {spec.name!r} has {kind} in sample {int(bad_samples[0])} of {where}: "
+        f"{int(array.size - np.count_nonzero(finite))} of {array.size} values. "
+        "Remove this sample, or correct the loader."
+    )
+
+
+def convert(array: AnyArray, dtype: np.dtype[Any]) -> AnyArray | None:
+    """`array` as `dtype` when each value survives or only float digits are lost; None when it must not be done."""
+    if array.dtype == dtype:
+        return array
+    if dtype.kind == "O":  # numpy's type for ONNX strings
+        return array.astype(object) if array.dtype.kind == "U" else None
+    if array.dtype.kind not in "biuf" or dtype.kind not in "biuf":
+        return None
+    if array.dtype.kind != "f" and not np.can_cast(array.dtype, dtype, "safe"):
+        low, high = _exact_range(dtype)
+        if int(array.min()) < low or int(array.max()) > high:
+            return None
+    elif array.dtype.kind == "f" and dtype.kind != "f":
+        return None
+    with np.errstate(over="ignore"):  # the caller names what overflowed
+        return array.astype(dtype)
+
+
+def _exact_range(dtype: np.dtype[Any]) -> tuple[int, int]:
+    """The integers that `dtype` holds without a gap."""
+    if dtype.kind == "b":
+        return 0, 1
+    if dtype.kind == "f":
+        limit = 1 << (np.finfo(dtype).nmant + 1)
+        return -limit, limit
+    return int(np.iinfo(dtype).min), int(np.iinfo(dtype).max)
+
+
+def _dtype_text(array: AnyArray) -> str:
+    return "not numeric" if array.dtype.kind == "O" else str(array.dtype)

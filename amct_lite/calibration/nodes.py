@@ -1,0 +1,130 @@
+"""Bypass nodes: put in front of the layers to calibrate, and taken out again.
+
+A bypass node is a model-local function (domain `amct.calibration`) that any ONNX Runtime executes. Its first output is its
+input, untouched; the others are what the sketches need, reduced inside the graph so that no activation outlives its node:
+per sample and channel the extremes and the mean, and a subset of at most ~64 K values with an even stride.
+
+One node stands for one tensor, however many layers read it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from amct_lite import ir
+
+DOMAIN = "amct.calibration"
+OUTPUTS = ("values", "low", "high", "mean", "count")
+SUBSET = 32768
+"""A sample's values are thinned by the smallest stride that leaves fewer than twice this many."""
+
+# Strides are prime, so that they share no factor with the widths of feature maps.
+_STRIDES = (1, 2, 3, 5, 7, 11, 13, 17, 23, 31, 41, 53, 71, 97, 127, 173, 227, 307, 401, 541, 719, 947, 1259, 1693, 2251)
+
+_ROWS = {None: ("[0, -1]", 1), 1: ("[0, 0, -1]", 2), -1: ("[0, -1, {channels}]", 1)}
+
+
+@dataclass(frozen=True, order=True)
+class Tap:
+    """A tensor to observe. channel_axis: 1 (N, C, …), -1 (…, C), or None when channels are not told apart."""
+
+    tensor: str
+    channel_axis: int | None
+    channels: int
+
+
+def _function(name: str, tap: Tap, opset: int) -> str:
+    """The text of one bypass function. low, high, mean: (N, C); values: (N, m); count: (1,) values in a sample."""
+    shape, axis = _ROWS[tap.channel_axis]
+    shape = shape.format(channels=tap.channels)
+
+    def reduced(op: str) -> str:
+        if opset >= 18:
+            return f"{op} <keepdims = 0> (rows, axis)"
+        return f"{op} <axes = [{axis}], keepdims = 0> (rows)"
+
+    def flattened(result: str) -> str:
+        return result if tap.channel_axis is not None else f"{result}_row"
+
+    columns = "".join(
+        f"  {name} = Unsqueeze ({name}_row, one)\n" for name in ("low", "high", "mean") if tap.channel_axis is None
+    )
+    strides = ", ".join(map(str, _STRIDES))
+    return f"""<domain: "{DOMAIN}", opset_import: ["" : {opset}]>
+{name} (x) => (y, {", ".join(OUTPUTS)})
+{{
+  y = Identity (x)
+  zero = Constant <value_ints = [0]> ()
+  one = Constant <value_ints = [1]> ()
+  axis = Constant <value_ints = [{axis}]> ()
+  row_shape = Constant <value_ints = {shape}> ()
+  rows = Reshape (x, row_shape)
+  {flattened("low")} = {reduced("ReduceMin")}
+  {flattened("high")} = {reduced("ReduceMax")}
+  {flattened("mean")} = {reduced("ReduceMean")}
+{columns}  flat_shape = Constant <value_ints = [0, -1]> ()
+  flat = Reshape (x, flat_shape)
+  shape = Shape (flat)
+  count = Gather (shape, one)
+  subset = Constant <value_ints = [{SUBSET}]> ()
+  wanted = Div (count, subset)
+  strides = Constant <value_ints = [{strides}]> ()
+  last_stride = Constant <value_ints = [{len(_STRIDES) - 1}]> ()
+  too_small = Less (strides, wanted)
+  too_small_count = Cast <to = 7> (too_small)
+  found = ReduceSum <keepdims = 1> (too_small_count)
+  index = Min (found, last_stride)
+  stride = Gather (strides, index)
+  end = Constant <value_ints = [9223372036854775807]> ()
+  values = Slice (flat, zero, end, one, stride)
+}}
+"""
+
+
+def insert(model: ir.Model, taps: tuple[Tap, ...], readers: frozenset[tuple[str, int]]) -> tuple[str, ...]:
+    """Insert a bypass node for each tap, in place; of the tap's readers only those in `readers` (node name, input
+    index) are moved behind it. The statistics become graph outputs.
+
+    Returns the names of the new outputs, five for each tap, in the order of `taps` and of `OUTPUTS`.
+    """
+    graph = model.graph
+    opset = ir.opset(model)
+    values = {value.name: value for value in (*graph.inputs, *(v for node in graph for v in node.outputs))}
+    names: list[str] = []
+    for number, tap in enumerate(taps):
+        function = f"CalibrationNode_{number}"
+        ir.add_function(model, _function(function, tap, opset))
+        value = values[tap.tensor]
+        usages = [u for u in ir.uses(value) if (u.node.name, u.idx) in readers and u.node.graph is graph]
+        node = ir.new_node(
+            function,
+            [value],
+            name=f"{tap.tensor}.calibration_{number}",
+            domain=DOMAIN,
+            outputs=[f"{tap.tensor}.calibration_{number}.{name}" for name in ("bypass", *OUTPUTS)],
+        )
+        ir.insert_before(min((u.node for u in usages), key=graph.index), node)
+        for usage in usages:
+            ir.replace_input(usage.node, usage.idx, node.outputs[0])
+        graph.outputs.extend(node.outputs[1:])
+        names += [str(output.name) for output in node.outputs[1:]]
+    return tuple(names)
+
+
+def remove(model: ir.Model) -> int:
+    """Take every bypass node out again, in place; returns how many there were."""
+    graph = model.graph
+    nodes = [node for node in graph if node.domain == DOMAIN]
+    for node in nodes:
+        source = node.inputs[0]
+        assert source is not None
+        outputs = set(node.outputs[1:])
+        kept = [value for value in graph.outputs if value not in outputs]
+        graph.outputs.clear()
+        graph.outputs.extend(kept)
+        ir.redirect(node.outputs[0], source)
+        ir.remove_node(node)
+    for key in [key for key in model.functions if key[0] == DOMAIN]:
+        del model.functions[key]
+    model.graph.opset_imports.pop(DOMAIN, None)
+    return len(nodes)

@@ -1,0 +1,132 @@
+"""Runs the float model over the calibration data and keeps sketches, never activations.
+
+The cost is one inference pass plus the reductions inside the bypass nodes and a histogram of a subset of each tensor.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from amct_lite import ir
+from amct_lite.calibration.nodes import OUTPUTS, Tap, insert
+from amct_lite.calibration.store import Sketches, Statistics
+from amct_lite.errors import CalibrationError, NumericsError
+from amct_lite.numerics.sketch import Observation, Sketch
+from amct_lite.runtime import RuntimeOptions, open_session
+from amct_lite.types import AnyArray, Feeds, QuantPlan
+
+_KEPT_FEEDS = 32
+_KEPT_BYTES = 64 << 20
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """What one pass over the data leaves: statistics, and a few feeds with the float model's own answers."""
+
+    statistics: Statistics
+    feeds: tuple[Feeds, ...]
+    outputs: tuple[tuple[AnyArray, ...], ...]
+
+
+def collect(
+    model: ir.Model,
+    plan: QuantPlan,
+    data: Iterable[Feeds],
+    *,
+    options: RuntimeOptions | None = None,
+    progress: Callable[[int], None] = lambda _batches: None,
+) -> Calibration:
+    """Sketches of all tensors of `plan` over all of `data`; `model` is not modified.
+
+    The first few feeds are kept with the float outputs (at most 32 feeds and 64 MiB), for the checks that follow.
+    progress: called with 1 after each batch.
+    Raises CalibrationError when there is no data, or when a tensor holds NaN or infinity (names tensor and sample).
+    """
+    taps = tuple(Tap(t.name, t.channel_axis, t.channels) for t in plan.tensors)
+    observed = ir.clone(model)
+    outputs = tuple(str(value.name) for value in model.graph.outputs)
+    taken = insert(observed, taps, plan.readers)
+    session = open_session(observed, options or RuntimeOptions())
+    sketches = {(tap.tensor, tap.channel_axis): Sketch(tap.channels) for tap in taps}
+    shapes: dict[str, tuple[int, ...] | None] = {}
+    kept = _Kept()
+    samples = 0
+    for feeds in data:
+        results = session.run(feeds, (*taken, *outputs) if kept.open else taken)
+        size = _batch_size(feeds)
+        _observe(results[: len(taken)], taps, sketches, size, samples)
+        if kept.open:
+            kept.add(feeds, tuple(results[len(taken) :]))
+        for name, array in feeds.items():
+            shapes[name] = array.shape if shapes.setdefault(name, array.shape) == array.shape else None
+        samples += size
+        progress(1)
+    if not samples:
+        raise CalibrationError("the calibration data is empty. Pass at least one sample.")
+    statistics = Statistics(sketches, samples, ir.checksum(model), shapes)
+    return Calibration(statistics, tuple(kept.feeds), tuple(kept.outputs))
+
+
+def keep(
+    model: ir.Model, data: Iterable[Feeds], options: RuntimeOptions | None = None
+) -> tuple[tuple[Feeds, ...], tuple[tuple[AnyArray, ...], ...]]:
+    """The first few feeds of `data` and the float model's outputs for them, as `collect` keeps them."""
+    session = open_session(model, options or RuntimeOptions())
+    kept = _Kept()
+    for feeds in data:
+        kept.add(feeds, tuple(session.run(feeds)))
+        if not kept.open:
+            break
+    return tuple(kept.feeds), tuple(kept.outputs)
+
+
+class _Kept:
+    """Feeds and outputs that stay in memory, up to a fixed size."""
+
+    def __init__(self) -> None:
+        self.feeds: list[Feeds] = []
+        self.outputs: list[tuple[AnyArray, ...]] = []
+        self._bytes = 0
+
+    @property
+    def open(self) -> bool:
+        return len(self.feeds) < _KEPT_FEEDS and self._bytes < _KEPT_BYTES
+
+    def add(self, feeds: Feeds, outputs: tuple[AnyArray, ...]) -> None:
+        self.feeds.append(feeds)
+        self.outputs.append(outputs)
+        self._bytes += sum(array.nbytes for array in (*feeds.values(), *outputs))
+
+
+def _batch_size(feeds: Feeds) -> int:
+    """The common leading dimension of all inputs, 1 when they have none in common."""
+    sizes = {array.shape[0] if array.ndim else 1 for array in feeds.values()}
+    return sizes.pop() if len(sizes) == 1 else 1
+
+
+def _observe(results: list[AnyArray], taps: tuple[Tap, ...], sketches: Sketches, size: int, first: int) -> None:
+    for number, tap in enumerate(taps):
+        observation = _per_sample(results[number * len(OUTPUTS) : (number + 1) * len(OUTPUTS)], size)
+        try:
+            sketches[tap.tensor, tap.channel_axis].observe(observation, first)
+        except NumericsError as error:
+            raise CalibrationError(f"tensor {tap.tensor!r}: {error} Check that sample, or leave it out of the data.") from error
+
+
+def _per_sample(results: list[AnyArray], size: int) -> Observation:
+    """Rows of the leading axis grouped into samples: row-major tensors keep a sample's rows together."""
+    values, low, high, mean, count = results
+    rows = low.shape[0]
+    samples = size if rows % size == 0 else 1
+    each = rows // samples
+    if each == 1:
+        return Observation(values, int(count[0]), low, high, mean)
+    channels = low.shape[1]
+    return Observation(
+        values.reshape(samples, -1),
+        int(count[0]) * each,
+        low.reshape(samples, each, channels).min(axis=1),
+        high.reshape(samples, each, channels).max(axis=1),
+        mean.reshape(samples, each, channels).mean(axis=1, dtype="float32"),
+    )

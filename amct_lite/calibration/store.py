@@ -1,0 +1,129 @@
+"""The calibration file (`<prefix>_calibration.npz`): sketches and what else a later decision needs, never activations.
+
+Plain arrays only (no pickles), written with fixed time stamps: the same calibration gives the same bytes.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from amct_lite.errors import CalibrationError
+from amct_lite.numerics.sketch import Outlier, Sketch
+from amct_lite.types import AnyArray, FloatArray
+
+FORMAT = 1
+Sketches = dict[tuple[str, int | None], Sketch]
+
+
+@dataclass(frozen=True)
+class Statistics:
+    """What calibration knows. sketches: of all data; model: checksum of the prepared model they belong to.
+
+    shapes: the shape of each input where all batches agreed, else None. random: made from random data.
+    bias_shifts: layer → (Cout,) measured output errors, where bias correction was `full`.
+    """
+
+    sketches: Sketches
+    samples: int
+    model: str
+    shapes: dict[str, tuple[int, ...] | None]
+    data: str = ""
+    random: bool = False
+    trusted: bool = False
+    bias_correction: str = "analytic"
+    bias_shifts: dict[str, FloatArray] | None = None
+
+    def usable(self) -> tuple[Sketches, dict[str, tuple[Outlier, ...]]]:
+        """The sketches to decide from, and what was left out of them, by tensor: wild samples unless data is trusted."""
+        if self.trusted:
+            return self.sketches, {}
+        robust = {key: sketch.robust() for key, sketch in self.sketches.items()}
+        return (
+            {key: sketch for key, (sketch, _) in robust.items()},
+            {key[0]: outliers for key, (_, outliers) in robust.items() if outliers},
+        )
+
+    def warnings(self) -> tuple[str, ...]:
+        """What makes these statistics doubtful."""
+        if self.random:
+            return ("calibrated with random numbers: the ranges mean nothing for real data. Use it to try the flow only.",)
+        return ()
+
+    def notes(self) -> tuple[str, ...]:
+        """Where they come from."""
+        return (f"calibrated with {self.samples} samples from {self.data or 'memory'}",)
+
+
+def to_bytes(statistics: Statistics) -> bytes:
+    """The file's content."""
+    keys = list(statistics.sketches)
+    shifts = statistics.bias_shifts or {}
+    meta = {
+        "format": FORMAT,
+        "samples": statistics.samples,
+        "model": statistics.model,
+        "shapes": {name: list(dims) if dims else None for name, dims in statistics.shapes.items()},
+        "data": statistics.data,
+        "random": statistics.random,
+        "trusted": statistics.trusted,
+        "bias_correction": statistics.bias_correction,
+        "tensors": [list(key) for key in keys],
+        "bias_shifts": list(shifts) if statistics.bias_shifts is not None else None,
+    }
+    arrays: dict[str, AnyArray] = {"meta": np.frombuffer(json.dumps(meta).encode(), np.uint8)}
+    for number, key in enumerate(keys):
+        for name, array in statistics.sketches[key].to_arrays().items():
+            arrays[f"tensor{number}/{name}"] = array
+    for number, shift in enumerate(shifts.values()):
+        arrays[f"bias{number}"] = shift
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, allow_pickle=False, **arrays)
+    return buffer.getvalue()
+
+
+def load(path: str | Path) -> Statistics:
+    """Read a calibration file. Raises CalibrationError when it is missing, damaged or of another format."""
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            meta = json.loads(archive["meta"].tobytes())
+            if meta["format"] != FORMAT:
+                raise CalibrationError(
+                    f"{path} has calibration format {meta['format']}, this version reads {FORMAT}. Calibrate again."
+                )
+            return _statistics(meta, archive)
+    except FileNotFoundError:
+        raise CalibrationError(f"there is no calibration file {path}. `amct-lite calibrate` writes one.") from None
+    except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
+        raise CalibrationError(
+            f"{path} is not a calibration file written by amct-lite ({error}). Calibrate again, or check the path."
+        ) from error
+
+
+def _statistics(meta: dict[str, Any], archive: Any) -> Statistics:
+    members: dict[int, dict[str, AnyArray]] = {}
+    for name in archive.files:
+        if name.startswith("tensor"):
+            number, _, field = name.removeprefix("tensor").partition("/")
+            members.setdefault(int(number), {})[field] = archive[name]
+    sketches = {
+        (str(tensor), axis): Sketch.from_arrays(members[number]) for number, (tensor, axis) in enumerate(meta["tensors"])
+    }
+    shifts = meta["bias_shifts"]
+    return Statistics(
+        sketches,
+        int(meta["samples"]),
+        str(meta["model"]),
+        {name: tuple(dims) if dims else None for name, dims in meta["shapes"].items()},
+        str(meta["data"]),
+        bool(meta["random"]),
+        bool(meta["trusted"]),
+        str(meta["bias_correction"]),
+        None if shifts is None else {layer: archive[f"bias{i}"] for i, layer in enumerate(shifts)},
+    )
