@@ -1,0 +1,1 @@
+"""What quantization does to a network: measured on data, layer by layer."""

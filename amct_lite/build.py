@@ -1,0 +1,84 @@
+"""From a prepared model, a record and (where there are any) statistics to the models that are exported.
+
+The same three inputs give the same bytes, whether they come fresh from a calibration or from files.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from amct_lite import ir
+from amct_lite.calibration.store import Statistics
+from amct_lite.correction.analytic import correct_bias
+from amct_lite.correction.full import apply_shifts
+from amct_lite.errors import StaticShapeError
+from amct_lite.exporters import ascend, qdq
+from amct_lite.types import QuantRecord, Skip
+from amct_lite.validate.static_shape import fix_shapes
+
+Dims = tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Exports:
+    """corrected: the prepared model with the biases that are exported. deploy: None where the target has none, or where
+    `deploy_problem` says which shape is missing. shapes: the fixed input shapes of the deploy model. samples: how many the
+    statistics were made from."""
+
+    corrected: ir.Model
+    fake_quant: ir.Model
+    deploy: ir.Model | None
+    deploy_problem: StaticShapeError | None
+    shapes: Mapping[str, Dims]
+    target: str
+    samples: int
+    bias_skips: tuple[Skip, ...] = ()
+
+
+def build_exports(
+    prepared: ir.Model,
+    record: QuantRecord,
+    *,
+    target: str,
+    statistics: Statistics | None,
+    bias_correction: str,
+    input_shapes: Mapping[str, Dims],
+) -> Exports:
+    """Both models of `record`. Raises ExportError where the record does not fit the model."""
+    corrected, skips = _corrected(prepared, record, statistics, bias_correction)
+    fake_quant = qdq.export(corrected, record)
+    shapes = _shapes(prepared, statistics, input_shapes)
+    deploy, problem = None, None
+    if target == "ascend":
+        try:
+            deploy = ascend.export(fix_shapes(corrected, shapes), record)
+        except StaticShapeError as error:
+            problem = error
+    samples = statistics.samples if statistics else 0
+    return Exports(corrected, fake_quant, deploy, problem, shapes, target, samples, skips)
+
+
+def _corrected(
+    prepared: ir.Model, record: QuantRecord, statistics: Statistics | None, method: str
+) -> tuple[ir.Model, tuple[Skip, ...]]:
+    if statistics is None or method == "none":
+        return prepared, ()
+    if method == "full" and statistics.bias_shifts is not None:
+        return apply_shifts(prepared, record, statistics.bias_shifts), ()
+    sketches, _ = statistics.usable()
+    result = correct_bias(prepared, record, sketches)
+    return result.model, result.skips
+
+
+def _shapes(prepared: ir.Model, statistics: Statistics | None, given: Mapping[str, Dims]) -> Mapping[str, Dims]:
+    """What the user gave; else the shape that all samples had, for inputs that are not static anyway."""
+    shapes: dict[str, Dims] = {}
+    for value in prepared.graph.inputs:
+        name = str(value.name)
+        seen = statistics.shapes.get(name) if statistics else None
+        if name in given:
+            shapes[name] = given[name]
+        elif seen is not None:
+            shapes[name] = seen
+    return shapes

@@ -1,0 +1,58 @@
+"""The command line: parses, calls, prints. Commands are imported when they are asked for, so that `--help` is instant."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+
+import click
+
+from amct_lite.errors import AmctError
+from amct_lite.registry import did_you_mean
+
+_COMMANDS = {
+    "calibrate": "amct_lite.cli.calibrate",
+    "convert": "amct_lite.cli.convert",
+    "record": "amct_lite.cli.record",
+    "inspect": "amct_lite.cli.inspect",
+}
+
+
+class _LazyGroup(click.Group):
+    """A group whose commands live in one module each, in the order of `_COMMANDS`."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        module = _COMMANDS.get(cmd_name)
+        if module is None:
+            return None
+        command: click.Command = importlib.import_module(module).command
+        return command
+
+    def resolve_command(self, ctx: click.Context, args: list[str]) -> tuple[str | None, click.Command | None, list[str]]:
+        if args and args[0] not in _COMMANDS:
+            ctx.fail(f"no command {args[0]!r}{did_you_mean(args[0], _COMMANDS)}.")
+        return super().resolve_command(ctx, args)
+
+
+@click.group(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="amct-lite", prog_name="amct-lite")
+def group() -> None:
+    """Quantize ONNX models to int8, offline: for Ascend NPUs (through ATC) and for ONNX Runtime."""
+
+
+def main() -> None:
+    """Entry point. A user's mistake ends with one message and the exit code of its kind, never a traceback."""
+    try:
+        group(standalone_mode=False)
+    except AmctError as error:
+        click.echo(f"{type(error).__name__}: {error}", err=True)
+        sys.exit(error.exit_code)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("interrupted; nothing was written.", err=True)
+        sys.exit(130)

@@ -1,0 +1,72 @@
+"""`amct-lite calibrate`: the main job from one command."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import click
+
+from amct_lite.cli.options import (
+    image_options,
+    quantization_options,
+    runtime_options,
+    take_config,
+    take_images,
+    take_runtime,
+)
+from amct_lite.errors import ConfigError
+
+_FILE = click.Path(path_type=Path)
+
+
+@click.command("calibrate")
+@click.argument("model", type=_FILE)
+@click.option("--data", help="Samples: .npz/.npy files or folders, AMCT .bin folders ('d1/;d2/'), images, a loader.py.")
+@click.option("-o", "--output", required=True, help="Prefix of what is written, e.g. out/resnet; 'out/' for no prefix.")
+@quantization_options
+@click.option("--batches", type=click.IntRange(min=1), help="Use so many batches of the data.")
+@click.option("--batch-size", type=click.IntRange(min=1), help="Rows of a batch, where one file holds many samples.")
+@click.option("--trust-data", is_flag=True, help="Take wild samples into the ranges, too.")
+@click.option("--random", "random", type=click.IntRange(min=1), help="Calibrate with N random batches, to try the flow.")
+@click.option("--from", "statistics", type=_FILE, help="Decide from a saved calibration (.npz) without running the model.")
+@click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
+@click.option("-q", "--quiet", is_flag=True, help="Print warnings and errors only.")
+@image_options
+@runtime_options
+def command(
+    model: Path,
+    data: str | None,
+    output: str,
+    statistics: Path | None,
+    random: int | None,
+    batch_size: int | None,
+    as_json: bool,
+    quiet: bool,
+    **settings: Any,
+) -> None:
+    """Quantize MODEL: calibrate it on samples, write record, fake-quant and deploy model, run and compare them."""
+    _require_one_source(data, statistics, random)
+    from amct_lite.cli.output import finish, progress_bar
+    from amct_lite.pipeline import RunOptions, quantize
+
+    started = perf_counter()
+    files = [Path(name) for name in (data, statistics, settings["config_file"]) if name]
+    runtime, images = take_runtime(settings), take_images(settings)
+    config = take_config(settings)
+    with progress_bar(hidden=quiet or as_json) as progress:
+        options = RunOptions(runtime, images, batch_size, random, progress)
+        result = quantize(model, data, config, statistics=statistics, options=options)
+        written = result.save(output, inputs=[file for file in files if file.is_file()])
+    finish(result, written, perf_counter() - started, as_json=as_json, quiet=quiet)
+
+
+def _require_one_source(data: str | None, statistics: Path | None, random: int | None) -> None:
+    if random and (data or statistics):
+        raise ConfigError("--random goes with neither --data nor --from: give samples, or ask for noise.")
+    if not (data or statistics or random):
+        raise ConfigError(
+            "there is nothing to calibrate with. Pass --data with samples, --from with a saved calibration, "
+            "or --random N to try the flow with noise."
+        )

@@ -1,0 +1,143 @@
+"""Options that several commands share, and how their texts become values.
+
+Each group is a decorator that adds the options and a function that takes them out of the command's keyword arguments.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+if TYPE_CHECKING:
+    from amct_lite.calibration.images import ImageOptions
+    from amct_lite.config import QuantConfig
+    from amct_lite.runtime import RuntimeOptions
+
+F = TypeVar("F", bound=Callable[..., Any])
+Settings = dict[str, Any]
+
+_FILE = click.Path(path_type=Path)
+
+_RUNTIME = (
+    click.option(
+        "--provider",
+        "providers",
+        multiple=True,
+        metavar="NAME",
+        help="ONNX Runtime execution provider; repeatable, best first.",
+    ),
+    click.option("--threads", type=click.IntRange(min=0), default=0, help="Threads of ONNX Runtime (0: its own choice)."),
+    click.option("--session-config", multiple=True, metavar="KEY=VALUE", help="ONNX Runtime session option; may be repeated."),
+    click.option("--custom-ops", multiple=True, type=_FILE, help="Library with custom operators; may be repeated."),
+)
+
+_IMAGES = (
+    click.option("--image-size", metavar="N|HxW", help="Images: size in pixels (default: the model's)."),
+    click.option("--image-fit", type=click.Choice(["crop", "stretch"]), help="Images: crop the centre, or stretch."),
+    click.option("--image-mean", metavar="M,M,M", help="Images: subtracted per channel, after --image-scale."),
+    click.option("--image-std", metavar="S,S,S", help="Images: divided by per channel."),
+    click.option("--image-scale", type=float, help="Images: pixels 0…255 are multiplied by this first, e.g. 0.00392157."),
+    click.option("--image-layout", type=click.Choice(["NCHW", "NHWC"]), help="Images: axes (default: seen from the model)."),
+    click.option("--image-color", type=click.Choice(["RGB", "BGR"]), help="Images: channel order."),
+)
+
+_QUANTIZATION = (
+    click.option("--config", "config_file", type=_FILE, help="YAML, TOML or JSON configuration; options given here win."),
+    click.option("--input-shape", help="Static shapes of the inputs, e.g. 'x:1,3,224,224;ids:1,128'."),
+    click.option("--algo", "algorithm", help="How ranges are found: ifmr, hfmg, kl, percentile, minmax or mse."),
+    click.option("--weight-algo", "weight_algorithm", help="How weight scales are found: arq or mse."),
+    click.option("--symmetric", is_flag=True, help="Zero point 0 for all activations."),
+    click.option(
+        "--channel-wise",
+        "per_channel",
+        type=click.Choice(["auto", "all", "none"]),
+        help="A weight scale a channel: as the target wants, always, never.",
+    ),
+    click.option("--per-tensor", is_flag=True, help="One scale a weight; the same as --channel-wise none."),
+    click.option("--skip", multiple=True, metavar="NAME|GLOB|TYPE", help="Leave these layers in float; may be repeated."),
+    click.option(
+        "--target",
+        type=click.Choice(["ascend", "generic"]),
+        help="What runs the result; ascend (default) also gets a deploy model.",
+    ),
+    click.option(
+        "--bias-correction",
+        type=click.Choice(["none", "analytic", "full"]),
+        help="Take back the mean error of each channel (default: full).",
+    ),
+)
+
+
+def _group(options: Sequence[Callable[[F], F]]) -> Callable[[F], F]:
+    def decorate(function: F) -> F:
+        for option in reversed(options):
+            function = option(function)
+        return function
+
+    return decorate
+
+
+runtime_options = _group(_RUNTIME)
+image_options = _group(_IMAGES)
+quantization_options = _group(_QUANTIZATION)
+
+
+def take_runtime(settings: Settings) -> RuntimeOptions:
+    """The `RuntimeOptions` asked for; its options are removed from `settings`."""
+    from amct_lite.runtime import RuntimeOptions
+
+    pairs = []
+    for text in settings.pop("session_config"):
+        key, separator, value = text.partition("=")
+        if not separator:
+            raise click.BadParameter(f"{text!r} is not KEY=VALUE", param_hint="--session-config")
+        pairs.append((key, value))
+    return RuntimeOptions(
+        providers=settings.pop("providers") or ("CPUExecutionProvider",),
+        threads=settings.pop("threads"),
+        custom_op_libraries=tuple(map(str, settings.pop("custom_ops"))),
+        session_config=tuple(pairs),
+    )
+
+
+def take_images(settings: Settings) -> ImageOptions | None:
+    """The `ImageOptions` asked for, None when no option was given; its options are removed from `settings`."""
+    from amct_lite.calibration.images import ImageOptions
+
+    names = ("size", "fit", "mean", "std", "scale", "layout", "color")
+    given = {name: value for name in names if (value := settings.pop(f"image_{name}")) is not None}
+    for name in ("mean", "std"):
+        if name in given:
+            given[name] = _numbers(given[name], f"--image-{name}", ",", float)
+    if "size" in given:
+        size = _numbers(given["size"], "--image-size", "x", int)
+        given["size"] = size * 2 if len(size) == 1 else size
+    return ImageOptions(**given) if given else None
+
+
+def _numbers(text: str, option: str, separator: str, kind: Callable[[str], Any]) -> tuple[Any, ...]:
+    try:
+        return tuple(kind(part) for part in text.split(separator))
+    except ValueError:
+        raise click.BadParameter(f"{text!r} is not a list of numbers separated by {separator!r}", param_hint=option) from None
+
+
+def take_config(settings: Settings) -> QuantConfig:
+    """The `QuantConfig` of --config with the options given on the command line on top; removed from `settings`."""
+    from dataclasses import replace
+
+    from amct_lite.config import QuantConfig, load_config, parse_input_shapes
+
+    file = settings.pop("config_file")
+    config = load_config(file) if file else QuantConfig()
+    if settings.pop("per_tensor"):
+        settings["per_channel"] = "none"
+    if shapes := settings.pop("input_shape"):
+        settings["input_shapes"] = parse_input_shapes(shapes)
+    settings["skip"] = (*config.skip, *settings.pop("skip"))
+    if algorithm := settings.pop("algorithm"):
+        config = config.with_algorithm(algorithm)
+    return replace(config, **{name: value for name, value in settings.items() if value is not None and value is not False})

@@ -1,0 +1,96 @@
+"""From finished sketches to a record: the range of each activation, the scale of each weight, repaired where it must be.
+
+Nothing is run here, and the sketches are not changed: another method decides anew from the same sketches.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from amct_lite import ir
+from amct_lite.errors import CalibrationError, NumericsError
+from amct_lite.numerics.sketch import Sketch
+from amct_lite.observers import make_observer
+from amct_lite.ops import Layer, bind
+from amct_lite.record import UNIT_WEIGHT
+from amct_lite.types import LayerPlan, LayerRecord, QParams, QuantPlan, QuantRecord, TensorPlan
+from amct_lite.weights import make_weight_quantizer, raise_scales
+
+Sketches = Mapping[tuple[str, int | None], Sketch]
+
+
+@dataclass(frozen=True)
+class Decision:
+    """The record, and per layer what had to be repaired so that its int32 biases fit."""
+
+    record: QuantRecord
+    repairs: Mapping[str, str]
+
+
+def decide(model: ir.Model, plan: QuantPlan, sketches: Sketches) -> Decision:
+    """A record for every layer of `plan`. `sketches`: robust ones, by (tensor, channel axis).
+
+    Raises CalibrationError that names the tensor or layer whose values give no usable scale.
+    """
+    nodes = {str(node.name): node for node in model.graph}
+    activations: dict[TensorPlan, QParams] = {}
+    weights: dict[tuple[object, ...], QParams] = {}
+    layers: list[LayerRecord] = []
+    repairs: dict[str, str] = {}
+    for planned in plan.layers:
+        for tensor in planned.inputs:
+            if tensor not in activations:
+                activations[tensor] = _activation(tensor, sketches)
+        first, *rest = (activations[tensor] for tensor in planned.inputs)
+        weight = rest[0] if rest else UNIT_WEIGHT
+        if planned.weight is not None:
+            layer = bind(nodes[planned.name])
+            assert isinstance(layer, Layer)
+            key = (planned.weight, planned.weight_spec, planned.weight_algorithm)
+            if key not in weights:
+                weights[key] = _weight(planned, layer)
+            weight, repair = _repaired(layer, first, weights[key])
+            if repair:
+                repairs[planned.name] = repair
+        layers.append(LayerRecord(planned.name, first, weight))
+    return Decision(QuantRecord(tuple(layers)), repairs)
+
+
+def _activation(tensor: TensorPlan, sketches: Sketches) -> QParams:
+    observer = make_observer(tensor.algorithm, dict(tensor.options))
+    try:
+        return observer.qparams(sketches[tensor.key], tensor.spec)
+    except KeyError:
+        raise CalibrationError(
+            f"the calibration holds nothing about tensor {tensor.name!r}. It was made from another model, or with other "
+            f"layers skipped: run calibrate with data again."
+        ) from None
+    except NumericsError as error:
+        raise CalibrationError(f"tensor {tensor.name!r}: {error}") from error
+
+
+def _weight(planned: LayerPlan, layer: Layer) -> QParams:
+    quantizer = make_weight_quantizer(planned.weight_algorithm)
+    spec = planned.weight_spec
+    assert spec is not None
+    rows = layer.rows(layer.weight_array)
+    try:
+        return quantizer.qparams(rows if spec.per_channel else rows.reshape(1, -1), spec)
+    except NumericsError as error:
+        raise CalibrationError(
+            f"the weight of {planned.name} ({planned.op_type}): {error} Repair the model or skip the layer."
+        ) from error
+
+
+def _repaired(layer: Layer, activation: QParams, weight: QParams) -> tuple[QParams, str]:
+    """The weight scales raised just enough for the bias to fit into int32, and a sentence about it."""
+    bias = layer.bias_array
+    if bias is None:
+        return weight, ""
+    scales, channels = raise_scales(weight.scales, bias, activation.scale[0])
+    if not len(channels):
+        return weight, ""
+    raised = QParams.of(scales, 0, weight.bits)
+    where = "its scale" if weight.per_tensor else f"the scale of {len(channels)} of {len(weight.scale)} channels"
+    return replace(weight, scale=raised.scale), f"raised {where} so that the bias fits into int32"

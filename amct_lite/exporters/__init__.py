@@ -1,0 +1,1 @@
+"""Prepared model and record in, quantized model out; one file a format."""

@@ -1,0 +1,167 @@
+"""The deploy model: int8 layers between AscendQuant and AscendDequant, as ATC reads them (contract, section 10).
+
+The operators stand in the default ONNX domain without a definition, so onnx.checker refuses the file and only the NPU
+tool chain reads it; `validate/lowering.py` turns it into something that stock ONNX Runtime executes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+
+from amct_lite import ir
+from amct_lite.exporters.integers import (
+    QuantizedLayer,
+    attach_bias,
+    quantized_bias,
+    quantized_layers,
+    quantized_weight,
+)
+from amct_lite.types import AnyArray, FloatArray, QParams, QuantRecord
+
+_DST_TYPES = {8: "INT8", 16: "INT16", 4: "INT4"}
+_CODE_TYPES = {8: ir.DataType.INT8, 16: ir.DataType.INT16, 4: ir.DataType.INT8}
+_RELU6 = 6.0
+
+
+def export(model: ir.Model, record: QuantRecord) -> ir.Model:
+    """A new deploy model; `model` (prepared, every shape static) is not modified.
+
+    Raises ExportError where the record does not fit the model.
+    """
+    result = ir.clone(model)
+    quants: dict[tuple[ir.Value, QParams], ir.Node] = {}
+    for item in quantized_layers(result, record):
+        _quantize_data(item, quants)
+        _quantize_constants(item)
+        _dequantize_output(item)
+    for node in tuple(result.graph):
+        if node.op_type == "Clip":
+            _relax_clip(node)
+    ir.remove_unused(result)
+    return result
+
+
+def quant_name(layer: str, position: int) -> str:
+    """`<layer>.quant`; the second factor of a product of two variable tensors has `<layer>.quant1`."""
+    return f"{layer}.quant" if position == 0 else f"{layer}.quant{position}"
+
+
+def dequant_param(scales: FloatArray) -> AnyArray:
+    """(C,) uint64: the float32 bits of scale_d · scale_w in the low half; shift_n and offset_w (bits 32 to 47) are 0."""
+    return scales.astype(np.float32).view(np.uint32).astype(np.uint64)
+
+
+def dequant_scale(param: AnyArray) -> FloatArray:
+    """The inverse of `dequant_param`."""
+    return (param & np.uint64(0xFFFFFFFF)).astype(np.uint32).view(np.float32)
+
+
+def _quantize_data(item: QuantizedLayer, quants: dict[tuple[ir.Value, QParams], ir.Node]) -> None:
+    """AscendQuant in front of each data input; readers of one tensor with equal factors share one."""
+    layer = item.layer
+    for position, index in enumerate(layer.data):
+        params = item.data_params(position)
+        value = layer.node.inputs[index]
+        assert value is not None
+        if (value, params) not in quants:
+            name = quant_name(layer.name, position)
+            node = ir.new_node(
+                "AscendQuant",
+                [value],
+                name=name,
+                attributes={
+                    "scale": float(np.float32(1.0) / params.scales[0]),
+                    "offset": float(params.zero_point[0]),
+                    "dst_type": _DST_TYPES[params.bits],
+                },
+                outputs=[f"{name}.output0"],
+            )
+            ir.insert_before(layer.node, node)
+            _describe(node.outputs[0], value, _CODE_TYPES[params.bits])
+            quants[value, params] = node
+        ir.replace_input(layer.node, index, quants[value, params].outputs[0])
+
+
+def _quantize_constants(item: QuantizedLayer) -> None:
+    layer = item.layer
+    graph = layer.node.graph
+    assert graph is not None
+    bias = quantized_bias(item)
+    if layer.weight is not None:
+        codes = quantized_weight(item)
+        ir.replace_input(layer.node, layer.weight, ir.add_initializer(graph, f"{layer.name}.weight", codes))
+    if bias is not None:
+        attach_bias(layer, ir.add_initializer(graph, f"{layer.name}.bias", bias))
+
+
+def _dequantize_output(item: QuantizedLayer) -> None:
+    """AscendDequant behind the layer (behind the bias Add of a MatMul); it takes over the name of a graph output."""
+    layer = item.layer
+    graph = layer.node.graph
+    assert graph is not None
+    output = layer.output
+    readers = ir.uses(output)
+    param = ir.add_initializer(graph, f"{layer.name}.dequant.param", dequant_param(item.accumulator_scale))
+    node = ir.new_node(
+        "AscendDequant",
+        [output, param],
+        name=f"{layer.name}.dequant",
+        attributes={"dtype": 0},
+        outputs=[f"{layer.name}.dequant.output0"],
+    )
+    ir.insert_after(layer.bias_node or layer.node, node)
+    _describe(node.outputs[0], output, ir.DataType.FLOAT)
+    if output.is_graph_output():
+        _take_over_outputs(graph, output, node.outputs[0], f"{layer.name}_output0")
+    for usage in readers:
+        ir.replace_input(usage.node, usage.idx, node.outputs[0])
+    for value in {layer.node.outputs[0], output}:
+        value.type = ir.TensorType(ir.DataType.INT32)
+
+
+def _take_over_outputs(graph: ir.Graph, old: ir.Value, new: ir.Value, internal_name: str) -> None:
+    name = old.name
+    old.name = internal_name
+    new.name = name
+    outputs = [new if value is old else value for value in graph.outputs]
+    graph.outputs.clear()
+    graph.outputs.extend(outputs)
+
+
+def _describe(value: ir.Value, like: ir.Value, dtype: ir.DataType) -> None:
+    value.shape = like.shape
+    value.type = ir.TensorType(dtype)
+
+
+def _relax_clip(node: ir.Node) -> None:
+    """Clip(0, 6) between AscendDequant and AscendQuant becomes Relu where every quant saturates below 6 anyway."""
+    bounds = [ir.constant_of(value) for value in node.inputs[1:]]
+    source, output = node.inputs[0], node.outputs[0]
+    producer = source.producer() if source is not None else None
+    quants = [usage.node for usage in ir.uses(output)]
+    if (
+        producer is None
+        or producer.op_type != "AscendDequant"
+        or [None if bound is None else bound.reshape(-1).tolist() for bound in bounds] != [[0.0], [_RELU6]]
+        or output.is_graph_output()
+        or not quants
+        or not _all_saturate(quants)
+    ):
+        return
+    relu = ir.new_node("Relu", [source], name=str(node.name), outputs=[f"{output.name}.relu"])
+    ir.insert_before(node, relu)
+    _describe(relu.outputs[0], output, ir.DataType.FLOAT)
+    ir.redirect(output, relu.outputs[0])
+    ir.remove_node(node)
+
+
+def _all_saturate(quants: Iterable[ir.Node]) -> bool:
+    """Whether the largest code of each AscendQuant stands for less than 6."""
+    return all(
+        node.op_type == "AscendQuant"
+        and ir.attribute(node, "dst_type", "INT8") == "INT8"
+        and (127 - ir.attribute(node, "offset", 0.0)) / ir.attribute(node, "scale", 1.0) < _RELU6
+        for node in quants
+    )

@@ -1,0 +1,103 @@
+"""What every exporter writes: the layers a record names, and their weights and biases as integers.
+
+Source of the formulas: the AMCT contract, section 5 (round half to even, int32 bias of scale_d · scale_w).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from amct_lite import ir
+from amct_lite.errors import ExportError
+from amct_lite.numerics.affine import quantize
+from amct_lite.ops import OPS, Layer, OpSpec, bind
+from amct_lite.types import AnyArray, FloatArray, LayerRecord, QParams, QuantRecord
+
+_INT32 = np.iinfo(np.int32)
+
+
+@dataclass(frozen=True)
+class QuantizedLayer:
+    """A layer of the model together with its parameters. weight: of the weight, of the second factor of a product of two
+    variable tensors, or 1 for an op without either."""
+
+    layer: Layer
+    spec: OpSpec
+    activation: QParams
+    weight: QParams
+
+    def data_params(self, position: int) -> QParams:
+        """Parameters of the data input at `position`; the second factor of a variable product has the weight's."""
+        return self.activation if position == 0 else self.weight
+
+    @property
+    def accumulator_scale(self) -> FloatArray:
+        """(1,) or (Cout,) float32: what one step of the int32 accumulator is worth."""
+        scale: FloatArray = self.weight.scales * self.activation.scales[0]
+        return scale
+
+
+def quantized_layers(model: ir.Model, record: QuantRecord) -> tuple[QuantizedLayer, ...]:
+    """The layers that `record` names, in the order of the graph. Raises ExportError where record and model disagree."""
+    wanted = {layer.key: layer for layer in record.layers if not layer.tensor_quantize}
+    found: dict[str, QuantizedLayer] = {}
+    for node in model.graph:
+        if node.name in wanted:
+            found[node.name] = _quantized(node, wanted[node.name])
+    if missing := [key for key in wanted if key not in found]:
+        raise ExportError(f"the record names {missing[0]!r}, which is no node of the model. Check the record against it.")
+    return tuple(found.values())
+
+
+def _quantized(node: ir.Node, record: LayerRecord) -> QuantizedLayer:
+    layer = bind(node)
+    if layer is None or isinstance(layer, str):
+        reason = layer or "no row of the operator table stands for it"
+        raise ExportError(f"{record.key} ({node.op_type}) cannot be quantized: {reason}. Remove it from the record.")
+    spec = OPS.get(layer.op_type)
+    weight = record.weight
+    if weight is None:
+        raise ExportError(f"the record has no weight scale for {record.key} ({layer.op_type}). Add scale_w and offset_w.")
+    lengths = {1, layer.channels or 1}
+    if len(weight.scale) not in lengths:
+        raise ExportError(
+            f"the record has {len(weight.scale)} weight scales for {record.key} ({layer.op_type}), "
+            f"the layer has {layer.channels or 1} output channels. Give 1 or {layer.channels or 1}."
+        )
+    return QuantizedLayer(layer, spec, record.activation, weight)
+
+
+def quantized_weight(item: QuantizedLayer) -> AnyArray:
+    """The weight as int8, in the layout of the model."""
+    array = item.layer.weight_array
+    axis = None if item.weight.per_tensor else 0
+    return item.layer.from_rows(quantize(item.layer.rows(array), item.weight, axis=axis), array.shape).astype(np.int8)
+
+
+def quantized_bias(item: QuantizedLayer) -> AnyArray | None:
+    """(Cout,) int32, or None when the layer has no bias. Raises ExportError when a value does not fit."""
+    bias = item.layer.bias_array
+    if bias is None:
+        return None
+    steps = np.rint(bias.astype(np.float64) / item.accumulator_scale.astype(np.float64))
+    outside = np.flatnonzero((steps < _INT32.min) | (steps > _INT32.max) | ~np.isfinite(steps))
+    if outside.size:
+        channel = int(outside[0])
+        raise ExportError(
+            f"the bias of {item.layer.name} ({item.layer.op_type}) does not fit into int32 in channel {channel}: "
+            f"{bias[channel]:.6g} / {item.accumulator_scale[channel % item.accumulator_scale.size]:.6g}. "
+            f"Raise scale_w of that channel in the record, or skip the layer."
+        )
+    return steps.astype(np.int32)
+
+
+def attach_bias(layer: Layer, value: ir.Value) -> None:
+    """Let `value` be the layer's bias, also where it had none."""
+    assert layer.bias is not None
+    assert layer.bias_node is not None
+    missing = layer.bias + 1 - len(layer.bias_node.inputs)
+    if missing > 0:
+        layer.bias_node.resize_inputs(layer.bias + 1)
+    ir.replace_input(layer.bias_node, layer.bias, value)

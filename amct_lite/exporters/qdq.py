@@ -1,0 +1,105 @@
+"""The fake-quant model: QuantizeLinear/DequantizeLinear pairs that any ONNX Runtime executes.
+
+Every layer of the record reads its data through Q and DQ, its int8 weight through DQ, its int32 bias through DQ, so that
+the float kernels compute what the integer kernels of the deploy model compute. A layer outside the record never reads a
+dequantized tensor: ONNX Runtime would quantize its float weights on its own.
+"""
+
+from __future__ import annotations
+
+from math import prod
+
+import numpy as np
+
+from amct_lite import ir
+from amct_lite.exporters.integers import (
+    QuantizedLayer,
+    attach_bias,
+    quantized_bias,
+    quantized_layers,
+    quantized_weight,
+)
+from amct_lite.ir.build import Inserter
+from amct_lite.types import AnyArray, QParams, QuantRecord
+
+_CODE_TYPES = {8: np.int8, 16: np.int16}
+
+
+def export(model: ir.Model, record: QuantRecord) -> ir.Model:
+    """A new model in which each layer of `record` is quantized; `model` (prepared, opset >= 13) is not modified.
+
+    Raises ExportError where the record does not fit the model.
+    """
+    result = ir.clone(model)
+    writer = _Writer()
+    for item in quantized_layers(result, record):
+        writer.quantize_layer(item)
+    ir.remove_unused(result)
+    return result
+
+
+def data_prefix(layer: str, position: int) -> str:
+    """What the names of the nodes on a layer's data input start with."""
+    return f"{layer}.data{position}"
+
+
+class _Writer:
+    """Remembers what has been written, so that a tensor or weight read by several layers is quantized once."""
+
+    def __init__(self) -> None:
+        self._activations: dict[tuple[ir.Value, QParams], ir.Value] = {}
+        self._weights: dict[tuple[ir.Value, QParams], ir.Value] = {}
+
+    def quantize_layer(self, item: QuantizedLayer) -> None:
+        layer = item.layer
+        bias = quantized_bias(item)
+        for position, index in enumerate(layer.data):
+            ir.replace_input(layer.node, index, self._activation(item, position, index))
+        if layer.weight is not None:
+            ir.replace_input(layer.node, layer.weight, self._weight(item))
+        if bias is not None:
+            attach_bias(layer, self._bias(item, bias))
+
+    def _activation(self, item: QuantizedLayer, position: int, index: int) -> ir.Value:
+        value, params = item.layer.node.inputs[index], item.data_params(position)
+        assert value is not None
+        if (value, params) not in self._activations:
+            b = Inserter(item.layer.node, data_prefix(item.layer.name, position))
+            scale = b.constant(params.scale[0], np.float32)
+            zero_point = b.constant(params.zero_point[0], _CODE_TYPES[params.bits])
+            codes = b.op("QuantizeLinear", value, scale, zero_point)
+            self._activations[value, params] = b.op("DequantizeLinear", codes, scale, zero_point)
+        return self._activations[value, params]
+
+    def _weight(self, item: QuantizedLayer) -> ir.Value:
+        value, params = item.layer.weight_value, item.weight
+        assert value is not None
+        if (value, params) not in self._weights:
+            b = Inserter(item.layer.node, f"{item.layer.name}.weight")
+            self._weights[value, params] = _dequantized_weight(b, item, quantized_weight(item), params)
+        return self._weights[value, params]
+
+    @staticmethod
+    def _bias(item: QuantizedLayer, steps: AnyArray) -> ir.Value:
+        b = Inserter(item.layer.bias_node or item.layer.node, f"{item.layer.name}.bias")
+        return _dequantize(b, steps, item.accumulator_scale, axis=0)
+
+
+def _dequantize(b: Inserter, codes: AnyArray, scales: AnyArray, *, axis: int) -> ir.Value:
+    """Per tensor where there is one scale, else along `axis`. The zero point is 0, which is what an absent one means."""
+    if scales.size == 1:
+        return b.op("DequantizeLinear", b.constant(codes), b.constant(scales.reshape(())))
+    return b.op("DequantizeLinear", b.constant(codes), b.constant(scales), axis=axis)
+
+
+def _dequantized_weight(b: Inserter, item: QuantizedLayer, codes: AnyArray, params: QParams) -> ir.Value:
+    layer = item.layer
+    if layer.group == 1 or layer.weight_axis == 0 or params.per_tensor:
+        return _dequantize(b, codes, params.scales, axis=layer.weight_axis)
+    # The output channels of a grouped ConvTranspose lie on two axes: dequantize rows, then bring them into its layout.
+    shape = codes.shape
+    group, inputs, outputs, kernel = layer.group, shape[0] // layer.group, shape[1], prod(shape[2:])
+    rows = _dequantize(b, layer.rows(codes), params.scales, axis=0)
+    blocks = b.op("Reshape", rows, b.constant([group, outputs, inputs, kernel], np.int64))
+    swapped = b.op("Transpose", blocks, perm=[0, 2, 1, 3])
+    return b.op("Reshape", swapped, b.constant(list(shape), np.int64))

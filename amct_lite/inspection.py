@@ -1,0 +1,70 @@
+"""What would be quantized, what not and why: the plan of a model together with its plain facts. Nothing is run."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from amct_lite import ir
+from amct_lite.config import QuantConfig
+from amct_lite.loading import load_prepared
+from amct_lite.plan import resolve
+from amct_lite.types import PassReport, QuantPlan
+
+Dims = tuple[int | str | None, ...] | None
+
+
+@dataclass(frozen=True)
+class TensorFacts:
+    """A graph input or output. shape: int (fixed), str or None (dynamic) per dimension; None when the rank is unknown."""
+
+    name: str
+    dtype: str
+    shape: Dims
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """opset: of the file; parameters and weight_bytes: of its constants. plan: layers with their specs, skips with reasons."""
+
+    model: str
+    opset: int
+    inputs: tuple[TensorFacts, ...]
+    outputs: tuple[TensorFacts, ...]
+    nodes: int
+    parameters: int
+    weight_bytes: int
+    notes: tuple[str, ...]
+    passes: tuple[PassReport, ...]
+    plan: QuantPlan
+
+    def to_json(self) -> str:
+        """Indented JSON with the fields above."""
+        return json.dumps(asdict(self), indent=1, ensure_ascii=False)
+
+
+def inspect(model: str | Path | ir.Model, config: QuantConfig | None = None) -> Inspection:
+    """Load, prepare and plan `model` without running it on data.
+
+    Raises UnsupportedModelError for a model that cannot be taken, ConfigError when `config` does not fit it.
+    """
+    source = load_prepared(model)
+    graph = source.original.graph
+    return Inspection(
+        source.name,
+        source.file_opset,
+        tuple(map(_facts, source.prepared.graph.inputs)),
+        tuple(map(_facts, source.prepared.graph.outputs)),
+        sum(1 for _ in graph.all_nodes()),
+        ir.parameter_count(source.original),
+        ir.weight_bytes(source.original),
+        source.notes,
+        tuple(report for report in source.reports if report.changed or report.skips),
+        resolve(config or QuantConfig(), source.prepared),
+    )
+
+
+def _facts(value: ir.Value) -> TensorFacts:
+    dtype = value.dtype.name.lower() if value.dtype is not None else "?"
+    return TensorFacts(str(value.name), dtype, ir.dims_of(value))

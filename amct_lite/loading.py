@@ -1,0 +1,57 @@
+"""From a file to a prepared model: loaded, checked, raised to the opset the exporters need, folded and named."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from amct_lite import ir, passes
+from amct_lite.errors import UnsupportedModelError
+from amct_lite.types import PassReport
+
+EXPORT_OPSET = 13
+"""The first opset with per-channel QuantizeLinear/DequantizeLinear."""
+
+_QUANTIZED_OPS = frozenset(
+    {"QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear", "QLinearConv", "QLinearMatMul", "ConvInteger"}
+    | {"MatMulInteger", "AscendQuant", "AscendDequant", "AscendAntiQuant"}
+)
+
+
+@dataclass(frozen=True)
+class SourceModel:
+    """A model ready to be planned. original: as loaded (opset raised, nothing folded); notes: what the user should know.
+    file_opset: of the file, before it was raised."""
+
+    original: ir.Model
+    prepared: ir.Model
+    reports: tuple[PassReport, ...]
+    notes: tuple[str, ...]
+    path: Path | None
+    file_opset: int
+
+    @property
+    def name(self) -> str:
+        return self.path.name if self.path else "model"
+
+
+def load_prepared(model: str | Path | ir.Model) -> SourceModel:
+    """Load (or take) a float model and prepare it; the file or object given is not modified.
+
+    Raises UnsupportedModelError for a model that cannot be taken, with the reason and the remedy.
+    """
+    loaded = ir.LoadedModel(ir.clone(model), None, ()) if isinstance(model, ir.Model) else ir.load(model)
+    _refuse_quantized(loaded)
+    raised, note = ir.raise_opset(loaded.model, EXPORT_OPSET)
+    prepared = passes.prepare(raised)
+    notes = (*loaded.notes, *((note,) if note else ()), *(n for report in prepared.reports for n in report.notes))
+    return SourceModel(raised, prepared.model, prepared.reports, notes, loaded.path, ir.opset(loaded.model))
+
+
+def _refuse_quantized(loaded: ir.LoadedModel) -> None:
+    found = [node for node in loaded.model.graph.all_nodes() if node.op_type in _QUANTIZED_OPS]
+    if found:
+        raise UnsupportedModelError(
+            f"{loaded.path or 'the model'} is already quantized: it holds {len(found)} nodes such as {found[0].name} "
+            f"({found[0].op_type}). Give the float model it was made from."
+        )

@@ -1,0 +1,5 @@
+"""Facts about quantizable operators, one file a family; a new operator is one new file here."""
+
+from amct_lite.ops.base import OPS, Layer, OpSpec, bind
+
+__all__ = ["OPS", "Layer", "OpSpec", "bind"]

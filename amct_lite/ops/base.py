@@ -1,0 +1,165 @@
+"""What the tool knows of a quantizable operator: one `OpSpec` row each, registered by its ONNX op type.
+
+A row binds a node to a `Layer` (or refuses it with a reason), says what the Ascend target thinks of it, and how the same
+layer is computed on integers. No row edits a graph it did not create, none knows of records or files.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from math import prod
+
+import numpy as np
+
+from amct_lite import ir
+from amct_lite.ir.build import Inserter
+from amct_lite.registry import Registry
+from amct_lite.types import AnyArray, DoubleArray
+
+OPS: Registry[OpSpec] = Registry("operator", "amct_lite.ops")
+
+
+@dataclass(frozen=True)
+class Layer:
+    """A node bound to its roles.
+
+    data: indices of the activation inputs. weight: index of the constant weight input (None: no weight). bias: index of
+    the bias input on `bias_node` (the node itself, or the Add behind a MatMul); the index may lie beyond the node's
+    present inputs, then the layer has no bias yet but can be given one. weight_axis: axis of the output channels in the
+    weight. channel_axis: axis of the input channels in the data (None: channels are not told apart). channels: Cout, None
+    without weight.
+    """
+
+    node: ir.Node
+    data: tuple[int, ...] = (0,)
+    weight: int | None = None
+    weight_axis: int = 0
+    channel_axis: int | None = None
+    bias: int | None = None
+    bias_node: ir.Node | None = None
+    channels: int | None = None
+    input_channels: int = 1
+    group: int = 1
+
+    @property
+    def name(self) -> str:
+        return str(self.node.name)
+
+    @property
+    def op_type(self) -> str:
+        return self.node.op_type
+
+    @property
+    def output(self) -> ir.Value:
+        """The value that carries the finished layer: behind the bias Add, where there is one."""
+        return (self.bias_node or self.node).outputs[0]
+
+    @property
+    def weight_value(self) -> ir.Value | None:
+        return None if self.weight is None else self.node.inputs[self.weight]
+
+    @property
+    def weight_array(self) -> AnyArray:
+        array = ir.constant_of(self.weight_value)
+        assert array is not None, f"{self.name} was bound with a constant weight"
+        return array
+
+    @property
+    def bias_array(self) -> AnyArray | None:
+        """(Cout,) float32, or None when the layer has no bias now."""
+        if self.bias is None or self.bias_node is None or self.bias >= len(self.bias_node.inputs):
+            return None
+        return ir.constant_of(self.bias_node.inputs[self.bias])
+
+    def rows(self, weight: AnyArray) -> AnyArray:
+        """The weight as (Cout, n): a row holds what one output channel is computed from."""
+        return channels_first(weight, self.weight_axis, self.group).reshape(self.channels or 1, -1)
+
+    def from_rows(self, rows: AnyArray, shape: tuple[int, ...]) -> AnyArray:
+        """The inverse of `rows` for a weight of `shape`."""
+        index = np.arange(prod(shape)).reshape(shape)
+        order = channels_first(index, self.weight_axis, self.group).reshape(-1)
+        weight = np.empty(prod(shape), rows.dtype)
+        weight[order] = rows.reshape(-1)
+        return weight.reshape(shape)
+
+
+def channels_first(weight: AnyArray, axis: int, group: int) -> AnyArray:
+    """`weight` with all output channels on axis 0; a grouped ConvTranspose holds them as axis 1 within each group."""
+    if axis == 0 or group == 1:
+        return np.moveaxis(weight, axis, 0)
+    grouped = weight.reshape(group, weight.shape[0] // group, *weight.shape[1:])
+    return np.moveaxis(grouped, axis + 1, 1).reshape(group * weight.shape[axis], -1)
+
+
+Bind = Callable[[ir.Node], "Layer | str"]
+IntegerForm = Callable[[Inserter, ir.Node, ir.Value, int, ir.Value | None], ir.Value]
+MeanShift = Callable[[Layer, DoubleArray, DoubleArray], DoubleArray | None]
+
+
+def _nothing(_layer: Layer) -> str | None:
+    return None
+
+
+def _no_shift(_layer: Layer, _delta: DoubleArray, _mean: DoubleArray) -> DoubleArray | None:
+    return None
+
+
+@dataclass(frozen=True)
+class OpSpec:
+    """One row.
+
+    bind: node → Layer, or the reason why no target quantizes it.
+    integer_form: (inserter, node, int8 codes, zero point, int8 weight or second codes) → accumulators, without bias;
+    int32 wherever stock ONNX Runtime has an integer kernel.
+    mean_shift: (layer, weight error, (Cin,) input means) → (Cout,) expected change of the output, None when unknown.
+    ascend: the reason why ATC does not take it. ascend_symmetric: whether the NPU wants a zero point of 0.
+    per_channel_on_ascend: whether the contract gives the op one weight scale per channel there.
+    channel_shape: (a (Cout,) vector, rank of the output) → the vector shaped to broadcast along the output channels.
+    """
+
+    op_type: str
+    bind: Bind
+    integer_form: IntegerForm
+    mean_shift: MeanShift = _no_shift
+    ascend: Callable[[Layer], str | None] = _nothing
+    ascend_symmetric: Callable[[Layer], bool] = field(default=lambda _layer: False)
+    per_channel_on_ascend: bool = True
+    channel_shape: Callable[[AnyArray, int], AnyArray] = field(default=lambda vector, _rank: vector)
+
+
+def bind(node: ir.Node) -> Layer | str | None:
+    """The layer that `node` is, the reason why it cannot be quantized, or None for an op that has no row."""
+    spec = OPS.find(node.op_type) if node.domain in {"", "ai.onnx"} else None
+    return None if spec is None else spec.bind(node)
+
+
+def constant_weight(node: ir.Node, index: int) -> AnyArray | str:
+    """The float32 weight at `index`, or the reason why there is none."""
+    value = node.inputs[index] if index < len(node.inputs) else None
+    array = ir.constant_of(value)
+    if array is None:
+        return "its weight is not a constant (it is computed at run time or is a graph input)"
+    if array.dtype != np.float32:
+        return f"its weight is {array.dtype}, not float32"
+    if array.size == 0:
+        return "its weight is empty"
+    return array
+
+
+def constant_data(node: ir.Node, index: int = 0) -> bool:
+    """Whether the data input is itself a constant: nothing to calibrate."""
+    return ir.constant_of(node.inputs[index]) is not None
+
+
+def vector_bias(node: ir.Node, index: int, channels: int) -> str | None:
+    """The reason why the bias at `index` cannot be an int32 vector; None when absent or a constant of (Cout,)."""
+    if index >= len(node.inputs) or node.inputs[index] is None:
+        return None
+    bias = ir.constant_of(node.inputs[index])
+    if bias is None:
+        return "its bias is not a constant"
+    if bias.shape != (channels,) or bias.dtype != np.float32:
+        return f"its bias has shape {bias.shape} and type {bias.dtype}, not ({channels},) float32"
+    return None

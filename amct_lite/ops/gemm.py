@@ -1,0 +1,48 @@
+"""Gemm with a constant second input. The preparing passes bring it to transB = 0, alpha = beta = 1."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from amct_lite import ir
+from amct_lite.ir.build import Inserter
+from amct_lite.ops.base import OPS, Layer, OpSpec, constant_data, constant_weight, vector_bias
+from amct_lite.types import DoubleArray
+
+
+def _bind(node: ir.Node) -> Layer | str:
+    weight = constant_weight(node, 1)
+    if isinstance(weight, str):
+        return weight
+    if constant_data(node):
+        return "its data input is a constant"
+    for name, wanted in (("transA", 0), ("transB", 0), ("alpha", 1.0), ("beta", 1.0)):
+        if (value := ir.attribute(node, name, wanted)) != wanted:
+            return f"{name} is {value}, only {wanted} can be computed on integers"
+    if reason := vector_bias(node, 2, weight.shape[1]):
+        return reason
+    inputs, outputs = weight.shape
+    return Layer(
+        node,
+        weight=1,
+        weight_axis=1,
+        channel_axis=-1,
+        bias=2,
+        bias_node=node,
+        channels=outputs,
+        input_channels=inputs,
+    )
+
+
+def _integer_form(b: Inserter, _node: ir.Node, codes: ir.Value, zero_point: int, weight: ir.Value | None) -> ir.Value:
+    return b.op("MatMulInteger", codes, weight, b.constant(zero_point, np.int8))
+
+
+def product_shift(_layer: Layer, delta: DoubleArray, mean: DoubleArray) -> DoubleArray | None:
+    """E[x] · ΔW for a (K, N) weight; a stack of matrices has no single answer."""
+    return mean @ delta if delta.ndim == 2 else None
+
+
+OPS.register("Gemm")(
+    OpSpec("Gemm", bind=_bind, integer_form=_integer_form, mean_shift=product_shift, per_channel_on_ascend=False)
+)

@@ -1,0 +1,316 @@
+"""The main job, end to end: a float model and sample data in; record, fake-quant and deploy model out, executed and compared.
+
+The place to read first: `quantize` and `convert` call the stages in their order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from amct_lite import ir
+from amct_lite.build import Exports, build_exports
+from amct_lite.calibration import store
+from amct_lite.calibration.data import CalibrationData, DataSource, InputSpec, open_data, random_data
+from amct_lite.calibration.images import ImageOptions
+from amct_lite.calibration.runner import Calibration, collect, keep
+from amct_lite.calibration.store import Statistics
+from amct_lite.config import QuantConfig, load_config
+from amct_lite.correction.full import measure_shifts
+from amct_lite.decide import Decision, decide
+from amct_lite.errors import CalibrationError, UnsupportedModelError
+from amct_lite.loading import SourceModel, load_prepared
+from amct_lite.plan import layer_facts, resolve
+from amct_lite.record import read_record, require_valid
+from amct_lite.reports.checks import Checked, check_exports
+from amct_lite.reports.report import Report, layer_rows, sizes_of
+from amct_lite.reports.warnings import local_warnings, outlier_warnings, weight_warnings
+from amct_lite.result import QuantizeResult
+from amct_lite.runtime import RuntimeOptions
+from amct_lite.types import AnyArray, Feeds, QuantPlan, QuantRecord
+
+Progress = Callable[[str, int, int | None], None]
+"""(stage, how many more are done, how many there are; None when unknown)."""
+
+
+def _silent(_stage: str, _done: int, _total: int | None) -> None:
+    return None
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """How a run is carried out, as opposed to what it decides.
+
+    images: how images become arrays. batch_size: rows of a batch where one file holds many samples. random: calibrate with
+    so many batches of noise instead of data. progress: called as the stages go on.
+    """
+
+    runtime: RuntimeOptions = field(default_factory=RuntimeOptions)
+    images: ImageOptions | None = None
+    batch_size: int | None = None
+    random: int | None = None
+    progress: Progress = _silent
+
+
+def quantize(
+    model: str | Path | ir.Model,
+    data: DataSource | None = None,
+    config: QuantConfig | str | Path | None = None,
+    *,
+    statistics: str | Path | Statistics | None = None,
+    options: RunOptions | None = None,
+) -> QuantizeResult:
+    """Calibrate `model` on `data`, then build, run and compare all that is exported. Nothing is written.
+
+    data: an iterable of feeds (input name → array), or a path that `open_data` understands. config: None for the defaults.
+    statistics: a saved calibration (`<prefix>_calibration.npz`) to decide from without running the model again; `data` may
+    then be left out, and with it the comparison on real data.
+    Raises the AmctError of the stage that cannot go on; VerificationError when an exported model does not do what it must.
+    """
+    chosen = options or RunOptions()
+    settings = _settings(config)
+    source = load_prepared(model)
+    plan = resolve(settings, source.prepared)
+    _require_layers(source, plan)
+    stream = _stream(source, data, settings, chosen)
+    calibration = _calibration(source, plan, stream, statistics, settings, chosen)
+    usable, outliers = calibration.statistics.usable()
+    decision = decide(source.prepared, plan, usable)
+    calibration = _with_bias_shifts(calibration, source, decision, settings, chosen)
+    exports = build_exports(
+        source.prepared,
+        decision.record,
+        target=settings.target,
+        statistics=calibration.statistics,
+        bias_correction=settings.bias_correction,
+        input_shapes=settings.input_shapes,
+    )
+    checked = _check(source, decision.record, exports, calibration.feeds, calibration.outputs, chosen)
+    notes = (*source.notes, *calibration.statistics.notes())
+    warnings = (*calibration.statistics.warnings(), *outlier_warnings(outliers))
+    report = _report(source, decision, exports, checked, plan=plan, notes=notes, warnings=warnings)
+    return QuantizeResult(source, plan, decision.record, calibration.statistics, exports, report)
+
+
+def convert(
+    model: str | Path | ir.Model,
+    record: QuantRecord | str | Path,
+    *,
+    config: QuantConfig | str | Path | None = None,
+    bias_correction: str | None = None,
+    statistics: str | Path | Statistics | None = None,
+    data: DataSource | None = None,
+    options: RunOptions | None = None,
+) -> QuantizeResult:
+    """Build, run and compare the models of a record that was made elsewhere or edited by hand. Nothing is written.
+
+    config: its target and input shapes count, the record decides the rest. statistics: the calibration file for bias
+    correction and static shapes; when left out, the one that lies beside the record's file under the same prefix is taken,
+    which the report says. bias_correction: None for the one of the calibration. data: samples to compare with the float model.
+    Raises RecordError when the record does not fit the model.
+    """
+    chosen = options or RunOptions()
+    settings = _settings(config)
+    source = load_prepared(model)
+    given = record if isinstance(record, QuantRecord) else read_record(record)
+    require_valid(given, layer_facts(settings.target, source.prepared))
+    known, notes, warnings = _statistics_beside(given, source, statistics)
+    exports = build_exports(
+        source.prepared,
+        given,
+        target=settings.target,
+        statistics=known,
+        bias_correction=bias_correction or (known.bias_correction if known else "none"),
+        input_shapes=settings.input_shapes,
+    )
+    stream = _stream(source, data, settings, chosen)
+    feeds, outputs = keep(source.prepared, stream, chosen.runtime) if stream else ((), ())
+    checked = _check(source, given, exports, feeds, outputs, chosen)
+    decision = Decision(given, {})
+    report = _report(source, decision, exports, checked, notes=(*source.notes, *notes), warnings=warnings)
+    return QuantizeResult(source, None, given, known, exports, report)
+
+
+def export(
+    model: str | Path | ir.Model,
+    record: QuantRecord | str | Path,
+    prefix: str,
+    *,
+    config: QuantConfig | str | Path | None = None,
+    bias_correction: str | None = None,
+    statistics: str | Path | Statistics | None = None,
+    data: DataSource | None = None,
+    options: RunOptions | None = None,
+) -> QuantizeResult:
+    """`convert`, and write the models under `prefix`."""
+    result = convert(
+        model,
+        record,
+        config=config,
+        bias_correction=bias_correction,
+        statistics=statistics,
+        data=data,
+        options=options,
+    )
+    result.save(prefix)
+    return result
+
+
+def input_specs(model: ir.Model) -> tuple[InputSpec, ...]:
+    """The inputs of `model` as the readers want them."""
+    return tuple(
+        InputSpec(str(value.name), str(value.dtype.numpy()) if value.dtype else "float32", ir.dims_of(value))
+        for value in model.graph.inputs
+    )
+
+
+def _settings(config: QuantConfig | str | Path | None) -> QuantConfig:
+    if isinstance(config, QuantConfig):
+        return config
+    return QuantConfig() if config is None else load_config(config)
+
+
+def _require_layers(source: SourceModel, plan: QuantPlan) -> None:
+    if plan.layers:
+        return
+    reasons = "; ".join(f"{skip.node} ({skip.op_type}): {skip.reason}" for skip in plan.skips[:5])
+    raise UnsupportedModelError(
+        f"{source.name} has no layer to quantize. {reasons or 'It holds no Conv, ConvTranspose, Gemm, MatMul or AveragePool.'}"
+        " `amct-lite inspect` lists every node that was looked at."
+    )
+
+
+def _stream(source: SourceModel, data: DataSource | None, settings: QuantConfig, options: RunOptions) -> CalibrationData | None:
+    """The data, its first batch already checked against the model; None when there is none."""
+    specs = input_specs(source.prepared)
+    if data is None:
+        return random_data(specs, options.random, shapes=settings.input_shapes) if options.random else None
+    stream = open_data(
+        data,
+        specs,
+        batches=settings.batches,
+        batch_size=options.batch_size,
+        shapes=settings.input_shapes,
+        images=options.images,
+    )
+    stream.peek()
+    return stream
+
+
+def _calibration(
+    source: SourceModel,
+    plan: QuantPlan,
+    stream: CalibrationData | None,
+    statistics: str | Path | Statistics | None,
+    settings: QuantConfig,
+    options: RunOptions,
+) -> Calibration:
+    if statistics is not None:
+        known = statistics if isinstance(statistics, Statistics) else store.load(statistics)
+        _require_same_model(known, source)
+        feeds, outputs = keep(source.prepared, stream, options.runtime) if stream else ((), ())
+        return Calibration(_decided(known, settings), feeds, outputs)
+    if stream is None:
+        raise CalibrationError("there is no data to calibrate with. Pass samples, or a saved calibration.")
+    total = stream.count
+    calibration = collect(
+        source.prepared,
+        plan,
+        stream,
+        options=options.runtime,
+        progress=lambda batches: options.progress("calibrate", batches, total),
+    )
+    known = replace(calibration.statistics, data=stream.description, random=bool(options.random))
+    return replace(calibration, statistics=_decided(known, settings))
+
+
+def _decided(statistics: Statistics, settings: QuantConfig) -> Statistics:
+    return replace(statistics, trusted=settings.trust_data, bias_correction=settings.bias_correction)
+
+
+def _require_same_model(statistics: Statistics, source: SourceModel) -> None:
+    if statistics.model != ir.checksum(source.prepared):
+        raise CalibrationError(
+            f"the calibration was made from another model than {source.name} (or the model has changed since). "
+            f"Calibrate again with data."
+        )
+
+
+def _with_bias_shifts(
+    calibration: Calibration, source: SourceModel, decision: Decision, settings: QuantConfig, options: RunOptions
+) -> Calibration:
+    """For `full` bias correction, measure now what each layer shifts; needs samples, or an earlier measurement."""
+    if settings.bias_correction != "full" or (calibration.statistics.bias_shifts is not None and not calibration.feeds):
+        return calibration
+    if not calibration.feeds:
+        raise CalibrationError("full bias correction runs the model on samples. Pass data, or choose analytic.")
+    total = len(decision.record.layers)
+    shifts = measure_shifts(
+        source.prepared,
+        decision.record,
+        calibration.feeds,
+        options.runtime,
+        progress=lambda layers: options.progress("correct biases", layers, total),
+    )
+    return replace(calibration, statistics=replace(calibration.statistics, bias_shifts=shifts))
+
+
+def _statistics_beside(
+    record: QuantRecord, source: SourceModel, given: str | Path | Statistics | None
+) -> tuple[Statistics | None, tuple[str, ...], tuple[str, ...]]:
+    """Statistics, notes and warnings: what was given, else what lies beside the record, if it is of this model."""
+    if given is not None:
+        known = given if isinstance(given, Statistics) else store.load(given)
+        _require_same_model(known, source)
+        return known, (), ()
+    path = Path(record.source.removesuffix("record.txt") + "calibration.npz") if record.source else None
+    if path is None or not path.is_file():
+        return None, ("no calibration file: biases are not corrected",), ()
+    known = store.load(path)
+    if known.model == ir.checksum(source.prepared):
+        return known, (f"bias correction ({known.bias_correction}) and static shapes from {path}",), ()
+    return None, (), (f"{path} belongs to another model and was not used; biases are not corrected.",)
+
+
+def _check(
+    source: SourceModel,
+    record: QuantRecord,
+    exports: Exports,
+    feeds: tuple[Feeds, ...],
+    outputs: tuple[tuple[AnyArray, ...], ...],
+    options: RunOptions,
+) -> Checked:
+    options.progress("verify", 0, None)
+    specs = input_specs(source.prepared)
+    return check_exports(source.prepared, record, exports, feeds, outputs, specs, options.runtime)
+
+
+def _report(
+    source: SourceModel,
+    decision: Decision,
+    exports: Exports,
+    checked: Checked,
+    *,
+    plan: QuantPlan | None = None,
+    notes: tuple[str, ...],
+    warnings: tuple[str, ...],
+) -> Report:
+    op_types: Mapping[str, str] = {str(node.name): node.op_type for node in source.prepared.graph}
+    return Report(
+        model=source.name,
+        target=exports.target,
+        samples=exports.samples,
+        layers=layer_rows(plan, decision.record, op_types, checked.local, decision.repairs),
+        skips=plan.skips if plan else (),
+        warnings=(*warnings, *weight_warnings(source.prepared, decision.record), *local_warnings(checked.local)),
+        notes=(*notes, *(f"{s.node}: {s.reason}" for s in exports.bias_skips)),
+        passes=tuple(report for report in source.reports if report.changed or report.skips),
+        outputs=checked.outputs,
+        compared_samples=checked.samples,
+        equivalence=checked.equivalence,
+        equivalence_data=checked.data,
+        deploy_problem=str(exports.deploy_problem) if exports.deploy_problem else None,
+        deploy_shapes=dict(exports.shapes),
+        sizes=sizes_of(source, exports),
+    )

@@ -1,0 +1,189 @@
+"""Which layers are quantized and how, and why the others are not: every decision explicit, before anything is run."""
+
+from __future__ import annotations
+
+import fnmatch
+from collections import Counter
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from functools import partial
+
+from amct_lite import ir
+from amct_lite.config import LayerConfig, QuantConfig
+from amct_lite.errors import ConfigError
+from amct_lite.observers import make_observer
+from amct_lite.ops import OPS, Layer, OpSpec, bind
+from amct_lite.record.check import LayerFacts
+from amct_lite.registry import did_you_mean
+from amct_lite.types import LayerPlan, QuantPlan, QuantSpec, Skip, TensorPlan
+from amct_lite.weights import make_weight_quantizer
+
+ASCEND = "ascend"
+
+
+def resolve(config: QuantConfig, model: ir.Model) -> QuantPlan:
+    """The plan for `model` (prepared). Raises ConfigError when the config names a layer or op type that is not there,
+    or asks for something no layer of that kind offers."""
+    _check_names(config, model)
+    shared = _shared_weights(model)
+    layers: list[LayerPlan] = []
+    skips: list[Skip] = []
+    for node in model.graph:
+        bound = bind(node)
+        if bound is None:
+            if reason := _unknown_layer(node):
+                skips.append(Skip(str(node.name), node.op_type, reason))
+            continue
+        wanted = config.for_layer(str(node.name), node.op_type)
+        reason = _refusal(bound, wanted, config.target, shared)
+        if reason:
+            skips.append(Skip(str(node.name), node.op_type, reason))
+        else:
+            assert isinstance(bound, Layer)
+            layers.append(_plan_layer(bound, wanted, config.target))
+    skips += _inside_bodies(model)
+    return QuantPlan(_with_one_tap_a_tensor(layers), tuple(skips), config.target)
+
+
+def layer_facts(target: str, model: ir.Model) -> dict[str, LayerFacts]:
+    """What a record may say of each node of `model` (prepared)."""
+    shared = _shared_weights(model)
+    facts: dict[str, LayerFacts] = {}
+    for node in model.graph:
+        bound = bind(node)
+        if isinstance(bound, Layer):
+            reason = _target_refusal(bound, target, shared)
+            channels = 1 if len(bound.data) > 1 else bound.channels
+            facts[bound.name] = LayerFacts(bound.op_type, channels, bound.input_channels, not reason, reason)
+        else:
+            reason = bound or f"{node.op_type} is not among the operators that are quantized"
+            facts[str(node.name)] = LayerFacts(node.op_type, quantizable=False, reason=reason)
+    return facts
+
+
+def _refusal(bound: Layer | str, wanted: LayerConfig, target: str, shared: Counter[ir.Value]) -> str:
+    if wanted.skip:
+        return wanted.skip
+    return bound if isinstance(bound, str) else _target_refusal(bound, target, shared)
+
+
+def _target_refusal(bound: Layer, target: str, shared: Counter[ir.Value]) -> str:
+    if target != ASCEND:
+        return ""
+    if bound.weight_value is not None and shared[bound.weight_value] > 1:
+        return "its weight is shared with another layer, which the Ascend target does not take"
+    return OPS.get(bound.op_type).ascend(bound) or ""
+
+
+def _plan_layer(layer: Layer, wanted: LayerConfig, target: str) -> LayerPlan:
+    spec = OPS.get(layer.op_type)
+    product = len(layer.data) > 1
+    symmetric = wanted.symmetric or product or (target == ASCEND and spec.ascend_symmetric(layer))
+    notes: tuple[str, ...] = ()
+    if symmetric and not wanted.symmetric:
+        notes = ("symmetric, because both factors are data" if product else "symmetric, as the NPU wants for 5-D data",)
+    inputs = tuple(
+        TensorPlan(
+            str(value.name),
+            QuantSpec(wanted.bits, symmetric),
+            layer.channel_axis,
+            layer.input_channels,
+            wanted.algorithm,
+            tuple(sorted(wanted.options.items())),
+        )
+        for index in layer.data
+        if (value := layer.node.inputs[index]) is not None
+    )
+    plan = LayerPlan(layer.name, layer.op_type, layer.data, inputs, notes=notes)
+    weight = layer.weight_value
+    if weight is None:
+        return plan
+    return replace(
+        plan,
+        weight=str(weight.name),
+        weight_spec=QuantSpec(wanted.weight_bits, symmetric=True, per_channel=_per_channel(spec, wanted, target)),
+        weight_algorithm=wanted.weight_algorithm,
+    )
+
+
+def _per_channel(spec: OpSpec, wanted: LayerConfig, target: str) -> bool:
+    if wanted.per_channel == "auto":
+        return target != ASCEND or spec.per_channel_on_ascend
+    return wanted.per_channel == "all"
+
+
+def _with_one_tap_a_tensor(layers: Iterable[LayerPlan]) -> tuple[LayerPlan, ...]:
+    """A reader that does not care about channels shares the observation of one that does."""
+    layers = tuple(layers)
+    told_apart = {t.name: t for layer in layers for t in layer.inputs if t.channel_axis is not None}
+
+    def joined(tensor: TensorPlan) -> TensorPlan:
+        other = told_apart.get(tensor.name)
+        if tensor.channel_axis is not None or other is None:
+            return tensor
+        return replace(tensor, channel_axis=other.channel_axis, channels=other.channels)
+
+    return tuple(replace(layer, inputs=tuple(map(joined, layer.inputs))) for layer in layers)
+
+
+def _shared_weights(model: ir.Model) -> Counter[ir.Value]:
+    """How many layers read each constant weight."""
+    bound = (bind(node) for node in model.graph)
+    return Counter(b.weight_value for b in bound if isinstance(b, Layer) and b.weight_value is not None)
+
+
+def _unknown_layer(node: ir.Node) -> str:
+    """The reason to name a node that is no known layer but carries a weight matrix; empty for all others."""
+    for value in node.inputs:
+        array = ir.constant_of(value)
+        if array is not None and array.ndim >= 2 and array.dtype.kind == "f" and min(array.shape) > 1:
+            kind = f"{node.domain}.{node.op_type}" if node.domain else node.op_type
+            return f"{kind} has weights, but is not among the operators that are quantized"
+    return ""
+
+
+def _inside_bodies(model: ir.Model) -> list[Skip]:
+    """Layers within subgraphs and model-local functions: they stay in float."""
+    graph = model.graph
+    skips = [
+        Skip(str(node.name), node.op_type, "it stands inside the body of a control-flow node")
+        for node in graph.all_nodes()
+        if node.graph is not graph and OPS.find(node.op_type) is not None
+    ]
+    for function in model.functions.values():
+        skips += [
+            Skip(
+                str(node.name or node.op_type),
+                node.op_type,
+                f"it stands inside the model-local function {function.name}",
+            )
+            for node in function
+            if OPS.find(node.op_type) is not None
+        ]
+    return skips
+
+
+def _check_names(config: QuantConfig, model: ir.Model) -> None:
+    """Every name, pattern, operator type and algorithm that `config` mentions exists; all problems at once."""
+    names = [str(node.name) for node in model.graph.all_nodes()]
+    known = {*names, *(node.op_type for node in model.graph.all_nodes()), *OPS.names()}
+    problems = [
+        f"{config.place_of(pattern)}: {pattern!r} is no node, pattern or operator type of the model"
+        f"{did_you_mean(pattern, known)}. `amct-lite inspect` lists the names."
+        for pattern in config.layer_patterns
+        if pattern not in known and not fnmatch.filter(names, pattern)
+    ]
+    for use in config.algorithms():
+        problems += _problem(use.place, partial(make_observer, use.name, use.options))
+    for use in config.weight_algorithms():
+        problems += _problem(use.place, partial(make_weight_quantizer, use.name))
+    if problems:
+        raise ConfigError("\n".join(problems))
+
+
+def _problem(place: str, make: Callable[[], object]) -> list[str]:
+    try:
+        make()
+    except ConfigError as error:
+        return [f"{place}: {error}"]
+    return []

@@ -1,0 +1,81 @@
+"""Runs what was exported before anybody else does: layer by layer, end to end, and deploy against fake-quant."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from amct_lite import ir
+from amct_lite.analysis.local_error import LocalError, measure
+from amct_lite.build import Exports
+from amct_lite.calibration.data import random_data
+from amct_lite.calibration.feeds import InputSpec
+from amct_lite.reports.report import OutputError, output_errors
+from amct_lite.runtime import RuntimeOptions, open_session
+from amct_lite.types import AnyArray, Feeds, QuantRecord
+from amct_lite.validate.equivalence import Equivalence, verify_deploy
+
+DEPLOY_SAMPLES = 4
+"""The integer forms run many times slower than the float model; four samples exercise every layer."""
+
+
+@dataclass(frozen=True)
+class Checked:
+    """local: layer → error of its own output. outputs: fake-quant against float. data: what the deploy model ran on."""
+
+    local: Mapping[str, LocalError]
+    outputs: tuple[OutputError, ...]
+    samples: int
+    equivalence: Equivalence | None
+    data: str
+
+
+def check_exports(
+    prepared: ir.Model,
+    record: QuantRecord,
+    exports: Exports,
+    feeds: Sequence[Feeds],
+    exact: Sequence[tuple[AnyArray, ...]],
+    inputs: Sequence[InputSpec],
+    options: RuntimeOptions,
+) -> Checked:
+    """Execute both exported models. feeds: real samples; exact: the float model's outputs for each of them.
+
+    Without feeds there is nothing to measure accuracy on; the deploy model then still runs, on random numbers.
+    Raises VerificationError when the deploy model and the fake-quant model differ.
+    """
+    local = measure(prepared, exports.corrected, record, feeds, options) if feeds else {}
+    session = open_session(exports.fake_quant, options)
+    quantized = [tuple(session.run(_known(sample, session.input_names))) for sample in feeds]
+    outputs = output_errors(session.output_names, exact, quantized) if feeds else ()
+    equivalence, description = None, ""
+    if exports.deploy is not None:
+        samples, description = _deploy_feeds(feeds, inputs, exports.shapes)
+        equivalence = verify_deploy(exports.deploy, exports.fake_quant, samples, options)
+    return Checked(local, outputs, len(feeds), equivalence, description)
+
+
+def _known(feeds: Feeds, names: Sequence[str]) -> Feeds:
+    return {name: feeds[name] for name in names}
+
+
+def _deploy_feeds(
+    feeds: Sequence[Feeds], inputs: Sequence[InputSpec], shapes: Mapping[str, tuple[int, ...]]
+) -> tuple[list[Feeds], str]:
+    if not feeds:
+        return list(random_data(inputs, 2, shapes=shapes)), "random numbers"
+    fitted = [{name: _fit(array, shapes.get(name)) for name, array in sample.items()} for sample in feeds]
+    same = all(array is sample[name] for sample, new in zip(feeds, fitted, strict=True) for name, array in new.items())
+    kind = "calibration samples" if same else "calibration samples, repeated or cut to the static shape"
+    return fitted[:DEPLOY_SAMPLES], kind
+
+
+def _fit(array: AnyArray, shape: tuple[int, ...] | None) -> AnyArray:
+    """`array`, each axis repeated or cut to the wanted length."""
+    if shape is None or array.shape == shape:
+        return array
+    for axis, length in enumerate(shape):
+        array = np.take(array, np.arange(length) % array.shape[axis], axis=axis)
+    return array

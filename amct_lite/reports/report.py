@@ -1,0 +1,132 @@
+"""The report of a run as frozen values, and as JSON. No clock, no host: the same inputs give the same bytes."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import numpy as np
+
+from amct_lite import ir
+from amct_lite.analysis.local_error import LocalError
+from amct_lite.build import Exports
+from amct_lite.loading import SourceModel
+from amct_lite.numerics.metrics import cosine, mse, sqnr_db
+from amct_lite.record import UNIT_WEIGHT
+from amct_lite.types import AnyArray, LayerRecord, PassReport, QuantPlan, QuantRecord, Skip
+from amct_lite.validate.equivalence import Equivalence
+
+
+@dataclass(frozen=True)
+class LayerRow:
+    """One quantized layer. weight: "per channel (64)", "per tensor", "—"; local: error of its own output, if measured."""
+
+    name: str
+    op_type: str
+    scale_d: float
+    offset_d: int
+    weight: str
+    sqnr_db: float | None = None
+    cosine: float | None = None
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class OutputError:
+    """Fake-quant against float at one output of the network."""
+
+    name: str
+    mse: float
+    cosine: float
+    sqnr_db: float
+
+
+@dataclass(frozen=True)
+class Report:
+    """All that a run has to say. sizes: bytes of each model file's content."""
+
+    model: str
+    target: str
+    samples: int
+    layers: tuple[LayerRow, ...]
+    skips: tuple[Skip, ...]
+    warnings: tuple[str, ...]
+    notes: tuple[str, ...]
+    passes: tuple[PassReport, ...] = ()
+    outputs: tuple[OutputError, ...] = ()
+    compared_samples: int = 0
+    equivalence: Equivalence | None = None
+    equivalence_data: str = ""
+    deploy_problem: str | None = None
+    deploy_shapes: dict[str, tuple[int, ...]] = field(default_factory=dict)
+    sizes: dict[str, int] = field(default_factory=dict)
+
+    def to_json(self) -> str:
+        """Indented JSON with the fields above; a number that is not finite is written as a string."""
+        return json.dumps(_plain(asdict(self)), indent=1, ensure_ascii=False) + "\n"
+
+
+def layer_rows(
+    plan: QuantPlan | None,
+    record: QuantRecord,
+    op_types: Mapping[str, str],
+    local: Mapping[str, LocalError],
+    repairs: Mapping[str, str],
+) -> tuple[LayerRow, ...]:
+    """A row for each layer of `record`."""
+    notes = {layer.name: layer.notes for layer in plan.layers} if plan else {}
+    rows = []
+    for layer in record.layers:
+        error = local.get(layer.key)
+        rows.append(
+            LayerRow(
+                layer.key,
+                op_types.get(layer.key, "?"),
+                layer.activation.scale[0],
+                layer.activation.zero_point[0],
+                _granularity(layer),
+                error.sqnr_db if error else None,
+                error.cosine if error else None,
+                (*notes.get(layer.key, ()), *((repairs[layer.key],) if layer.key in repairs else ())),
+            )
+        )
+    return tuple(rows)
+
+
+def _granularity(layer: LayerRecord) -> str:
+    if layer.weight is None or layer.weight == UNIT_WEIGHT:
+        return "—"
+    return "per tensor" if layer.weight.per_tensor else f"per channel ({len(layer.weight.scale)})"
+
+
+def output_errors(
+    names: Iterable[str], exact: Iterable[tuple[AnyArray, ...]], quantized: Iterable[tuple[AnyArray, ...]]
+) -> tuple[OutputError, ...]:
+    """Errors of each float output over all feeds; `exact` and `quantized` hold one tuple of outputs a feed."""
+    errors = []
+    for name, a, b in zip(names, zip(*exact, strict=True), zip(*quantized, strict=True), strict=True):
+        if not all(np.issubdtype(array.dtype, np.floating) for array in a):
+            continue
+        left = np.concatenate([array.reshape(-1) for array in a])
+        right = np.concatenate([array.reshape(-1) for array in b])
+        if left.size == right.size:
+            errors.append(OutputError(name, mse(left, right), cosine(left, right), sqnr_db(left, right)))
+    return tuple(errors)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    if isinstance(value, float) and not np.isfinite(value):
+        return str(value)
+    return value
+
+
+def sizes_of(source: SourceModel, exports: Exports) -> dict[str, int]:
+    """Bytes of weights in each model: what a file takes, but for the graph itself."""
+    models = {"float": source.original, "fake_quant": exports.fake_quant, "deploy": exports.deploy}
+    return {name: ir.weight_bytes(model) for name, model in models.items() if model is not None}

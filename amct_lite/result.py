@@ -1,0 +1,54 @@
+"""What a run returns: every stage's value, frozen, and how it is written to disk."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from amct_lite import ir
+from amct_lite.build import Exports
+from amct_lite.calibration import store
+from amct_lite.calibration.store import Statistics
+from amct_lite.files import output_path, staged_outputs
+from amct_lite.loading import SourceModel
+from amct_lite.record import format_record
+from amct_lite.reports.report import Report
+from amct_lite.types import QuantPlan, QuantRecord
+
+
+@dataclass(frozen=True)
+class QuantizeResult:
+    """plan: None where the record was given. statistics: None where there were none."""
+
+    source: SourceModel
+    plan: QuantPlan | None
+    record: QuantRecord
+    statistics: Statistics | None
+    exports: Exports
+    report: Report
+
+    def save(self, prefix: str | Path, *, inputs: Iterable[Path] = ()) -> tuple[Path, ...]:
+        """Write everything under `<prefix>_…`, all files together or none; returns their paths.
+
+        A prefix that ends with `/` names a folder only. Record and statistics are written when the run made them.
+        Raises ExportError when a file cannot be written or would overwrite the model or one of `inputs`.
+        """
+        guarded = [*inputs, *((self.source.path,) if self.source.path else ())]
+        written: list[Path] = []
+        with staged_outputs(inputs=guarded) as out:
+
+            def place(suffix: str) -> Path:
+                final = output_path(prefix, suffix)
+                written.append(final)
+                return out.stage(final)
+
+            if self.plan is not None:
+                place("record.txt").write_text(format_record(self.record), encoding="utf-8")
+            ir.save(self.exports.fake_quant, place("fake_quant_model.onnx"))
+            if self.exports.deploy is not None:
+                ir.save(self.exports.deploy, place("deploy_model.onnx"))
+            if self.plan is not None and self.statistics is not None:
+                place("calibration.npz").write_bytes(store.to_bytes(self.statistics))
+            place("report.json").write_text(self.report.to_json(), encoding="utf-8")
+        return tuple(written)

@@ -1,0 +1,125 @@
+"""Turns a deploy model into one that stock ONNX Runtime executes, operator by operator as the NPU does.
+
+AscendQuant becomes round(x · scale) + offset, clipped, as int8. A layer becomes its integer form (int8 products summed in
+int32, the zero point taken off the data), its bias an int32 addition, AscendDequant one float32 multiplication.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from amct_lite import ir
+from amct_lite.errors import VerificationError
+from amct_lite.exporters.ascend import dequant_scale
+from amct_lite.ir.build import Inserter
+from amct_lite.ops import OPS
+from amct_lite.types import FloatArray
+
+QMIN, QMAX = -128, 127
+
+
+@dataclass(frozen=True)
+class LoweredLayer:
+    """What one layer computes in the lowered model, by output name: accumulators (bias included) and dequantized result.
+
+    step: (1,) or (Cout,) float32 shaped to broadcast, what one accumulator step is worth.
+    """
+
+    name: str
+    accumulators: str
+    result: str
+    step: FloatArray
+
+
+@dataclass(frozen=True)
+class Lowered:
+    """codes: AscendQuant node → name of its int8 output. All that is named here is an output of `model`."""
+
+    model: ir.Model
+    codes: dict[str, str]
+    layers: tuple[LoweredLayer, ...]
+
+
+def lower(deploy: ir.Model) -> Lowered:
+    """An executable form of `deploy`, which is not modified. Raises VerificationError for what cannot be executed."""
+    model = ir.clone(deploy)
+    graph = model.graph
+    results = [_lower_layer(node) for node in tuple(graph) if node.op_type == "AscendDequant"]
+    codes = {str(node.name): _lower_quant(node) for node in tuple(graph) if node.op_type == "AscendQuant"}
+    watched = [value for _, accumulators, result, _ in results for value in (accumulators, result)]
+    graph.outputs.extend(v for v in dict.fromkeys((*codes.values(), *watched)) if not v.is_graph_output())
+    ir.remove_unused(model)
+    layers = tuple(
+        LoweredLayer(name, str(accumulators.name), str(result.name), step) for name, accumulators, result, step in results
+    )
+    return Lowered(model, {name: str(value.name) for name, value in codes.items()}, layers)
+
+
+def _lower_quant(node: ir.Node) -> ir.Value:
+    if (kind := ir.attribute(node, "dst_type", "INT8")) != "INT8":
+        raise VerificationError(f"{node.name} quantizes to {kind}, only INT8 can be executed.")
+    b = Inserter(node, f"{node.name}.lowered")
+    scaled = b.op("Mul", node.inputs[0], b.constant(ir.attribute(node, "scale", 1.0), np.float32))
+    moved = b.op("Add", b.op("Round", scaled), b.constant(ir.attribute(node, "offset", 0.0), np.float32))
+    clipped = b.op("Clip", moved, b.constant(QMIN, np.float32), b.constant(QMAX, np.float32))
+    codes = b.cast(clipped, ir.DataType.INT8)
+    ir.redirect(node.outputs[0], codes)
+    ir.remove_node(node)
+    return codes
+
+
+def _lower_layer(dequant: ir.Node) -> tuple[str, ir.Value, ir.Value, FloatArray]:
+    """Replace layer, bias Add and AscendDequant; returns layer name, accumulators, result and accumulator step."""
+    node, bias = _layer_behind(dequant)
+    spec = OPS.get(node.op_type)
+    data, other = _operands(node)
+    quant = data.producer()
+    assert quant is not None
+    b = Inserter(dequant, f"{node.name}.lowered")
+    accumulators = spec.integer_form(b, node, data, int(ir.attribute(quant, "offset", 0.0)), other)
+    rank = _rank(node)
+    if bias is not None:
+        accumulators = b.op("Add", accumulators, b.constant(spec.channel_shape(bias, rank)))
+    param = ir.constant_of(dequant.inputs[1])
+    assert param is not None
+    step = dequant_scale(param)
+    step = step if step.size == 1 else np.asarray(spec.channel_shape(step, rank))
+    result = b.op("Mul", b.cast(accumulators, ir.DataType.FLOAT), b.constant(step))
+    ir.redirect(dequant.outputs[0], result)
+    total = dequant.inputs[0]
+    add = total.producer() if total is not None else None
+    for dead in dict.fromkeys((dequant, add, node)):
+        if dead is not None:
+            ir.remove_node(dead)
+    return str(node.name), accumulators, result, step
+
+
+def _layer_behind(dequant: ir.Node) -> tuple[ir.Node, np.ndarray | None]:
+    """The layer node and its int32 bias: its own third input, or the constant of the Add between MatMul and dequant."""
+    value = dequant.inputs[0]
+    node = value.producer() if value is not None else None
+    if node is None:
+        raise VerificationError(f"{dequant.name} reads no layer.")
+    if node.op_type == "Add":
+        product = node.inputs[0].producer() if node.inputs[0] is not None else None
+        if product is None:
+            raise VerificationError(f"{node.name} adds a bias to nothing.")
+        return product, ir.constant_of(node.inputs[1])
+    bias = node.inputs[2] if len(node.inputs) > 2 else None
+    return node, ir.constant_of(bias)
+
+
+def _operands(node: ir.Node) -> tuple[ir.Value, ir.Value | None]:
+    """The quantized data and the other factor (int8 weight, or the second quantized tensor)."""
+    quantized = [value for value in node.inputs if value is not None and (p := value.producer()) and p.op_type == "AscendQuant"]
+    if not quantized:
+        raise VerificationError(f"{node.name} ({node.op_type}) reads no AscendQuant.")
+    others = [value for value in node.inputs[:2] if value is not None and value is not quantized[0]]
+    return quantized[0], others[0] if others else None
+
+
+def _rank(node: ir.Node) -> int:
+    shape = node.outputs[0].shape
+    return 0 if shape is None else shape.rank()

@@ -1,0 +1,85 @@
+"""Makes every dimension of a model known, or says which ones are not and what to pass.
+
+ATC cannot use its dynamic-shape options on a quantized model (contract, section 10), so a deploy model has fixed shapes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from amct_lite import ir
+from amct_lite.errors import StaticShapeError
+from amct_lite.passes import fold_constants, remove_dead
+
+Dims = tuple[int, ...]
+
+
+def fix_shapes(model: ir.Model, shapes: Mapping[str, Dims]) -> ir.Model:
+    """A copy of `model` with the inputs fixed to `shapes` (name → dims; inputs that are static may be left out), shapes
+    inferred through the graph, and shape arithmetic that has become constant folded away.
+
+    Raises StaticShapeError that names each open dimension and the option to pass, or the first tensor without a shape.
+    """
+    fixed = ir.clone(model)
+    _fix_inputs(fixed, shapes)
+    ir.infer_shapes(fixed)
+    while _fold_shapes(fixed):  # each round lets the next inference know the results of more Reshapes and the like
+        fold_constants.run(fixed)
+        remove_dead.run(fixed)
+        ir.infer_shapes(fixed)
+    if unknown := ir.unknown_dims(fixed):
+        listed = ", ".join(f"{value.name!r} {_shown(dims)}" for value, dims in unknown[:5])
+        raise StaticShapeError(
+            f"no deploy model: with all inputs fixed, {len(unknown)} tensors still have no static shape: {listed}. "
+            f"Their size depends on the data, which an Ascend deploy model cannot express; cut the model before them."
+        )
+    return fixed
+
+
+def _fix_inputs(model: ir.Model, shapes: Mapping[str, Dims]) -> None:
+    problems: list[str] = []
+    suggestion: list[str] = []
+    for value in model.graph.inputs:
+        declared = ir.dims_of(value)
+        wanted = shapes.get(str(value.name))
+        if wanted is None and (declared is None or not all(isinstance(d, int) for d in declared)):
+            problems.append(f"input {value.name!r} is {_shown(declared)}")
+        elif wanted is not None and declared is not None and not _fits(wanted, declared):
+            problems.append(f"input {value.name!r} is {_shown(declared)}, which {_shown(wanted)} does not fit")
+        example = wanted or tuple(d if isinstance(d, int) else 1 for d in declared or ())
+        suggestion.append(f"{value.name}:{','.join(map(str, example))}")
+    if problems:
+        raise StaticShapeError(
+            f"no deploy model: {'; '.join(problems)}. An Ascend deploy model has fixed shapes only: "
+            f'pass --input-shape "{";".join(suggestion)}" with the sizes you want.'
+        )
+    ir.fix_input_shapes(model, shapes)
+
+
+def _fold_shapes(model: ir.Model) -> int:
+    """Replace Shape and Size of tensors with a static shape by constants; returns how many."""
+    count = 0
+    for node in tuple(model.graph):
+        value = node.inputs[0] if node.op_type in {"Shape", "Size"} and not node.domain else None
+        dims = None if value is None else ir.dims_of(value)
+        if dims is None or not all(isinstance(d, int) for d in dims):
+            continue
+        array = np.array(dims, np.int64)
+        if node.op_type == "Shape":
+            array = array[ir.attribute(node, "start", 0) : ir.attribute(node, "end", None)]
+        else:
+            array = np.array(array.prod(), np.int64)
+        ir.redirect(node.outputs[0], ir.add_initializer(model.graph, f"{node.name}.folded", array))
+        ir.remove_node(node)
+        count += 1
+    return count
+
+
+def _fits(wanted: Dims, declared: tuple[object, ...]) -> bool:
+    return len(wanted) == len(declared) and all(not isinstance(d, int) or d == w for w, d in zip(wanted, declared, strict=True))
+
+
+def _shown(dims: tuple[object, ...] | None) -> str:
+    return "of unknown rank" if dims is None else f"({', '.join('?' if d is None else str(d) for d in dims)})"

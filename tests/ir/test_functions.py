@@ -1,0 +1,78 @@
+"""Model-local functions can be added in text or as nodes, called, replaced and removed."""
+
+import numpy as np
+import onnxruntime
+import pytest
+
+from amct_lite import ir
+
+TEXT = '<ir_version: 7, opset_import: ["" : 17]>\nnet (float[4] x) => (float[4] y) { y = Relu (x) }'
+SCALE = """<domain: "acme", opset_import: ["" : 17]>
+Scale <factor> (a) => (b) {
+  k = Constant <value_float: float = @factor> ()
+  b = Mul (a, k)
+}"""
+
+
+def call(model, name, **attributes):
+    node = ir.new_node(name, [model.graph.inputs[0]], name="call", domain="acme", attributes=attributes)
+    ir.insert_before(model.graph[0], node)
+    ir.replace_input(model.graph[1], 0, node.outputs[0])
+
+
+def run(model):
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    session = onnxruntime.InferenceSession(ir.to_bytes(model), options, providers=["CPUExecutionProvider"])
+    return session.run(None, {"x": np.arange(-2, 2, dtype=np.float32)})[0].tolist()
+
+
+def test_function_with_attribute_runs():
+    model = ir.from_text(TEXT)
+    ir.add_function(model, SCALE)
+    call(model, "Scale", factor=-2.0)
+    assert run(model) == [4, 2, 0, 0]
+    assert model.opset_imports["acme"] == 1
+    assert model.ir_version >= 8
+    ir.full_check(model)
+
+
+def test_function_of_nodes_runs():
+    model = ir.from_text(TEXT)
+    source = ir.Value(name="a")
+    node = ir.new_node("Neg", [source], name="neg")
+    ir.define_function(model, "acme", "Minus", [source], node.outputs, [node])
+    call(model, "Minus")
+    assert run(model) == [2, 1, 0, 0]
+
+
+def test_second_definition_replaces_the_first():
+    model = ir.from_text(TEXT)
+    ir.add_function(model, SCALE)
+    ir.add_function(model, SCALE.replace("Mul", "Add"))
+    call(model, "Scale", factor=2.0)
+    assert run(model) == [0, 1, 2, 3]
+
+
+def test_text_that_does_not_parse_is_refused():
+    with pytest.raises(ValueError, match="the function does not parse"):
+        ir.add_function(ir.from_text(TEXT), "Scale (a) => ")
+
+
+def test_function_in_use_is_not_removed():
+    model = ir.from_text(TEXT)
+    ir.add_function(model, SCALE)
+    call(model, "Scale", factor=2.0)
+    with pytest.raises(ValueError, match=r"function acme\.Scale cannot be removed: 'call' calls it"):
+        ir.remove_function(model, "acme", "Scale")
+
+
+def test_removed_function_takes_its_domain_along():
+    model = ir.from_text(TEXT)
+    ir.add_function(model, SCALE)
+    ir.add_function(model, SCALE.replace("Scale", "Other"))
+    ir.remove_function(model, "acme", "Scale")
+    assert "acme" in model.opset_imports
+    ir.remove_function(model, "acme", "Other")
+    assert model.functions == {}
+    assert "acme" not in model.opset_imports

@@ -1,0 +1,140 @@
+"""Shapes are inferred without touching what the model knows, inputs are fixed, and open dimensions are found."""
+
+import numpy as np
+import onnx
+import pytest
+
+from amct_lite import ir
+from amct_lite.errors import ConfigError, UnsupportedModelError
+
+HEADER = '<ir_version: 8, opset_import: ["" : 17, "acme" : 1]>\n'
+TEXT = (
+    HEADER
+    + """net (float[N, 3, H, 8] x) => (float[N, K] y) {
+  w = Constant <value = float[2, 3, 1, 1] {1, 2, 3, 4, 5, 6}> ()
+  c = Conv (x, w)
+  p = GlobalAveragePool (c)
+  y = Flatten (p)
+}"""
+)
+
+
+def shapes(model):
+    return {value.name: ir.dims_of(value) for node in model.graph for value in node.outputs}
+
+
+def test_inference_fills_types_and_shapes():
+    model = ir.from_text(TEXT)
+    ir.infer_shapes(model)
+    assert shapes(model) == {"w": (2, 3, 1, 1), "c": ("N", 2, None, 8), "p": ("N", 2, 1, 1), "y": ("N", 2)}
+    assert all(value.dtype == ir.DataType.FLOAT for node in model.graph for value in node.outputs)
+
+
+def test_inference_reads_small_initializers_and_leaves_large_ones_in_place():
+    model = ir.from_text(HEADER + "net (float[2, 600] x) => (float[A, B] y) { a = Add (x, x) y = Reshape (a, x) }")
+    ir.replace_input(model.graph[0], 1, ir.add_initializer(model.graph, "big", np.ones(600, np.float32)))
+    ir.replace_input(model.graph[1], 1, ir.add_initializer(model.graph, "target", np.array([4, -1])))
+    ir.add_initializer(model.graph, "last", np.ones(1))
+    before = list(model.graph.initializers)
+    ir.infer_shapes(model)
+    assert shapes(model) == {"a": (2, 600), "y": (4, 300)}
+    assert list(model.graph.initializers) == before
+    assert [value.name for value in model.graph.inputs] == ["x"]
+    assert ir.constant_of(model.graph.initializers["big"]) is not None
+
+
+def test_results_of_custom_operators_keep_what_the_model_says():
+    text = HEADER + "net (float[N, 4] x) => (float[N, 4] y) <float[N, 7] a> { a = acme.F (x) b = acme.G (a) y = Relu (a) }"
+    model = ir.from_text(text)
+    ir.infer_shapes(model)
+    assert shapes(model)["a"] == ("N", 7)
+    assert shapes(model)["b"] is None
+
+
+def test_invented_names_are_not_written():
+    text = HEADER + "net (float[4] x, int64[1] k) => (float[M] y) { i = NonZero (x) s = Cast <to = 1> (i) y = Flatten (s) }"
+    model = ir.from_text(text)
+    ir.infer_shapes(model)
+    assert shapes(model)["i"] == (1, None)
+
+
+def test_contradictions_are_left_open_unless_asked():
+    text = HEADER + "net (float[2, 3] x, float[2, 3] z) => (float[A, B] y) { y = MatMul (x, z) }"
+    model = ir.from_text(text)
+    ir.infer_shapes(model)
+    assert shapes(model) == {"y": ("A", "B")}
+    with pytest.raises(UnsupportedModelError, match=r"the model contradict each other: .*Check the input shapes"):
+        ir.infer_shapes(model, strict=True)
+
+
+def test_a_failing_inference_changes_nothing(monkeypatch):
+    def fail(*_args, **_keywords):
+        raise onnx.shape_inference.InferenceError("broken")
+
+    monkeypatch.setattr(onnx.shape_inference, "infer_shapes", fail)
+    model = ir.from_text(TEXT)
+    before = ir.to_bytes(model)
+    ir.infer_shapes(model)
+    assert ir.to_bytes(model) == before
+
+
+def test_fixed_inputs_make_all_shapes_known():
+    model = ir.from_text(TEXT)
+    ir.infer_shapes(model)
+    assert [(value.name, dims) for value, dims in ir.unknown_dims(model)] == [
+        ("x", ("N", 3, "H", 8)),
+        ("c", ("N", 2, None, 8)),  # Conv does not carry names of sizes on
+        ("p", ("N", 2, 1, 1)),
+        ("y", ("N", 2)),
+    ]
+    ir.fix_input_shapes(model, {"x": (5, 3, 4, 8)})
+    ir.infer_shapes(model)
+    assert ir.unknown_dims(model) == []
+    assert shapes(model)["c"] == (5, 2, 4, 8)
+    ir.full_check(model)
+
+
+def test_a_changed_size_forgets_what_was_derived_from_the_old_one():
+    model = ir.from_text(TEXT)
+    ir.fix_input_shapes(model, {"x": (1, 3, 4, 8)})
+    ir.infer_shapes(model)
+    ir.fix_input_shapes(model, {"x": [2, 3, 6, 8]})
+    ir.infer_shapes(model)
+    assert shapes(model) == {"w": (2, 3, 1, 1), "c": (2, 2, 6, 8), "p": (2, 2, 1, 1), "y": (2, 2)}
+    ir.full_check(model)
+
+
+def test_fixing_a_clone_leaves_the_original():
+    model = ir.from_text(TEXT)
+    before = ir.to_bytes(model)
+    copy = ir.clone(model)
+    ir.fix_input_shapes(copy, {"x": (5, 3, 4, 8)})
+    ir.infer_shapes(copy)
+    assert ir.to_bytes(model) == before
+
+
+@pytest.mark.parametrize(
+    ("given", "match"),
+    [
+        ({"X": (1, 3, 4, 8)}, "input shape for 'X': the model has no such input; its inputs are x"),
+        ({"x": (1, 3, 4)}, r"is \(1, 3, 4\), 3 dimensions; the model has 4: \(N, 3, H, 8\)"),
+        ({"x": (0, 3, 4, 8)}, "every dimension must be 1 or more"),
+        ({"x": (-1, 3, 4, 8)}, "every dimension must be 1 or more"),
+    ],
+)
+def test_shape_that_does_not_fit_is_refused(given, match):
+    model = ir.from_text(TEXT)
+    before = ir.to_bytes(model)
+    with pytest.raises(ConfigError, match=match):
+        ir.fix_input_shapes(model, given)
+    assert ir.to_bytes(model) == before
+
+
+def test_unused_results_need_no_shape():
+    model = ir.from_text(HEADER + "net (float[4] x) => (float[4] y) { y = Relu (x) u = acme.F (x) }")
+    ir.infer_shapes(model)
+    assert ir.unknown_dims(model) == []
+
+
+def test_dims_of_a_value_without_rank_is_none():
+    assert ir.dims_of(ir.Value(name="v")) is None

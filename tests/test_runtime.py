@@ -1,0 +1,210 @@
+"""Sessions run models of any size, and what ONNX Runtime refuses becomes an error that says what and where."""
+
+import gc
+import tempfile
+
+import numpy as np
+import onnxruntime
+import pytest
+
+from amct_lite import ir
+from amct_lite.errors import CalibrationError, ConfigError, DataError, UnsupportedModelError
+from amct_lite.ir import io
+from amct_lite.runtime import RuntimeOptions, open_session
+
+HEADER = '<ir_version: 8, opset_import: ["" : 17, "com.microsoft" : 1, "acme" : 1]>\n'
+ONE = RuntimeOptions(threads=1)
+
+
+def session_of(body, head="(float[N, 3] x, int64[2] k) => (float[N, 3] y, float[N, 3] z)", **options):
+    return open_session(ir.from_text(f"{HEADER}net {head} {{ {body} }}"), ONE, **options)
+
+
+@pytest.fixture
+def session():
+    return session_of("y = Relu (x) z = Neg (x)")
+
+
+def feeds(rows=2):
+    return {"x": np.arange(rows * 3, dtype=np.float32).reshape(rows, 3) - 1, "k": np.zeros(2, np.int64)}
+
+
+def test_session_tells_its_inputs_and_outputs(session):
+    assert session.input_names == ("x", "k")
+    assert session.output_names == ("y", "z")
+    assert [(spec.name, spec.dtype, spec.shape) for spec in session.inputs] == [
+        ("x", np.float32, (None, 3)),
+        ("k", np.int64, (2,)),
+    ]
+
+
+def test_outputs_come_in_the_order_asked_for(session):
+    y, z = session.run(feeds())
+    np.testing.assert_array_equal(y, [[0, 0, 1], [2, 3, 4]])
+    np.testing.assert_array_equal(z, [[1, 0, -1], [-2, -3, -4]])
+    np.testing.assert_array_equal(session.run(feeds(), ("z",))[0], z)
+
+
+@pytest.mark.parametrize("optimize", [True, False])
+def test_unoptimized_session_computes_the_same(optimize):
+    session = session_of("a = Identity (x) y = Relu (a) z = Neg (y)", optimize=optimize)
+    np.testing.assert_array_equal(session.run(feeds())[1], [[0, 0, -1], [-2, -3, -4]])
+
+
+@pytest.mark.parametrize(
+    ("change", "match"),
+    [
+        (
+            {"X": np.zeros(3)},
+            r"have an input 'X', which the model does not have; its inputs are x, k",
+        ),
+        ({"x": None}, "nothing for input 'x' of the model; they have k"),
+        (
+            {"x": np.zeros((2, 3))},
+            r"'x' has type float64, the model expects float32. Convert .*astype\('float32'\)",
+        ),
+        ({"x": np.zeros((2, 4), np.float32)}, r"input 'x' has shape \(2, 4\), the model expects \(\?, 3\)"),
+        ({"x": np.zeros(3, np.float32)}, r"input 'x' has shape \(3,\)"),
+        ({"x": [[1.0, 2.0, 3.0]]}, r"input 'x' is a list. Give a numpy array"),
+    ],
+)
+def test_feeds_that_do_not_fit_are_refused(session, change, match):
+    given = {name: array for name, array in (feeds() | change).items() if array is not None}
+    with pytest.raises(DataError, match=match):
+        session.run(given)
+
+
+def test_numpy_scalars_are_taken_for_scalars():
+    session = session_of("y = Add (x, k)", head="(float[3] x, float k) => (float[3] y)")
+    given = {"x": np.zeros(3, np.float32), "k": np.float32(2)}
+    assert session.run(given)[0].tolist() == [2, 2, 2]
+
+
+def test_strings_and_half_precision_are_understood():
+    head = "(string[N] s, float16[2] h, bool[1] b) => (string[N] y, float16[2] z, bool[1] c)"
+    session = session_of("y = Identity (s) z = Add (h, h) c = Not (b)", head=head)
+    assert [spec.dtype for spec in session.inputs] == [np.dtype(object), np.dtype(np.float16), np.dtype(bool)]
+    given = {"s": np.array(["a", "b"]), "h": np.ones(2, np.float16), "b": np.array([True])}
+    y, z, c = session.run(given)
+    assert (y.tolist(), z.tolist(), c.tolist()) == (["a", "b"], [2, 2], [False])
+
+
+def test_bfloat16_input_is_described():
+    session = session_of("y = Cast <to = 1> (x)", head="(bfloat16[2] x) => (float[2] y)")
+    assert str(session.inputs[0].dtype) == "bfloat16"
+
+
+def test_sequence_input_is_passed_on():
+    session = session_of("y = ConcatFromSequence <axis = 0> (s)", head="(seq(float[N]) s) => (float[M] y)")
+    assert session.inputs[0].shape is None
+    assert session.run({"s": [np.zeros(2, np.float32), np.ones(1, np.float32)]})[0].tolist() == [0, 0, 1]
+
+
+def test_node_that_fails_on_the_data_is_named():
+    session = session_of("y = Reshape (x, k)", head="(float[N, 3] x, int64[2] k) => (float[A, B] y)")
+    with pytest.raises(CalibrationError, match=r"cannot be run on this data \(x \(2, 3\), k \(2,\)\): .*Reshape_0"):
+        session.run(feeds() | {"k": np.array([4, 4])})
+
+
+def test_contrib_operators_run():
+    session = session_of("y = com.microsoft.Gelu (x)", head="(float[3] x) => (float[3] y)")
+    assert session.run({"x": np.zeros(3, np.float32)})[0].tolist() == [0, 0, 0]
+
+
+def test_custom_operator_without_its_library_is_refused_with_a_hint():
+    with pytest.raises(UnsupportedModelError, match=r"acme:F.* is not a registered function/op.*pass the library"):
+        session_of("y = acme.F (x)", head="(float[3] x) => (float[3] y)")
+
+
+def test_model_that_onnx_runtime_refuses_is_refused_with_its_words():
+    with pytest.raises(UnsupportedModelError, match=r"does not take the model: .*MatMul_0.* Check that the original"):
+        session_of("y = MatMul (x, x)", head="(float[2, 3] x) => (float[2, 3] y)")
+
+
+def test_path_is_opened_in_place(tmp_path):
+    path = tmp_path / "model.onnx"
+    ir.save(ir.from_text(HEADER + "net (float[3] x) => (float[3] y) { y = Relu (x) }"), path)
+    assert open_session(path, ONE).run({"x": -np.ones(3, np.float32)})[0].tolist() == [0, 0, 0]
+    with pytest.raises(UnsupportedModelError, match=r"absent\.onnx does not exist"):
+        open_session(tmp_path / "absent.onnx")
+
+
+def big_model():
+    model = ir.from_text(HEADER + "net (float[1000] x) => (float[1000] y) { y = Add (x, x) }")
+    ir.replace_input(model.graph[0], 1, ir.add_initializer(model.graph, "w", np.ones(1000, np.float32)))
+    return model
+
+
+def test_large_model_goes_through_a_folder_that_is_removed_with_the_session(tmp_path, monkeypatch):
+    monkeypatch.setattr(io, "EXTERNAL_FROM", 1000)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    session = open_session(big_model(), ONE)
+    assert [path.name for path in next(tmp_path.iterdir()).iterdir()]
+    assert session.run({"x": np.zeros(1000, np.float32)})[0].sum() == 1000
+    del session
+    gc.collect()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_folder_is_removed_when_a_large_model_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(io, "EXTERNAL_FROM", 1000)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    model = big_model()
+    model.graph[0].domain = "acme"
+    with pytest.raises(UnsupportedModelError, match="acme:Add"):
+        open_session(model, ONE)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_external_weights_of_a_loaded_model_are_found(tmp_path, monkeypatch):
+    with monkeypatch.context() as context:
+        context.setattr(io, "EXTERNAL_FROM", 1000)
+        ir.save(big_model(), tmp_path / "model.onnx")
+    session = open_session(ir.load(tmp_path / "model.onnx").model, ONE)
+    assert session.run({"x": np.zeros(1000, np.float32)})[0].sum() == 1000
+
+
+def test_unknown_provider_is_refused_with_the_available_ones():
+    options = RuntimeOptions(providers=("CPUExecutionProvidr",))
+    with pytest.raises(ConfigError, match=r"not available \(did you mean 'CPUExecutionProvider'\?\); this"):
+        open_session(big_model(), options)
+
+
+def test_custom_op_library_must_exist_and_load(tmp_path):
+    with pytest.raises(ConfigError, match=r"absent\.so does not exist"):
+        open_session(big_model(), RuntimeOptions(custom_op_libraries=(str(tmp_path / "absent.so"),)))
+    (tmp_path / "broken.so").write_bytes(b"no library")
+    with pytest.raises(ConfigError, match=r"broken\.so cannot be loaded: "):
+        open_session(big_model(), RuntimeOptions(custom_op_libraries=(str(tmp_path / "broken.so"),)))
+
+
+def test_options_reach_onnx_runtime(monkeypatch):
+    seen = {}
+    original = onnxruntime.InferenceSession
+
+    def record(source, settings, **keywords):
+        seen.update(keywords, settings=settings)
+        return original(source, settings, **keywords)
+
+    monkeypatch.setattr(onnxruntime, "InferenceSession", record)
+    spinning = "session.intra_op.allow_spinning"
+    options = RuntimeOptions(threads=2, disabled_optimizers=("WeightBiasQuantization",), session_config=((spinning, "1"),))
+    open_session(big_model(), options)
+    assert seen["providers"] == ["CPUExecutionProvider"]
+    assert seen["disabled_optimizers"] == ["WeightBiasQuantization"]
+    settings = seen["settings"]
+    assert (settings.intra_op_num_threads, settings.log_severity_level) == (2, 3)
+    assert settings.get_session_config_entry(spinning) == "1"
+    open_session(big_model())
+    assert seen["settings"].get_session_config_entry(spinning) == "0"
+
+
+def test_misspelled_input_is_recognised():
+    session = session_of("y = Relu (images)", head="(float[3] images) => (float[3] y)")
+    with pytest.raises(DataError, match=r"\(did you mean 'images'\?\)"):
+        session.run({"image": np.zeros(3, np.float32)})
+
+
+def test_invalid_session_config_is_a_config_error():
+    with pytest.raises(ConfigError, match="session config"):
+        open_session(big_model(), RuntimeOptions(session_config=(("", "1"),)))

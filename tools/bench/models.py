@@ -1,0 +1,174 @@
+"""ResNet50 and MobileNetV2 in ImageNet shape with random weights: real sizes and structures, nothing to download.
+
+Weights follow He's rule with the gain that the layer's input asks for, so activations keep their size in depth.
+The same seed gives the same bytes; with and without BatchNormalization nodes it is the same function.
+
+    python tools/bench/models.py resnet50|mobilenetv2 OUT.onnx [--keep-bn] [--seed 0]
+
+prints the layer counts and the spread of the logits for one noise image.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+
+AFTER_RELU, LINEAR = 2.0, 1.0
+"""Gain of a layer's weights: the half of the signal that a Relu took away is given back."""
+
+EPSILON = 1e-5
+
+
+class NetWriter:
+    """Collects nodes and initializers; each method appends one layer and returns the name of its output."""
+
+    def __init__(self, seed: int, *, keep_bn: bool) -> None:
+        self.random = np.random.default_rng(seed)
+        self.keep_bn = keep_bn
+        self.nodes: list[onnx.NodeProto] = []
+        self.initializers: list[onnx.TensorProto] = []
+
+    def constant(self, name: str, array: np.ndarray) -> str:
+        self.initializers.append(numpy_helper.from_array(np.asarray(array), name))
+        return name
+
+    def node(self, op_type: str, name: str, *inputs: str, output: str | None = None, **attributes: object) -> str:
+        output = output or f"{name}.output"
+        self.nodes.append(helper.make_node(op_type, list(inputs), [output], name=name, **attributes))
+        return output
+
+    def conv(self, name: str, source: str, shape: tuple[int, int, int], *, gain: float, stride: int = 1, group: int = 1) -> str:
+        """shape: (input channels, output channels, kernel). Convolution and BatchNormalization, folded or not."""
+        channels_in, channels_out, kernel = shape
+        fan_in = channels_in // group * kernel * kernel
+        size = (channels_out, channels_in // group, kernel, kernel)
+        weight = self.random.standard_normal(size, np.float32) * np.float32(np.sqrt(gain / fan_in))
+        scale, var = self.random.uniform(0.8, 1.2, (2, channels_out)).astype(np.float32)
+        bias, mean = self.random.normal(0, 0.1, (2, channels_out)).astype(np.float32)
+        attributes = {
+            "kernel_shape": [kernel] * 2, "strides": [stride] * 2, "pads": [kernel // 2] * 4, "group": group,
+        }  # fmt: skip
+        if not self.keep_bn:
+            factor = scale / np.sqrt(var + EPSILON)
+            weight, bias = weight * factor[:, None, None, None], bias - mean * factor
+            constants = [self.constant(f"{name}.weight", weight), self.constant(f"{name}.bias", bias)]
+            return self.node("Conv", name, source, *constants, **attributes)
+        output = self.node("Conv", name, source, self.constant(f"{name}.weight", weight), **attributes)
+        statistics = {"scale": scale, "bias": bias, "mean": mean, "var": var}
+        constants = [self.constant(f"{name}.bn.{key}", array) for key, array in statistics.items()]
+        return self.node("BatchNormalization", f"{name}.bn", output, *constants, epsilon=EPSILON)
+
+    def relu(self, name: str, source: str) -> str:
+        return self.node("Relu", f"{name}.relu", source)
+
+    def relu6(self, name: str, source: str) -> str:
+        return self.node("Clip", f"{name}.relu6", source, "relu6.min", "relu6.max")
+
+    def classifier(self, source: str, channels: int) -> None:
+        weight = self.random.standard_normal((1000, channels), np.float32) * np.float32(np.sqrt(1 / channels))
+        constants = [self.constant("fc.weight", weight), self.constant("fc.bias", np.zeros(1000, np.float32))]
+        self.node("Gemm", "fc", source, *constants, transB=1, output="logits")
+
+    def model(self, name: str) -> onnx.ModelProto:
+        image = helper.make_tensor_value_info("input", TensorProto.FLOAT, ["N", 3, 224, 224])
+        logits = helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["N", 1000])
+        graph = helper.make_graph(self.nodes, name, [image], [logits], self.initializers)
+        model = helper.make_model(graph, ir_version=8, opset_imports=[helper.make_opsetid("", 17)])
+        onnx.checker.check_model(model)
+        return model
+
+
+def resnet50(*, seed: int = 0, keep_bn: bool = False) -> onnx.ModelProto:
+    """Version 1.5 (the stride in the 3x3): 53 Conv, 16 residual Adds, one Gemm."""
+    net = NetWriter(seed, keep_bn=keep_bn)
+    x = net.relu("stem", net.conv("stem.conv", "input", (3, 64, 7), gain=LINEAR, stride=2))
+    x = net.node("MaxPool", "stem.pool", x, kernel_shape=[3, 3], strides=[2, 2], pads=[1, 1, 1, 1])
+    channels = 64
+    for stage, (blocks, width) in enumerate(((3, 64), (4, 128), (6, 256), (3, 512)), start=1):
+        for index in range(blocks):
+            stride = 2 if stage > 1 and index == 0 else 1
+            x = _bottleneck(net, f"stage{stage}.block{index}", x, (channels, width), stride=stride)
+            channels = 4 * width
+    x = net.node("Flatten", "flatten", net.node("GlobalAveragePool", "pool", x))
+    net.classifier(x, channels)
+    return net.model("resnet50")
+
+
+def _bottleneck(net: NetWriter, name: str, source: str, channels: tuple[int, int], *, stride: int) -> str:
+    channels_in, width = channels
+    # Two equal arms share the signal; beside an identity the residual arm is small, as in a trained net.
+    arm = AFTER_RELU / (2 if channels_in != 4 * width else 8)
+    x = net.relu(f"{name}.conv1", net.conv(f"{name}.conv1", source, (channels_in, width, 1), gain=AFTER_RELU))
+    x = net.relu(f"{name}.conv2", net.conv(f"{name}.conv2", x, (width, width, 3), gain=AFTER_RELU, stride=stride))
+    x = net.conv(f"{name}.conv3", x, (width, 4 * width, 1), gain=arm)
+    if channels_in != 4 * width:
+        source = net.conv(f"{name}.shortcut", source, (channels_in, 4 * width, 1), gain=arm, stride=stride)
+    return net.relu(name, net.node("Add", f"{name}.add", x, source))
+
+
+def mobilenetv2(*, seed: int = 0, keep_bn: bool = False) -> onnx.ModelProto:
+    """Width 1.0: 52 Conv (17 of them depthwise), 10 residual Adds, Clip(0, 6), ReduceMean, one Gemm."""
+    net = NetWriter(seed, keep_bn=keep_bn)
+    net.constant("relu6.min", np.float32(0))
+    net.constant("relu6.max", np.float32(6))
+    x = net.relu6("stem", net.conv("stem.conv", "input", (3, 32, 3), gain=LINEAR, stride=2))
+    channels, index = 32, 0
+    settings = (
+        (1, 16, 1, 1),
+        (6, 24, 2, 2),
+        (6, 32, 3, 2),
+        (6, 64, 4, 2),
+        (6, 96, 3, 1),
+        (6, 160, 3, 2),
+        (6, 320, 1, 1),
+    )
+    for expansion, channels_out, repeats, first_stride in settings:
+        for repeat in range(repeats):
+            stride = first_stride if repeat == 0 else 1
+            x = _inverted_residual(net, f"block{index}", x, (channels, channels * expansion, channels_out), stride=stride)
+            channels, index = channels_out, index + 1
+    x = net.relu6("head", net.conv("head.conv", x, (channels, 1280, 1), gain=LINEAR))
+    net.classifier(net.node("ReduceMean", "pool", x, axes=[2, 3], keepdims=0), 1280)
+    return net.model("mobilenetv2")
+
+
+def _inverted_residual(net: NetWriter, name: str, source: str, channels: tuple[int, int, int], *, stride: int) -> str:
+    channels_in, hidden, channels_out = channels
+    x = source
+    if hidden != channels_in:
+        x = net.relu6(f"{name}.expand", net.conv(f"{name}.expand", x, (channels_in, hidden, 1), gain=LINEAR))
+    x = net.conv(f"{name}.depthwise", x, (hidden, hidden, 3), gain=AFTER_RELU, stride=stride, group=hidden)
+    x = net.relu6(f"{name}.depthwise", x)
+    adds = stride == 1 and channels_in == channels_out
+    x = net.conv(f"{name}.project", x, (hidden, channels_out, 1), gain=AFTER_RELU / 2 if adds else AFTER_RELU)
+    return net.node("Add", f"{name}.add", x, source) if adds else x
+
+
+MODELS = {"resnet50": resnet50, "mobilenetv2": mobilenetv2}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("model", choices=MODELS)
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--keep-bn", action="store_true")
+    parser.add_argument("--seed", type=int, default=0)
+    args = parser.parse_args()
+    model = MODELS[args.model](seed=args.seed, keep_bn=args.keep_bn)
+    args.out.write_bytes(model.SerializeToString(deterministic=True))
+
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(str(args.out), providers=["CPUExecutionProvider"])
+    image = np.random.default_rng(1).standard_normal((1, 3, 224, 224), np.float32)
+    logits = session.run(None, {"input": image})[0]
+    count = {op: sum(node.op_type == op for node in model.graph.node) for op in ("Conv", "Gemm", "Add")}
+    print(f"{args.out}: {args.out.stat().st_size / 1e6:.1f} MB, {count}, logits std {logits.std():.3f}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,70 @@
+"""Quantizes a model with onnxruntime.quantization, as its documentation recommends for static int8 on CPU.
+
+    python tools/bench/ort_quantize.py MODEL.onnx DATA_DIR OUT.onnx --method MinMax [--memory-limit GIB]
+
+Pre-processing (symbolic shapes, graph optimization), QDQ format, per-channel int8 weights, uint8 activations.
+Entropy and Percentile keep every activation of every image until the end: a memory limit protects the machine.
+Needs onnx, onnxruntime and sympy.
+"""
+
+from __future__ import annotations
+
+import argparse
+import resource
+import tempfile
+from pathlib import Path
+
+
+def quantize(model: Path, data: Path, out: Path, method: str) -> None:
+    import numpy as np
+    from onnxruntime.quantization import (
+        CalibrationDataReader,
+        CalibrationMethod,
+        QuantFormat,
+        QuantType,
+        quantize_static,
+    )
+    from onnxruntime.quantization.shape_inference import quant_pre_process
+
+    class Reader(CalibrationDataReader):
+        def __init__(self) -> None:
+            self.files = iter(sorted(data.glob("*.npz")))
+
+        def get_next(self) -> dict[str, np.ndarray] | None:
+            file = next(self.files, None)
+            if file is None:
+                return None
+            with np.load(file) as archive:
+                return dict(archive)
+
+    with tempfile.TemporaryDirectory() as folder:
+        prepared = Path(folder) / "prepared.onnx"
+        quant_pre_process(model, prepared)
+        quantize_static(
+            prepared,
+            out,
+            Reader(),
+            quant_format=QuantFormat.QDQ,
+            per_channel=True,
+            activation_type=QuantType.QUInt8,
+            weight_type=QuantType.QInt8,
+            calibrate_method=CalibrationMethod[method],
+        )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("model", type=Path)
+    parser.add_argument("data", type=Path)
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--method", choices=("MinMax", "Percentile", "Entropy"), required=True)
+    parser.add_argument("--memory-limit", type=float, metavar="GIB")
+    args = parser.parse_args()
+    if args.memory_limit:
+        limit = int(args.memory_limit * 2**30)
+        resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+    quantize(args.model, args.data, args.out, args.method)
+
+
+if __name__ == "__main__":
+    main()
