@@ -38,7 +38,7 @@ def test_mapping_leaves_out_what_is_unset() -> None:
     assert QuantConfig(skip=("a",)).to_mapping() == {
         "target": "ascend",
         "trust_data": False,
-        "bias_correction": "analytic",
+        "bias_correction": "full",
         "skip": ["a"],
         "activation": {"algorithm": "ifmr", "bits": 8, "symmetric": False},
         "weight": {"algorithm": "arq", "bits": 8, "per_channel": "auto"},

@@ -144,8 +144,10 @@ def _atc_command(report: Report, files: tuple[Path, ...]) -> str:
     deploy = next(file for file in files if file.name.endswith("deploy_model.onnx"))
     shapes = ";".join(f"{name}:{','.join(map(str, dims))}" for name, dims in report.deploy_shapes.items())
     stem = str(deploy).removesuffix("_deploy_model.onnx").removesuffix(".onnx")
+    return (
         f"atc --framework=5 --model={deploy} --output={stem} "
         f'--input_shape="{shapes}" --soc_version=<your chip, e.g. Ascend310P3>'
+    )
 
 
 def _size(count: int) -> str:
