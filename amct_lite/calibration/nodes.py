@@ -2,7 +2,7 @@
 
 A bypass node is a model-local function (domain `amct.calibration`) that any ONNX Runtime executes. Its first output is its
 input, untouched; the others are what the sketches need, reduced inside the graph so that no activation outlives its node:
-per sample and channel the extremes and the mean, and a subset of at most ~64 K values with an even stride.
+per sample and channel the extremes and the mean, and an evenly spread subset of about 32 K values.
 
 One node stands for one tensor, however many layers read it.
 """
@@ -10,16 +10,19 @@ One node stands for one tensor, however many layers read it.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import prod
 
 from amct_lite import ir
 
 DOMAIN = "amct.calibration"
 OUTPUTS = ("values", "low", "high", "mean", "count")
 SUBSET = 32768
-"""A sample's values are thinned by the smallest stride that leaves fewer than twice this many."""
+"""About how many values of a sample are looked at; the extremes and means are of all of them."""
 
-# Strides are prime, so that they share no factor with the widths of feature maps.
+# Strides are prime, so that they share no factor with the sizes of feature maps.
 _STRIDES = (1, 2, 3, 5, 7, 11, 13, 17, 23, 31, 41, 53, 71, 97, 127, 173, 227, 307, 401, 541, 719, 947, 1259, 1693, 2251)
+_FEWEST_RUNS = 8
+"""A stride must leave at least so many runs of whole rows; a tensor of few long rows is thinned value by value."""
 
 _ROWS = {None: ("[0, -1]", 1), 1: ("[0, 0, -1]", 2), -1: ("[0, -1, {channels}]", 1)}
 
@@ -33,52 +36,83 @@ class Tap:
     channels: int
 
 
-def _function(name: str, tap: Tap, opset: int) -> str:
-    """The text of one bypass function. low, high, mean: (N, C); values: (N, m); count: (1,) values in a sample."""
+def _function(name: str, tap: Tap, opset: int, sample: tuple[int, ...] | None) -> str:
+    """The text of one bypass function. low, high, mean: (N, C); values: (N, m); count: (1,) values in a sample.
+
+    sample: the shape of one sample where it is static; the thinning is then decided now instead of at run time.
+    """
     shape, axis = _ROWS[tap.channel_axis]
     shape = shape.format(channels=tap.channels)
+    suffix = "" if tap.channel_axis is not None else "_row"
 
     def reduced(op: str) -> str:
         if opset >= 18:
             return f"{op} <keepdims = 0> (rows, axis)"
         return f"{op} <axes = [{axis}], keepdims = 0> (rows)"
 
-    def flattened(result: str) -> str:
-        return result if tap.channel_axis is not None else f"{result}_row"
-
-    columns = "".join(
-        f"  {name} = Unsqueeze ({name}_row, one)\n" for name in ("low", "high", "mean") if tap.channel_axis is None
-    )
-    strides = ", ".join(map(str, _STRIDES))
+    columns = "".join(f"  {name} = Unsqueeze ({name}_row, one)\n" for name in ("low", "high", "mean") if suffix)
     return f"""<domain: "{DOMAIN}", opset_import: ["" : {opset}]>
 {name} (x) => (y, {", ".join(OUTPUTS)})
 {{
   y = Identity (x)
-  zero = Constant <value_ints = [0]> ()
   one = Constant <value_ints = [1]> ()
   axis = Constant <value_ints = [{axis}]> ()
   row_shape = Constant <value_ints = {shape}> ()
   rows = Reshape (x, row_shape)
-  {flattened("low")} = {reduced("ReduceMin")}
-  {flattened("high")} = {reduced("ReduceMax")}
-  {flattened("mean")} = {reduced("ReduceMean")}
+  low{suffix} = {reduced("ReduceMin")}
+  high{suffix} = {reduced("ReduceMax")}
+  mean{suffix} = {reduced("ReduceMean")}
 {columns}  flat_shape = Constant <value_ints = [0, -1]> ()
-  flat = Reshape (x, flat_shape)
+{_THINNED_AT_RUN_TIME if sample is None else _thinned(sample)}}}
+"""
+
+
+def _thinned(sample: tuple[int, ...]) -> str:
+    """`values` and `count` for samples of a known shape: whole rows of the last axis, which are copied fast."""
+    count = prod(sample)
+    stride = next((s for s in _STRIDES if s * SUBSET >= count), _STRIDES[-1])
+    text = f"  count = Constant <value_ints = [{count}]> ()\n"
+    if stride == 1:
+        return text + "  values = Reshape (x, flat_shape)\n"
+    run = sample[-1] if count // sample[-1] >= _FEWEST_RUNS * stride else 1
+    return f"""{text}  runs_shape = Constant <value_ints = [0, -1, {run}]> ()
+  runs = Reshape (x, runs_shape)
+  zero = Constant <value_ints = [0]> ()
+  end = Constant <value_ints = [{_END}]> ()
+  stride = Constant <value_ints = [{stride}]> ()
+  picked = Slice (runs, zero, end, one, stride)
+  values = Reshape (picked, flat_shape)
+"""
+
+
+_END = 9223372036854775807
+_THINNED_AT_RUN_TIME = f"""  flat = Reshape (x, flat_shape)
   shape = Shape (flat)
   count = Gather (shape, one)
+  less_one = Constant <value_ints = [{SUBSET - 1}]> ()
   subset = Constant <value_ints = [{SUBSET}]> ()
-  wanted = Div (count, subset)
-  strides = Constant <value_ints = [{strides}]> ()
+  rounded_up = Add (count, less_one)
+  wanted = Div (rounded_up, subset)
+  strides = Constant <value_ints = [{", ".join(map(str, _STRIDES))}]> ()
   last_stride = Constant <value_ints = [{len(_STRIDES) - 1}]> ()
   too_small = Less (strides, wanted)
   too_small_count = Cast <to = 7> (too_small)
   found = ReduceSum <keepdims = 1> (too_small_count)
   index = Min (found, last_stride)
   stride = Gather (strides, index)
-  end = Constant <value_ints = [9223372036854775807]> ()
+  zero = Constant <value_ints = [0]> ()
+  end = Constant <value_ints = [{_END}]> ()
   values = Slice (flat, zero, end, one, stride)
-}}
 """
+
+
+def _sample_shape(value: ir.Value) -> tuple[int, ...] | None:
+    """The shape behind the leading axis, None when a dimension of it is not known."""
+    dims = ir.dims_of(value)
+    if dims is None or len(dims) < 2:
+        return None
+    sample = tuple(d for d in dims[1:] if isinstance(d, int) and d > 0)
+    return sample if len(sample) == len(dims) - 1 else None
 
 
 def insert(model: ir.Model, taps: tuple[Tap, ...], readers: frozenset[tuple[str, int]]) -> tuple[str, ...]:
@@ -93,8 +127,8 @@ def insert(model: ir.Model, taps: tuple[Tap, ...], readers: frozenset[tuple[str,
     names: list[str] = []
     for number, tap in enumerate(taps):
         function = f"CalibrationNode_{number}"
-        ir.add_function(model, _function(function, tap, opset))
         value = values[tap.tensor]
+        ir.add_function(model, _function(function, tap, opset, _sample_shape(value)))
         usages = [u for u in ir.uses(value) if (u.node.name, u.idx) in readers and u.node.graph is graph]
         node = ir.new_node(
             function,

@@ -9,10 +9,10 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from amct_lite import ir
-from amct_lite.calibration.nodes import OUTPUTS, Tap, insert
-from amct_lite.calibration.store import Sketches, Statistics
-from amct_lite.errors import CalibrationError, NumericsError
-from amct_lite.numerics.sketch import Observation, Sketch
+from amct_lite.calibration.gather import Gatherer
+from amct_lite.calibration.nodes import Tap, insert
+from amct_lite.calibration.store import Statistics
+from amct_lite.errors import CalibrationError
 from amct_lite.runtime import RuntimeOptions, open_session
 from amct_lite.types import AnyArray, Feeds, QuantPlan
 
@@ -48,23 +48,20 @@ def collect(
     outputs = tuple(str(value.name) for value in model.graph.outputs)
     taken = insert(observed, taps, plan.readers)
     session = open_session(observed, options or RuntimeOptions())
-    sketches = {(tap.tensor, tap.channel_axis): Sketch(tap.channels) for tap in taps}
     shapes: dict[str, tuple[int, ...] | None] = {}
     kept = _Kept()
-    samples = 0
-    for feeds in data:
-        results = session.run(feeds, (*taken, *outputs) if kept.open else taken)
-        size = _batch_size(feeds)
-        _observe(results[: len(taken)], taps, sketches, size, samples)
-        if kept.open:
-            kept.add(feeds, tuple(results[len(taken) :]))
-        for name, array in feeds.items():
-            shapes[name] = array.shape if shapes.setdefault(name, array.shape) == array.shape else None
-        samples += size
-        progress(1)
-    if not samples:
+    with Gatherer(taps) as gatherer:
+        for feeds in data:
+            results = session.run(feeds, (*taken, *outputs) if kept.open else taken)
+            gatherer.add(results[: len(taken)], _batch_size(feeds))
+            if kept.open:
+                kept.add(feeds, tuple(results[len(taken) :]))
+            for name, array in feeds.items():
+                shapes[name] = array.shape if shapes.setdefault(name, array.shape) == array.shape else None
+            progress(1)
+    if not gatherer.samples:
         raise CalibrationError("the calibration data is empty. Pass at least one sample.")
-    statistics = Statistics(sketches, samples, ir.checksum(model), shapes)
+    statistics = Statistics(gatherer.sketches, gatherer.samples, ir.checksum(model), shapes)
     return Calibration(statistics, tuple(kept.feeds), tuple(kept.outputs))
 
 
@@ -103,30 +100,3 @@ def _batch_size(feeds: Feeds) -> int:
     """The common leading dimension of all inputs, 1 when they have none in common."""
     sizes = {array.shape[0] if array.ndim else 1 for array in feeds.values()}
     return sizes.pop() if len(sizes) == 1 else 1
-
-
-def _observe(results: list[AnyArray], taps: tuple[Tap, ...], sketches: Sketches, size: int, first: int) -> None:
-    for number, tap in enumerate(taps):
-        observation = _per_sample(results[number * len(OUTPUTS) : (number + 1) * len(OUTPUTS)], size)
-        try:
-            sketches[tap.tensor, tap.channel_axis].observe(observation, first)
-        except NumericsError as error:
-            raise CalibrationError(f"tensor {tap.tensor!r}: {error} Check that sample, or leave it out of the data.") from error
-
-
-def _per_sample(results: list[AnyArray], size: int) -> Observation:
-    """Rows of the leading axis grouped into samples: row-major tensors keep a sample's rows together."""
-    values, low, high, mean, count = results
-    rows = low.shape[0]
-    samples = size if rows % size == 0 else 1
-    each = rows // samples
-    if each == 1:
-        return Observation(values, int(count[0]), low, high, mean)
-    channels = low.shape[1]
-    return Observation(
-        values.reshape(samples, -1),
-        int(count[0]) * each,
-        low.reshape(samples, each, channels).min(axis=1),
-        high.reshape(samples, each, channels).max(axis=1),
-        mean.reshape(samples, each, channels).mean(axis=1, dtype="float32"),
-    )

@@ -50,12 +50,12 @@ class Observation:
     def check(self, first_sample: int) -> None:
         """Raises NumericsError that names the first sample with a NaN or an infinite value.
 
-        All three statistics and the values are looked at: a maximum computed elsewhere may hide a NaN, a mean may not.
+        All three statistics are looked at: a maximum computed elsewhere may hide a NaN, a mean of all values may not.
         """
-        parts = (self.low, self.high, self.mean, self.values)
+        parts = (self.low, self.high, self.mean)
         if all(np.isfinite(part).all() for part in parts):
             return
-        for row in range(self.values.shape[0]):
+        for row in range(self.low.shape[0]):
             rows = [part[row] for part in parts]
             if all(np.isfinite(part).all() for part in rows):
                 continue
