@@ -21,7 +21,9 @@ from amct_lite.errors import ExportError, UnsupportedModelError
 from amct_lite.ir.admission import admit, is_sorted
 from amct_lite.ir.external import check_external
 from amct_lite.ir.naming import name_nodes
+from amct_lite.ir.payload import check_payload
 from amct_lite.ir.sizes import weight_bytes
+from amct_lite.ir.slim import slim_proto
 
 EXTERNAL_FROM = 1_500_000_000
 """Bytes of weights from which on a model is written with external data; a protobuf holds less than 2 GiB."""
@@ -152,9 +154,11 @@ def _parse(data: bytes, what: str) -> onnx.ModelProto:
 def _deserialize(proto: onnx.ModelProto, file: Path | None) -> LoadedModel:
     what = "the model" if file is None else str(file)
     notes = list(admit(proto, what))
+    check_payload(proto, what)
     ordered = is_sorted(proto.graph)
     try:
         model = onnx_ir.from_proto(proto)
+        slim_proto(model)  # names that are not text show themselves only when a model is written
     except Exception as error:  # whatever the file made onnx-ir stumble over, it is the file's
         raise UnsupportedModelError(f"{what} is not a valid ONNX model: {_cause(error)}. Export it again.") from error
     if file is not None:

@@ -15,6 +15,9 @@ from amct_lite.registry import did_you_mean
 Dims = tuple[int | str | None, ...]
 """A size, the name of an unknown one, or None."""
 
+_LONGEST_VECTOR = 100_000
+"""Elements up to which onnx may follow the values of vectors: 20 MB."""
+
 _INVENTED = "unk__"
 """How onnx calls dimensions it knows nothing about; written into the model they would look like facts."""
 
@@ -32,9 +35,8 @@ def infer_shapes(model: Model, strict: bool = False) -> None:
     What the model says already is kept where inference knows less, and results of custom operators stay unknown.
     strict : raise UnsupportedModelError where an operator contradicts its inputs, instead of leaving its shape open.
     """
-    proto = slim_proto(model)
     try:
-        inferred = onnx.shape_inference.infer_shapes(proto, strict_mode=strict, data_prop=True)
+        inferred = _infer(slim_proto(model), strict)
     except (onnx.shape_inference.InferenceError, onnx.checker.ValidationError) as error:
         if not strict:
             return
@@ -46,6 +48,23 @@ def infer_shapes(model: Model, strict: bool = False) -> None:
         found = entries.get(str(value.name))
         if found is not None:
             _take(value, found)
+
+
+def _infer(proto: onnx.ModelProto, strict: bool) -> onnx.ModelProto:
+    """Shapes, with the values of shape arithmetic where that is affordable.
+
+    onnx follows the elements of every vector that arithmetic is done on, at 200 bytes each, whatever it holds: a vector
+    of 10 million takes 2 GB, and one that a damaged file declares larger takes all there is.
+    """
+    plain = onnx.shape_inference.infer_shapes(proto, strict_mode=False, data_prop=False)
+    entries = (*plain.graph.input, *plain.graph.value_info, *plain.graph.output)
+    longest = max((_length_of_vector(entry.type) for entry in entries), default=0)
+    return onnx.shape_inference.infer_shapes(proto, strict_mode=strict, data_prop=longest <= _LONGEST_VECTOR)
+
+
+def _length_of_vector(kind: onnx.TypeProto) -> int:
+    dims = kind.tensor_type.shape.dim
+    return int(dims[0].dim_value) if len(dims) == 1 else 0
 
 
 def _take(value: Value, found: onnx.TypeProto) -> None:

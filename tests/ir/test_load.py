@@ -149,6 +149,52 @@ def test_values_defined_twice_are_refused(tmp_path):
     refuse(proto_of([RELU], initializers=[numpy_helper.from_array(np.ones(4, np.float32))]), "without a name", tmp_path)
 
 
+def damaged(change):
+    tensor = numpy_helper.from_array(np.ones(4, np.float32), "w")
+    change(tensor)
+    return tensor
+
+
+@pytest.mark.parametrize(
+    ("change", "match"),
+    [
+        (lambda t: setattr(t, "raw_data", b"12"), "'w' holds 2 bytes or entries, but its shape and type need 16"),
+        (lambda t: t.dims.append(2), "need 32"),
+        (lambda t: t.dims.append(-1), "negative dimension"),
+        (lambda t: setattr(t, "data_type", 99), "type 99, which onnx does not know"),
+        (lambda t: setattr(t, "data_type", 0), "has no type"),
+        (lambda t: (t.ClearField("raw_data"), t.float_data.extend([1, 2])), "holds 2 .* need 4"),
+    ],
+)
+def test_tensor_that_does_not_hold_what_it_says_is_refused(tmp_path, change, match):
+    refuse(proto_of([RELU], initializers=[damaged(change)]), match, tmp_path)
+    constant = helper.make_node("Constant", [], ["w"], value=damaged(change))
+    refuse(proto_of([constant, RELU]), match, tmp_path)
+
+
+def test_attribute_that_cannot_be_written_back_is_refused(tmp_path):
+    node = helper.make_node("Special", ["x"], ["y"], name="s", domain="acme", blob=b"\xff\xfe")
+    refuse(proto_of([node], domains=["acme"]), r"attribute 'blob' of node 's' \(Special\) holds bytes", tmp_path)
+    node = helper.make_node("Special", ["x"], ["y"], name="s", domain="acme", key=1)
+    node.attribute[0].type = 0
+    refuse(proto_of([node], domains=["acme"]), "attribute 'key' of node 's' .* has no type", tmp_path)
+
+
+def test_name_that_is_not_text_is_refused(tmp_path):
+    path = tmp_path / "model.onnx"
+    node = helper.make_node("Relu", ["x"], ["y"], name="name_of_node")
+    path.write_bytes(proto_of([node]).SerializeToString().replace(b"name_of_node", b"\xff\xfename_of_no"))
+    with pytest.raises(UnsupportedModelError, match=r"is not a valid ONNX model: .*utf-8.* Export it again"):
+        ir.load(path)
+
+
+@pytest.mark.parametrize("dtype", [TensorProto.INT4, TensorProto.BFLOAT16, TensorProto.COMPLEX64, TensorProto.BOOL])
+def test_typed_fields_of_every_layout_are_taken(dtype):
+    tensor = helper.make_tensor("w", dtype, [3], [1, 0, 1])
+    model = ir.load_bytes(proto_of([RELU], initializers=[tensor], ir_version=10, opset=21).SerializeToString())
+    assert len(ir.constant_of(model.graph.initializers["w"])) == 3
+
+
 def test_undefined_input_in_a_subgraph_or_function_is_refused(tmp_path):
     branch = helper.make_graph([helper.make_node("Relu", ["lost"], ["b"])], "branch", [], [info("b")])
     condition = numpy_helper.from_array(np.array(True), "c")

@@ -277,3 +277,17 @@ def test_every_adapter_belongs_to_a_change_that_onnx_knows():
     changes = {(schema.name, schema.since_version) for schema in onnx.defs.get_all_schemas_with_history()}
     moved = {("Upsample", 11), ("BatchNormalization", 9), ("Scatter", 11)}
     assert {key for key in ADAPTERS if key not in moved} <= changes
+
+
+@needs_shared
+@pytest.mark.parametrize("name", ["silero_vad_if", "silero_vad_op18_ifless"])
+def test_raised_network_inside_of_an_if_computes_the_same(name):
+    before = ir.load(CORPUS / "structure" / f"{name}.onnx").model
+    after, _ = ir.raise_opset(before, 21)
+    rng = np.random.default_rng(0)
+    feeds = {
+        "input": (rng.normal(size=(1, 576)) * 0.1).astype(np.float32),
+        "state": np.zeros((2, 1, 128), np.float32),
+        "sr": np.array(16000),
+    }
+    assert_same(before, after, feeds, tolerance=1e-5)

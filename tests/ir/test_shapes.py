@@ -138,3 +138,21 @@ def test_unused_results_need_no_shape():
 
 def test_dims_of_a_value_without_rank_is_none():
     assert ir.dims_of(ir.Value(name="v")) is None
+
+
+@pytest.mark.parametrize(("length", "followed"), [(100, True), (10**12, False)])
+def test_values_of_long_vectors_are_not_followed(length, followed, monkeypatch):
+    """onnx would take 200 bytes for each element: a damaged file of 14 KB took all memory of the machine."""
+    asked = []
+    original = onnx.shape_inference.infer_shapes
+
+    def record(proto, **keywords):
+        asked.append(keywords["data_prop"])
+        return original(proto, strict_mode=keywords["strict_mode"], data_prop=False)
+
+    monkeypatch.setattr(onnx.shape_inference, "infer_shapes", record)
+    body = f"s = Constant <value = int64[1] {{{length}}}> () r = Reshape (x, s) m = Mul (r, r) y = Add (m, r)"
+    model = ir.from_text(f"{HEADER}net (int64[A, B] x) => (int64[C] y) {{ {body} }}")
+    ir.infer_shapes(model)
+    assert asked == [False, followed]
+    assert shapes(model)["y"] == (length,)
