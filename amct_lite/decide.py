@@ -47,7 +47,7 @@ def decide(model: ir.Model, plan: QuantPlan, sketches: Sketches) -> Decision:
         if planned.weight is not None:
             layer = bind(nodes[planned.name])
             assert isinstance(layer, Layer)
-            key = (planned.weight, planned.weight_spec, planned.weight_algorithm)
+            key = (planned.weight, planned.weight_spec, planned.weight_algorithm, layer.weight_axis, layer.group)
             if key not in weights:
                 weights[key] = _weight(planned, layer)
             weight, repair = _repaired(layer, first, weights[key])

@@ -13,6 +13,7 @@ from amct_lite import ir
 from amct_lite.errors import ExportError
 from amct_lite.numerics.affine import quantize
 from amct_lite.ops import OPS, Layer, OpSpec, bind
+from amct_lite.record import UNIT_WEIGHT
 from amct_lite.types import AnyArray, FloatArray, LayerRecord, QParams, QuantRecord
 
 _INT32 = np.iinfo(np.int32)
@@ -57,7 +58,8 @@ def _quantized(node: ir.Node, record: LayerRecord) -> QuantizedLayer:
         reason = layer or "no row of the operator table stands for it"
         raise ExportError(f"{record.key} ({node.op_type}) cannot be quantized: {reason}. Remove it from the record.")
     spec = OPS.get(layer.op_type)
-    weight = record.weight
+    weightless = layer.weight is None and len(layer.data) == 1
+    weight = record.weight or (UNIT_WEIGHT if weightless else None)
     if weight is None:
         raise ExportError(f"the record has no weight scale for {record.key} ({layer.op_type}). Add scale_w and offset_w.")
     lengths = {1, layer.channels or 1}

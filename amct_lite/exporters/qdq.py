@@ -48,7 +48,7 @@ class _Writer:
 
     def __init__(self) -> None:
         self._activations: dict[tuple[ir.Value, QParams], ir.Value] = {}
-        self._weights: dict[tuple[ir.Value, QParams], ir.Value] = {}
+        self._weights: dict[tuple[ir.Value, QParams, tuple[int, int] | None], ir.Value] = {}
 
     def quantize_layer(self, item: QuantizedLayer) -> None:
         layer = item.layer
@@ -74,10 +74,12 @@ class _Writer:
     def _weight(self, item: QuantizedLayer) -> ir.Value:
         value, params = item.layer.weight_value, item.weight
         assert value is not None
-        if (value, params) not in self._weights:
+        # Readers of one weight may hold its channels along different axes (a tied decoder): equal scales mean another grid.
+        along = None if params.per_tensor else (item.layer.weight_axis, item.layer.group)
+        if (value, params, along) not in self._weights:
             b = Inserter(item.layer.node, f"{item.layer.name}.weight")
-            self._weights[value, params] = _dequantized_weight(b, item, quantized_weight(item), params)
-        return self._weights[value, params]
+            self._weights[value, params, along] = _dequantized_weight(b, item, quantized_weight(item), params)
+        return self._weights[value, params, along]
 
     @staticmethod
     def _bias(item: QuantizedLayer, steps: AnyArray) -> ir.Value:
