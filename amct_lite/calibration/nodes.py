@@ -10,17 +10,22 @@ One node stands for one tensor, however many layers read it.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import prod
+from math import gcd, prod
 
 from amct_lite import ir
 
 DOMAIN = "amct.calibration"
 OUTPUTS = ("values", "low", "high", "mean", "count")
 SUBSET = 32768
-"""About how many values of a sample are looked at; the extremes and means are of all of them."""
+"""About how many values of a sample are looked at, twice as many before thinning begins; the extremes and means are of all of
+them."""
 
-# Strides are prime, so that they share no factor with the sizes of feature maps.
-_STRIDES = (1, 2, 3, 5, 7, 11, 13, 17, 23, 31, 41, 53, 71, 97, 127, 173, 227, 307, 401, 541, 719, 947, 1259, 1693, 2251)
+# Never 2: what ConvTranspose or Resize enlarged twofold would be seen in one phase only. Prime, so that most share no factor
+# with the sizes of feature maps; those that do are passed over where the shape is known.
+_STRIDES = (1, 3, 5, 7, 11, 13, 17, 23, 31, 41, 53, 71, 97, 127, 173, 227, 307, 401, 541, 719, 947, 1259, 1693, 2251)
+_REACH = (2, *_STRIDES[1:])
+"""Up to so many times SUBSET each stride serves."""
+
 _FEWEST_RUNS = 8
 """A stride must leave at least so many runs of whole rows; a tensor of few long rows is thinned value by value."""
 
@@ -70,7 +75,8 @@ def _function(name: str, tap: Tap, opset: int, sample: tuple[int, ...] | None) -
 def _thinned(sample: tuple[int, ...]) -> str:
     """`values` and `count` for samples of a known shape: whole rows of the last axis, which are copied fast."""
     count = prod(sample)
-    stride = next((s for s in _STRIDES if s * SUBSET >= count), _STRIDES[-1])
+    wide_enough = [s for s, reach in zip(_STRIDES, _REACH, strict=True) if reach * SUBSET >= count]
+    stride = next((s for s in wide_enough if gcd(s, prod(sample[1:])) == 1), _STRIDES[-1])
     text = f"  count = Constant <value_ints = [{count}]> ()\n"
     if stride == 1:
         return text + "  values = Reshape (x, flat_shape)\n"
@@ -94,8 +100,9 @@ _THINNED_AT_RUN_TIME = f"""  flat = Reshape (x, flat_shape)
   rounded_up = Add (count, less_one)
   wanted = Div (rounded_up, subset)
   strides = Constant <value_ints = [{", ".join(map(str, _STRIDES))}]> ()
+  reach = Constant <value_ints = [{", ".join(map(str, _REACH))}]> ()
   last_stride = Constant <value_ints = [{len(_STRIDES) - 1}]> ()
-  too_small = Less (strides, wanted)
+  too_small = Less (reach, wanted)
   too_small_count = Cast <to = 7> (too_small)
   found = ReduceSum <keepdims = 1> (too_small_count)
   index = Min (found, last_stride)

@@ -65,6 +65,7 @@ def _lower_quant(node: ir.Node) -> ir.Value:
     moved = b.op("Add", b.op("Round", scaled), b.constant(ir.attribute(node, "offset", 0.0), np.float32))
     clipped = b.op("Clip", moved, b.constant(QMIN, np.float32), b.constant(QMAX, np.float32))
     codes = b.cast(clipped, ir.DataType.INT8)
+    codes.shape, codes.dtype = node.outputs[0].shape, ir.DataType.INT8
     ir.redirect(node.outputs[0], codes)
     ir.remove_node(node)
     return codes
@@ -78,7 +79,7 @@ def _lower_layer(dequant: ir.Node) -> tuple[str, ir.Value, ir.Value, FloatArray]
     quant = data.producer()
     assert quant is not None
     b = Inserter(dequant, f"{node.name}.lowered")
-    accumulators = spec.integer_form(b, node, data, int(ir.attribute(quant, "offset", 0.0)), other)
+    accumulators = spec.integer_form(b, node, data, _zero_point(quant), other)
     rank = _rank(node)
     if bias is not None:
         accumulators = b.op("Add", accumulators, b.constant(spec.channel_shape(bias, rank)))
@@ -116,8 +117,17 @@ def _operands(node: ir.Node) -> tuple[ir.Value, ir.Value | None]:
     quantized = [value for value in node.inputs if value is not None and (p := value.producer()) and p.op_type == "AscendQuant"]
     if not quantized:
         raise VerificationError(f"{node.name} ({node.op_type}) reads no AscendQuant.")
-    others = [value for value in node.inputs[:2] if value is not None and value is not quantized[0]]
-    return quantized[0], others[0] if others else None
+    first, *rest = quantized  # twice the same value in the product of a tensor with itself
+    weights = [value for value in node.inputs[:2] if value is not None and ir.constant_of(value) is not None]
+    others = [*rest, *weights]
+    return first, others[0] if others else None
+
+
+def _zero_point(quant: ir.Node) -> int:
+    offset = ir.attribute(quant, "offset", 0.0)
+    if not (offset == int(offset) and QMIN <= offset <= QMAX):
+        raise VerificationError(f"{quant.name} has offset {offset}, which is no INT8 code: write {QMIN} to {QMAX}.")
+    return int(offset)
 
 
 def _rank(node: ir.Node) -> int:
