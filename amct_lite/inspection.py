@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -11,6 +12,8 @@ from amct_lite.config import QuantConfig
 from amct_lite.loading import load_prepared
 from amct_lite.plan import resolve
 from amct_lite.types import PassReport, QuantPlan
+
+_NUMPY_WORDS = {"float": "float32", "double": "float64"}
 
 Dims = tuple[int | str | None, ...] | None
 
@@ -26,10 +29,12 @@ class TensorFacts:
 
 @dataclass(frozen=True)
 class Inspection:
-    """opset: of the file; parameters and weight_bytes: of its constants. plan: layers with their specs, skips with reasons."""
+    """opset: of the file; prepared_opset: of what is exported; parameters and weight_bytes: of the file's constants.
+    plan: layers with their specs, skips with reasons; weight_shapes: by layer, for those with a constant weight."""
 
     model: str
     opset: int
+    prepared_opset: int
     inputs: tuple[TensorFacts, ...]
     outputs: tuple[TensorFacts, ...]
     nodes: int
@@ -38,6 +43,7 @@ class Inspection:
     notes: tuple[str, ...]
     passes: tuple[PassReport, ...]
     plan: QuantPlan
+    weight_shapes: Mapping[str, tuple[int, ...]]
 
     def to_json(self) -> str:
         """Indented JSON with the fields above."""
@@ -51,9 +57,11 @@ def inspect(model: str | Path | ir.Model, config: QuantConfig | None = None) -> 
     """
     source = load_prepared(model)
     graph = source.original.graph
+    plan = resolve(config or QuantConfig(), source.prepared)
     return Inspection(
         source.name,
         source.file_opset,
+        ir.opset(source.prepared),
         tuple(map(_facts, source.prepared.graph.inputs)),
         tuple(map(_facts, source.prepared.graph.outputs)),
         sum(1 for _ in graph.all_nodes()),
@@ -61,10 +69,22 @@ def inspect(model: str | Path | ir.Model, config: QuantConfig | None = None) -> 
         ir.weight_bytes(source.original),
         source.notes,
         tuple(report for report in source.reports if report.changed or report.skips),
-        resolve(config or QuantConfig(), source.prepared),
+        plan,
+        _weight_shapes(source.prepared, plan),
     )
+
+
+def _weight_shapes(model: ir.Model, plan: QuantPlan) -> dict[str, tuple[int, ...]]:
+    constants = model.graph.initializers
+    return {
+        layer.name: tuple(tensor.shape.numpy())
+        for layer in plan.layers
+        if layer.weight is not None
+        and layer.weight in constants
+        and (tensor := constants[layer.weight].const_value) is not None
+    }
 
 
 def _facts(value: ir.Value) -> TensorFacts:
     dtype = value.dtype.name.lower() if value.dtype is not None else "?"
-    return TensorFacts(str(value.name), dtype, ir.dims_of(value))
+    return TensorFacts(str(value.name), _NUMPY_WORDS.get(dtype, dtype), ir.dims_of(value))

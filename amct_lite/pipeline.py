@@ -21,7 +21,7 @@ from amct_lite.correction.full import measure_shifts
 from amct_lite.decide import Decision, decide
 from amct_lite.errors import CalibrationError, UnsupportedModelError
 from amct_lite.loading import SourceModel, load_prepared
-from amct_lite.plan import layer_facts, resolve
+from amct_lite.plan import layer_facts, require_input_shapes, resolve
 from amct_lite.record import read_record, require_valid
 from amct_lite.reports.checks import Checked, check_exports
 from amct_lite.reports.report import Report, layer_rows, sizes_of
@@ -115,6 +115,7 @@ def convert(
     source = load_prepared(model)
     given = record if isinstance(record, QuantRecord) else read_record(record)
     require_valid(given, layer_facts(settings.target, source.prepared))
+    require_input_shapes(settings, source.prepared)
     known, notes, warnings = _statistics_beside(given, source, statistics)
     exports = build_exports(
         source.prepared,
@@ -303,7 +304,11 @@ def _report(
         samples=exports.samples,
         layers=layer_rows(plan, decision.record, op_types, checked.local, decision.repairs),
         skips=plan.skips if plan else (),
-        warnings=(*warnings, *weight_warnings(source.prepared, decision.record), *local_warnings(checked.local)),
+        warnings=(
+            *warnings,
+            *weight_warnings(source.prepared, decision.record),
+            *local_warnings(checked.local, source.prepared, decision.record),
+        ),
         notes=(*notes, *(f"{s.node}: {s.reason}" for s in exports.bias_skips)),
         passes=tuple(report for report in source.reports if report.changed or report.skips),
         outputs=checked.outputs,

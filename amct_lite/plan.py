@@ -19,12 +19,14 @@ from amct_lite.types import LayerPlan, QuantPlan, QuantSpec, Skip, TensorPlan
 from amct_lite.weights import make_weight_quantizer
 
 ASCEND = "ascend"
+_RECURRENT = frozenset({"LSTM", "GRU", "RNN"})
 
 
 def resolve(config: QuantConfig, model: ir.Model) -> QuantPlan:
     """The plan for `model` (prepared). Raises ConfigError when the config names a layer or op type that is not there,
     or asks for something no layer of that kind offers."""
     _check_names(config, model)
+    require_input_shapes(config, model)
     shared = _shared_weights(model)
     layers: list[LayerPlan] = []
     skips: list[Skip] = []
@@ -59,6 +61,30 @@ def layer_facts(target: str, model: ir.Model) -> dict[str, LayerFacts]:
             reason = bound or f"{node.op_type} is not among the operators that are quantized"
             facts[str(node.name)] = LayerFacts(node.op_type, quantizable=False, reason=reason)
     return facts
+
+
+def require_input_shapes(config: QuantConfig, model: ir.Model) -> None:
+    """Raises ConfigError when an input shape of `config` names no input, or contradicts what the model says of it."""
+    declared = {str(value.name): ir.dims_of(value) for value in model.graph.inputs}
+    known = ", ".join(f"{name} ({_dims(dims)})" for name, dims in declared.items())
+    problems = []
+    for name, wanted in config.input_shapes.items():
+        dims = declared.get(name)
+        if name not in declared:
+            problems.append(f"input shape {name!r}: the model has no such input{did_you_mean(name, declared)}. It has {known}.")
+        elif dims is not None and not _agree(dims, wanted):
+            problems.append(f"input shape {name!r}: ({_dims(wanted)}) does not fit the model, which says ({_dims(dims)}).")
+    if problems:
+        raise ConfigError("\n".join(problems))
+
+
+def _agree(declared: tuple[int | str | None, ...], wanted: tuple[int, ...]) -> bool:
+    pairs = zip(declared, wanted, strict=False)
+    return len(declared) == len(wanted) and all(not isinstance(d, int) or d == w for d, w in pairs)
+
+
+def _dims(dims: tuple[int | str | None, ...] | None) -> str:
+    return "of unknown rank" if dims is None else ", ".join("?" if d is None else str(d) for d in dims)
 
 
 def _refusal(bound: Layer | str, wanted: LayerConfig, target: str, shared: Counter[ir.Value]) -> str:
@@ -136,7 +162,9 @@ def _unknown_layer(node: ir.Node) -> str:
     """The reason to name a node that is no known layer but carries a weight matrix; empty for all others."""
     for value in node.inputs:
         array = ir.constant_of(value)
-        if array is not None and array.ndim >= 2 and array.dtype.kind == "f" and min(array.shape) > 1:
+        if array is None or array.ndim < 2 or array.dtype.kind != "f":
+            continue
+        if min(array.shape) > 1 or node.op_type in _RECURRENT:  # theirs begin with an axis of directions, often 1
             kind = f"{node.domain}.{node.op_type}" if node.domain else node.op_type
             return f"{kind} has weights, but is not among the operators that are quantized"
     return ""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 import sys
 
 import click
@@ -37,7 +38,11 @@ class _LazyGroup(click.Group):
         return super().resolve_command(ctx, args)
 
 
-@click.group(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(
+    cls=_LazyGroup,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog="Begin with: amct-lite calibrate model.onnx --data samples/ -o out/model",
+)
 @click.version_option(package_name="amct-lite", prog_name="amct-lite")
 def group() -> None:
     """Quantize ONNX models to int8, offline: for Ascend NPUs (through ATC) and for ONNX Runtime."""
@@ -46,7 +51,8 @@ def group() -> None:
 def main() -> None:
     """Entry point. A user's mistake ends with one message and the exit code of its kind, never a traceback."""
     try:
-        group(standalone_mode=False)
+        code = group(standalone_mode=False, prog_name="amct-lite")
+        sys.stdout.flush()
     except AmctError as error:
         click.echo(f"{type(error).__name__}: {error}", err=True)
         sys.exit(error.exit_code)
@@ -54,5 +60,9 @@ def main() -> None:
         error.show()
         sys.exit(error.exit_code)
     except (click.Abort, KeyboardInterrupt):
-        click.echo("interrupted; nothing was written.", err=True)
+        click.echo("interrupted; no file was written or left half-written.", err=True)
         sys.exit(130)
+    except BrokenPipeError:  # the reader, such as `head`, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+    sys.exit(code if isinstance(code, int) else 0)

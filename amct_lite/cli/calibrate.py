@@ -21,15 +21,23 @@ from amct_lite.errors import ConfigError
 _FILE = click.Path(path_type=Path)
 
 
-@click.command("calibrate")
+@click.command("calibrate", short_help="Quantize a model with sample data; the main job.")
 @click.argument("model", type=_FILE)
-@click.option("--data", help="Samples: .npz/.npy files or folders, AMCT .bin folders ('d1/;d2/'), images, a loader.py.")
-@click.option("-o", "--output", required=True, help="Prefix of what is written, e.g. out/resnet; 'out/' for no prefix.")
+@click.option(
+    "--data", metavar="PATH", help="Samples: .npz/.npy files or folders, AMCT .bin folders ('d1/;d2/'), images, a loader.py."
+)
+@click.option(
+    "-o", "--output", metavar="PREFIX", required=True, help="Prefix of what is written, e.g. out/resnet; 'out/' for no prefix."
+)
 @quantization_options
-@click.option("--batches", type=click.IntRange(min=1), help="Use so many batches of the data.")
-@click.option("--batch-size", type=click.IntRange(min=1), help="Rows of a batch, where one file holds many samples.")
+@click.option("--batches", metavar="N", type=click.IntRange(min=1), help="Use so many batches of the data.")
+@click.option(
+    "--batch-size", metavar="N", type=click.IntRange(min=1), help="Rows of a batch, where one file holds many samples."
+)
 @click.option("--trust-data", is_flag=True, help="Take wild samples into the ranges, too.")
-@click.option("--random", "random", type=click.IntRange(min=1), help="Calibrate with N random batches, to try the flow.")
+@click.option(
+    "--random", "random", metavar="N", type=click.IntRange(min=1), help="Calibrate with N random batches, to try the flow."
+)
 @click.option("--from", "statistics", type=_FILE, help="Decide from a saved calibration (.npz) without running the model.")
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
 @click.option("-q", "--quiet", is_flag=True, help="Print warnings and errors only.")

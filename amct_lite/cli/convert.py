@@ -13,14 +13,16 @@ from amct_lite.cli.options import image_options, runtime_options, take_images, t
 _FILE = click.Path(path_type=Path)
 
 
-@click.command("convert")
+@click.command("convert", short_help="Export again from a record, edited or made elsewhere.")
 @click.argument("model", type=_FILE)
 @click.option("--record", required=True, type=_FILE, help="The record file.")
-@click.option("-o", "--output", required=True, help="Prefix of what is written, e.g. out/again; 'out/' for no prefix.")
+@click.option(
+    "-o", "--output", metavar="PREFIX", required=True, help="Prefix of what is written, e.g. out/again; 'out/' for no prefix."
+)
 @click.option("--calibration", type=_FILE, help="Calibration file for biases and static shapes (default: beside the record).")
-@click.option("--data", help="Samples to compare the result with the float model on.")
-@click.option("--batches", type=click.IntRange(min=1), help="Use so many batches of the data.")
-@click.option("--input-shape", help="Static shapes of the inputs, e.g. 'x:1,3,224,224;ids:1,128'.")
+@click.option("--data", metavar="PATH", help="Samples to compare the result with the float model on.")
+@click.option("--batches", metavar="N", type=click.IntRange(min=1), help="Use so many batches of the data.")
+@click.option("--input-shape", metavar="NAME:DIMS;…", help="Static shapes of the inputs, e.g. 'x:1,3,224,224;ids:1,128'.")
 @click.option(
     "--target",
     type=click.Choice(["ascend", "generic"]),

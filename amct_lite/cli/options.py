@@ -46,9 +46,11 @@ _IMAGES = (
 
 _QUANTIZATION = (
     click.option("--config", "config_file", type=_FILE, help="YAML, TOML or JSON configuration; options given here win."),
-    click.option("--input-shape", help="Static shapes of the inputs, e.g. 'x:1,3,224,224;ids:1,128'."),
-    click.option("--algo", "algorithm", help="How ranges are found: ifmr, hfmg, kl, percentile, minmax or mse."),
-    click.option("--weight-algo", "weight_algorithm", help="How weight scales are found: arq or mse."),
+    click.option("--input-shape", metavar="NAME:DIMS;…", help="Static shapes of the inputs, e.g. 'x:1,3,224,224;ids:1,128'."),
+    click.option(
+        "--algo", "algorithm", metavar="NAME", help="How ranges are found: ifmr, hfmg, kl, percentile, minmax or mse."
+    ),
+    click.option("--weight-algo", "weight_algorithm", metavar="NAME", help="How weight scales are found: arq or mse."),
     click.option("--symmetric", is_flag=True, help="Zero point 0 for all activations."),
     click.option(
         "--channel-wise",

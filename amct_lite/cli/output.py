@@ -1,4 +1,4 @@
-"""How results look in a terminal: one table of layers, what was skipped, the comparison, warnings last so they are seen."""
+"""How a run looks in a terminal: one table of layers, what was skipped, the comparison, warnings last so they are seen."""
 
 from __future__ import annotations
 
@@ -8,49 +8,39 @@ from pathlib import Path
 
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TaskID,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
-from rich.table import Table
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
+from amct_lite.cli.layout import NARROW, console, count_of, print_annotated, print_table, say, say_whole, size, write_text
 from amct_lite.pipeline import Progress as Advance
-from amct_lite.reports.report import Report
+from amct_lite.reports.report import LayerRow, Report
 from amct_lite.reports.warnings import POOR_SQNR_DB
 from amct_lite.result import QuantizeResult
-
-
-def console(*, stderr: bool = False) -> Console:
-    """As wide as the terminal; 160 columns where the output is no terminal, so that names survive in logs."""
-    plain = Console(stderr=stderr, highlight=False)
-    return plain if plain.is_terminal else Console(stderr=stderr, highlight=False, width=160)
+from amct_lite.types import Skip
 
 
 @contextmanager
 def progress_bar(*, hidden: bool) -> Iterator[Advance]:
-    """A bar a stage on standard error, with rate and time left where the total is known."""
+    """A bar a stage on standard error, with rate and time left where the total is known; only in a terminal."""
+    err = console(stderr=True)
     columns = (
         TextColumn("{task.description:<14}"),
         BarColumn(),
-        MofNCompleteColumn(),
+        TextColumn("{task.fields[count]}"),
         TextColumn("{task.fields[rate]}"),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
+        TimeRemainingColumn(compact=True, elapsed_when_finished=True),
     )
     stages: dict[str, TaskID] = {}
-    with Progress(*columns, console=console(stderr=True), transient=True, disable=hidden) as progress:
+    with Progress(*columns, console=err, transient=True, disable=hidden or not err.is_terminal) as progress:
 
         def advance(stage: str, done: int, total: int | None) -> None:
             if stage not in stages:
-                stages[stage] = progress.add_task(stage, total=total, rate="")
+                for earlier in progress.tasks:  # a stage that skipped something is over all the same
+                    progress.update(earlier.id, completed=earlier.total)
+                stages[stage] = progress.add_task(stage, total=total, count="", rate="")
             progress.advance(stages[stage], done)
             task = next(task for task in progress.tasks if task.id == stages[stage])
-            progress.update(task.id, rate=f"{task.speed:.1f}/s" if task.speed else "")
+            count = f"{task.completed:.0f}" + (f"/{total}" if total else "") if task.completed or total else ""
+            progress.update(task.id, count=count, rate=f"{task.speed:.1f}/s" if task.speed else "")
 
         yield advance
 
@@ -59,7 +49,7 @@ def finish(result: QuantizeResult, files: tuple[Path, ...], seconds: float, *, a
     """Print what a run gives; a missing deploy model is raised after everything else has been said."""
     out = console()
     if as_json:
-        out.file.write(result.report.to_json())
+        write_text(result.report.to_json())
     elif not quiet:
         print_report(out, result.report, files, seconds)
     if not as_json:
@@ -71,73 +61,69 @@ def finish(result: QuantizeResult, files: tuple[Path, ...], seconds: float, *, a
 def print_report(out: Console, report: Report, files: tuple[Path, ...], seconds: float) -> None:
     """The end of a run."""
     if report.layers:
-        out.print(_layer_table(report))
+        _print_layers(out, report)
     if report.skips:
-        out.print(_skip_table(report))
+        print_skips(out, report.skips)
     for note in report.notes:
-        out.print(f"[dim]note:[/] {escape(note)}")
+        say(out, f"[dim]note:[/] {escape(note)}")
     _print_comparison(out, report)
     for file in files:
-        out.print(f"wrote {escape(str(file))} ({_size(file.stat().st_size)})")
-    out.print(f"{len(report.layers)} layers quantized, {len(report.skips)} left in float, {seconds:.1f} s")
+        say_whole(out, f"wrote {file} ({size(file.stat().st_size)})")
+    say(out, f"{count_of(len(report.layers), 'layer')} quantized, {len(report.skips)} left in float, {seconds:.1f} s")
     if report.deploy_shapes and "deploy" in report.sizes:
-        out.print(escape(_atc_command(report, files)), style="cyan")
+        say_whole(out, _atc_command(report, files), style="cyan")
+
+
+def print_skips(out: Console, skips: tuple[Skip, ...]) -> None:
+    """What stays in float, and why."""
+    rows = [(skip.node, skip.op_type, escape(skip.reason)) for skip in skips]
+    print_table(out, "left in float", ("layer", "op", "reason"), rows)
 
 
 def _print_warnings(out: Console, report: Report) -> None:
     for warning in report.warnings:
-        out.print(f"[bold yellow]warning:[/] {escape(warning)}")
+        say(out, f"[bold yellow]warning:[/] {escape(warning)}")
 
 
-def _layer_table(report: Report) -> Table:
-    table = Table(title=f"{report.model}: quantized layers", title_justify="left", expand=False)
+def _print_layers(out: Console, report: Report) -> None:
     measured = any(row.sqnr_db is not None for row in report.layers)
-    for name, justify in (
-        ("layer", "left"),
-        ("op", "left"),
-        ("scale_d", "right"),
-        ("offset_d", "right"),
-        ("weights", "left"),
-    ):
-        table.add_column(name, justify=justify, overflow="fold")  # type: ignore[arg-type]  # literals of rich
-    if measured:
-        table.add_column("SQNR dB", justify="right")
-        table.add_column("cosine", justify="right")
-    table.add_column("notes", overflow="fold")
+    narrow = out.width < NARROW
+    columns = ["layer", "op", "#scale_d", "#offset_d", "weights"]
+    columns += ["#SQNR dB", *([] if narrow else ["#cosine"])] if measured else []
+    rows = []
     for row in report.layers:
-        cells = [escape(row.name), row.op_type, f"{row.scale_d:.6g}", str(row.offset_d), row.weight]
-        if measured:
-            poor = row.sqnr_db is not None and row.sqnr_db < POOR_SQNR_DB
-            text = "" if row.sqnr_db is None else f"{row.sqnr_db:.1f}"
-            cells.append(f"[bold yellow]{text}[/]" if poor else text)
-            cells.append("" if row.cosine is None else f"{row.cosine:.6f}")
-        table.add_row(*cells, escape("; ".join(row.notes)))
-    return table
+        weights = row.weight.partition(" (")[0] if narrow else row.weight
+        cells = [row.name, row.op_type, f"{row.scale_d:.6g}", str(row.offset_d), weights]
+        cells += _measured(row)[: 1 if narrow else 2] if measured else []
+        rows.append(cells)
+    notes = ["; ".join(row.notes) for row in report.layers]
+    print_annotated(out, f"{report.model}: quantized layers", columns, rows, notes)
 
 
-def _skip_table(report: Report) -> Table:
-    table = Table(title="left in float", title_justify="left")
-    for name in ("layer", "op", "reason"):
-        table.add_column(name, overflow="fold")
-    for skip in report.skips:
-        table.add_row(escape(skip.node), skip.op_type, escape(skip.reason))
-    return table
+def _measured(row: LayerRow) -> tuple[str, str]:
+    """SQNR, in yellow when poor, and cosine; empty where the layer was not measured."""
+    if row.sqnr_db is None or row.cosine is None:
+        return "", ""
+    text = f"{row.sqnr_db:.1f}"
+    return f"[bold yellow]{text}[/]" if row.sqnr_db < POOR_SQNR_DB else text, f"{row.cosine:.6f}"
 
 
 def _print_comparison(out: Console, report: Report) -> None:
     for error in report.outputs:
-        out.print(
-            f"fake-quant against float, output {escape(error.name)!s}, {report.compared_samples} batches: "
-            f"MSE {error.mse:.4g}, cosine {error.cosine:.6f}, SQNR {error.sqnr_db:.1f} dB"
+        say(
+            out,
+            f"fake-quant against float, output {escape(error.name)}, {count_of(report.compared_samples, 'batch', 'batches')}: "
+            f"MSE {error.mse:.4g}, cosine {error.cosine:.6f}, SQNR {error.sqnr_db:.1f} dB",
         )
     if report.equivalence:
         e = report.equivalence
-        out.print(
-            f"deploy against fake-quant, executed on {e.samples} batches ({report.equivalence_data}): {e.layers} layers, "
-            f"accumulators equal (within {e.accumulator_error:.2g} of a step), {100 * e.code_mismatch:.4f} % of codes on a tie"
+        say(
+            out,
+            f"deploy against fake-quant, executed on {count_of(e.samples, 'batch', 'batches')} ({report.equivalence_data}): "
+            f"{count_of(e.layers, 'layer')}, accumulators equal (within {e.accumulator_error:.2g} of a step), "
+            f"{100 * e.code_mismatch:.4f} % of codes on a tie",
         )
-    sizes = ", ".join(f"{name} {_size(size)}" for name, size in report.sizes.items())
-    out.print(f"weights: {sizes}")
+    say(out, "weights: " + ", ".join(f"{name} {size(count)}" for name, count in report.sizes.items()))
 
 
 def _atc_command(report: Report, files: tuple[Path, ...]) -> str:
@@ -148,7 +134,3 @@ def _atc_command(report: Report, files: tuple[Path, ...]) -> str:
         f"atc --framework=5 --model={deploy} --output={stem} "
         f'--input_shape="{shapes}" --soc_version=<your chip, e.g. Ascend310P3>'
     )
-
-
-def _size(count: int) -> str:
-    return f"{count / 1e6:.2f} MB" if count >= 100_000 else f"{count / 1e3:.1f} kB"

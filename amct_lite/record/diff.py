@@ -66,7 +66,7 @@ def diff_records(a: QuantRecord, b: QuantRecord) -> RecordDiff:
     changed = []
     for layer in a.layers:
         other = b.by_key.get(layer.key)
-        changes = _changes(_fields(layer), _fields(other)) if other is not None else ()
+        changes = _changes(record_fields(layer), record_fields(other)) if other is not None else ()
         if changes:
             changed.append(LayerDiff(layer.key, changes))
     return RecordDiff(
@@ -82,7 +82,7 @@ def _changes(old: Fields, new: Fields) -> tuple[FieldChange, ...]:
     )
 
 
-def _fields(layer: LayerRecord) -> Fields:
+def record_fields(layer: LayerRecord) -> Fields:
     """Every field of the record file that the layer stands for; the same names for every layer."""
     weight = layer.weight if layer.weight is not None or layer.tensor_quantize else UNIT_WEIGHT
     recurrent = layer if isinstance(layer, RecurrentRecord) else None

@@ -1,0 +1,126 @@
+"""How anything looks on paper: consoles, tables, sizes and counts. Knows nothing of what is shown."""
+
+from __future__ import annotations
+
+import fnmatch
+import sys
+from collections import Counter
+from collections.abc import Sequence
+from typing import Literal
+
+from rich import box
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+from rich.text import Text
+
+from amct_lite.errors import ConfigError
+from amct_lite.registry import did_you_mean
+
+PIPE_WIDTH = 400
+NARROW = 100
+"""Columns of a terminal below which tables leave out what can be missed."""
+_GAP = 2
+_SHORTEST_NAME = 16
+_WRAPPED = {"notes": 24, "reason": 30}
+"""Columns of running text, and the width that is kept for them."""
+
+
+def console(*, stderr: bool = False) -> Console:
+    """As wide as the terminal; where the output is no terminal, wide enough that a row stays one line for grep."""
+    plain = Console(stderr=stderr, highlight=False)
+    return plain if plain.is_terminal else Console(stderr=stderr, highlight=False, width=PIPE_WIDTH)
+
+
+def say(out: Console, text: str, *, style: str | None = None) -> None:
+    """A line of running text (markup): words wrap in a terminal, nothing wraps elsewhere."""
+    out.print(text, style=style, soft_wrap=not out.is_terminal)
+
+
+def say_whole(out: Console, text: str, *, style: str | None = None) -> None:
+    """A line that is made to be copied, never broken."""
+    out.print(escape(text), style=style, soft_wrap=True)
+
+
+def print_table(out: Console, title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """A row a layer (markup, but for the name in the first column), then an empty line.
+
+    Names too long for the terminal are cut in the middle, which is said below the table; elsewhere they are whole.
+    Columns whose title begins with `#` are numbers.
+    """
+    result = Table(
+        title=escape(title),
+        title_justify="left",
+        title_style="bold",
+        box=box.SIMPLE_HEAD,
+        show_edge=False,
+        pad_edge=False,
+        padding=(0, 1, 0, 0),
+    )
+    for name in columns:
+        justify: Literal["left", "right"] = "right" if name.startswith("#") else "left"
+        result.add_column(name.removeprefix("#"), justify=justify, overflow="fold", no_wrap=name not in _WRAPPED)
+    longest = _room_for_names(out, columns, rows)
+    for name, *cells in rows:
+        result.add_row(escape(_cut(name, longest)), *cells)
+    out.print(result)
+    if any(len(name) > longest for name, *_ in rows):
+        say(out, "[dim]Names are cut in the middle; --json and piped output have them whole.[/]")
+    out.print()
+
+
+def print_annotated(
+    out: Console, title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], notes: Sequence[str]
+) -> None:
+    """`print_table` with a note a row, in a last column; in a narrow terminal each note once, below, with its count."""
+    if not any(notes):
+        print_table(out, title, columns, rows)
+    elif out.width >= NARROW:
+        noted = [(*row, escape(note)) for row, note in zip(rows, notes, strict=True)]
+        print_table(out, title, (*columns, "notes"), noted)
+    else:
+        print_table(out, title, columns, rows)
+        for note, count in Counter(filter(None, notes)).items():
+            say(out, f"[dim]{count_of(count, 'layer')}:[/] {escape(note)}")
+        out.print()
+
+
+def _room_for_names(out: Console, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> int:
+    taken = 0
+    for title, *cells in zip(columns[1:], *(row[1:] for row in rows), strict=True):
+        width = max(Text.from_markup(cell).cell_len for cell in (title.removeprefix("#"), *cells))
+        taken += min(width, _WRAPPED.get(title, width)) + _GAP
+    return max(out.width - taken, _SHORTEST_NAME)
+
+
+def _cut(name: str, longest: int) -> str:
+    """`name` with its middle left out when it is too long; the tail tells nodes of one block apart and gets more room."""
+    if len(name) <= longest:
+        return name
+    tail = 2 * longest // 3
+    return f"{name[: longest - tail - 1]}…{name[-tail:]}"
+
+
+def write_text(text: str) -> None:
+    """Plain text (JSON) to standard output, as it is."""
+    sys.stdout.write(text if text.endswith("\n") else f"{text}\n")
+
+
+def matching(pattern: str, names: Sequence[str], *, where: str) -> tuple[str, ...]:
+    """The names that are `pattern` or that it matches. Raises ConfigError when there is none."""
+    found = tuple(name for name in names if name == pattern or fnmatch.fnmatchcase(name, pattern))
+    if not found:
+        raise ConfigError(f"no layer of {where} matches {pattern!r}{did_you_mean(pattern, names)}.")
+    return found
+
+
+def size(count: int) -> str:
+    """Bytes as kB, MB or GB."""
+    if count >= 1_000_000_000:
+        return f"{count / 1e9:.2f} GB"
+    return f"{count / 1e6:.2f} MB" if count >= 100_000 else f"{count / 1e3:.1f} kB"
+
+
+def count_of(count: int, noun: str, plural: str = "") -> str:
+    """`1 layer`, `2 layers`."""
+    return f"{count:,} {noun if count == 1 else plural or f'{noun}s'}"

@@ -1,0 +1,118 @@
+"""What holds for every command: help, unknown words, exit codes, interrupts."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from amct_lite import errors
+from amct_lite.errors import AmctError
+
+COMMANDS = (
+    ["calibrate"],
+    ["convert"],
+    ["inspect"],
+    ["record"],
+    ["record", "show"],
+    ["record", "check"],
+    ["record", "diff"],
+)
+
+
+def _error_classes(base: type[AmctError] = AmctError) -> Iterator[type[AmctError]]:
+    yield base
+    for child in base.__subclasses__():
+        yield from _error_classes(child)
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
+def test_every_command_has_help(amct, command):
+    done = amct(*command, "--help")
+    assert done.code == 0
+    assert done.out.startswith(f"Usage: amct-lite {' '.join(command)}")
+
+
+def test_help_names_each_command_with_a_whole_sentence(amct):
+    done = amct("--help")
+    assert done.code == 0
+    assert all(f"  {name} " in done.out for name in ("calibrate", "convert", "record", "inspect"))
+    assert "..." not in done.out.partition("Commands:")[2]
+
+
+def test_without_arguments_the_help_is_shown(amct):
+    assert "Commands:" in amct().err
+
+
+def test_version(amct):
+    done = amct("--version")
+    assert done.code == 0
+    assert done.out.startswith("amct-lite, version ")
+
+
+def test_a_mistyped_command_is_answered_with_the_nearest(amct):
+    done = amct("calibrat")
+    assert done.code == 2
+    assert "no command 'calibrat' (did you mean 'calibrate'?)" in done.err
+
+
+def test_a_mistyped_option_is_answered_with_the_nearest(amct):
+    done = amct("calibrate", "m.onnx", "--dat", "x")
+    assert done.code == 2
+    assert "--data" in done.err
+
+
+def test_help_loads_neither_onnx_nor_rich():
+    script = (
+        "import sys; from amct_lite.cli import group; group(['--help'], standalone_mode=False);"
+        "print([m for m in ('onnx', 'onnx_ir', 'onnxruntime', 'rich', 'numpy') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=60)
+    assert done.stdout.splitlines()[-1] == "[]"
+
+
+@pytest.mark.parametrize("error", list(_error_classes()), ids=lambda error: error.__name__)
+def test_each_error_ends_with_its_name_its_message_and_its_code(amct, monkeypatch, error):
+    def fail(*_args, **_options):
+        raise error("what is wrong.")
+
+    monkeypatch.setattr("amct_lite.inspection.inspect", fail)
+    done = amct("inspect", "m.onnx")
+    assert (done.code, done.out) == (error.exit_code, "")
+    assert done.err == f"{error.__name__}: what is wrong.\n"
+
+
+def test_exit_codes_tell_the_errors_apart():
+    decisions = [e for e in _error_classes() if e is not errors.NumericsError]  # NumericsError is a CalibrationError
+    codes = [e.exit_code for e in decisions]
+    assert len(set(codes)) == len(codes)
+    assert not {0, 2, 130} & set(codes)
+
+
+def test_ctrl_c_while_running_ends_with_130_and_one_line(amct, monkeypatch, digits, samples, tmp_path):
+    def interrupt(*_args, **_options):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("amct_lite.pipeline.decide", interrupt)
+    done = amct("calibrate", digits, "--data", samples, "-o", tmp_path / "out/x", "--batches", 1)
+    assert done.code == 130
+    assert done.err.strip() == "interrupted; no file was written or left half-written."
+    assert not list(tmp_path.iterdir())
+
+
+def test_ctrl_c_while_writing_leaves_nothing(amct, monkeypatch, digits, samples, tmp_path):
+    from amct_lite import ir
+
+    save = ir.save
+
+    def interrupt_at_second(model, path):
+        if Path(path).name.endswith("deploy_model.onnx"):
+            raise KeyboardInterrupt
+        save(model, path)
+
+    monkeypatch.setattr("amct_lite.ir.save", interrupt_at_second)
+    assert amct("calibrate", digits, "--data", samples, "-o", tmp_path / "out/x", "--batches", 1).code == 130
+    assert not list(tmp_path.iterdir())

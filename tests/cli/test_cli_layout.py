@@ -1,0 +1,80 @@
+"""Tables in terminals of any width, and where there is none."""
+
+from __future__ import annotations
+
+import io
+
+import pytest
+from rich.console import Console
+
+from amct_lite.cli.layout import PIPE_WIDTH, count_of, print_annotated, print_table, say, say_whole, size
+
+LONG = "model/activation/Relu;model/batch_normalization/FusedBatchNormV3;model/conv2d/Conv2D"
+
+
+def _terminal(width: int) -> tuple[Console, io.StringIO]:
+    file = io.StringIO()
+    return Console(file=file, width=width, force_terminal=True, color_system=None, highlight=False), file
+
+
+def _pipe() -> tuple[Console, io.StringIO]:
+    file = io.StringIO()
+    return Console(file=file, width=PIPE_WIDTH, force_terminal=False), file
+
+
+@pytest.mark.parametrize("width", [60, 80, 90])
+def test_a_long_name_is_cut_in_the_middle_and_the_row_stays_one_line(width):
+    out, file = _terminal(width)
+    print_table(out, "t", ("layer", "op", "#scale_d"), [(LONG, "Conv", "0.25")])
+    lines = file.getvalue().splitlines()
+    assert max(map(len, lines)) <= width
+    row = next(line for line in lines if "Conv " in line and "0.25" in line)
+    assert row.startswith("model/")
+    assert "…" in row
+    assert row.split()[0].endswith("Conv2D")
+    assert any("--json" in line for line in lines)
+
+
+def test_a_pipe_gets_whole_names():
+    out, file = _pipe()
+    print_table(out, "t", ("layer", "op"), [(LONG, "Conv")])
+    assert LONG in file.getvalue()
+    assert "…" not in file.getvalue()
+
+
+def test_names_with_brackets_are_not_taken_for_markup():
+    out, file = _pipe()
+    print_table(out, "[red]", ("layer", "op"), [("a[bold]b", "Conv")])
+    assert "a[bold]b" in file.getvalue()
+    assert "[red]" in file.getvalue()
+
+
+def test_notes_are_a_column_where_there_is_room():
+    out, file = _terminal(120)
+    print_annotated(out, "t", ("layer", "op"), [("a", "Conv"), ("b", "Conv")], ["", "raised"])
+    assert "b      Conv  raised" in file.getvalue()
+
+
+def test_notes_are_gathered_below_a_narrow_table():
+    out, file = _terminal(80)
+    print_annotated(out, "t", ("layer", "op"), [("a", "Conv"), ("b", "Conv")], ["raised", "raised"])
+    assert "2 layers: raised" in file.getvalue()
+    assert "notes" not in file.getvalue()
+
+
+def test_text_wraps_in_a_terminal_only_and_commands_never():
+    text = "word " * 30
+    out, file = _terminal(40)
+    say(out, text)
+    assert len(file.getvalue().splitlines()) > 1
+    out, file = _pipe()
+    say(out, text * 10)
+    assert len(file.getvalue().splitlines()) == 1
+    out, file = _terminal(40)
+    say_whole(out, text)
+    assert len(file.getvalue().splitlines()) == 1
+
+
+def test_sizes_and_counts():
+    assert [size(n) for n in (99_999, 100_000, 2_500_000_000)] == ["100.0 kB", "0.10 MB", "2.50 GB"]
+    assert [count_of(n, "batch", "batches") for n in (0, 1, 2)] == ["0 batches", "1 batch", "2 batches"]

@@ -1,0 +1,120 @@
+"""`record show`, `check` and `diff`."""
+
+from __future__ import annotations
+
+import json
+import re
+
+import pytest
+
+
+@pytest.fixture
+def edited(calibrated, tmp_path):
+    """The record of the run with another offset for its first layer, stem.conv."""
+    text = calibrated.file("record.txt").read_text(encoding="utf-8")
+    path = tmp_path / "edited.txt"
+    path.write_text(text.replace("offset_d: -128", "offset_d: -100", 1), encoding="utf-8")
+    return path
+
+
+def test_show_gives_a_row_a_layer_with_the_real_range(amct, calibrated):
+    done = amct("record", "show", calibrated.file("record.txt"))
+    assert done.code == 0
+    row = next(line for line in done.out.splitlines() if line.startswith("stem.conv "))
+    scale = float(re.split(r"\s{2,}", row)[1])
+    # the smallest code stands for (-128 - -128) * scale, the largest for 255 * scale
+    assert f"[0, {255 * scale:.4g}]" in row
+    assert "(32)" in row
+    assert "INT8 × INT8" in row
+    assert "7 layers: 6 INT8 × INT8, 1 INT8" in done.out
+
+
+def test_show_of_some_layers(amct, calibrated):
+    done = amct("record", "show", calibrated.file("record.txt"), "--layer", "block1.*")
+    assert [line.split()[0] for line in done.out.splitlines() if line.startswith("block")] == [
+        "block1.depthwise",
+        "block1.pointwise",
+    ]
+    assert "stem.conv" not in done.out
+
+
+def test_show_of_a_layer_that_is_not_there(amct, calibrated):
+    done = amct("record", "show", calibrated.file("record.txt"), "--layer", "stem.con")
+    assert done.code == 3
+    assert "matches 'stem.con' (did you mean 'stem.conv'?)" in done.err
+
+
+def test_show_json_has_the_fields_of_the_record_and_the_range(amct, edited):
+    done = amct("record", "show", edited, "--json")
+    layer = json.loads(done.out)["layers"]["stem.conv"]
+    assert layer["offset_d"] == -100
+    assert layer["act_type"] == "INT8"
+    assert len(layer["scale_w"]) == 32
+    assert layer["range"] == [-28 * layer["scale_d"], 227 * layer["scale_d"]]
+
+
+def test_show_of_all_that_a_record_of_pytorch_can_hold(amct, tmp_path):
+    record = tmp_path / "r.txt"
+    record.write_text(
+        """record { key: "lstm" value { scale_d: 0.5 offset_d: 0 scale_w: 0.5 scale_w: 0.25 offset_w: 0 offset_w: 0
+        scale_h: 0.125 offset_h: 0 scale_r: 0.5 offset_r: 0 shift_bit: 1 shift_bit: 2 skip_fusion: true } }
+        record { key: "add:0" value { scale_d: 2.0 offset_d: 1 is_tensor_quantize: true act_type: "INT16" } }""",
+        encoding="utf-8",
+    )
+    done = amct("record", "show", record)
+    assert done.code == 0
+    assert "scale_h 0.125, scale_r 0.5, shift_bit 1 … 2, skip_fusion true" in done.out
+    assert "one tensor" in done.out
+    assert "[-6.554e+04, 6.553e+04]" in done.out  # (-32768 - 1) * 2 and (32767 - 1) * 2
+
+
+def test_check_says_ok_with_counts(amct, calibrated, digits):
+    done = amct("record", "check", calibrated.file("record.txt"), digits)
+    assert done.code == 0
+    assert done.out.startswith("ok: 7 layers of ")
+    assert done.out.endswith("no other layer could be quantized.\n")
+
+
+def test_check_lists_all_problems_with_their_lines(amct, calibrated, digits, tmp_path):
+    text = calibrated.file("record.txt").read_text(encoding="utf-8")
+    wrong = tmp_path / "wrong.txt"
+    wrong.write_text(text.replace('"stem.conv"', '"stem.con"').replace('"pool"', '"pol"'), encoding="utf-8")
+    done = amct("record", "check", wrong, digits)
+    assert (done.code, done.out) == (7, "")
+    assert f"{wrong} does not fit the model, 2 problems:" in done.err
+    assert f"{wrong}:2: layer 'stem.con' is no node of the model (did you mean 'stem.conv'?)" in done.err
+    assert "layer 'pol' is no node of the model (did you mean 'pool'?)" in done.err
+
+
+def test_check_json_holds_the_problems(amct, calibrated, digits, tmp_path):
+    text = calibrated.file("record.txt").read_text(encoding="utf-8")
+    wrong = tmp_path / "wrong.txt"
+    wrong.write_text(text.replace('"stem.conv"', '"stem.con"'), encoding="utf-8")
+    done = amct("record", "check", wrong, digits, "--json")
+    assert done.code == 7
+    report = json.loads(done.out)
+    assert (report["ok"], report["layers"], report["left_in_float"]) == (False, 7, ["stem.conv"])
+    assert len(report["problems"]) == 1
+
+
+def test_diff_of_equal_records_ends_with_0(amct, calibrated):
+    done = amct("record", "diff", calibrated.file("record.txt"), calibrated.file("record.txt"))
+    assert (done.code, done.out) == (0, "the records are equal\n")
+
+
+def test_diff_tells_what_changed_and_ends_with_1(amct, calibrated, edited):
+    done = amct("record", "diff", calibrated.file("record.txt"), edited)
+    assert (done.code, done.out, done.err) == (1, "~ stem.conv: offset_d -128 → -100\n", "")
+
+
+def test_diff_json(amct, calibrated, edited):
+    done = amct("record", "diff", calibrated.file("record.txt"), edited, "--json")
+    assert done.code == 1
+    assert list(json.loads(done.out)["changed"]) == ["stem.conv"]
+
+
+@pytest.mark.parametrize("command", [["show"], ["diff", "nosuch.txt"]])
+def test_a_missing_record_is_a_record_error(amct, command):
+    done = amct("record", *command, "nosuch.txt")
+    assert done.code == 7
+    assert "RecordError: cannot read the record nosuch.txt: No such file or directory." in done.err

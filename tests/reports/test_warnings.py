@@ -1,0 +1,103 @@
+"""Which layers a run warns of, from weights and local errors alone."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from amct_lite import ir
+from amct_lite.analysis.local_error import LocalError
+from amct_lite.reports.warnings import POOR_SQNR_DB, local_warnings, weight_warnings
+from amct_lite.types import LayerRecord, QParams, QuantRecord
+
+
+def _model(weights: dict[str, np.ndarray]) -> ir.Model:
+    """A chain of 1×1 convolutions with the given (C, C) weights."""
+    channels = next(iter(weights.values())).shape[0]
+    lines, source = [], "x"
+    for index, name in enumerate(weights):
+        target = "y" if index == len(weights) - 1 else f"t{index}"
+        lines.append(f"{target} = Conv ({source}, {name}_w)")
+        source = target
+    names = ", ".join(f"float[{channels},{channels},1,1] {name}_w" for name in weights)
+    model = ir.from_text(
+        f'<ir_version: 8, opset_import: ["" : 13]>\n'
+        f"g (float[1,{channels},4,4] x, {names}) => (float[1,{channels},4,4] y) {{\n" + "\n".join(lines) + "\n}"
+    )
+    for node, (name, array) in zip(tuple(model.graph), weights.items(), strict=True):
+        node.name = name
+        ir.replace_input(node, 1, ir.add_initializer(model.graph, f"{name}.weight", array.astype(np.float32)[:, :, None, None]))
+    return model
+
+
+def _record(weights: dict[str, np.ndarray], *, per_channel: bool = False) -> QuantRecord:
+    layers = []
+    for name, array in weights.items():
+        largest = np.abs(array).max(axis=1) if per_channel else np.abs(array).max(keepdims=True).reshape(-1)
+        scale = np.where(largest > 0, largest / 127, 1)
+        layers.append(LayerRecord(name, QParams.of(0.1, 0), QParams.of(scale.astype(np.float32), 0)))
+    return QuantRecord(tuple(layers))
+
+
+def _uneven(channels: int = 4, factor: float = 1e-3) -> np.ndarray:
+    """Half of the channels are `factor` of the others: below half a step of a scale for all, which rounds to zero."""
+    rng = np.random.default_rng(0)
+    weight = rng.uniform(-1, 1, (channels, channels))
+    weight[channels // 2 :] *= factor
+    return weight
+
+
+def test_one_scale_that_ruins_channels_is_named_with_the_remedy():
+    weights = {"a": _uneven()}
+    (warning,) = weight_warnings(_model(weights), _record(weights))
+    assert warning.startswith("a (Conv): 2 of 4 output channels lose their weights to rounding (below 10 dB).")
+    assert "--channel-wise all" in warning
+
+
+def test_a_scale_a_channel_saves_them():
+    weights = {"a": _uneven()}
+    assert weight_warnings(_model(weights), _record(weights, per_channel=True)) == []
+
+
+def test_channels_that_do_nothing_are_not_lost():
+    """Networks trained with BatchNormalization and weight decay hold channels of 1e-12; rounding them away costs nothing."""
+    weights = {"a": _uneven(factor=1e-12)}
+    assert weight_warnings(_model(weights), _record(weights)) == []
+
+
+def test_of_many_ruined_layers_five_are_named_and_the_rest_counted():
+    weights = {f"layer{i}": _uneven() for i in range(7)}
+    warnings = weight_warnings(_model(weights), _record(weights))
+    assert len(warnings) == 6
+    assert warnings[-1].startswith("… and 2 more: 7 layers in all lose")
+
+
+def test_a_poor_layer_is_named_with_its_decibels_and_the_option_to_skip_it():
+    weights = {"good": np.eye(4), "bad": np.eye(4)}
+    local = {"good": LocalError(POOR_SQNR_DB, 1.0), "bad": LocalError(POOR_SQNR_DB - 0.9, 0.9)}
+    (warning,) = local_warnings(local, _model(weights), _record(weights, per_channel=True))
+    assert warning.startswith("bad: quantization alone leaves its output 28.1 dB above the noise.")
+    assert "--skip bad" in warning
+    assert "--channel-wise" not in warning, "it has a scale a channel already"
+
+
+def test_a_poor_layer_with_one_scale_is_offered_a_scale_a_channel():
+    weights = {"bad": np.eye(4)}
+    (warning,) = local_warnings({"bad": LocalError(10.0, 0.9)}, _model(weights), _record(weights))
+    assert "--channel-wise all" in warning
+
+
+def test_the_worst_five_are_named_in_their_order():
+    weights = {f"layer{i}": np.eye(4) for i in range(8)}
+    local = {name: LocalError(20.0 - i, 0.9) for i, name in enumerate(weights)}
+    warnings = local_warnings(local, _model(weights), _record(weights))
+    assert [text.partition(":")[0] for text in warnings[:5]] == [f"layer{i}" for i in (7, 6, 5, 4, 3)]
+    assert warnings[5] == "… and 3 more: 8 layers in all have outputs less than 29 dB above the noise; the table has them all."
+    assert len(warnings) == 6
+
+
+@pytest.mark.parametrize(("name", "quoted"), [("a;b", "'a;b'"), ("/m/a", "/m/a")])
+def test_a_name_is_quoted_for_the_shell(name, quoted):
+    weights = {"c": np.eye(4)}
+    (warning,) = local_warnings({name: LocalError(1.0, 0.1)}, _model(weights), _record(weights))
+    assert f"(--skip {quoted})" in warning
