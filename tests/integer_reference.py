@@ -46,7 +46,7 @@ def conv(x, w, *, strides=None, pads=None, dilations=None, group=1, same_upper=F
         pads = [t // 2 for t in totals] + [t - t // 2 for t in totals]
     x = np.pad(x, [(0, 0), (0, 0), *((pads[i], pads[i + rank]) for i in range(rank))])
     out = [(n - d * (k - 1) - 1) // s + 1 for n, d, k, s in zip(x.shape[2:], dilations, w.shape[2:], strides, strict=True)]
-    result = np.zeros((x.shape[0], w.shape[0], *out), np.int64)
+    result = np.zeros((x.shape[0], w.shape[0], *out), np.result_type(x, w))
     cin, cout = w.shape[1], w.shape[0] // group
     for g, at in product(range(group), np.ndindex(w.shape[2:])):
         window = tuple(slice(a * d, a * d + s * o, s) for a, d, s, o in zip(at, dilations, strides, out, strict=True))
@@ -64,7 +64,7 @@ def conv_transpose(x, w, *, strides=None, pads=None, dilations=None, group=1, ou
         (n - 1) * s + d * (k - 1) + 1 + e
         for n, s, d, k, e in zip(x.shape[2:], strides, dilations, w.shape[2:], extra, strict=True)
     ]
-    result = np.zeros((x.shape[0], w.shape[1] * group, *full), np.int64)
+    result = np.zeros((x.shape[0], w.shape[1] * group, *full), np.result_type(x, w))
     cin, cout = w.shape[0] // group, w.shape[1]
     for g, at in product(range(group), np.ndindex(w.shape[2:])):
         window = tuple(
