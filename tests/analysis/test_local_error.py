@@ -1,0 +1,84 @@
+"""The error of each layer by itself equals what running the layer twice says."""
+
+import numpy as np
+import pytest
+from layer_cases import BY_ID, CASES, layer_node, named, record_for
+from passes.graphs import feeds_for, outputs_of, parse
+
+from amct_lite import ir
+from amct_lite.analysis.local_error import measure
+from amct_lite.exporters import qdq
+from amct_lite.numerics.metrics import cosine, sqnr_db
+from amct_lite.types import LayerRecord, QParams, QuantRecord
+
+CHAIN = """g (float[1,3,8,8] x, float[4,3,3,3] w, float[4] b, float[4,4,3,3] w2, float[4] b2, float[64,5] w3, float[5] b3)
+    => (float[1,5] y) { h = Conv (x, w, b) r = Relu (h) k = Conv (r, w2, b2) f = Flatten (k) m = MatMul (f, w3) y = Add (m, b3) }"""
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.id)
+def test_a_single_layer_has_the_error_of_its_output(case) -> None:
+    model = case.model()
+    feeds = [feeds_for(model, seed=seed) for seed in (1, 2)]
+    record = record_for(case, model, feeds[0], per_channel=case.per_channel)
+    found = measure(model, model, record, feeds)[str(layer_node(model).name)]
+    exact = np.concatenate([outputs_of(model, one)[0].ravel() for one in feeds])
+    fake = qdq.export(model, record)
+    quantized = np.concatenate([outputs_of(fake, one)[0].ravel() for one in feeds])
+    # sums of squares in float32: 1e-4 of them is 0.0005 dB
+    assert found.sqnr_db == pytest.approx(sqnr_db(exact, quantized), abs=0.005)
+    assert found.cosine == pytest.approx(cosine(exact, quantized), abs=1e-5)
+
+
+def chain() -> tuple[ir.Model, QuantRecord, dict[str, np.ndarray]]:
+    model = named(parse(CHAIN, "w b w2 b2 w3 b3", '<ir_version: 8, opset_import: ["": 13]>'))
+    names = [n.name for n in model.graph if n.op_type in {"Conv", "MatMul"}]
+    record = QuantRecord(tuple(LayerRecord(name, QParams.of(0.2, 0), QParams.of(0.1, 0)) for name in names))
+    return model, record, feeds_for(model)
+
+
+def test_a_layer_behind_others_is_measured_on_float_data() -> None:
+    model, record, feeds = chain()
+    found = measure(model, model, record, [feeds])
+    assert list(found) == list(record.by_key)
+    for entry in record.layers:
+        alone = measure(model, model, QuantRecord((entry,)), [feeds])[entry.key]
+        assert found[entry.key].sqnr_db == pytest.approx(alone.sqnr_db, abs=1e-3)  # the same kernels on the same numbers
+
+
+def test_the_corrected_bias_counts() -> None:
+    model, record, feeds = chain()
+    corrected = ir.clone(model)
+    node = layer_node(corrected)
+    moved = ir.constant_of(node.inputs[2]) + np.float32(100)
+    ir.replace_input(node, 2, ir.add_initializer(corrected.graph, "moved", moved))
+    plain = measure(model, model, record, [feeds])
+    found = measure(model, corrected, record, [feeds])
+    assert found["Conv_0"].sqnr_db < 0 < plain["Conv_0"].sqnr_db
+    assert found["Conv_2"].sqnr_db == pytest.approx(plain["Conv_2"].sqnr_db, abs=1e-3)
+
+
+def test_a_layer_that_gains_a_bias_is_measured_with_it() -> None:
+    model = BY_ID["conv2d_no_bias"].model()
+    feeds = feeds_for(model)
+    record = record_for(BY_ID["conv2d_no_bias"], model, feeds, per_channel=True)
+    corrected = ir.clone(model)
+    node = layer_node(corrected)
+    ir.replace_input(node, 2, ir.add_initializer(corrected.graph, "added", np.full(4, 50, np.float32)))
+    assert measure(model, corrected, record, [feeds])["Conv_0"].sqnr_db < 0
+
+
+def test_batches_of_several_sizes_are_summed() -> None:
+    text = "g (float[N,3,6,6] x, float[4,3,3,3] w) => (float[N,4,4,4] y) { y = Conv (x, w) }"
+    model = named(parse(text, "w", '<ir_version: 8, opset_import: ["": 13]>'))
+    record = QuantRecord((LayerRecord("Conv_0", QParams.of(0.03, 2), QParams.of(0.03, 0)),))
+    whole = feeds_for(model, size=5)
+    parts = [{"x": whole["x"][:1]}, {"x": whole["x"][1:]}]
+    together, apart = (measure(model, model, record, feeds)["Conv_0"] for feeds in ([whole], parts))
+    assert together.sqnr_db == pytest.approx(apart.sqnr_db, abs=1e-3)
+
+
+def test_nothing_given_is_modified() -> None:
+    model, record, feeds = chain()
+    before = ir.to_bytes(model)
+    measure(model, model, record, [feeds])
+    assert ir.to_bytes(model) == before

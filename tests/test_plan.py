@@ -1,0 +1,151 @@
+"""Which layers are quantized and how: the plan, on both targets, under each configuration."""
+
+import numpy as np
+import pytest
+from layer_cases import BY_ID, CASES, layer_node, named
+from passes.graphs import parse
+
+from amct_lite import ir
+from amct_lite.config import Override, QuantConfig
+from amct_lite.errors import ConfigError
+from amct_lite.plan import layer_facts, resolve
+
+OPSET = '<ir_version: 8, opset_import: ["": 13]>'
+GENERIC = QuantConfig(target="generic")
+ASCEND = QuantConfig(target="ascend")
+
+
+def model_of(text: str) -> ir.Model:
+    return named(parse(text, "w w2 w3 b", OPSET))
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.id)
+def test_the_generic_target_takes_every_layer(case) -> None:
+    plan = resolve(GENERIC, case.model())
+    assert (len(plan.layers), plan.skips) == (1, ())
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.id)
+def test_the_ascend_target_takes_what_atc_takes(case) -> None:
+    model = case.model()
+    plan = resolve(ASCEND, model)
+    facts = layer_facts("ascend", model)[layer_node(model).name]
+    if case.refused:
+        assert plan.layers == ()
+        assert case.refused in plan.skips[0].reason
+        assert not facts.quantizable
+        assert facts.reason == plan.skips[0].reason
+    else:
+        assert (len(plan.layers), plan.skips, facts.quantizable) == (1, (), True)
+
+
+@pytest.mark.parametrize(
+    ("case_id", "config", "symmetric"),
+    [
+        ("conv2d", ASCEND, False),
+        ("conv3d", ASCEND, True),
+        ("conv3d", GENERIC, False),
+        ("matmul_two", GENERIC, True),
+        ("matmul_two", ASCEND, True),
+        ("conv2d", QuantConfig(symmetric=True), True),
+    ],
+)
+def test_who_wants_no_zero_point_gets_none(case_id: str, config: QuantConfig, symmetric: bool) -> None:
+    (layer,) = resolve(config, BY_ID[case_id].model()).layers
+    assert {tensor.spec.symmetric for tensor in layer.inputs} == {symmetric}
+    assert bool(layer.notes) == (symmetric and not config.symmetric)
+
+
+@pytest.mark.parametrize(
+    ("case_id", "target", "choice", "per_channel"),
+    [
+        ("conv2d", "ascend", "auto", True),
+        ("deconv_group", "ascend", "auto", True),
+        ("gemm", "ascend", "auto", False),
+        ("matmul_bias", "ascend", "auto", False),
+        ("gemm", "generic", "auto", True),
+        ("matmul_left", "generic", "auto", True),
+        ("gemm", "ascend", "all", True),
+        ("conv2d", "ascend", "none", False),
+        ("conv2d", "generic", "none", False),
+    ],
+)
+def test_who_gets_a_scale_a_channel(case_id: str, target: str, choice: str, per_channel: bool) -> None:
+    (layer,) = resolve(QuantConfig(target=target, per_channel=choice), BY_ID[case_id].model()).layers
+    assert layer.weight_spec.per_channel == per_channel
+
+
+SHARED = "g (float[1,3,5,5] x, float[3,3,3,3] w) => (float[1,3,1,1] y) { h = Conv (x, w) y = Conv (h, w) }"
+
+
+def test_a_shared_weight_is_for_the_generic_target_only() -> None:
+    model = model_of(SHARED)
+    assert len(resolve(GENERIC, model).layers) == 2
+    refused = resolve(ASCEND, model)
+    assert [skip.reason for skip in refused.skips] == [
+        "its weight is shared with another layer, which the Ascend target does not take"
+    ] * 2
+
+
+def test_layers_that_read_one_tensor_observe_it_once() -> None:
+    text = """g (float[1,3,6,6] x, float[4,3,3,3] w, float[5,3,3,3] w2) => (float[1,4,4,4] y, float[1,5,4,4] z, float[1,3,5,5] p)
+        { y = Conv (x, w) z = Conv (x, w2) p = AveragePool <kernel_shape = [2, 2]> (x) }"""
+    plan = resolve(ASCEND, model_of(text))
+    assert len(plan.layers) == 3
+    assert [(t.name, t.channel_axis, t.channels) for t in plan.tensors] == [("x", 1, 3)]
+
+
+def test_skips_say_where_they_were_asked_for() -> None:
+    plan = resolve(QuantConfig(skip=("Conv_0",)), BY_ID["conv2d"].model())
+    assert plan.skips[0].reason == "the configuration skips it (skip lists 'Conv_0')"
+
+
+@pytest.mark.parametrize("skip", ["Conv_0", "Conv*", "Conv"])
+def test_a_layer_is_skipped_by_name_pattern_or_type(skip: str) -> None:
+    assert resolve(QuantConfig(skip=(skip,)), BY_ID["conv2d"].model()).layers == ()
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        (QuantConfig(skip=("Conv_9",)), r"skip: 'Conv_9' is no node, pattern or operator type .*did you mean 'Conv_0'"),
+        (QuantConfig(layers={"Cnv_0": Override(bits=8)}), r"layers.*'Cnv_0' is no node"),
+        (QuantConfig(algorithm="imfr"), r"activation.*imfr.*ifmr"),
+        (QuantConfig(weight_algorithm="arc"), r"weight.*arc.*arq"),
+        (QuantConfig(types={"Conv": Override(algorithm="hfmg", options={"num_of_bins": 3})}), r"types.*num_of_bins"),
+    ],
+)
+def test_what_the_configuration_mentions_must_exist(config: QuantConfig, message: str) -> None:
+    with pytest.raises(ConfigError, match=f"(?is){message}"):
+        resolve(config, BY_ID["conv2d"].model())
+
+
+def test_all_problems_are_told_at_once() -> None:
+    with pytest.raises(ConfigError, match=r"(?s)nobody.*nothing"):
+        resolve(QuantConfig(skip=("nobody",), algorithm="nothing"), BY_ID["conv2d"].model())
+
+
+def test_layers_inside_bodies_and_weights_of_other_ops_are_named() -> None:
+    text = """g (float[2,8] x, bool q, float[8,5] w, float[8,5] w2) => (float[2,5] y)
+        { y = If (q) <then_branch = t () => (float[2,5] a) { a = MatMul (x, w) },
+                      else_branch = e () => (float[2,5] c) { c = MatMul (x, w2) }> }"""
+    plan = resolve(ASCEND, model_of(text))
+    assert plan.layers == ()
+    assert [(s.op_type, s.reason) for s in plan.skips] == [("MatMul", "it stands inside the body of a control-flow node")] * 2
+
+
+def test_facts_cover_every_node() -> None:
+    model = model_of("g (float[1,2,5,5] x, float[3,2,3,3] w) => (float[1,3,3,3] y) { h = Conv (x, w) y = Relu (h) }")
+    facts = layer_facts("ascend", model)
+    assert (facts["Conv_0"].channels, facts["Conv_0"].input_channels, facts["Conv_0"].quantizable) == (3, 2, True)
+    assert (facts["Relu_1"].quantizable, facts["Relu_1"].reason) == (
+        False,
+        "Relu is not among the operators that are quantized",
+    )
+    assert layer_facts("ascend", BY_ID["matmul_two"].model())["MatMul_0"].channels == 1
+
+
+def test_the_plan_does_not_depend_on_numbers() -> None:
+    first, second = (resolve(ASCEND, BY_ID["conv2d_group"].model()) for _ in range(2))
+    assert first == second
+    assert np.array_equal([t.name for t in first.tensors], ["x"])
