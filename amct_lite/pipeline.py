@@ -16,13 +16,16 @@ from amct_lite.calibration.data import CalibrationData, DataSource, InputSpec, o
 from amct_lite.calibration.images import ImageOptions
 from amct_lite.calibration.runner import Calibration, collect, keep
 from amct_lite.calibration.store import Statistics
+from amct_lite.calibration.tame import without_samples
 from amct_lite.config import QuantConfig, load_config
 from amct_lite.correction.full import measure_shifts
 from amct_lite.decide import Decision, decide
 from amct_lite.errors import CalibrationError, UnsupportedModelError
 from amct_lite.loading import SourceModel, load_prepared
+from amct_lite.numerics.sketch import Outlier
+from amct_lite.ops import OPS
 from amct_lite.plan import layer_facts, require_input_shapes, resolve
-from amct_lite.record import read_record, require_valid
+from amct_lite.record import read_record, record_digest, require_valid
 from amct_lite.reports.checks import Checked, check_exports
 from amct_lite.reports.report import Report, layer_rows, sizes_of
 from amct_lite.reports.warnings import local_warnings, outlier_warnings, weight_warnings
@@ -76,6 +79,7 @@ def quantize(
     stream = _stream(source, data, settings, chosen)
     calibration = _calibration(source, plan, stream, statistics, settings, chosen)
     usable, outliers = calibration.statistics.usable()
+    calibration = _without_wild_samples(calibration, source, outliers, chosen)
     decision = decide(source.prepared, plan, usable)
     calibration = _with_bias_shifts(calibration, source, decision, settings, chosen)
     exports = build_exports(
@@ -83,11 +87,11 @@ def quantize(
         decision.record,
         target=settings.target,
         statistics=calibration.statistics,
-        bias_correction=settings.bias_correction,
+        bias_correction=calibration.statistics.bias_correction,
         input_shapes=settings.input_shapes,
     )
     checked = _check(source, decision.record, exports, calibration.feeds, calibration.outputs, chosen)
-    notes = (*source.notes, *calibration.statistics.notes())
+    notes = (*source.notes, *calibration.statistics.notes(), *_bias_note(settings, calibration.statistics))
     warnings = (*calibration.statistics.warnings(), *outlier_warnings(outliers))
     report = _report(source, decision, exports, checked, plan=plan, notes=notes, warnings=warnings)
     return QuantizeResult(source, plan, decision.record, calibration.statistics, exports, report)
@@ -177,7 +181,7 @@ def _require_layers(source: SourceModel, plan: QuantPlan) -> None:
         return
     reasons = "; ".join(f"{skip.node} ({skip.op_type}): {skip.reason}" for skip in plan.skips[:5])
     raise UnsupportedModelError(
-        f"{source.name} has no layer to quantize. {reasons or 'It holds no Conv, ConvTranspose, Gemm, MatMul or AveragePool.'}"
+        f"{source.name} has no layer to quantize: {reasons or 'it holds none of ' + ', '.join(OPS.names())}."
         " `amct-lite inspect` lists every node that was looked at."
     )
 
@@ -238,14 +242,29 @@ def _require_same_model(statistics: Statistics, source: SourceModel) -> None:
         )
 
 
+def _without_wild_samples(
+    calibration: Calibration, source: SourceModel, outliers: Mapping[str, tuple[Outlier, ...]], options: RunOptions
+) -> Calibration:
+    """What is left out of the ranges must not decide biases or judge the result either."""
+    wild = {outlier.sample for found in outliers.values() for outlier in found}
+    if not wild or not calibration.feeds:
+        return calibration
+    feeds, outputs = keep(source.prepared, without_samples(calibration.feeds, wild), options.runtime)
+    return replace(calibration, feeds=feeds, outputs=outputs)
+
+
 def _with_bias_shifts(
     calibration: Calibration, source: SourceModel, decision: Decision, settings: QuantConfig, options: RunOptions
 ) -> Calibration:
-    """For `full` bias correction, measure now what each layer shifts; needs samples, or an earlier measurement."""
-    if settings.bias_correction != "full" or (calibration.statistics.bias_shifts is not None and not calibration.feeds):
+    """For `full` bias correction, measure now what each layer shifts. Without samples, an earlier measurement serves as
+    long as it was made with the same scales; otherwise the correction is the analytic one, and a note says so."""
+    if settings.bias_correction != "full":
         return calibration
+    known, digest = calibration.statistics, record_digest(decision.record)
     if not calibration.feeds:
-        raise CalibrationError("full bias correction runs the model on samples. Pass data, or choose analytic.")
+        if known.bias_shifts is not None and known.bias_record == digest:
+            return calibration
+        return replace(calibration, statistics=replace(known, bias_correction="analytic", bias_shifts=None))
     total = len(decision.record.layers)
     shifts = measure_shifts(
         source.prepared,
@@ -254,7 +273,13 @@ def _with_bias_shifts(
         options.runtime,
         progress=lambda layers: options.progress("correct biases", layers, total),
     )
-    return replace(calibration, statistics=replace(calibration.statistics, bias_shifts=shifts))
+    return replace(calibration, statistics=replace(known, bias_shifts=shifts, bias_record=digest))
+
+
+def _bias_note(settings: QuantConfig, statistics: Statistics) -> tuple[str, ...]:
+    if settings.bias_correction == statistics.bias_correction:
+        return ()
+    return ("biases are corrected analytically: the full correction needs samples for these scales (pass --data, too)",)
 
 
 def _statistics_beside(

@@ -19,6 +19,7 @@ from amct_lite.types import LayerPlan, QuantPlan, QuantSpec, Skip, TensorPlan
 from amct_lite.weights import make_weight_quantizer
 
 ASCEND = "ascend"
+_EXPORTED_BITS = (8,)
 _RECURRENT = frozenset({"LSTM", "GRU", "RNN"})
 
 
@@ -102,6 +103,11 @@ def _target_refusal(bound: Layer, target: str, shared: Counter[ir.Value]) -> str
 
 
 def _plan_layer(layer: Layer, wanted: LayerConfig, target: str) -> LayerPlan:
+    if wanted.bits not in _EXPORTED_BITS:
+        raise ConfigError(
+            f"activation.bits = {wanted.bits} of {layer.name} ({layer.op_type}): models are written with 8-bit activations "
+            f"only. Use 8, or leave the layer in float with skip."
+        )
     spec = OPS.get(layer.op_type)
     product = len(layer.data) > 1
     symmetric = wanted.symmetric or product or (target == ASCEND and spec.ascend_symmetric(layer))

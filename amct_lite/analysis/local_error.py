@@ -38,7 +38,10 @@ def measure(
     data: Iterable[Feeds],
     options: RuntimeOptions | None = None,
 ) -> Mapping[str, LocalError]:
-    """Layer name → error of its output. `model`: prepared; `corrected`: the same with the biases that are exported."""
+    """Layer name → error of its output. `model`: prepared; `corrected`: the same with the biases that are exported.
+
+    A layer whose sums of squares leave float32's range is left out.
+    """
     twins, order = _with_twins(model, corrected, record)
     session = open_session(twins, options or RuntimeOptions())
     sums = np.zeros((len(order), 4))
@@ -47,7 +50,8 @@ def measure(
         sums += values.reshape(len(order), 4)
     return {
         layer: LocalError(sqnr_db_from_sums(signal, noise), cosine_from_sums(signal, signal_q, product))
-        for layer, (signal, signal_q, product, noise) in zip(order, sums, strict=True)
+        for layer, (signal, signal_q, product, noise) in zip(order, sums.tolist(), strict=True)
+        if np.isfinite([signal, signal_q, product, noise]).all()
     }
 
 

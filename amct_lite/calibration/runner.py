@@ -12,11 +12,12 @@ from amct_lite import ir
 from amct_lite.calibration.gather import Gatherer
 from amct_lite.calibration.nodes import Tap, insert
 from amct_lite.calibration.store import Statistics
+from amct_lite.calibration.tame import batch_size
 from amct_lite.errors import CalibrationError
 from amct_lite.runtime import RuntimeOptions, open_session
 from amct_lite.types import AnyArray, Feeds, QuantPlan
 
-_KEPT_FEEDS = 32
+_KEPT_FEEDS = 64
 _KEPT_BYTES = 64 << 20
 
 
@@ -39,7 +40,7 @@ def collect(
 ) -> Calibration:
     """Sketches of all tensors of `plan` over all of `data`; `model` is not modified.
 
-    The first few feeds are kept with the float outputs (at most 32 feeds and 64 MiB), for the checks that follow.
+    The first few feeds are kept with the float outputs (at most 64 feeds and 64 MiB), for the checks that follow.
     progress: called with 1 after each batch.
     Raises CalibrationError when there is no data, or when a tensor holds NaN or infinity (names tensor and sample).
     """
@@ -53,7 +54,7 @@ def collect(
     with Gatherer(taps) as gatherer:
         for feeds in data:
             results = session.run(feeds, (*taken, *outputs) if kept.open else taken)
-            gatherer.add(results[: len(taken)], _batch_size(feeds))
+            gatherer.add(results[: len(taken)], batch_size(feeds))
             if kept.open:
                 kept.add(feeds, tuple(results[len(taken) :]))
             for name, array in feeds.items():
@@ -94,9 +95,3 @@ class _Kept:
         self.feeds.append(feeds)
         self.outputs.append(outputs)
         self._bytes += sum(array.nbytes for array in (*feeds.values(), *outputs))
-
-
-def _batch_size(feeds: Feeds) -> int:
-    """The common leading dimension of all inputs, 1 when they have none in common."""
-    sizes = {array.shape[0] if array.ndim else 1 for array in feeds.values()}
-    return sizes.pop() if len(sizes) == 1 else 1

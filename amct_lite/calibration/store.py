@@ -8,6 +8,7 @@ from __future__ import annotations
 import io
 import json
 import zipfile
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from amct_lite.numerics.sketch import Outlier, Sketch
 from amct_lite.types import AnyArray, FloatArray
 
 FORMAT = 1
+_MAX_RATIO = 500
 Sketches = dict[tuple[str, int | None], Sketch]
 
 
@@ -27,7 +29,8 @@ class Statistics:
     """What calibration knows. sketches: of all data; model: checksum of the prepared model they belong to.
 
     shapes: the shape of each input where all batches agreed, else None. random: made from random data.
-    bias_shifts: layer → (Cout,) measured output errors, where bias correction was `full`.
+    bias_shifts: layer → (Cout,) measured output errors, where bias correction was `full`; bias_record: digest of the record
+    they were measured with.
     """
 
     sketches: Sketches
@@ -39,6 +42,7 @@ class Statistics:
     trusted: bool = False
     bias_correction: str = "analytic"
     bias_shifts: dict[str, FloatArray] | None = None
+    bias_record: str = ""
 
     def usable(self) -> tuple[Sketches, dict[str, tuple[Outlier, ...]]]:
         """The sketches to decide from, and what was left out of them, by tensor: wild samples unless data is trusted."""
@@ -69,12 +73,13 @@ def to_bytes(statistics: Statistics) -> bytes:
         "format": FORMAT,
         "samples": statistics.samples,
         "model": statistics.model,
-        "shapes": {name: list(dims) if dims else None for name, dims in statistics.shapes.items()},
+        "shapes": {name: None if dims is None else list(dims) for name, dims in statistics.shapes.items()},
         "data": statistics.data,
         "random": statistics.random,
         "trusted": statistics.trusted,
         "bias_correction": statistics.bias_correction,
         "tensors": [list(key) for key in keys],
+        "bias_record": statistics.bias_record,
         "bias_shifts": list(shifts) if statistics.bias_shifts is not None else None,
     }
     arrays: dict[str, AnyArray] = {"meta": np.frombuffer(json.dumps(meta).encode(), np.uint8)}
@@ -91,7 +96,8 @@ def to_bytes(statistics: Statistics) -> bytes:
 def load(path: str | Path) -> Statistics:
     """Read a calibration file. Raises CalibrationError when it is missing, damaged or of another format."""
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        with zipfile.ZipFile(path) as members, np.load(path, allow_pickle=False) as archive:
+            _check_size(members, Path(path).stat().st_size)  # before anything is unpacked
             meta = json.loads(archive["meta"].tobytes())
             if meta["format"] != FORMAT:
                 raise CalibrationError(
@@ -100,10 +106,17 @@ def load(path: str | Path) -> Statistics:
             return _statistics(meta, archive)
     except FileNotFoundError:
         raise CalibrationError(f"there is no calibration file {path}. `amct-lite calibrate` writes one.") from None
-    except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, EOFError, zlib.error, zipfile.BadZipFile) as error:
         raise CalibrationError(
             f"{path} is not a calibration file written by amct-lite ({error}). Calibrate again, or check the path."
         ) from error
+
+
+def _check_size(members: zipfile.ZipFile, size: int) -> None:
+    """Sketches shrink well, but not a thousandfold: that is an archive made to fill the memory."""
+    unpacked = sum(member.file_size for member in members.infolist())
+    if unpacked > _MAX_RATIO * size:
+        raise ValueError(f"it would unpack to {unpacked >> 20} MiB, over {_MAX_RATIO} times its size")
 
 
 def _statistics(meta: dict[str, Any], archive: Any) -> Statistics:
@@ -120,10 +133,11 @@ def _statistics(meta: dict[str, Any], archive: Any) -> Statistics:
         sketches,
         int(meta["samples"]),
         str(meta["model"]),
-        {name: tuple(dims) if dims else None for name, dims in meta["shapes"].items()},
+        {name: None if dims is None else tuple(dims) for name, dims in meta["shapes"].items()},
         str(meta["data"]),
         bool(meta["random"]),
         bool(meta["trusted"]),
         str(meta["bias_correction"]),
         None if shifts is None else {layer: archive[f"bias{i}"] for i, layer in enumerate(shifts)},
+        str(meta["bias_record"]),
     )

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from onnx_ir import DataType, Graph, Node, Value
 
-from amct_lite.ir.edit import add_initializer, insert_before, new_node
+from amct_lite.ir.edit import add_initializer, append, insert_before, new_node
 from amct_lite.ir.naming import unique_name
 
 
@@ -34,7 +34,7 @@ class Inserter:
         name = unique_name(self._graph, f"{self._prefix}.{op_type.lower()}")
         node = new_node(op_type, inputs, name=name, domain=domain, attributes=attributes)
         if self._anchor is None:
-            self._graph.append(node)
+            append(self._graph, node)
         else:
             insert_before(self._anchor, node)
         return node.outputs[0]

@@ -159,6 +159,12 @@ def insert_after(node: Node, new: Node | Iterable[Node]) -> None:
         graph.insert_after(node, nodes)
 
 
+def append(graph: Graph, node: Node) -> None:
+    """Put `node` at the end of `graph`."""
+    with tracked(graph, (node,)):
+        graph.append(node)
+
+
 def remove_node(node: Node) -> None:
     """Take `node` out; neither it nor its subgraphs read anything afterwards.
 

@@ -61,11 +61,11 @@ def _numbered_name(hint: str, taken: set[str]) -> str:
 
 @dataclass
 class _Names:
-    """Names in use or given out. size: nodes, initializers, inputs and outputs when `used` was last complete.
+    """Names in use or given out. size: nodes, initializers and inputs when `used` was last complete.
     numbers: the last number tried for a hint."""
 
     used: set[str]
-    size: tuple[int, int, int, int]
+    size: tuple[int, int, int]
     numbers: dict[str, int] = field(default_factory=dict)
 
 
@@ -119,8 +119,9 @@ def _names_of(graph: Graph) -> _Names:
     return names
 
 
-def _size(graph: Graph) -> tuple[int, int, int, int]:
-    return graph.num_nodes(), len(graph.initializers), len(graph.inputs), len(graph.outputs)
+def _size(graph: Graph) -> tuple[int, int, int]:
+    """What changes when names may have come in; outputs are values that the graph has anyway."""
+    return graph.num_nodes(), len(graph.initializers), len(graph.inputs)
 
 
 def _read(graph: Graph) -> Iterator[str]:

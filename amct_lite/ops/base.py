@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from math import prod
 
 import numpy as np
 
 from amct_lite import ir
 from amct_lite.ir.build import Inserter
+from amct_lite.numerics.axes import from_rows, to_rows
 from amct_lite.registry import Registry
 from amct_lite.types import AnyArray, DoubleArray
 
@@ -74,23 +74,16 @@ class Layer:
 
     def rows(self, weight: AnyArray) -> AnyArray:
         """The weight as (Cout, n): a row holds what one output channel is computed from."""
-        return channels_first(weight, self.weight_axis, self.group).reshape(self.channels or 1, -1)
+        return to_rows(weight, self.weight_axis, groups=self._groups)
 
     def from_rows(self, rows: AnyArray, shape: tuple[int, ...]) -> AnyArray:
         """The inverse of `rows` for a weight of `shape`."""
-        index = np.arange(prod(shape)).reshape(shape)
-        order = channels_first(index, self.weight_axis, self.group).reshape(-1)
-        weight = np.empty(prod(shape), rows.dtype)
-        weight[order] = rows.reshape(-1)
-        return weight.reshape(shape)
+        return from_rows(rows, shape, self.weight_axis, groups=self._groups)
 
-
-def channels_first(weight: AnyArray, axis: int, group: int) -> AnyArray:
-    """`weight` with all output channels on axis 0; a grouped ConvTranspose holds them as axis 1 within each group."""
-    if axis == 0 or group == 1:
-        return np.moveaxis(weight, axis, 0)
-    grouped = weight.reshape(group, weight.shape[0] // group, *weight.shape[1:])
-    return np.moveaxis(grouped, axis + 1, 1).reshape(group * weight.shape[axis], -1)
+    @property
+    def _groups(self) -> int:
+        """A grouped Conv has all output channels on axis 0 anyway; a grouped ConvTranspose has them group by group."""
+        return self.group if self.weight_axis != 0 else 1
 
 
 Bind = Callable[[ir.Node], "Layer | str"]

@@ -6,6 +6,7 @@ fewest digits that give the same float32 back. Files are written by the caller.
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 from collections.abc import Iterator, Sequence
@@ -61,6 +62,11 @@ def parse_record(text: str, source: str | None = None) -> QuantRecord:
     if problems:
         raise RecordError(listed(problems, f"{source or 'the record'} cannot be used"), problems)
     return QuantRecord(tuple(layers), source)
+
+
+def record_digest(record: QuantRecord) -> str:
+    """SHA-256 of the record's text: equal for records that say the same."""
+    return hashlib.sha256(format_record(record).encode()).hexdigest()
 
 
 def format_record(record: QuantRecord) -> str:

@@ -30,10 +30,11 @@ def fix_shapes(model: ir.Model, shapes: Mapping[str, Dims]) -> ir.Model:
         remove_dead.run(fixed)
         ir.infer_shapes(fixed)
     if unknown := ir.unknown_dims(fixed):
-        listed = ", ".join(f"{value.name!r} {_shown(dims)}" for value, dims in unknown[:5])
+        listed = ", ".join(f"{value.name!r} {_shown(dims)}{_origin(value)}" for value, dims in unknown[:5])
         raise StaticShapeError(
             f"no deploy model: with all inputs fixed, {len(unknown)} tensors still have no static shape: {listed}. "
-            f"Their size depends on the data, which an Ascend deploy model cannot express; cut the model before them."
+            f"Their size depends on the data, or ONNX has no rule for the shapes of their operator; neither can be in an "
+            f"Ascend deploy model. Cut the model before them, or replace the operator."
         )
     return fixed
 
@@ -48,14 +49,21 @@ def _fix_inputs(model: ir.Model, shapes: Mapping[str, Dims]) -> None:
             problems.append(f"input {value.name!r} is {_shown(declared)}")
         elif wanted is not None and declared is not None and not _fits(wanted, declared):
             problems.append(f"input {value.name!r} is {_shown(declared)}, which {_shown(wanted)} does not fit")
-        example = wanted or tuple(d if isinstance(d, int) else 1 for d in declared or ())
-        suggestion.append(f"{value.name}:{','.join(map(str, example))}")
+        suggestion.append(f"{value.name}:{','.join(map(str, _example(declared, wanted)))}")
     if problems:
         raise StaticShapeError(
             f"no deploy model: {'; '.join(problems)}. An Ascend deploy model has fixed shapes only: "
             f'pass --input-shape "{";".join(suggestion)}" with the sizes you want.'
         )
     ir.fix_input_shapes(model, shapes)
+
+
+def _example(declared: tuple[object, ...] | None, wanted: Dims | None) -> tuple[object, ...]:
+    """Dimensions that fit: fixed ones as declared, the open ones as asked for, else 1."""
+    if declared is None:
+        return wanted or ()
+    asked = wanted if wanted is not None and len(wanted) == len(declared) else (1,) * len(declared)
+    return tuple(d if isinstance(d, int) else a for d, a in zip(declared, asked, strict=True))
 
 
 def _fold_shapes(model: ir.Model) -> int:
@@ -75,6 +83,11 @@ def _fold_shapes(model: ir.Model) -> int:
         ir.remove_node(node)
         count += 1
     return count
+
+
+def _origin(value: ir.Value) -> str:
+    node = value.producer()
+    return "" if node is None else f" from {node.name} ({f'{node.domain}.' * bool(node.domain)}{node.op_type})"
 
 
 def _fits(wanted: Dims, declared: tuple[object, ...]) -> bool:

@@ -132,7 +132,7 @@ def test_house_map_is_complete() -> None:
         f"`s * {nodes.SUBSET} >= n`",
         f"lies more than {sketch._WILD_EXPONENTS} above",
         f"fewer than {sketch._FEWEST_SAMPLES}\n",
-        f"at most {full.MOST_SAMPLES} rows of the first {runner._KEPT_FEEDS} batches",
+        f"the first {runner._KEPT_FEEDS} batches (64 MiB), until the outputs of all layers together hold 2^{math.log2(full.MOST_VALUES):.0f} values",
         f"{warnings.POOR_SQNR_DB:.0f} dB it is named",
         f"less than {warnings.LOST_CHANNEL_DB:.0f} dB",
         f"within {equivalence.TIE_DISTANCE:g} of a step of a tie",

@@ -1,0 +1,459 @@
+"""Models and data as people really have them: each comes through well, or is refused with the reason."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from corpus import SHARED, needs_shared
+from onnx import helper, numpy_helper
+from small_nets import FOUR_CONVS, ONE_THREAD, images, net, run, saved, sqnr_of, to_float16, weights_of
+
+from amct_lite.config import QuantConfig
+from amct_lite.errors import AmctError, CalibrationError, ConfigError, DataError, UnsupportedModelError
+from amct_lite.pipeline import RunOptions, quantize
+from amct_lite.result import QuantizeResult
+from amct_lite.runtime import RuntimeOptions
+
+GENERIC = QuantConfig(target="generic")
+GOOD_DB = 30.0
+"""Four int8 layers in a row leave about 35 dB of Gaussian data (8 bits: 40 dB a layer); 9 and 3 dB are what broken ones do."""
+
+
+def quantized(model: onnx.ModelProto, folder: Path, data: object = None, config: QuantConfig | None = None) -> QuantizeResult:
+    return quantize(saved(model, folder), images() if data is None else data, config, options=ONE_THREAD)
+
+
+def assert_good(model: onnx.ModelProto, result: QuantizeResult, *, layers: int, data: list | None = None) -> None:
+    """So many layers are quantized, and the result is as good as int8 can be."""
+    assert len(result.record.layers) == layers, result.report.skips
+    assert sqnr_of(model, result, data) > GOOD_DB
+
+
+@pytest.mark.parametrize("opset", [7, 9, 11])
+def test_old_opset_is_raised_and_weights_are_quantized_per_channel(opset: int, tmp_path: Path) -> None:
+    model = net(opset=opset, ir_version=3 if opset < 9 else 6)
+    if opset < 9:  # before IR version 4 every initializer must be a graph input
+        model.graph.input.extend(helper.make_tensor_value_info(t.name, t.data_type, t.dims) for t in model.graph.initializer)
+    result = quantized(model, tmp_path)
+    assert_good(model, result, layers=4)
+    assert any(f"raised from opset {opset} to 13" in note for note in result.report.notes)
+    assert {row.name: row.weight for row in result.report.layers}["conv1"] == "per channel (8)"
+
+
+def test_initializers_that_are_also_inputs_are_constants(tmp_path: Path) -> None:
+    model = net()
+    model.graph.input.extend(helper.make_tensor_value_info(t.name, t.data_type, t.dims) for t in model.graph.initializer)
+    result = quantized(model, tmp_path)
+    assert_good(model, result, layers=4)
+    assert [value.name for value in result.exports.fake_quant.graph.inputs] == ["x"]
+
+
+@pytest.mark.parametrize("name", ["", "same"])
+def test_absent_or_duplicate_node_names_become_unique(name: str, tmp_path: Path) -> None:
+    model = net()
+    for node in model.graph.node:
+        node.name = name
+    result = quantized(model, tmp_path)
+    assert_good(net(), result, layers=4)  # ONNX Runtime itself refuses duplicate names
+    assert len(set(result.record.by_key)) == 4
+
+
+def test_float16_model_is_quantized_and_keeps_its_interface(tmp_path: Path) -> None:
+    model = to_float16(net())
+    data = [{"x": feeds["x"].astype(np.float16)} for feeds in images()]
+    result = quantized(model, tmp_path, data)
+    fresh = [{"x": feeds["x"].astype(np.float16)} for feeds in images(seed=99)]
+    assert_good(model, result, layers=4, data=fresh)
+    assert run(result.exports.fake_quant, fresh[0])[0].dtype == np.float16
+
+
+def test_weights_in_constant_nodes(tmp_path: Path) -> None:
+    model = net()
+    nodes = [helper.make_node("Constant", [], [t.name], value=t) for t in model.graph.initializer] + list(model.graph.node)
+    del model.graph.initializer[:]
+    del model.graph.node[:]
+    model.graph.node.extend(nodes)
+    assert_good(model, quantized(model, tmp_path), layers=4)
+
+
+def test_weights_computed_by_constant_subgraphs(tmp_path: Path) -> None:
+    computed = """{
+      flat = Mul(raw, half)
+      shape = Constant<value_ints = [8,8,1,1]>()
+      w3 = Reshape(flat, shape)"""
+    text = FOUR_CONVS.replace("{", computed)
+    model = net(text, raw=(64, 1), half=np.float32(0.25))
+    del model.graph.initializer[[t.name for t in model.graph.initializer].index("w3")]
+    assert_good(model, quantized(model, tmp_path), layers=4)
+
+
+SHARED_WEIGHT = """net (float[N,3,16,16] x) => (float[N,3,16,16] y) {
+  [first] a = Conv<pads = [1,1,1,1]>(x, w)
+  b = Relu(a)
+  [second] y = Conv<pads = [1,1,1,1]>(b, w)
+}"""
+
+
+def test_shared_weight_is_quantized_once(tmp_path: Path) -> None:
+    model = net(SHARED_WEIGHT, w=(3, 3, 3, 3))
+    result = quantized(model, tmp_path, config=GENERIC)
+    assert_good(model, result, layers=2)
+    codes = [v for v in result.exports.fake_quant.graph.initializers.values() if v.const_value.numpy().shape == (3, 3, 3, 3)]
+    assert len(codes) == 1
+
+
+def test_ascend_leaves_layers_of_a_shared_weight_in_float_and_says_why(tmp_path: Path) -> None:
+    model = net(SHARED_WEIGHT, w=(3, 3, 3, 3))
+    with pytest.raises(UnsupportedModelError, match=r"no layer to quantize: first \(Conv\): its weight is shared with another"):
+        quantized(model, tmp_path)
+
+
+def test_external_data(tmp_path: Path) -> None:
+    model = net()
+    path = tmp_path / "model.onnx"
+    onnx.save(model, path, save_as_external_data=True, location="model.data", size_threshold=0)
+    result = quantize(path, images(), options=ONE_THREAD)
+    onnx.load_external_data_for_model(model, str(tmp_path))
+    assert_good(net(), result, layers=4)
+    written = result.save(tmp_path / "out" / "r")
+    assert run(written[1], images()[0])[0].shape == (1, 10, 8, 8)
+
+
+@pytest.mark.parametrize("group", [1, 2])
+def test_transposed_convolution(group: int, tmp_path: Path) -> None:
+    text = f"""net (float[N,3,16,16] x) => (float[N,6,33,33] y) {{
+      a = Conv(x, w, bias)
+      b = Relu(a)
+      y = ConvTranspose<strides = [2,2], group = {group}>(b, t, tb)
+    }}"""
+    model = net(text, w=(4, 3, 1, 1), bias=(4,), t=(4, 6 // group, 3, 3), tb=(6,))
+    for config in (None, GENERIC):
+        assert_good(model, quantized(model, tmp_path, config=config), layers=2)
+
+
+LEFT_CONSTANT = """net (float[N,3,16,16] x) => (float[N,3,16,16] y) {
+  [left] a = MatMul(w, x)
+  b = Relu(a)
+  [right] y = MatMul(b, w)
+}"""
+
+
+def test_constant_on_the_left_of_a_matmul(tmp_path: Path) -> None:
+    model = net(LEFT_CONSTANT.replace("(b, w)", "(b, v)"), w=(16, 16), v=(16, 16))
+    assert_good(model, quantized(model, tmp_path, config=GENERIC), layers=2)
+    result = quantized(model, tmp_path)
+    assert_good(model, result, layers=1)
+    assert [(skip.node, skip.reason) for skip in result.report.skips] == [
+        ("left", "ATC takes a MatMul only with its constant as second input")
+    ]
+
+
+def test_attention_with_two_variable_products(tmp_path: Path) -> None:
+    text = """net (float[N,3,16,16] x) => (float[N,3,16,16] y) {
+      q = MatMul(x, wq)
+      k = MatMul(x, wk)
+      v = MatMul(x, wv)
+      kt = Transpose<perm = [0,1,3,2]>(k)
+      [scores] s = MatMul(q, kt)
+      p = Softmax<axis = -1>(s)
+      [mix] y = MatMul(p, v)
+    }"""
+    model = net(text, wq=(16, 16), wk=(16, 16), wv=(16, 16))
+    result = quantized(model, tmp_path)
+    # a softmax turns errors of its arguments into relative ones: 25 dB are what symmetric int8 leaves here
+    assert len(result.record.layers) == 5
+    assert sqnr_of(model, result) > 25
+    assert result.record.by_key["scores"].activation.zero_point == (0,)
+
+
+@pytest.mark.parametrize("op", ["Gelu", "FusedMatMul"])
+def test_contrib_op_stays_and_its_neighbours_are_quantized(op: str, tmp_path: Path) -> None:
+    second = {"Gelu": "com.microsoft.Gelu(a)", "FusedMatMul": "com.microsoft.FusedMatMul<alpha = 0.5>(a, m)"}[op]
+    text = f"""net (float[N,3,16,16] x) => (float[N,10,16,16] y) {{
+      a = Conv<pads = [1,1,1,1]>(x, w1, b1)
+      b = {second}
+      y = Conv<pads = [1,1,1,1]>(b, w4, b4)
+    }}"""
+    model = net(text, domains=', "com.microsoft": 1', m=(16, 16))
+    result = quantized(model, tmp_path)
+    assert_good(model, result, layers=2)
+    assert op in [node.op_type for node in result.exports.fake_quant.graph]
+    assert f"'b' of unknown rank from {op}_1 (com.microsoft.{op})" in str(result.report.deploy_problem)
+
+
+IF = """net (float[N,3,16,16] x, bool flag) => (float[N,10,8,8] y) {
+  a = Conv<pads = [1,1,1,1]>(x, w1, b1)
+  b = Relu(a)
+  c = Conv<group = 8, pads = [1,1,1,1]>(b, w2, b2)
+  d = If(flag) <
+    then_branch = t () => (float[N,8,16,16] u) { u = Add(c, b) },
+    else_branch = e () => (float[N,8,16,16] v) { [inner] k = Conv(b, w3, b3)
+      v = Neg(k) }>
+  y = Conv<strides = [2,2], pads = [1,1,0,0]>(d, w4, b4)
+}"""
+
+
+@pytest.mark.parametrize("flag", [True, False])
+def test_if_whose_body_reads_an_outer_relu(flag: bool, tmp_path: Path) -> None:
+    model = net(IF)
+    data = [feeds | {"flag": np.array(flag)} for feeds in images()]
+    result = quantized(model, tmp_path, data)
+    assert_good(model, result, layers=3, data=[feeds | {"flag": np.array(flag)} for feeds in images(seed=99)])
+    assert "it stands inside the body of a control-flow node" in [skip.reason for skip in result.report.skips]
+
+
+def test_loop_body_that_reads_outer_values(tmp_path: Path) -> None:
+    text = """net (float[N,3,16,16] x) => (float[N,10,8,8] y) {
+      a = Conv<pads = [1,1,1,1]>(x, w1, b1)
+      b = Relu(a)
+      c = Conv<group = 8, pads = [1,1,1,1]>(b, w2, b2)
+      trips = Constant<value_int = 3>()
+      go = Constant<value = bool {1}>()
+      f = Loop(trips, go, c) <body = step (int64 i, bool again, float[N,8,16,16] state) =>
+        (bool again_out, float[N,8,16,16] state_out) { again_out = Identity(again)
+          sum = Add(state, b)
+          state_out = Mul(sum, half) }>
+      y = Conv<strides = [2,2], pads = [1,1,0,0]>(f, w4, b4)
+    }"""
+    model = net(text, half=np.float32(0.5))
+    assert_good(model, quantized(model, tmp_path), layers=3)
+
+
+def test_scan_body_that_reads_outer_values(tmp_path: Path) -> None:
+    text = """net (float[N,3,16,16] x) => (float[16,N,8,16] y) {
+      a = Conv<pads = [1,1,1,1]>(x, w1, b1)
+      b = Relu(a)
+      rows = Transpose<perm = [2,0,1,3]>(b)
+      last, sums = Scan<num_scan_inputs = 1, body = step (float[N,8,16] state, float[N,8,16] row) =>
+        (float[N,8,16] state_out, float[N,8,16] out) { scaled = Mul(state, half)
+          state_out = Add(scaled, row)
+          out = Identity(state_out) }>(zero_state, rows)
+      y = MatMul(sums, m)
+    }"""
+    model = net(text, half=np.float32(0.5), zero_state=np.zeros((1, 8, 16), np.float32), m=(16, 16))
+    assert_good(model, quantized(model, tmp_path), layers=2)
+
+
+def test_model_local_functions_stay(tmp_path: Path) -> None:
+    model = net(FOUR_CONVS.replace("d = Relu(c)", "d = local.twice(c)"), domains=', "local": 1')
+    body = [helper.make_node("Relu", ["p"], ["r"]), helper.make_node("Add", ["r", "r"], ["q"])]
+    model.functions.append(helper.make_function("local", "twice", ["p"], ["q"], body, [helper.make_opsetid("", 17)]))
+    assert_good(model, quantized(model, tmp_path), layers=4)
+
+
+def test_two_inputs_of_which_one_is_int64(tmp_path: Path) -> None:
+    text = """net (float[N,3,16,16] x, int64[N] kind) => (float[N,10,8,8] y) {
+      a = Conv<pads = [1,1,1,1]>(x, w1, b1)
+      b = Gather(table, kind)
+      c = Reshape(b, shape)
+      d = Mul(a, c)
+      y = Conv<strides = [2,2], pads = [1,1,0,0]>(d, w4, b4)
+    }"""
+    model = net(text, table=(5, 8), shape=np.array([-1, 8, 1, 1]))
+    data = [feeds | {"kind": np.array([i % 5])} for i, feeds in enumerate(images())]
+    result = quantized(model, tmp_path, data)
+    assert_good(model, result, layers=2, data=[feeds | {"kind": np.array([3])} for feeds in images(seed=99)])
+
+
+DYNAMIC = FOUR_CONVS.replace("[N,3,16,16]", "[N,3,H,W]").replace("[N,10,8,8]", "[N,10,P,Q]")
+
+
+def test_mixed_batch_sizes_and_dynamic_height_and_width(tmp_path: Path) -> None:
+    model = net(DYNAMIC)
+    data = [*images(4, batch=2), *images(3, seed=1, batch=3, size=(20, 12)), *images(1, seed=2, size=(16, 40))]
+    result = quantized(model, tmp_path, data)
+    assert_good(model, result, layers=4)
+    assert result.exports.deploy is None
+    assert "--input-shape" in str(result.report.deploy_problem)
+
+
+def test_dynamic_model_becomes_static_when_the_data_agree(tmp_path: Path) -> None:
+    model = net(DYNAMIC)
+    result = quantized(model, tmp_path, images(size=(12, 12)))
+    assert result.report.deploy_shapes == {"x": (1, 3, 12, 12)}
+    assert_good(model, result, layers=4, data=images(seed=99, size=(24, 8)))
+
+
+def test_dead_channel_with_a_large_bias_is_repaired(tmp_path: Path) -> None:
+    model = net()
+    arrays = {name: array.copy() for name, array in weights_of(model).items()}
+    arrays["w3"][2] = 0
+    arrays["b3"][2] = 50.0
+    for tensor in model.graph.initializer:
+        tensor.CopyFrom(numpy_helper.from_array(arrays[tensor.name], tensor.name))
+    assert_good(model, quantized(model, tmp_path), layers=4)
+
+
+def test_bias_beyond_int32_is_repaired_and_reported(tmp_path: Path) -> None:
+    model = net()
+    arrays = {name: array.copy() for name, array in weights_of(model).items()}
+    arrays["w3"][2] = 1e-4
+    arrays["b3"][2] = 30.0
+    for tensor in model.graph.initializer:
+        tensor.CopyFrom(numpy_helper.from_array(arrays[tensor.name], tensor.name))
+    result = quantized(model, tmp_path)
+    assert_good(model, result, layers=4)
+    notes = {row.name: row.notes for row in result.report.layers}
+    assert notes["conv3"] == ("raised the scale of 1 of 8 channels so that the bias fits into int32",)
+
+
+def test_nan_in_one_sample_names_the_sample(tmp_path: Path) -> None:
+    data = images()
+    data[5]["x"][0, 1, 2, 3] = np.nan
+    with pytest.raises(DataError, match=r"input 'x' has NaN in sample 0 of batch 5.* 1 of 768 values"):
+        quantized(net(), tmp_path, data)
+
+
+def test_nan_inside_the_network_names_tensor_and_sample(tmp_path: Path) -> None:
+    text = """net (float[N,3,16,16] x) => (float[N,10,16,16] y) {
+      a = Conv<pads = [1,1,1,1]>(x, w1, b1)
+      b = Sqrt(a)
+      y = Conv<pads = [1,1,1,1]>(b, w4, b4)
+    }"""
+    model = net(text, b1=np.full(8, 9.0, np.float32))  # all of a is positive, until a sample is made large
+    data = images(8, batch=4)
+    data[1]["x"][2] *= 100
+    with pytest.raises(CalibrationError, match=r"tensor 'b': sample 6 has NaN"):
+        quantized(model, tmp_path, data)
+
+
+def test_empty_data(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"gives no batch\. Check the path, or the loader"):
+        quantized(net(), tmp_path, [])
+    with pytest.raises(CalibrationError, match="there is no data to calibrate with"):
+        quantize(saved(net(), tmp_path), options=ONE_THREAD)
+
+
+def test_wrong_input_name_gets_a_suggestion(tmp_path: Path) -> None:
+    model = net(FOUR_CONVS.replace(" x)", " image)").replace("(x,", "(image,"))
+    with pytest.raises(DataError, match=r"batch 0 .*no array for input 'image' \(did you mean 'imgae'\?\)"):
+        quantized(model, tmp_path, [{"imgae": feeds["x"]} for feeds in images()])
+
+
+@pytest.mark.parametrize("batch", [1, 8])
+def test_one_wild_sample_does_not_ruin_the_ranges(batch: int, tmp_path: Path) -> None:
+    model = net()
+    clean = quantized(model, tmp_path, [feeds for i, feeds in enumerate(images()) if i != 5])
+    data = images()
+    data[5] = {"x": data[5]["x"] * np.float32(1e4)}
+    if batch == 8:
+        data = [{"x": np.concatenate([feeds["x"] for feeds in data])}]
+    result = quantized(model, tmp_path, data)
+    assert sqnr_of(model, result) > sqnr_of(model, clean) - 1
+    (warning,) = [text for text in result.report.warnings if text.startswith("sample")]
+    assert "sample 5 is 9.5e+03 times larger" in warning  # than the median of all eight
+    assert "4 tensors in all" in warning
+    assert "--trust-data" in warning
+    # what the report measures is what the user will see on clean data
+    assert result.report.outputs[0].sqnr_db > GOOD_DB
+
+
+def test_trusted_data_take_the_wild_sample_in(tmp_path: Path) -> None:
+    data = images()
+    data[5] = {"x": data[5]["x"] * np.float32(1e4)}
+    result = quantized(net(), tmp_path, data, QuantConfig(trust_data=True, algorithm="minmax"))
+    assert not [text for text in result.report.warnings if text.startswith("sample")]
+    largest = max(float(np.abs(feeds["x"]).max()) for feeds in data)
+    assert result.record.by_key["conv1"].activation.scale[0] * 127 > largest * 0.5
+
+
+def test_quantized_model_is_refused_with_a_hint(tmp_path: Path) -> None:
+    result = quantized(net(), tmp_path)
+    written = result.save(tmp_path / "out" / "q")
+    for path in written[1:3]:
+        with pytest.raises(UnsupportedModelError, match=r"is already quantized.* Give the float model it was made from"):
+            quantize(path, images(), options=ONE_THREAD)
+
+
+def test_nothing_to_quantize_is_refused(tmp_path: Path) -> None:
+    model = net("net (float[N,3,16,16] x) => (float[N,3,16,16] y) { y = Relu(x) }")
+    with pytest.raises(UnsupportedModelError, match=r"no layer to quantize: it holds none of .*Conv.*`amct-lite inspect`"):
+        quantized(model, tmp_path)
+
+
+def test_missing_custom_op_library(tmp_path: Path) -> None:
+    options = RunOptions(runtime=RuntimeOptions(custom_op_libraries=(str(tmp_path / "ops.so"),)))
+    with pytest.raises(ConfigError, match=r"custom-op library .*ops\.so does not exist"):
+        quantize(saved(net(), tmp_path), images(), options=options)
+
+
+def test_custom_op_without_its_library(tmp_path: Path) -> None:
+    model = net(FOUR_CONVS.replace("d = Relu(c)", "d = custom.Swirl(c)"), domains=', "custom": 1')
+    with pytest.raises(UnsupportedModelError, match=r"Swirl.*pass the library that implements it as custom-op library"):
+        quantized(model, tmp_path)
+
+
+def test_double_model_is_never_mishandled(tmp_path: Path) -> None:
+    text = "net (double[N,4] x) => (double[N,4] y) { y = MatMul(x, w) }"
+    model = net(text, w=np.eye(4))
+    with pytest.raises(AmctError, match="its weight is float64, not float32"):
+        quantized(model, tmp_path, [{"x": np.ones((1, 4))}])
+
+
+def test_scalar_and_one_element_inputs_leave_the_batch_alone(tmp_path: Path) -> None:
+    text = FOUR_CONVS.replace("[N,3,16,16] x)", "[N,3,16,16] x, float gain)").replace("d = Relu(c)", "d = Mul(c, gain)")
+    model = net(text)
+    data = [{"x": feeds["x"], "gain": np.float32(1.5)} for feeds in images(8, batch=4)]
+    result = quantized(model, tmp_path, data)
+    assert result.statistics is not None
+    assert result.statistics.samples == 8
+
+
+STRUCTURE = SHARED / "corpus" / "structure"
+RANDOM = RunOptions(runtime=RuntimeOptions(threads=2), random=2)
+
+# what becomes of each: the number of quantized layers on (ascend, generic), or the error and what it says
+QUANTIZED = [
+    ("basic_pitch_nmp.onnx", "", 6, 32),
+    ("cifar10_resnet20_op21_vc.onnx", "", 21, 21),
+    ("mobilenet_v1_025_extdata_pertensor/model.onnx", "", 28, 28),
+    ("squeezenet11_fp16_op7.onnx", "", 26, 26),
+    ("tract_byte_sb_bidi_lstm.onnx", "input:1,32", 1, 1),
+    ("ultraface_version-RFB-320.onnx", "", 52, 52),
+    ("yunet_n_dynamic.onnx", "input:1,3,96,128", 59, 59),
+]
+REFUSED = [
+    ("mlperftiny_kws_qdq.onnx", UnsupportedModelError, r"is already quantized: it holds 44 nodes .*Give the float model"),
+    ("mlperftiny_resnet8_qdq.onnx", UnsupportedModelError, r"is already quantized: it holds 50 nodes .*Give the float model"),
+    (
+        "silero_vad_if.onnx",
+        UnsupportedModelError,
+        r"no layer to quantize: .*stft/Conv .*inside the body of a control-flow node",
+    ),
+    ("silero_vad_op18_ifless.onnx", UnsupportedModelError, r"no layer to quantize: .*inside the body of a control-flow node"),
+    ("superres_prepost_customops_op18.onnx", AmctError, r"DecodeImage.*pass the library that implements it"),
+    ("tract_byte_sb_bidi_lstm.onnx", DataError, r'random data need their sizes\. Pass --input-shape "input:1,\?"'),
+    ("tract_lgbm_classifier.onnx", UnsupportedModelError, r"no layer to quantize: it holds none of .*Conv"),
+    ("winml_style_candy.onnx", UnsupportedModelError, r"scalerPreprocessor \(ImageScaler\): .*Export the model again"),
+    ("yunet_n_dynamic.onnx", DataError, r'random data need their sizes\. Pass --input-shape "input:1,3,\?,\?"'),
+]
+
+
+@needs_shared
+@pytest.mark.parametrize(("name", "shape", "ascend", "generic"), QUANTIZED, ids=[row[0] for row in QUANTIZED])
+def test_odd_model_is_quantized(name: str, shape: str, ascend: int, generic: int) -> None:
+    for target, layers in (("ascend", ascend), ("generic", generic)):
+        config = QuantConfig(target=target, input_shapes=shape or {})
+        result = quantize(STRUCTURE / name, config=config, options=RANDOM)
+        assert len(result.record.layers) == layers
+        assert all(np.isfinite(error.mse) for error in result.report.outputs)
+        # noise drives a detector's rare classes to 1e-5, where a sigmoid's steps show; elsewhere 20 dB are easy
+        assert max(error.sqnr_db for error in result.report.outputs) > 20
+        assert result.report.deploy_problem is None
+        assert (result.report.equivalence is not None) == (target == "ascend")
+
+
+@needs_shared
+@pytest.mark.parametrize(("name", "error", "match"), REFUSED, ids=[row[0] for row in REFUSED])
+def test_odd_model_is_refused_with_the_reason(name: str, error: type[AmctError], match: str) -> None:
+    with pytest.raises(error, match=match):
+        quantize(STRUCTURE / name, options=RANDOM)
+
+
+@needs_shared
+def test_every_odd_model_of_the_corpus_is_looked_at() -> None:
+    files = {path.name for path in STRUCTURE.iterdir()}
+    assert files == {row[0].split("/")[0] for row in (*QUANTIZED, *REFUSED)}

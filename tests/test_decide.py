@@ -1,0 +1,151 @@
+"""From sketches to a record, and the repairs without which a bias would not fit."""
+
+import numpy as np
+import pytest
+from layer_cases import BY_ID, named
+from passes.graphs import feeds_for, outputs_of, parse
+
+from amct_lite import ir
+from amct_lite.calibration.runner import collect
+from amct_lite.config import QuantConfig
+from amct_lite.decide import Decision, decide
+from amct_lite.errors import CalibrationError
+from amct_lite.exporters import ascend, qdq
+from amct_lite.exporters.integers import quantized_layers
+from amct_lite.numerics.metrics import sqnr_db
+from amct_lite.plan import resolve
+from amct_lite.types import QuantPlan
+from amct_lite.validate.equivalence import verify_deploy
+
+OPSET = '<ir_version: 8, opset_import: ["": 13]>'
+MINMAX = QuantConfig(algorithm="minmax")
+CONV = "g (float[1,3,8,8] x, float[4,3,3,3] w, float[4] b) => (float[1,4,6,6] y) { y = Conv (x, w, b) }"
+
+
+def decided(model: ir.Model, config: QuantConfig = MINMAX, seeds: tuple[int, ...] = (1, 2)) -> tuple[QuantPlan, Decision]:
+    plan = resolve(config, model)
+    feeds = [feeds_for(model, seed=seed) for seed in seeds]
+    return plan, decide(model, plan, collect(model, plan, feeds).statistics.sketches)
+
+
+def test_the_factors_are_those_of_range_and_weight() -> None:
+    model = BY_ID["conv2d"].model()
+    _, decision = decided(model)
+    (entry,) = decision.record.layers
+    data = np.stack([feeds_for(model, seed=seed)["x"] for seed in (1, 2)])
+    low, high = float(data.min()), float(data.max())
+    assert entry.activation.scale[0] == pytest.approx((high - low) / 255, rel=1e-6)
+    assert entry.activation.zero_point[0] == -128 - round(low / entry.activation.scale[0])
+    weight = ir.constant_of(next(iter(model.graph)).inputs[1])
+    # |min| is divided by 128, max by 127 (contract, section 5)
+    rows = weight.reshape(5, -1).astype(np.float64)
+    expected = np.where(rows.max(1) >= -rows.min(1), rows.max(1) / 127, -rows.min(1) / 128)
+    np.testing.assert_allclose(entry.weight.scales, expected, rtol=1e-6)
+    assert decision.repairs == {}
+
+
+@pytest.mark.parametrize("case_id", ["conv2d_group", "deconv_group", "gemm", "matmul_left", "matmul_two", "pool", "conv1d"])
+@pytest.mark.parametrize("algorithm", ["ifmr", "kl", "mse"])
+def test_decisions_keep_the_signal(case_id: str, algorithm: str) -> None:
+    model = BY_ID[case_id].model()
+    _, decision = decided(model, QuantConfig(target="generic", algorithm=algorithm), seeds=(1, 2, 3, 4))
+    feeds = feeds_for(model, seed=1)
+    (exact,), (quantized,) = outputs_of(model, feeds), outputs_of(qdq.export(model, decision.record), feeds)
+    # 8 bits of a normal variable: some 40 dB each for data and weight; KL clips small tensors harder
+    assert sqnr_db(exact, quantized) > (15 if algorithm == "kl" else 30)
+
+
+def test_the_second_factor_of_a_product_has_a_scale_of_its_own() -> None:
+    model = BY_ID["matmul_two"].model()
+    plan = resolve(MINMAX, model)
+    feeds = feeds_for(model)
+    feeds["x2"] = feeds["x2"] * np.float32(10)
+    (entry,) = decide(model, plan, collect(model, plan, [feeds]).statistics.sketches).record.layers
+    assert entry.weight.scale[0] == pytest.approx(max(feeds["x2"].max() / 127, -feeds["x2"].min() / 128), rel=1e-6)
+    assert entry.weight.zero_point == entry.activation.zero_point == (0,)
+
+
+def overflow(dead: bool) -> ir.Model:
+    """Channel 1: weights far below its bias (dead: none at all), so that bias / (scale_d · scale_w) leaves int32."""
+    rng = np.random.default_rng(5)
+    weight = rng.normal(size=(4, 3, 3, 3)).astype(np.float32)
+    weight[1] *= 0 if dead else 1e-9
+    bias = np.array([0.3, 2e8 if dead else 50, -0.5, 0.1], np.float32)
+    return named(parse(CONV, w=weight, b=bias, header=OPSET))
+
+
+@pytest.mark.parametrize("per_channel", ["all", "none"])
+@pytest.mark.parametrize("dead", [False, True])
+def test_a_bias_that_would_overflow_raises_the_scale_just_enough(dead: bool, per_channel: str) -> None:
+    model = overflow(dead)
+    _, decision = decided(model, QuantConfig(algorithm="minmax", per_channel=per_channel))
+    if per_channel == "none" and not dead:
+        assert decision.repairs == {}  # one scale for all channels is large enough
+    else:
+        where = "the scale of 1 of 4 channels" if per_channel == "all" else "its scale"
+        assert decision.repairs == {"Conv_0": f"raised {where} so that the bias fits into int32"}
+    (item,) = quantized_layers(model, decision.record)
+    steps = item.layer.bias_array / item.accumulator_scale.astype(np.float64)
+    assert np.abs(steps).max() <= 2**30 * (1 + 1e-5)
+    if decision.repairs:
+        assert np.abs(steps).max() == pytest.approx(2**30, rel=1e-5)
+
+
+@pytest.mark.parametrize("dead", [False, True])
+def test_a_repaired_layer_keeps_its_accuracy_in_both_models(dead: bool) -> None:
+    model = overflow(dead)
+    _, decision = decided(model)
+    feeds = [feeds_for(model, seed=seed) for seed in (1, 2)]
+    fake, deploy = qdq.export(model, decision.record), ascend.export(model, decision.record)
+    verify_deploy(deploy, fake, feeds)
+    for one in feeds:
+        (exact,), (quantized,) = outputs_of(model, one), outputs_of(fake, one)
+        for channel in range(4):
+            assert sqnr_db(exact[:, channel], quantized[:, channel]) > 30, channel
+
+
+def test_a_dead_channel_without_bias_is_harmless() -> None:
+    weight = np.random.default_rng(5).normal(size=(4, 3, 3, 3)).astype(np.float32)
+    weight[2] = 0
+    model = named(parse(CONV, w=weight, b=np.zeros(4, np.float32), header=OPSET))
+    _, decision = decided(model)
+    assert decision.record.layers[0].weight.scale[2] == 1.0
+    (got,) = outputs_of(qdq.export(model, decision.record), feeds_for(model))
+    assert not got[:, 2].any()
+
+
+def test_a_shared_weight_is_decided_once_but_along_each_axis() -> None:
+    text = "g (float[1,3,5,5] x, float[3,3,3,3] w) => (float[1,3,5,5] y) { h = Conv (x, w) k = Conv <pads = [1, 1, 1, 1]> (h, w) y = ConvTranspose (k, w) }"
+    model = named(parse(text, "w", OPSET))
+    _, decision = decided(model, QuantConfig(target="generic", algorithm="minmax"))
+    first, second, transposed = (entry.weight for entry in decision.record.layers)
+    assert first == second
+    assert first != transposed
+    weight = ir.constant_of(next(iter(model.graph)).inputs[1])
+    largest = np.abs(np.moveaxis(weight, 1, 0).reshape(3, -1)).max(axis=1)
+    np.testing.assert_allclose(transposed.scales, largest / 127.5, rtol=0.005)  # by 127 or by 128
+    feeds = feeds_for(model)
+    (exact,), (quantized,) = outputs_of(model, feeds), outputs_of(qdq.export(model, decision.record), feeds)
+    assert sqnr_db(exact, quantized) > 25  # three layers of 8 bits
+
+
+def test_statistics_of_another_model_are_an_error_that_names_the_tensor() -> None:
+    model = BY_ID["conv2d"].model()
+    with pytest.raises(CalibrationError, match=r"holds nothing about tensor 'x'.*run calibrate with data again"):
+        decide(model, resolve(MINMAX, model), {})
+
+
+def test_a_weight_that_is_not_finite_is_an_error_that_names_the_layer() -> None:
+    weight = np.ones((4, 3, 3, 3), np.float32)
+    weight[1, 0, 0, 0] = np.nan
+    model = named(parse(CONV, w=weight, b=np.zeros(4, np.float32), header=OPSET))
+    plan = resolve(MINMAX, model)
+    clean = named(parse(CONV, "w b", OPSET))
+    sketches = collect(clean, plan, [feeds_for(clean)]).statistics.sketches
+    with pytest.raises(CalibrationError, match=r"the weight of Conv_0 \(Conv\): .*channel 1.*skip the layer"):
+        decide(model, plan, sketches)
+
+
+def test_the_same_statistics_give_the_same_record() -> None:
+    model = BY_ID["conv2d_group"].model()
+    assert decided(model)[1] == decided(model)[1]

@@ -1,0 +1,141 @@
+"""The report: valid JSON, the same bytes for the same run, and every warning that the user needs."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from small_nets import ONE_THREAD, images, net, saved, weights_of
+
+from amct_lite.analysis.local_error import LocalError
+from amct_lite.config import QuantConfig
+from amct_lite.numerics.sketch import Outlier
+from amct_lite.pipeline import quantize
+from amct_lite.reports.report import OutputError, Report, output_errors
+from amct_lite.reports.warnings import POOR_SQNR_DB, local_warnings, outlier_warnings
+from amct_lite.result import QuantizeResult
+from amct_lite.types import QuantRecord, Skip
+
+EMPTY = QuantRecord(())
+
+
+@pytest.fixture(scope="module")
+def result(tmp_path_factory: pytest.TempPathFactory) -> QuantizeResult:
+    return quantize(saved(net(), tmp_path_factory.mktemp("model")), images(), QuantConfig(skip=("conv2",)), options=ONE_THREAD)
+
+
+def strict(text: str) -> dict:
+    """JSON as everybody reads it: no NaN, no Infinity."""
+
+    def refuse(name: str) -> None:
+        raise AssertionError(f"{name} is not JSON")
+
+    return json.loads(text, parse_constant=refuse)
+
+
+def test_json_holds_every_field(result: QuantizeResult) -> None:
+    data = strict(result.report.to_json())
+    assert data["model"] == "model.onnx"
+    assert data["target"] == "ascend"
+    assert data["samples"] == data["compared_samples"] == 8
+    assert [row["name"] for row in data["layers"]] == ["conv1", "conv3", "conv4"]
+    assert data["layers"][0]["weight"] == "per channel (8)"
+    assert data["layers"][0]["scale_d"] == result.record.layers[0].activation.scale[0]
+    assert [(skip["node"], skip["op_type"]) for skip in data["skips"]] == [("conv2", "Conv")]
+    assert "'conv2'" in data["skips"][0]["reason"]
+    assert data["outputs"][0]["name"] == "y"
+    assert data["equivalence"]["layers"] == 3
+    assert data["deploy_shapes"] == {"x": [1, 3, 16, 16]}
+    assert set(data["sizes"]) == {"float", "fake_quant", "deploy"}
+    assert data["sizes"]["deploy"] < data["sizes"]["float"]
+
+
+def test_json_is_stable_and_tells_nothing_of_host_or_clock(result: QuantizeResult, tmp_path: Path) -> None:
+    text = result.report.to_json()
+    assert text == result.report.to_json()
+    assert text.endswith("}\n")
+    other = quantize(saved(net(), tmp_path), images(), QuantConfig(skip=("conv2",)), options=ONE_THREAD)
+    assert other.report.to_json() == text
+    assert str(tmp_path) not in text
+
+
+def test_numbers_that_are_not_finite_are_written_as_text() -> None:
+    outputs = (OutputError("y", 0.0, 1.0, math.inf), OutputError("z", math.nan, 0.0, -math.inf))
+    data = strict(Report("m", "ascend", 1, (), (), (), (), outputs=outputs).to_json())
+    assert [entry["sqnr_db"] for entry in data["outputs"]] == ["inf", "-inf"]
+    assert data["outputs"][1]["mse"] == "nan"
+
+
+def test_numpy_numbers_are_written_as_numbers() -> None:
+    outputs = (OutputError("y", float(np.float32(0.5)), np.float64(0.25), np.float64(np.inf)),)
+    (entry,) = strict(Report("m", "ascend", 1, (), (), (), (), outputs=outputs).to_json())["outputs"]
+    assert entry == {"name": "y", "mse": 0.5, "cosine": 0.25, "sqnr_db": "inf"}
+
+
+def test_words_beyond_ascii_are_kept() -> None:
+    report = Report("模型.onnx", "ascend", 1, (), (Skip("卷积", "Conv", "…"),), (), ())
+    assert strict(report.to_json())["skips"][0]["node"] == "卷积"
+    assert "模型" in report.to_json()
+
+
+def test_output_errors_leave_integers_out_and_take_all_feeds_together() -> None:
+    exact = [(np.array([3.0, 4.0]), np.array([1])), (np.array([0.0, 0.0]), np.array([2]))]
+    ours = [(np.array([3.0, 4.0]), np.array([9])), (np.array([0.0, 0.5]), np.array([9]))]
+    (error,) = output_errors(["y", "label"], exact, ours)
+    assert error.name == "y"
+    assert error.mse == pytest.approx(0.25 / 4)
+    assert error.sqnr_db == pytest.approx(20.0)  # 25 of signal over 0.25 of noise
+
+
+def test_each_wild_sample_is_one_warning() -> None:
+    outliers = {"a": (Outlier(3, 5000.0, 5.0),), "b": (Outlier(3, 100.0, 2.0), Outlier(7, 80.0, 2.0)), "c": ()}
+    first, second = outlier_warnings(outliers)
+    assert first.startswith("sample 3 is 1e+03 times larger than the typical one (tensor 'a', 2 tensors in all)")
+    assert second.startswith("sample 7 is 40 times larger than the typical one (tensor 'b', 1 tensors in all)")
+    assert "--trust-data" in first
+
+
+def test_poor_layers_are_named_worst_first_with_the_remedy(result: QuantizeResult) -> None:
+    local = {
+        "fine": LocalError(POOR_SQNR_DB + 1, 1.0),
+        "poor": LocalError(POOR_SQNR_DB - 1, 0.9),
+        "worst layer": LocalError(3.0, 0.5),
+        "unmeasured": LocalError(math.nan, math.nan),
+    }
+    first, second = local_warnings(local, result.source.prepared, EMPTY)
+    assert first.startswith("worst layer: quantization alone leaves its output 3.0 dB above the noise")
+    assert "--skip 'worst layer'" in first
+    assert second.startswith("poor: ")
+
+
+def test_one_weight_scale_for_unequal_channels_warns_from_the_weights_alone(tmp_path: Path) -> None:
+    model = net()
+    arrays = weights_of(model)
+    uneven = arrays["w3"] * np.geomspace(1, 1e-4, 8, dtype=np.float32)[:, None, None, None]
+    index = [tensor.name for tensor in model.graph.initializer].index("w3")
+    model.graph.initializer[index].raw_data = uneven.tobytes()
+    config = QuantConfig(per_channel="none")
+    warnings = quantize(saved(model, tmp_path), images(), config, options=ONE_THREAD).report.warnings
+    (warning,) = [text for text in warnings if text.startswith("conv3 (Conv)")]
+    assert "of 8 output channels lose their weights to rounding" in warning
+    assert "--channel-wise all" in warning
+    per_channel = quantize(saved(model, tmp_path), images(), options=ONE_THREAD).report.warnings
+    assert not [text for text in per_channel if "lose their weights" in text]
+
+
+def test_bias_that_cannot_be_corrected_is_a_note(tmp_path: Path) -> None:
+    text = "net (float[N,4,16] x) => (float[N,4,16] y) { [product] y = MatMul(x, m) }"
+    model = net(text, m=(16, 16))
+    data = [{"x": np.random.default_rng(i).standard_normal((1, 4, 16)).astype(np.float32)} for i in range(4)]
+    result = quantize(saved(model, tmp_path), data, QuantConfig(bias_correction="analytic"), options=ONE_THREAD)
+    assert "product: no bias correction: it has no bias to correct" in result.report.notes
+
+
+def test_report_is_frozen(result: QuantizeResult) -> None:
+    with pytest.raises(AttributeError):
+        result.report.samples = 0  # type: ignore[misc]
+    assert replace(result.report, samples=3).samples == 3
