@@ -132,6 +132,7 @@ def insert(model: ir.Model, taps: tuple[Tap, ...], readers: frozenset[tuple[str,
     opset = ir.opset(model)
     values = {value.name: value for value in (*graph.inputs, *(v for node in graph for v in node.outputs))}
     names: list[str] = []
+    placed: dict[str, ir.Node] = {}
     for number, tap in enumerate(taps):
         function = f"CalibrationNode_{number}"
         value = values[tap.tensor]
@@ -144,7 +145,10 @@ def insert(model: ir.Model, taps: tuple[Tap, ...], readers: frozenset[tuple[str,
             domain=DOMAIN,
             outputs=[f"{tap.tensor}.calibration_{number}.{name}" for name in ("bypass", *OUTPUTS)],
         )
-        ir.insert_before(min((u.node for u in usages), key=graph.index), node)
+        # A second tap of a tensor, whose channels others read along another axis, finds its readers behind the first.
+        anchor = min((u.node for u in usages), key=graph.index) if usages else placed[tap.tensor]
+        ir.insert_before(anchor, node)
+        placed[tap.tensor] = node
         for usage in usages:
             ir.replace_input(usage.node, usage.idx, node.outputs[0])
         graph.outputs.extend(node.outputs[1:])

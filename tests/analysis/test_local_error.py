@@ -12,7 +12,8 @@ from amct_lite.numerics.metrics import cosine, sqnr_db
 from amct_lite.types import LayerRecord, QParams, QuantRecord
 
 CHAIN = """g (float[1,3,8,8] x, float[4,3,3,3] w, float[4] b, float[4,4,3,3] w2, float[4] b2, float[64,5] w3, float[5] b3)
-    => (float[1,5] y) { h = Conv (x, w, b) r = Relu (h) k = Conv (r, w2, b2) f = Flatten (k) m = MatMul (f, w3) y = Add (m, b3) }"""
+    => (float[1,5] y) { h = Conv (x, w, b) r = Relu (h) k = Conv (r, w2, b2) f = Flatten (k)
+      m = MatMul (f, w3) y = Add (m, b3) }"""
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.id)

@@ -17,7 +17,8 @@ CHAIN = """g (float[N,3,8,8] x, float[4,3,3,3] w, float[4] b, float[4,1,3,3] w2,
 RESIDUAL = """g (float[N,4,6,6] x, float[4,4,3,3] w, float[4,4,3,3] w2, float[4,4,2,2] w3) => (float[N,4,12,12] y)
     { h = Conv <pads = [1, 1, 1, 1]> (x, w) r = Relu (h) k = Conv <pads = [1, 1, 1, 1]> (r, w2) a = Add (k, h)
       m = Add (a, x) y = ConvTranspose <strides = [2, 2]> (m, w3) }"""
-TWO_INPUTS = """g (float[N,8] x, float[N,5] z, float[8,6] w, float[6] b, float[5,6] w2, float[6,3] w3, float[3] b3) => (float[N,3] y)
+TWO_INPUTS = """g (float[N,8] x, float[N,5] z, float[8,6] w, float[6] b, float[5,6] w2, float[6,3] w3, float[3] b3)
+    => (float[N,3] y)
     { h = MatMul (x, w) k = Add (h, b) g = Gemm (z, w2) s = Mul (k, g) t = Tanh (s) u = MatMul (t, w3) y = Add (u, b3) }"""
 BRANCHES = """g (float[N,3,6,6] x, bool q, float[4,3,3,3] w, float[4,4,3,3] w2) => (float[N,4,2,2] y)
     { h = Conv (x, w) r = IF y = Conv (r, w2) }"""
@@ -113,7 +114,8 @@ def test_batches_split_otherwise_give_the_same_shifts() -> None:
 
 def test_a_product_without_bias_add_and_layers_without_weights_have_no_shift() -> None:
     text = """g (float[N,3,6,6] x, float[4,5] w, float[4,3,3,3] w2) => (float[N,5] y)
-        { p = AveragePool <kernel_shape = [2, 2]> (x) k = Conv (p, w2) m = GlobalAveragePool (k) f = Flatten (m) y = MatMul (f, w) }"""
+        { p = AveragePool <kernel_shape = [2, 2]> (x) k = Conv (p, w2)
+          m = GlobalAveragePool (k) f = Flatten (m) y = MatMul (f, w) }"""
     model = net(text)
     record = QuantRecord(
         tuple(

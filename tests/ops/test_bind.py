@@ -77,8 +77,8 @@ def test_a_node_that_cannot_be_a_layer_says_why(text: str, reason: str | None) -
             False,
         ),
         (
-            "g (float[3,8] x, float[8,5] w, float[5] b) => (float[3,5] y, float[3,5] z)"
-            " { h = MatMul (x, w) y = Add (h, b) z = Relu (h) }",
+            """g (float[3,8] x, float[8,5] w, float[5] b) => (float[3,5] y, float[3,5] z)
+            { h = MatMul (x, w) y = Add (h, b) z = Relu (h) }""",
             False,
         ),
         ("g (float[3,8] x, float[8,5] w, float[3,5] k) => (float[3,5] y) { h = MatMul (x, w) y = Add (h, k) }", False),

@@ -158,7 +158,7 @@ def test_results_that_are_not_numbers_do_not_pass() -> None:
 def test_a_codes_type_that_cannot_be_executed_is_named() -> None:
     deploy, _ = exported()
     ir.set_attribute(node(deploy, "Conv_0.quant"), "dst_type", "INT4")
-    with pytest.raises(VerificationError, match="Conv_0.quant quantizes to INT4"):
+    with pytest.raises(VerificationError, match=r"Conv_0\.quant quantizes to INT4"):
         lower(deploy)
 
 

@@ -11,7 +11,8 @@ from amct_lite.validate.static_shape import fix_shapes
 
 OPSET = '<ir_version: 8, opset_import: ["": 13]>'
 FLATTEN = """g (float[N,4,H,5] x, int64 zero, int64[1] minus, int64[1] axes) => (float[A,B] y) {
-    s = Shape (x) n = Gather (s, zero) u = Unsqueeze (n, axes) t = Concat <axis = 0> (u, minus) r = Relu (x) y = Reshape (r, t) }"""
+    s = Shape (x) n = Gather (s, zero) u = Unsqueeze (n, axes) t = Concat <axis = 0> (u, minus)
+    r = Relu (x) y = Reshape (r, t) }"""
 CONSTANTS = {"zero": np.array(0), "minus": np.array([-1]), "axes": np.array([0])}
 
 
@@ -54,7 +55,8 @@ def test_shape_and_size_that_are_graph_outputs_keep_their_names(node: str, expec
 
 @pytest.mark.parametrize(("start", "end", "expected"), [(1, 3, [4, 3]), (-2, 4, [3, 5]), (0, -1, [2, 4, 3])])
 def test_a_slice_of_the_shape_is_cut_right(start: int, end: int, expected: list[int]) -> None:
-    text = f"g (float[N,4,H,5] x) => (int64[K] s, float[N,4,H,5] y) {{ s = Shape <start = {start}, end = {end}> (x) y = Relu (x) }}"
+    node = f"s = Shape <start = {start}, end = {end}> (x)"
+    text = f"g (float[N,4,H,5] x) => (int64[K] s, float[N,4,H,5] y) {{ {node} y = Relu (x) }}"
     model = named(parse(text, header='<ir_version: 8, opset_import: ["": 17]>'))
     fixed = fix_shapes(model, {"x": (2, 4, 3, 5)})
     assert outputs_of(fixed, {"x": np.zeros((2, 4, 3, 5), np.float32)})[0].tolist() == expected
