@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from amct_lite import ir
+from amct_lite.biases import bias_note, settle_biases
 from amct_lite.build import Exports, build_exports
 from amct_lite.calibration import store
 from amct_lite.calibration.data import CalibrationData, DataSource, InputSpec, open_data, random_data
@@ -18,14 +19,13 @@ from amct_lite.calibration.runner import Calibration, collect, keep
 from amct_lite.calibration.store import Statistics
 from amct_lite.calibration.tame import without_samples
 from amct_lite.config import QuantConfig, load_config
-from amct_lite.correction.full import measure_shifts
 from amct_lite.decide import Decision, decide
 from amct_lite.errors import CalibrationError, UnsupportedModelError
 from amct_lite.loading import SourceModel, load_prepared
 from amct_lite.numerics.sketch import Outlier
 from amct_lite.ops import OPS
 from amct_lite.plan import layer_facts, require_input_shapes, resolve
-from amct_lite.record import read_record, record_digest, require_valid
+from amct_lite.record import read_record, require_valid
 from amct_lite.reports.checks import Checked, check_exports
 from amct_lite.reports.report import Report, layer_rows, sizes_of
 from amct_lite.reports.warnings import local_warnings, outlier_warnings, weight_warnings
@@ -81,7 +81,16 @@ def quantize(
     usable, outliers = calibration.statistics.usable()
     calibration = _without_wild_samples(calibration, source, outliers, chosen)
     decision = decide(source.prepared, plan, usable)
-    calibration = _with_bias_shifts(calibration, source, decision, settings, chosen)
+    total = len(decision.record.layers)
+    calibration = settle_biases(
+        calibration,
+        source.prepared,
+        decision.record,
+        usable,
+        settings.bias_correction,
+        options=chosen.runtime,
+        progress=lambda layers: chosen.progress("correct biases", layers, total),
+    )
     exports = build_exports(
         source.prepared,
         decision.record,
@@ -91,7 +100,7 @@ def quantize(
         input_shapes=settings.input_shapes,
     )
     checked = _check(source, decision.record, exports, calibration.feeds, calibration.outputs, chosen)
-    notes = (*source.notes, *calibration.statistics.notes(), *_bias_note(settings, calibration.statistics))
+    notes = (*source.notes, *calibration.statistics.notes(), *bias_note(settings.bias_correction, calibration))
     warnings = (*calibration.statistics.warnings(), *outlier_warnings(outliers))
     report = _report(source, decision, exports, checked, plan=plan, notes=notes, warnings=warnings)
     return QuantizeResult(source, plan, decision.record, calibration.statistics, exports, report)
@@ -231,7 +240,7 @@ def _calibration(
 
 
 def _decided(statistics: Statistics, settings: QuantConfig) -> Statistics:
-    return replace(statistics, trusted=settings.trust_data, bias_correction=settings.bias_correction)
+    return replace(statistics, trusted=settings.trust_data)
 
 
 def _require_same_model(statistics: Statistics, source: SourceModel) -> None:
@@ -251,35 +260,6 @@ def _without_wild_samples(
         return calibration
     feeds, outputs = keep(source.prepared, without_samples(calibration.feeds, wild), options.runtime)
     return replace(calibration, feeds=feeds, outputs=outputs)
-
-
-def _with_bias_shifts(
-    calibration: Calibration, source: SourceModel, decision: Decision, settings: QuantConfig, options: RunOptions
-) -> Calibration:
-    """For `full` bias correction, measure now what each layer shifts. Without samples, an earlier measurement serves as
-    long as it was made with the same scales; otherwise the correction is the analytic one, and a note says so."""
-    if settings.bias_correction != "full":
-        return calibration
-    known, digest = calibration.statistics, record_digest(decision.record)
-    if not calibration.feeds:
-        if known.bias_shifts is not None and known.bias_record == digest:
-            return calibration
-        return replace(calibration, statistics=replace(known, bias_correction="analytic", bias_shifts=None))
-    total = len(decision.record.layers)
-    shifts = measure_shifts(
-        source.prepared,
-        decision.record,
-        calibration.feeds,
-        options.runtime,
-        progress=lambda layers: options.progress("correct biases", layers, total),
-    )
-    return replace(calibration, statistics=replace(known, bias_shifts=shifts, bias_record=digest))
-
-
-def _bias_note(settings: QuantConfig, statistics: Statistics) -> tuple[str, ...]:
-    if settings.bias_correction == statistics.bias_correction:
-        return ()
-    return ("biases are corrected analytically: the full correction needs samples for these scales (pass --data, too)",)
 
 
 def _statistics_beside(

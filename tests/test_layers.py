@@ -18,7 +18,7 @@ LAYERS = (
     {"pipeline", "inspection", "by_hand"},
     {"result"},
     {"reports"},
-    {"build"},
+    {"build", "biases"},
     {"analysis", "correction", "validate"},
     {"exporters", "decide", "plan", "calibration", "loading"},
     {"config", "observers", "ops", "passes", "record", "weights"},

@@ -67,8 +67,8 @@ _QUANTIZATION = (
     ),
     click.option(
         "--bias-correction",
-        type=click.Choice(["none", "analytic", "full"]),
-        help="Take back the mean error of each channel (default: full).",
+        type=click.Choice(["none", "analytic", "full", "auto"]),
+        help="Take back the mean error of each channel (default: auto: analytic unless full is clearly better).",
     ),
 )
 

@@ -37,7 +37,8 @@ class QuantConfig:
 
     target: "ascend" (what ATC takes) or "generic". algorithm, options, bits, symmetric: the activations' ranges.
     weight_algorithm, weight_bits, per_channel ("auto": as the target's contract says, "all", "none"): the weights.
-    bias_correction: "none", "analytic" (from input means) or "full". skip: node names, patterns or operator types to
+    bias_correction: "none", "analytic" (from input means), "full" (sequential), or "auto"
+    (analytic unless full is clearly better). skip: node names, patterns or operator types to
     leave in float. batches: how many to calibrate on (None: all). trust_data: let a wild sample count like any other.
     input_shapes: dimensions of the inputs of the deploy model. types: overrides by operator type. layers: overrides by
     node name or pattern; of several patterns the later wins, and an exact name wins over patterns.
@@ -54,7 +55,7 @@ class QuantConfig:
     weight_algorithm: str = "arq"
     weight_bits: int = 8
     per_channel: str = "auto"
-    bias_correction: str = "full"
+    bias_correction: str = "auto"
     skip: tuple[str, ...] = ()
     batches: int | None = None
     trust_data: bool = False

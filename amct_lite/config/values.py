@@ -12,7 +12,7 @@ from amct_lite.registry import did_you_mean
 
 TARGETS = ("ascend", "generic")
 PER_CHANNEL = ("auto", "all", "none")
-BIAS_CORRECTIONS = ("none", "analytic", "full")
+BIAS_CORRECTIONS = ("none", "analytic", "full", "auto")
 ACTIVATION_BITS = (8, 16)
 WEIGHT_BITS = (8,)
 

@@ -1,0 +1,69 @@
+"""Settles which bias correction a calibration ends with, and measures what it needs; nothing is exported here.
+
+`auto` keeps the analytic one unless the sequential one is clearly better on samples that it was not measured on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+from amct_lite import ir
+from amct_lite.calibration.runner import Calibration
+from amct_lite.calibration.store import Sketches, Statistics
+from amct_lite.correction.analytic import correct_bias
+from amct_lite.correction.choice import clearly_better, judges
+from amct_lite.correction.full import apply_shifts, measure_shifts
+from amct_lite.record import record_digest
+from amct_lite.runtime import RuntimeOptions
+from amct_lite.types import QuantRecord
+
+
+def settle_biases(
+    calibration: Calibration,
+    prepared: ir.Model,
+    record: QuantRecord,
+    usable: Sketches,
+    method: str,
+    *,
+    options: RuntimeOptions,
+    progress: Callable[[int], None],
+) -> Calibration:
+    """`calibration` with the correction that holds: `none`, `analytic`, or `full` together with its measured shifts.
+
+    method: the one asked for; `auto` and `full` need samples. Without them an earlier measurement serves as long as it was
+    made with the same scales; otherwise the correction is the analytic one.
+    """
+    known = calibration.statistics
+    if method in {"none", "analytic"}:
+        return replace(calibration, statistics=_with(known, method))
+    digest = record_digest(record)
+    if not calibration.feeds:
+        reusable = known.bias_shifts is not None and known.bias_record == digest
+        return calibration if reusable else replace(calibration, statistics=_with(known, "analytic"))
+    held_out = judges(len(calibration.feeds)) if method == "auto" else 0
+    if method == "auto" and not held_out:
+        return replace(calibration, statistics=_with(known, "analytic"))
+    measured_on = len(calibration.feeds) - held_out
+    shifts = measure_shifts(prepared, record, calibration.feeds[:measured_on], options, progress)
+    full = replace(_with(known, "full"), bias_shifts=shifts, bias_record=digest)
+    if held_out:
+        sequential, analytic = apply_shifts(prepared, record, shifts), correct_bias(prepared, record, usable).model
+        feeds, exact = calibration.feeds[measured_on:], calibration.outputs[measured_on:]
+        if not clearly_better(sequential, analytic, record, feeds, exact, options):
+            return replace(calibration, statistics=_with(known, "analytic"))
+    return replace(calibration, statistics=full)
+
+
+def bias_note(asked: str, calibration: Calibration) -> tuple[str, ...]:
+    """What the user should know about the correction that was settled on."""
+    settled = calibration.statistics.bias_correction
+    if settled == "analytic" and asked in {"full", "auto"} and not calibration.feeds:
+        return ("biases are corrected analytically: the full correction needs samples for these scales (pass --data, too)",)
+    if asked == "auto":
+        return (f"bias correction: {settled} (auto keeps analytic unless full is clearly better on samples held out)",)
+    return ()
+
+
+def _with(statistics: Statistics, method: str) -> Statistics:
+    return replace(statistics, bias_correction=method, bias_shifts=None, bias_record="")

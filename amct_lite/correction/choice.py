@@ -1,0 +1,53 @@
+"""Whether the sequential bias correction is worth having: judged on samples that it was not measured on.
+
+It takes back more than the analytic one, but what clipped activations shift is worn by few large values, and moving a whole
+channel for them can do harm. So both are tried end to end, and the better one is kept.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from amct_lite import ir
+from amct_lite.exporters import qdq
+from amct_lite.numerics.metrics import sqnr_db
+from amct_lite.runtime import RuntimeOptions, open_session
+from amct_lite.types import AnyArray, Feeds, QuantRecord
+
+CLEAR_DB = 0.5
+"""Differences below this come and go with the samples."""
+_JUDGES = 8
+_SHARE = 4
+
+
+def judges(batches: int) -> int:
+    """How many of so many kept batches judge instead of being measured on: a quarter, at most eight."""
+    return min(_JUDGES, batches // _SHARE)
+
+
+def clearly_better(
+    model: ir.Model,
+    other: ir.Model,
+    record: QuantRecord,
+    data: Sequence[Feeds],
+    exact: Sequence[tuple[AnyArray, ...]],
+    options: RuntimeOptions,
+) -> bool:
+    """Whether the quantized outputs of `model` (prepared, with its biases) are nearer to `exact` than those of `other` by
+    more than chance. exact: the float model's outputs for each of `data`."""
+    ours, theirs = (_score(qdq.export(candidate, record), data, exact, options) for candidate in (model, other))
+    return ours > theirs + CLEAR_DB
+
+
+def _score(model: ir.Model, data: Sequence[Feeds], exact: Sequence[tuple[AnyArray, ...]], options: RuntimeOptions) -> float:
+    """Mean SQNR in dB over the float outputs."""
+    session = open_session(model, options)
+    results = [session.run({name: feeds[name] for name in session.input_names}) for feeds in data]
+    figures = []
+    for number, array in enumerate(exact[0]):
+        if np.issubdtype(array.dtype, np.floating):
+            reference = np.concatenate([outputs[number].reshape(-1) for outputs in exact])
+            figures.append(sqnr_db(reference, np.concatenate([result[number].reshape(-1) for result in results])))
+    return float(np.mean(figures)) if figures else 0.0
