@@ -131,6 +131,7 @@ def insert(model: ir.Model, taps: tuple[Tap, ...], readers: frozenset[tuple[str,
     graph = model.graph
     opset = ir.opset(model)
     values = {value.name: value for value in (*graph.inputs, *(v for node in graph for v in node.outputs))}
+    order = {node: position for position, node in enumerate(graph)}
     names: list[str] = []
     placed: dict[str, ir.Node] = {}
     for number, tap in enumerate(taps):
@@ -146,7 +147,7 @@ def insert(model: ir.Model, taps: tuple[Tap, ...], readers: frozenset[tuple[str,
             outputs=[f"{tap.tensor}.calibration_{number}.{name}" for name in ("bypass", *OUTPUTS)],
         )
         # A second tap of a tensor, whose channels others read along another axis, finds its readers behind the first.
-        anchor = min((u.node for u in usages), key=graph.index) if usages else placed[tap.tensor]
+        anchor = min((u.node for u in usages), key=order.__getitem__) if usages else placed[tap.tensor]
         ir.insert_before(anchor, node)
         placed[tap.tensor] = node
         for usage in usages:
