@@ -24,14 +24,14 @@ from amct_lite.errors import CalibrationError, UnsupportedModelError
 from amct_lite.loading import SourceModel, load_prepared
 from amct_lite.numerics.sketch import Outlier
 from amct_lite.ops import OPS
-from amct_lite.plan import layer_facts, require_input_shapes, resolve
+from amct_lite.plan import layer_facts, not_in_record, require_input_shapes, resolve
 from amct_lite.record import read_record, require_valid
 from amct_lite.reports.checks import Checked, check_exports
 from amct_lite.reports.report import Report, layer_rows, sizes_of
 from amct_lite.reports.warnings import local_warnings, outlier_warnings, weight_warnings
 from amct_lite.result import QuantizeResult
 from amct_lite.runtime import RuntimeOptions
-from amct_lite.types import AnyArray, Feeds, QuantPlan, QuantRecord
+from amct_lite.types import AnyArray, Feeds, QuantPlan, QuantRecord, Skip
 
 Progress = Callable[[str, int, int | None], None]
 """(stage, how many more are done, how many there are; None when unknown)."""
@@ -102,7 +102,7 @@ def quantize(
     checked = _check(source, decision.record, exports, calibration.feeds, calibration.outputs, chosen)
     notes = (*source.notes, *calibration.statistics.notes(), *bias_note(settings.bias_correction, calibration))
     warnings = (*calibration.statistics.warnings(), *outlier_warnings(outliers))
-    report = _report(source, decision, exports, checked, plan=plan, notes=notes, warnings=warnings)
+    report = _report(source, decision, exports, checked, plan=plan, skips=plan.skips, notes=notes, warnings=warnings)
     return QuantizeResult(source, plan, decision.record, calibration.statistics, exports, report)
 
 
@@ -130,6 +130,7 @@ def convert(
     require_valid(given, layer_facts(settings.target, source.prepared))
     require_input_shapes(settings, source.prepared)
     known, notes, warnings = _statistics_beside(given, source, statistics)
+    _require_correction(bias_correction, known)
     exports = build_exports(
         source.prepared,
         given,
@@ -142,7 +143,8 @@ def convert(
     feeds, outputs = keep(source.prepared, stream, chosen.runtime) if stream else ((), ())
     checked = _check(source, given, exports, feeds, outputs, chosen)
     decision = Decision(given, {})
-    report = _report(source, decision, exports, checked, notes=(*source.notes, *notes), warnings=warnings)
+    skips = not_in_record(given, source.prepared, settings.target)
+    report = _report(source, decision, exports, checked, skips=skips, notes=(*source.notes, *notes), warnings=warnings)
     return QuantizeResult(source, None, given, known, exports, report)
 
 
@@ -262,6 +264,16 @@ def _without_wild_samples(
     return replace(calibration, feeds=feeds, outputs=outputs)
 
 
+def _require_correction(asked: str | None, known: Statistics | None) -> None:
+    """A correction that was asked for by name is made, or refused."""
+    if asked in {None, "none"} or (known is not None and (asked != "full" or known.bias_shifts is not None)):
+        return
+    lacking = "there is no calibration file" if known is None else "its calibration file holds no measured shifts"
+    raise CalibrationError(
+        f"{asked} bias correction is not possible: {lacking}. Calibrate with --bias-correction {asked}, or pass its file."
+    )
+
+
 def _statistics_beside(
     record: QuantRecord, source: SourceModel, given: str | Path | Statistics | None
 ) -> tuple[Statistics | None, tuple[str, ...], tuple[str, ...]]:
@@ -299,6 +311,7 @@ def _report(
     checked: Checked,
     *,
     plan: QuantPlan | None = None,
+    skips: tuple[Skip, ...],
     notes: tuple[str, ...],
     warnings: tuple[str, ...],
 ) -> Report:
@@ -308,7 +321,7 @@ def _report(
         target=exports.target,
         samples=exports.samples,
         layers=layer_rows(plan, decision.record, op_types, checked.local, decision.repairs),
-        skips=plan.skips if plan else (),
+        skips=skips,
         warnings=(
             *warnings,
             *weight_warnings(source.prepared, decision.record),

@@ -237,6 +237,18 @@ def test_convert_without_statistics_says_that_biases_stay(result: QuantizeResult
     assert "no calibration file: biases are not corrected" in converted.report.notes
 
 
+@pytest.mark.parametrize(("asked", "lacking"), [("analytic", "no calibration file"), ("full", "no calibration file")])
+def test_convert_refuses_a_correction_it_cannot_make(asked: str, lacking: str, result: QuantizeResult, model: Path) -> None:
+    with pytest.raises(CalibrationError, match=f"{asked} bias correction is not possible: there is {lacking}"):
+        convert(model, result.record, bias_correction=asked, options=ONE_THREAD)
+
+
+def test_full_correction_is_refused_where_no_shifts_were_measured(model: Path) -> None:
+    known = quantize(model, images(8), QuantConfig(bias_correction="analytic"), options=ONE_THREAD)
+    with pytest.raises(CalibrationError, match="holds no measured shifts"):
+        convert(model, known.record, statistics=known.statistics, bias_correction="full", options=ONE_THREAD)
+
+
 def test_random_batches_only_when_asked_for(model: Path) -> None:
     result = quantize(model, options=replace(ONE_THREAD, random=2))
     assert result.report.samples == 2

@@ -17,12 +17,12 @@ from amct_lite.runtime import RuntimeOptions, open_session
 from amct_lite.types import AnyArray, Feeds, QuantRecord
 from amct_lite.validate.equivalence import Equivalence, verify_deploy
 
-COMPARED_SAMPLES = 16
+COMPARED_SAMPLES = 8
 """End to end: enough for a stable figure, a fraction of the calibration pass."""
 LOCAL_SAMPLES = 4
 """Each layer runs twice for its own error, whose sums over thousands of values settle with few samples."""
-DEPLOY_SAMPLES = 2
-"""The integer forms run many times slower than the float model; two samples exercise every layer."""
+DEPLOY_SAMPLES = 4
+"""At most; a large network is compared on fewer (`validate.equivalence.MOST_VALUES`)."""
 
 
 @dataclass(frozen=True)
