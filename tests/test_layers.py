@@ -15,7 +15,8 @@ FILES = sorted((ROOT / "amct_lite").rglob("*.py"))
 LAYERS = (
     {"__init__", "__main__"},
     {"cli"},
-    {"pipeline", "inspection", "by_hand"},
+    {"compat"},
+    {"pipeline", "inspection", "by_hand", "common"},
     {"result"},
     {"reports"},
     {"build", "biases"},
@@ -31,6 +32,7 @@ GATES = {
     "onnx": {"ir"},
     "onnx_ir": {"ir"},
     "onnxruntime": {"runtime.py"},
+    "onnxruntime_extensions": {"compat/dropin.py"},
     "PIL": {"calibration/images.py"},
     "yaml": {"config/yaml_file.py"},
     "rich": {"cli"},

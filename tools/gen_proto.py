@@ -17,7 +17,10 @@ from pathlib import Path
 from google.protobuf import descriptor_pb2, text_format
 
 ROOT = Path(__file__).resolve().parents[1]
-TARGETS = {"scale_offset_record_onnx.proto": "amct_lite/record/descriptor.py"}
+TARGETS = {
+    "scale_offset_record_onnx.proto": "amct_lite/record/descriptor.py",
+    "calibration_config_onnx.proto": "amct_lite/compat/cfg_descriptor.py",
+}
 TEMPLATE = '''"""The descriptor of proto/{name} in protobuf text form.
 
 Made by tools/gen_proto.py: edit the .proto, not this file.

@@ -37,7 +37,7 @@ def entry_lines(text: str) -> list[EntryLines]:
     entries: list[EntryLines] = []
     opened: list[str] = []  # names of the messages and "[" of the lists around the current token
     name, value_follows = "", False
-    for kind, token, line in _tokens(text):
+    for kind, token, line in tokens(text):
         if kind == "mark":
             if token in "{<":
                 if not _messages(opened):
@@ -64,7 +64,7 @@ def _messages(opened: list[str]) -> int:
     return sum(name != "[" for name in opened)
 
 
-def _tokens(text: str) -> Iterator[tuple[str, str, int]]:
+def tokens(text: str) -> Iterator[tuple[str, str, int]]:
     """(kind, token, line) of all that is not space or comment."""
     line = 1
     for match in _TOKEN.finditer(text):

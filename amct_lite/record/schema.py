@@ -11,14 +11,15 @@ from google.protobuf.message import Message
 from amct_lite.record.descriptor import FILE_DESCRIPTOR
 
 
-def _message_classes() -> dict[str, type[Message]]:
-    file = text_format.Parse(FILE_DESCRIPTOR, descriptor_pb2.FileDescriptorProto())
+def message_classes(descriptor: str) -> dict[str, type[Message]]:
+    """The message classes of a file descriptor in text form, by name."""
+    file = text_format.Parse(descriptor, descriptor_pb2.FileDescriptorProto())
     pool = descriptor_pool.DescriptorPool()
     pool.Add(file)
     names = [message.name for message in file.message_type]
     return {name: message_factory.GetMessageClass(pool.FindMessageTypeByName(f"{file.package}.{name}")) for name in names}
 
 
-_CLASSES = _message_classes()
+_CLASSES = message_classes(FILE_DESCRIPTOR)
 ScaleOffsetRecord = _CLASSES["ScaleOffsetRecord"]
 FIELD_NAMES: tuple[str, ...] = tuple(field.name for message in _CLASSES.values() for field in message.DESCRIPTOR.fields)

@@ -1,0 +1,98 @@
+"""Reads one CalibrationConfig of the simplified configuration: how a layer's activation and weight are quantized."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from amct_lite.compat.cfg_lines import Path
+from amct_lite.compat.problems import Problems
+from amct_lite.compat.settings import (
+    NOT_OFFERED,
+    LayerSettings,
+    channel_wise,
+    channel_wise_by_default,
+    option_problem,
+    with_defaults,
+)
+
+_IFMR = ("max_percentile", "min_percentile", "search_step")
+_WEIGHT_BITS = (4, 6, 7, 8)
+
+
+@dataclass(frozen=True)
+class LayerReader:
+    """symmetric: of an activation that says nothing of it."""
+
+    lines: Mapping[Path, int]
+    problems: Problems
+    symmetric: bool
+
+    def read(self, message: Any, path: Path, where: str, op_type: str | None = None) -> LayerSettings:
+        """The settings of the CalibrationConfig `message`, which stands at `path`.
+
+        where: what it belongs to, for messages. op_type: of the layers it is for, None when they are of all types (then
+        `channel_wise` holds for those that can have it).
+        """
+        if message.HasField("dmq_balancer"):
+            inner = (*path, ("dmq_balancer", 0))
+            self._add(inner, f"{where}: dmq_balancer {NOT_OFFERED}: balancing a layer's input against its weight. Remove it")
+        if message.HasField("ada_quantize"):
+            self._add((*path, ("ada_quantize", 0)), f"{where}: ada_quantize {NOT_OFFERED}: use arq_quantize")
+        per_channel = self._weight(message.arq_quantize, (*path, ("arq_quantize", 0)), where, op_type)
+        if message.HasField("hfmg_quantize"):
+            return self._activation("hfmg", message.hfmg_quantize, path, where, per_channel)
+        return self._activation("ifmr", message.ifmr_quantize, path, where, per_channel)
+
+    def _weight(self, message: Any, path: Path, where: str, op_type: str | None) -> bool | None:
+        bits = message.quant_bits if message.HasField("quant_bits") else 8
+        if bits != 8:
+            wrong = NOT_OFFERED if bits in _WEIGHT_BITS else f"must be one of {', '.join(map(str, _WEIGHT_BITS))}"
+            self._add((*path, ("quant_bits", 0)), f"{where}: arq_quantize.quant_bits = {bits} {wrong}. Use 8")
+        if not message.HasField("channel_wise"):
+            return None
+        if op_type is None:
+            common = where == "common_config"
+            return None if common and message.channel_wise else message.channel_wise
+        if message.channel_wise and not channel_wise_by_default(op_type):
+            sentence = f"{where}: arq_quantize.channel_wise must be false: {op_type} has one weight scale in AMCT's contract"
+            self._add((*path, ("channel_wise", 0)), sentence)
+        return channel_wise(message.channel_wise, op_type)
+
+    def _activation(self, algorithm: str, message: Any, base: Path, where: str, per_channel: bool | None) -> LayerSettings:
+        path = (*base, (f"{algorithm}_quantize", 0))
+        if message.HasField("dst_type") and message.dst_type != 1:
+            sentence = f"{where}: {algorithm}_quantize.dst_type = INT16 {NOT_OFFERED}: models are written with 8 bits. Use INT8"
+            self._add((*path, ("dst_type", 0)), sentence)
+        options: dict[str, object] = {}
+        for name, value in self._options(algorithm, message).items():
+            if problem := option_problem(algorithm, {name: value}):
+                key = name if message.DESCRIPTOR.fields_by_name.get(name) else f"{name}_end"
+                line = self.lines.get((*path, (key, 0))) or self.lines.get((*path, (f"{name}_start", 0)))
+                self.problems.add(line, f"{where}: {algorithm}_quantize cannot be used: {problem}")
+            else:
+                options[name] = value
+        if problem := option_problem(algorithm, options):
+            self._add(path, f"{where}: {algorithm}_quantize cannot be used: {problem}")
+        symmetric = not message.asymmetric if message.HasField("asymmetric") else self.symmetric
+        return LayerSettings(algorithm, with_defaults(algorithm, options), symmetric, per_channel)
+
+    @staticmethod
+    def _options(algorithm: str, message: Any) -> dict[str, object]:
+        """The options that are given, by the range method's names."""
+        if algorithm == "hfmg":
+            return {"num_of_bins": message.num_of_bins}
+        options: dict[str, object] = {name: _decimal(getattr(message, name)) for name in _IFMR}
+        options["search_range"] = (_decimal(message.search_range_start), _decimal(message.search_range_end))
+        return options
+
+    def _add(self, path: Path, sentence: str) -> None:
+        self.problems.add(self.lines.get(path), sentence)
+
+
+def _decimal(value: float) -> float:
+    """The shortest decimal of a float32: 0.7, not 0.699999988."""
+    return float(str(np.float32(value)))

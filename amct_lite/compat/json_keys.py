@@ -1,0 +1,122 @@
+"""The keys of AMCT's JSON configuration, in its order, and what each value must be.
+
+A check raises `BadValueError` with the end of a sentence that begins with the value. What AMCT knows and this package does
+not do yet is told apart from what AMCT would refuse, too.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+
+from amct_lite.compat.settings import NOT_OFFERED
+from amct_lite.config import values
+from amct_lite.config.values import BadValueError, Check
+
+
+def as_json(value: object) -> str:
+    """`value` as the file spells it."""
+    return json.dumps(value, ensure_ascii=False)
+
+
+def _only(wanted: object, check: Check, remedy: str) -> Check:
+    """A valid value of which only `wanted` is offered."""
+
+    def checked(value: object) -> object:
+        if check(value) != wanted:
+            raise BadValueError(f"{NOT_OFFERED}: {remedy}")
+        return value
+
+    return checked
+
+
+def _bits(choices: Sequence[int]) -> Check:
+    return _only(8, values.one_of(choices), "models are written with 8 bits only. Use 8, or set quant_enable to false")
+
+
+def _algorithm(value: object) -> object:
+    if values.one_of(("arq_quantize", "ada_quantize"))(value) == "ada_quantize":
+        raise BadValueError(f"{NOT_OFFERED}: use arq_quantize")
+    return value
+
+
+def _table(value: object) -> object:
+    if not isinstance(value, dict):
+        raise BadValueError("must be a table of settings")
+    return value
+
+
+def _batch_num(value: object) -> object:
+    if value is None:
+        raise BadValueError("must be a whole number of batches, 1 or more")
+    return values.batches(value)
+
+
+def _names(value: object) -> object:
+    if isinstance(value, list) and not value:
+        return value
+    values.names(value)
+    raise BadValueError(f"{NOT_OFFERED}: normalizations are always folded. Empty the list")
+
+
+def _balancer(value: object) -> object:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0.2 <= value <= 0.8:
+        raise BadValueError("must be a number from 0.2 to 0.8")
+    raise BadValueError(f"{NOT_OFFERED}: balancing a layer's input against its weight. Remove the key")
+
+
+def _tensors(value: object) -> object:
+    if isinstance(value, list) and not value:
+        return value
+    if not isinstance(value, list) or not all(isinstance(item, dict) for item in value):
+        raise BadValueError("must be a list of tables with layer_name, input_index and activation_quant_params")
+    named = ", ".join(f"{item.get('layer_name')}:{item.get('input_index')}" for item in value)
+    raise BadValueError(f"{NOT_OFFERED}: quantizing single tensors (here {named}). Empty the list")
+
+
+def _unchecked(value: object) -> object:
+    """For what another part looks at together with its neighbours."""
+    return value
+
+
+ROOT: Mapping[str, Check] = {
+    "version": values.one_of((1,)),
+    "batch_num": _batch_num,
+    "activation_offset": values.boolean,
+    "joint_quant": _only(False, values.boolean, "use false"),
+    "weight_offset": _only(False, values.boolean, "weights have offset 0. Use false"),
+    "do_fusion": _only(True, values.boolean, "normalizations are always folded. Use true"),
+    "skip_fusion_layers": _names,
+    "tensor_quantize": _tensors,
+}
+LAYER: Mapping[str, Check] = {
+    "quant_enable": values.boolean,
+    "dmq_balancer_param": _balancer,
+    "activation_quant_params": _table,
+    "weight_quant_params": _table,
+}
+OPTION_OF = {
+    "max_percentile": "ifmr",
+    "min_percentile": "ifmr",
+    "search_range": "ifmr",
+    "search_step": "ifmr",
+    "num_of_bins": "hfmg",
+}
+"""Which range method an option belongs to. Their values are checked by the method."""
+ACTIVATION: Mapping[str, Check] = {
+    "num_bits": _bits((4, 8, 16)),
+    "max_percentile": _unchecked,
+    "min_percentile": _unchecked,
+    "search_range": _unchecked,
+    "search_step": _unchecked,
+    "act_algo": values.one_of(("ifmr", "hfmg")),
+    "asymmetric": values.boolean,
+    "num_of_bins": _unchecked,
+}
+ADA_OPTIONS = ("num_iteration", "reg_param", "beta_range", "warm_start")
+WEIGHT: Mapping[str, Check] = {
+    "num_bits": _bits((4, 6, 7, 8)),
+    "channel_wise": values.boolean,
+    "wts_algo": _algorithm,
+    **dict.fromkeys(ADA_OPTIONS, _unchecked),
+}
