@@ -15,7 +15,7 @@ from amct_lite.observers import make_observer
 from amct_lite.ops import OPS, Layer, OpSpec, bind
 from amct_lite.record.check import LayerFacts
 from amct_lite.registry import did_you_mean
-from amct_lite.types import LayerPlan, QuantPlan, QuantSpec, Skip, TensorPlan
+from amct_lite.types import LayerPlan, QuantPlan, QuantRecord, QuantSpec, Skip, TensorPlan
 from amct_lite.weights import make_weight_quantizer
 
 ASCEND = "ascend"
@@ -62,6 +62,15 @@ def layer_facts(target: str, model: ir.Model) -> dict[str, LayerFacts]:
             reason = bound or f"{node.op_type} is not among the operators that are quantized"
             facts[str(node.name)] = LayerFacts(node.op_type, quantizable=False, reason=reason)
     return facts
+
+
+def not_in_record(record: QuantRecord, model: ir.Model, target: str) -> tuple[Skip, ...]:
+    """What stays in float where `record` decides, in the order of `model` (prepared): what cannot be quantized, and the
+    layers that have no entry."""
+    plan = resolve(QuantConfig(target=target), model)
+    missing = [Skip(p.name, p.op_type, "the record has no entry for it") for p in plan.layers if p.name not in record.by_key]
+    order = {str(node.name): place for place, node in enumerate(model.graph)}
+    return tuple(sorted((*plan.skips, *missing), key=lambda skip: order.get(skip.node, len(order))))
 
 
 def require_input_shapes(config: QuantConfig, model: ir.Model) -> None:

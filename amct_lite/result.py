@@ -28,6 +28,11 @@ class QuantizeResult:
     exports: Exports
     report: Report
 
+    def __repr__(self) -> str:
+        """In a line: the models would fill screens in a notebook."""
+        layers, skips = len(self.report.layers), len(self.report.skips)
+        return f"<QuantizeResult of {self.report.model}: {layers} quantized, {skips} left in float; see .report, .save(prefix)>"
+
     def save(self, prefix: str | Path, *, inputs: Iterable[Path] = ()) -> tuple[Path, ...]:
         """Write everything under `<prefix>_…`, all files together or none; returns their paths.
 

@@ -232,6 +232,21 @@ def test_record_that_names_an_unknown_layer_is_refused(result: QuantizeResult, m
         convert(model, wrong, options=ONE_THREAD)
 
 
+def test_convert_names_the_layers_without_an_entry(result: QuantizeResult, model: Path) -> None:
+    """The record decides: what is missing in it stays in float, and the report says so like one of calibrate."""
+    missing = result.record.layers[1]
+    kept = replace(result.record, layers=tuple(layer for layer in result.record.layers if layer is not missing))
+    skips = convert(model, kept, options=ONE_THREAD).report.skips
+    assert [(skip.node, skip.reason) for skip in skips] == [(missing.key, "the record has no entry for it")]
+    assert convert(model, result.record, options=ONE_THREAD).report.skips == result.report.skips
+
+
+def test_a_result_is_shown_in_one_line(result: QuantizeResult) -> None:
+    shown = repr(result)
+    assert "\n" not in shown
+    assert f"{len(result.report.layers)} quantized, 0 left in float" in shown
+
+
 def test_convert_without_statistics_says_that_biases_stay(result: QuantizeResult, model: Path) -> None:
     converted = convert(model, result.record, options=ONE_THREAD)
     assert "no calibration file: biases are not corrected" in converted.report.notes

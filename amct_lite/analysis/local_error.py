@@ -15,7 +15,7 @@ from amct_lite import ir
 from amct_lite.exporters import qdq
 from amct_lite.exporters.integers import attach_bias, quantized_layers
 from amct_lite.ir.build import Inserter
-from amct_lite.numerics.metrics import cosine_from_sums, sqnr_db_from_sums
+from amct_lite.numerics.metrics import cosine_from_error, sqnr_db_from_sums
 from amct_lite.ops import Layer, bind
 from amct_lite.runtime import RuntimeOptions, open_session
 from amct_lite.types import Feeds, FloatArray, LayerRecord, QuantRecord
@@ -44,19 +44,19 @@ def measure(
     """
     twins, order = _with_twins(model, corrected, record)
     session = open_session(twins, options or RuntimeOptions())
-    sums = np.zeros((len(order), 4))
+    sums = np.zeros((len(order), 3))
     for feeds in data:
         (values,) = session.run(feeds)
-        sums += values.reshape(len(order), 4)
+        sums += values.reshape(len(order), 3)
     return {
-        layer: LocalError(sqnr_db_from_sums(signal, noise), cosine_from_sums(signal, signal_q, product))
-        for layer, (signal, signal_q, product, noise) in zip(order, sums.tolist(), strict=True)
-        if np.isfinite([signal, signal_q, product, noise]).all()
+        layer: LocalError(sqnr_db_from_sums(signal, noise), cosine_from_error(signal, signal_q, noise))
+        for layer, (signal, signal_q, noise) in zip(order, sums.tolist(), strict=True)
+        if np.isfinite([signal, signal_q, noise]).all()
     }
 
 
 def _with_twins(model: ir.Model, corrected: ir.Model, record: QuantRecord) -> tuple[ir.Model, tuple[str, ...]]:
-    """`model` with a quantized twin beside each layer; its only output holds four sums a layer, in the order returned."""
+    """`model` with a quantized twin beside each layer; its only output holds three sums a layer, in the order returned."""
     result = ir.clone(model)
     biases = {item.layer.name: item.layer.bias_array for item in quantized_layers(corrected, record)}
     by_key = record.by_key
@@ -98,11 +98,10 @@ def _copy(node: ir.Node, replaced: Mapping[ir.Value, ir.Value]) -> ir.Node:
 
 
 def _sums(b: Inserter, exact: ir.Value, quantized: ir.Value) -> list[ir.Value]:
-    """Σ y², Σ y_q², Σ y·y_q and Σ (y_q − y)², each of shape (1,)."""
+    """Σ y², Σ y_q² and Σ (y_q − y)², each of shape (1,)."""
     scalars = (
         b.op("ReduceSumSquare", exact, keepdims=0),
         b.op("ReduceSumSquare", quantized, keepdims=0),
-        b.op("ReduceSum", b.op("Mul", exact, quantized), keepdims=0),
         b.op("ReduceSumSquare", b.op("Sub", quantized, exact), keepdims=0),
     )
     return [b.op("Reshape", scalar, b.constant([1], "int64")) for scalar in scalars]

@@ -97,7 +97,7 @@ def image_source(
     if options is None and spec.numpy_dtype.kind == "f":
         raise ConfigError(
             f"{description} holds images, and how input {spec.name!r} wants its pixels is not known. "
-            "Give mean, std and scale of the images (0, 1, 1 for raw values 0…255)."
+            "Give mean, std and scale: --image-mean, --image-std and --image-scale (0, 1, 1 for raw values 0…255)."
         )
     recipe = _recipe(spec, options or ImageOptions())
     _pillow()  # before the first batch

@@ -22,15 +22,22 @@ def mse(reference: AnyArray, other: AnyArray) -> float:
 def cosine(reference: AnyArray, other: AnyArray) -> float:
     """Cosine of the angle between the two as vectors: 1.0 when both are zero, 0.0 when only one is."""
     square, product, other_square, _ = _sums(reference, other)
-    return cosine_from_sums(square, other_square, product)
-
-
-def cosine_from_sums(square: float, other_square: float, product: float) -> float:
-    """`cosine` of two arrays a and b of which Σa², Σb² and Σab are known."""
     if square == 0 or other_square == 0:
         return 1.0 if square == other_square else 0.0
     # Two roots: the product of the squares may leave float64's range.
     return max(-1.0, min(1.0, product / (math.sqrt(square) * math.sqrt(other_square))))
+
+
+def cosine_from_error(square: float, other_square: float, error: float) -> float:
+    """`cosine` of two arrays a and b of which Σa², Σb² and Σ(a-b)² are known, to float32's few digits only.
+
+    From 1 - cos = (Σ(a-b)² - (|a|-|b|)²) / (2 |a| |b|): where a and b are close, Σab would have to be known to more digits
+    than 1 - cos has zeros.
+    """
+    if square == 0 or other_square == 0:
+        return 1.0 if square == other_square else 0.0
+    a, b = math.sqrt(square), math.sqrt(other_square)
+    return max(-1.0, min(1.0, 1 - (error - (a - b) ** 2) / (2 * a * b)))
 
 
 def sqnr_db(reference: AnyArray, other: AnyArray) -> float:

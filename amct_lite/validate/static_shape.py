@@ -53,16 +53,17 @@ def _fix_inputs(model: ir.Model, shapes: Mapping[str, Dims]) -> None:
     if problems:
         raise StaticShapeError(
             f"no deploy model: {'; '.join(problems)}. An Ascend deploy model has fixed shapes only: "
-            f'pass --input-shape "{";".join(suggestion)}" with the sizes you want.'
+            f'pass --input-shape "{";".join(suggestion)}" with the sizes you want. `amct-lite convert` takes it '
+            f"too, with the record that was written: no new calibration."
         )
     ir.fix_input_shapes(model, shapes)
 
 
 def _example(declared: tuple[object, ...] | None, wanted: Dims | None) -> tuple[object, ...]:
-    """Dimensions that fit: fixed ones as declared, the open ones as asked for, else 1."""
+    """Dimensions that fit: fixed ones as declared, the open ones as asked for, else 1 for the batch and ? for others."""
     if declared is None:
         return wanted or ()
-    asked = wanted if wanted is not None and len(wanted) == len(declared) else (1,) * len(declared)
+    asked = wanted if wanted is not None and len(wanted) == len(declared) else (1, *["?"] * (len(declared) - 1))
     return tuple(d if isinstance(d, int) else a for d, a in zip(declared, asked, strict=True))
 
 

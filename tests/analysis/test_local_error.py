@@ -30,6 +30,18 @@ def test_a_single_layer_has_the_error_of_its_output(case) -> None:
     assert found.cosine == pytest.approx(cosine(exact, quantized), abs=1e-5)
 
 
+def test_the_cosine_of_a_large_output_agrees_with_its_noise() -> None:
+    """A float32 sum over a million values is off by more than 1 - cos of a good layer."""
+    text = "g (float[1,8,224,224] x, float[8,1,1,1] w) => (float[1,8,224,224] y) { y = Conv <group = 8> (x, w) }"
+    model = named(parse(text, "w", '<ir_version: 8, opset_import: ["": 13]>'))
+    record = QuantRecord((LayerRecord("Conv_0", QParams.of(0.025, -128), QParams.of(0.01, 0)),))
+    feeds = {"x": np.abs(feeds_for(model)["x"]) + np.float32(1)}
+    found = measure(model, model, record, [feeds])["Conv_0"]
+    exact, quantized = (outputs_of(one, feeds)[0].ravel() for one in (model, qdq.export(model, record)))
+    # The squares' float32 errors cancel all but for their difference; 1 - cos is known to a few per cent.
+    assert 1 - found.cosine == pytest.approx(1 - cosine(exact, quantized), rel=0.1)
+
+
 def chain() -> tuple[ir.Model, QuantRecord, dict[str, np.ndarray]]:
     model = named(parse(CHAIN, "w b w2 b2 w3 b3", '<ir_version: 8, opset_import: ["": 13]>'))
     names = [n.name for n in model.graph if n.op_type in {"Conv", "MatMul"}]

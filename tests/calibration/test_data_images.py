@@ -118,7 +118,9 @@ def test_images_are_grouped_into_batches(tmp_path: Path, batch: str | int, size:
 
 def test_normalisation_is_never_guessed(tmp_path: Path) -> None:
     picture(tmp_path / "a.png")
-    with pytest.raises(ConfigError, match=r"how input 'x' wants its pixels is not known\. Give mean, std and scale"):
+    with pytest.raises(
+        ConfigError, match=r"how input 'x' wants its pixels is not known\. Give mean, std and scale: --image-mean"
+    ):
         open_data(tmp_path, [NCHW])
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from amct_lite.errors import NumericsError
-from amct_lite.numerics.metrics import cosine, mse, sqnr_db
+from amct_lite.numerics.metrics import cosine, cosine_from_error, mse, sqnr_db
 
 ZERO = np.zeros(3, dtype=np.float32)
 SIGNAL = np.array([3, 0, 4], dtype=np.float32)
@@ -24,6 +24,19 @@ def test_values_worked_by_hand() -> None:
 def test_identical_arrays() -> None:
     assert (mse(SIGNAL, SIGNAL), cosine(SIGNAL, SIGNAL), sqnr_db(SIGNAL, SIGNAL)) == (0, 1, math.inf)
     assert (mse(ZERO, ZERO), cosine(ZERO, ZERO), sqnr_db(ZERO, ZERO)) == (0, 1, math.inf)
+
+
+def test_cosine_from_sums_of_few_digits() -> None:
+    rng = np.random.default_rng(0)
+    a = rng.normal(size=10_000)
+    b = a + 0.003 * rng.normal(size=a.size)
+    square, other, error = float(a @ a), float(b @ b), float((a - b) @ (a - b))
+    exact = cosine(a, b)
+    assert exact < 1 - 4e-6
+    assert cosine_from_error(square, other, error) == pytest.approx(exact, abs=1e-12)  # float64 rounding
+    # Both squares off alike by 1e-4, as float32 sums are: 1 - cos keeps all but its last digits.
+    assert 1 - cosine_from_error(1.0001 * square, 1.0001 * other, error) == pytest.approx(1 - exact, rel=1e-3)
+    assert (cosine_from_error(0, 0, 0), cosine_from_error(0, 1, 1), cosine_from_error(1, 1, 4)) == (1, 0, -1)
 
 
 def test_zero_signal() -> None:

@@ -74,7 +74,7 @@ def test_unknown_dimensions_are_an_error_with_the_option_to_pass() -> None:
     message = str(caught.value)
     assert "input 'x' is (N, 3, H, W)" in message
     assert "'z' is" not in message
-    assert '--input-shape "x:1,3,1,1;z:2,7"' in message
+    assert '--input-shape "x:1,3,?,?;z:2,7"' in message
 
 
 def test_all_open_inputs_are_named_at_once() -> None:
