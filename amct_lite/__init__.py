@@ -10,6 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from amct_lite.by_hand import qparams
+    from amct_lite.compat.api import convert_model, create_quant_config, quantize_model, save_model
+    from amct_lite.compat.dropin import AMCT_SO
+    from amct_lite.compat.session import CalibrationSession
     from amct_lite.config import QuantConfig, load_config
     from amct_lite.errors import AmctError
     from amct_lite.inspection import Inspection, inspect
@@ -19,35 +22,47 @@ if TYPE_CHECKING:
     from amct_lite.runtime import RuntimeOptions
 
 _HOMES = {
+    "AMCT_SO": "compat.dropin",
     "AmctError": "errors",
+    "CalibrationSession": "compat.session",
     "Inspection": "inspection",
     "QuantConfig": "config",
     "QuantizeResult": "result",
     "RunOptions": "pipeline",
     "RuntimeOptions": "runtime",
+    "convert_model": "compat.api",
+    "create_quant_config": "compat.api",
     "export": "pipeline",
     "format_record": "record",
     "inspect": "inspection",
     "load_config": "config",
     "qparams": "by_hand",
     "quantize": "pipeline",
+    "quantize_model": "compat.api",
     "read_record": "record",
+    "save_model": "compat.api",
 }
 
 __all__ = [
+    "AMCT_SO",
     "AmctError",
+    "CalibrationSession",
     "Inspection",
     "QuantConfig",
     "QuantizeResult",
     "RunOptions",
     "RuntimeOptions",
+    "convert_model",
+    "create_quant_config",
     "export",
     "format_record",
     "inspect",
     "load_config",
     "qparams",
     "quantize",
+    "quantize_model",
     "read_record",
+    "save_model",
 ]
 
 

@@ -41,7 +41,7 @@ def decide(model: ir.Model, plan: QuantPlan, sketches: Sketches) -> Decision:
     for planned in plan.layers:
         for tensor in planned.inputs:
             if tensor not in activations:
-                activations[tensor] = _activation(tensor, sketches)
+                activations[tensor] = activation_qparams(tensor, sketches)
         first, *rest = (activations[tensor] for tensor in planned.inputs)
         weight = rest[0] if rest else UNIT_WEIGHT
         if planned.weight is not None:
@@ -49,7 +49,7 @@ def decide(model: ir.Model, plan: QuantPlan, sketches: Sketches) -> Decision:
             assert isinstance(layer, Layer)
             key = (planned.weight, planned.weight_spec, planned.weight_algorithm, layer.weight_axis, layer.group)
             if key not in weights:
-                weights[key] = _weight(planned, layer)
+                weights[key] = weight_qparams(planned, layer)
             weight, repair = _repaired(layer, first, weights[key])
             if repair:
                 repairs[planned.name] = repair
@@ -57,7 +57,8 @@ def decide(model: ir.Model, plan: QuantPlan, sketches: Sketches) -> Decision:
     return Decision(QuantRecord(tuple(layers)), repairs)
 
 
-def _activation(tensor: TensorPlan, sketches: Sketches) -> QParams:
+def activation_qparams(tensor: TensorPlan, sketches: Sketches) -> QParams:
+    """The range of one activation. Raises CalibrationError that names the tensor."""
     observer = make_observer(tensor.algorithm, dict(tensor.options))
     try:
         return observer.qparams(sketches[tensor.key], tensor.spec)
@@ -70,7 +71,8 @@ def _activation(tensor: TensorPlan, sketches: Sketches) -> QParams:
         raise CalibrationError(f"tensor {tensor.name!r}: {error}") from error
 
 
-def _weight(planned: LayerPlan, layer: Layer) -> QParams:
+def weight_qparams(planned: LayerPlan, layer: Layer) -> QParams:
+    """The scales of one weight, before any repair. Raises CalibrationError that names the layer."""
     quantizer = make_weight_quantizer(planned.weight_algorithm)
     spec = planned.weight_spec
     assert spec is not None

@@ -118,6 +118,11 @@ def open_session(model: ir.Model | Path, options: RuntimeOptions | None = None, 
     return opened
 
 
+def session_options(libraries: tuple[str, ...]) -> onnxruntime.SessionOptions:
+    """ONNX Runtime's own options object, for sessions that the user opens; its optimizations stay on."""
+    return _settings(RuntimeOptions(custom_op_libraries=libraries), optimize=True)
+
+
 @contextmanager
 def _source(model: ir.Model | Path) -> Iterator[tuple[str | bytes, str | None]]:
     """What to give to ONNX Runtime, and the temporary folder if there is one; it is removed when opening fails."""

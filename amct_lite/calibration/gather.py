@@ -27,13 +27,14 @@ _WAITING_BATCHES = 16
 class Gatherer:
     """Collects the sketches of `taps`; used as a context, at whose end all that was added has been observed.
 
+    onto: sketches of so many earlier `samples`, which are changed in place.
     Raises CalibrationError that names tensor and sample when a value is NaN or infinite, at a later `add` or at the end.
     """
 
-    def __init__(self, taps: Sequence[Tap]) -> None:
+    def __init__(self, taps: Sequence[Tap], *, onto: Sketches | None = None, samples: int = 0) -> None:
         self._taps = tuple(taps)
-        self.sketches: Sketches = {(tap.tensor, tap.channel_axis): Sketch(tap.channels) for tap in taps}
-        self.samples = 0
+        self.sketches: Sketches = onto or {(tap.tensor, tap.channel_axis): Sketch(tap.channels) for tap in taps}
+        self.samples = samples
         self._waiting: list[tuple[int, list[Observation]]] = []
         self._size = 0
         self._worker = ThreadPoolExecutor(max_workers=1)

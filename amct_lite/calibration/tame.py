@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
+from math import prod
 
 import numpy as np
 
@@ -14,7 +15,12 @@ def batch_size(feeds: Feeds) -> int:
 
     Inputs of a single number, such as a flag, belong to the whole batch and do not count.
     """
-    sizes = {array.shape[0] for array in feeds.values() if array.size > 1}
+    return shared_rows(array.shape for array in feeds.values())
+
+
+def shared_rows(shapes: Iterable[tuple[int, ...]]) -> int:
+    """`batch_size`, from the shapes alone."""
+    sizes = {shape[0] for shape in shapes if prod(shape) > 1}
     return sizes.pop() if len(sizes) == 1 else 1
 
 

@@ -1,0 +1,150 @@
+"""AMCT's functions, by its names: a script written for `amct_onnx` calls these.
+
+    create_quant_config → quantize_model → the user's runs → save_model        calibration
+    convert_model                                                             from a record that exists
+
+Each step goes on from the files of the step before, in whatever process.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from amct_lite import ir
+from amct_lite.calibration import store
+from amct_lite.calibration.store import Statistics
+from amct_lite.compat.calibration_model import insert, strip, watches_in
+from amct_lite.compat.collector import state_path
+from amct_lite.compat.configs import load_amct_config, write_json_config
+from amct_lite.compat.fake_weights import insert_fake_weights
+from amct_lite.compat.job import Watch, watches_of
+from amct_lite.compat.outputs import export
+from amct_lite.compat.partial_record import format_weights, undecided
+from amct_lite.compat.quant_json import original_names, read_names, write_names
+from amct_lite.config import QuantConfig
+from amct_lite.errors import CalibrationError, ConfigError, UnsupportedModelError
+from amct_lite.files import staged_outputs
+from amct_lite.loading import load_prepared
+from amct_lite.plan import resolve
+from amct_lite.types import QuantPlan
+
+_LOG = logging.getLogger(__name__)
+_DEFAULT_BATCHES = 1
+PathLike = str | os.PathLike[str]
+
+
+def create_quant_config(
+    config_file: PathLike,
+    model_file: PathLike,
+    skip_layers: Sequence[str] | None = None,
+    batch_num: int = 1,
+    activation_offset: bool = True,
+    config_defination: PathLike | None = None,
+    updated_model: PathLike | None = None,
+) -> None:
+    """Write a JSON configuration that lists every layer which can be quantized.
+
+    config_defination: a simplified configuration (`.cfg`); it decides instead of the three arguments before it.
+    updated_model: where to save the model with a unique name for each node.
+    Raises ConfigError for unknown layers, UnsupportedModelError for a model without layers to quantize.
+    """
+    source = load_prepared(Path(model_file))
+    if config_defination is None:
+        config = QuantConfig(
+            symmetric=not activation_offset,
+            skip=tuple(skip_layers or ()),
+            batches=batch_num,
+            bias_correction="none",
+        )
+    else:
+        if skip_layers or batch_num != _DEFAULT_BATCHES or activation_offset is not True:
+            _LOG.warning(
+                "skip_layers, batch_num and activation_offset are ignored: config_defination %s decides.", config_defination
+            )
+        config = load_amct_config(config_defination, source.prepared)
+    plan = resolve(config, source.prepared)
+    _require_layers(plan, model_file)
+    write_json_config(config_file, plan, config)
+    if updated_model is not None:
+        with staged_outputs(inputs=[Path(config_file)]) as out:
+            ir.save(ir.load(model_file).model, out.stage(updated_model))
+
+
+def quantize_model(config_file: PathLike, model_file: PathLike, modified_onnx_file: PathLike, record_file: PathLike) -> None:
+    """Write the calibration model, its weights rounded as the quantized model will have them, and a record with their factors.
+
+    Run it `batch_num` times, with `onnxruntime.InferenceSession(modified_onnx_file, amct.AMCT_SO)` or with
+    `CalibrationSession`; the activation factors are then in the record. What an earlier calibration left is dropped.
+    """
+    source = load_prepared(Path(model_file))
+    config = load_amct_config(config_file, source.prepared)
+    plan = resolve(config, source.prepared)
+    _require_layers(plan, model_file)
+    model = ir.clone(source.prepared)
+    weights = insert_fake_weights(model, plan)
+    inputs = [(str(v.name), len(dims)) for v in model.graph.inputs if (dims := ir.dims_of(v))]
+    if not inputs:
+        raise UnsupportedModelError(f"{model_file} says the rank of none of its inputs. Export it with input shapes.")
+    checksum = ir.checksum(_reloaded(model))
+    batch_num = config.batches or _DEFAULT_BATCHES
+    watches = watches_of(plan, Path(record_file), model=checksum, batch_num=batch_num, inputs=inputs)
+    insert(model, watches)
+    write_names(model, source)
+    state_path(record_file).unlink(missing_ok=True)
+    with staged_outputs(inputs=[Path(model_file), Path(config_file)]) as out:
+        ir.save(model, out.stage(modified_onnx_file))
+        out.stage(record_file).write_text(format_weights(weights), encoding="utf-8")
+    for skip in plan.skips:
+        _LOG.info("%s (%s) stays in float: %s", skip.node, skip.op_type, skip.reason)
+
+
+def save_model(modified_onnx_file: PathLike, record_file: PathLike, save_path: PathLike) -> None:
+    """Write `<save_path>_deploy_model.onnx`, `_fake_quant_model.onnx` and `_quant.json` of a calibrated model.
+
+    Raises CalibrationError that names the layers without data when there were fewer runs than `batch_num`.
+    """
+    model = ir.load(modified_onnx_file).model
+    watches = watches_in(model)
+    known = _statistics(record_file, watches)
+    _require_data(record_file, watches, known)
+    names = read_names(model)
+    strip(model)
+    export(model, record_file, save_path, names=names, statistics=known, inputs=[Path(modified_onnx_file)])
+
+
+def convert_model(model_file: PathLike, scale_offset_record_file: PathLike, save_path: PathLike) -> None:
+    """Write the same three files from a float model and a record that the user computed."""
+    source = load_prepared(Path(model_file))
+    names = original_names(source)
+    export(Path(model_file), scale_offset_record_file, save_path, names=names, statistics=None, inputs=[Path(model_file)])
+
+
+def _reloaded(model: ir.Model) -> ir.Model:
+    """As `save_model` will find it."""
+    return load_prepared(model).prepared
+
+
+def _require_layers(plan: QuantPlan, model_file: PathLike) -> None:
+    if not plan.layers:
+        reasons = "; ".join(f"{skip.node} ({skip.op_type}): {skip.reason}" for skip in plan.skips[:5])
+        raise ConfigError(f"{os.fspath(model_file)} has no layer to quantize: {reasons or 'none is of a type that is taken'}.")
+
+
+def _statistics(record_file: PathLike, watches: Sequence[Watch]) -> Statistics | None:
+    """What the runs left beside the record, if it is of this model."""
+    path = state_path(record_file)
+    known = store.load(path) if path.is_file() else None
+    return known if known is not None and known.model == watches[0].model else None
+
+
+def _require_data(record_file: PathLike, watches: Sequence[Watch], known: Statistics | None) -> None:
+    missing = undecided(Path(record_file))
+    if missing:
+        runs = known.runs if known else 0
+        raise CalibrationError(
+            f"{os.fspath(record_file)} has no activation factors for {', '.join(missing)}: the calibration model was run "
+            f"{runs} of {watches[0].batch_num} times. Run it {watches[0].batch_num - runs} more times, then save again."
+        )

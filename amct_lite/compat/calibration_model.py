@@ -1,0 +1,114 @@
+"""The calibration model of AMCT's flow: bypass nodes in front of the layers, and behind each a node that calls Python.
+
+    x → CalibrationNode_i → (bypass, values, low, high, mean, count)
+    AmctCalibration (values, low, high, mean, count, shapes of the inputs, shape of bypass) → the same shape
+    Reshape (bypass, shape) → what the layers read
+
+The operator of domain `ai.onnx.contrib` is implemented by `dropin` through onnxruntime-extensions. What passes through
+Python is the statistics and a shape, never an activation, and the Reshape makes it part of the data's path. With plain
+ONNX Runtime `expose` takes those nodes out, and the statistics become outputs.
+"""
+
+from __future__ import annotations
+
+from amct_lite import ir
+from amct_lite.calibration import nodes
+from amct_lite.compat.job import Watch
+from amct_lite.errors import UnsupportedModelError
+
+DOMAIN = "ai.onnx.contrib"
+OP_TYPE = "AmctCalibration"
+
+
+def insert(model: ir.Model, watches: tuple[Watch, ...]) -> None:
+    """Make a calibration model of `model`, in place; its outputs stay as they are."""
+    graph = model.graph
+    taps = tuple(watch.tap for watch in watches)
+    readers = frozenset((reader.layer, reader.index) for watch in watches for reader in watch.readers)
+    outputs = tuple(graph.outputs)
+    nodes.insert(model, taps, readers)
+    graph.outputs.clear()
+    graph.outputs.extend(outputs)
+    dims = _shapes_of_inputs(graph, watches[0])
+    bypasses = [node for node in graph if node.domain == nodes.DOMAIN]
+    by_number = {int(node.op_type.rpartition("_")[2]): node for node in bypasses}
+    for watch in watches:
+        _insert_call(by_number[watch.number], watch, dims)
+    graph.opset_imports[DOMAIN] = 1
+
+
+def _insert_call(bypass: ir.Node, watch: Watch, dims: ir.Value) -> None:
+    passed, *statistics = bypass.outputs
+    source = bypass.inputs[0]
+    users = [(usage.node, usage.idx) for usage in ir.uses(passed)]
+    shape = ir.new_node("Shape", [passed], name=f"{bypass.name}.shape")
+    call = ir.new_node(
+        OP_TYPE,
+        [*statistics, dims, shape.outputs[0]],
+        name=f"{bypass.name}.call",
+        domain=DOMAIN,
+        attributes={"watch": watch.to_json()},
+    )
+    behind = ir.new_node("Reshape", [passed, call.outputs[0]], name=f"{bypass.name}.seen")
+    if source is not None:
+        behind.outputs[0].shape, behind.outputs[0].type = source.shape, source.type
+    ir.insert_after(bypass, [shape, call, behind])
+    ir.redirect(passed, behind.outputs[0], users)
+
+
+def _shapes_of_inputs(graph: ir.Graph, watch: Watch) -> ir.Value:
+    """All shapes one behind the other, (sum of ranks,) int64."""
+    known = {str(value.name): value for value in graph.inputs}
+    first = graph[0]
+    shapes = [ir.new_node("Shape", [known[name]], name=f"{name}.calibration_shape") for name, _ in watch.inputs]
+    parts = [node.outputs[0] for node in shapes]
+    joined = ir.new_node("Concat", parts, name="calibration_shapes", attributes={"axis": 0})
+    ir.insert_before(first, [*shapes, joined])
+    return joined.outputs[0]
+
+
+def watches_in(model: ir.Model) -> tuple[Watch, ...]:
+    """The calibration nodes of a model, by number. Raises UnsupportedModelError when it has none, or not all."""
+    calls = [node for node in model.graph if node.op_type == OP_TYPE and node.domain == DOMAIN]
+    found = sorted((Watch.from_json(str(ir.attribute(node, "watch", ""))) for node in calls), key=lambda w: w.number)
+    if not found or [watch.number for watch in found] != list(range(found[0].taps)):
+        raise UnsupportedModelError(
+            "the model has no complete set of calibration nodes. Pass the file that quantize_model wrote as "
+            "modified_onnx_file, unchanged."
+        )
+    return tuple(found)
+
+
+def expose(model: ir.Model) -> tuple[str, ...]:
+    """Replace the Python nodes by graph outputs, in place; returns their names, five for each node, by number."""
+    watches = watches_in(model)
+    _remove_calls(model)
+    bypasses = {int(node.op_type.rpartition("_")[2]): node for node in model.graph if node.domain == nodes.DOMAIN}
+    statistics = [value for watch in watches for value in bypasses[watch.number].outputs[1:]]
+    model.graph.outputs.extend(statistics)
+    return tuple(str(value.name) for value in statistics)
+
+
+def strip(model: ir.Model) -> None:
+    """Take all of it out again, in place: what is left is the model with its quantized weights as floats."""
+    _remove_calls(model)
+    nodes.remove(model)
+
+
+def _remove_calls(model: ir.Model) -> None:
+    for call in [node for node in model.graph if node.op_type == OP_TYPE and node.domain == DOMAIN]:
+        (usage,) = ir.uses(call.outputs[0])
+        behind = usage.node
+        passed = behind.inputs[0]
+        assert passed is not None
+        ir.redirect(behind.outputs[0], passed)
+        ir.remove_node(behind)
+        ir.remove_node(call)
+    for node in reversed([node for node in model.graph if node.op_type in {"Shape", "Concat"} and _ours(str(node.name))]):
+        if not ir.uses(node.outputs[0]):
+            ir.remove_node(node)
+    model.graph.opset_imports.pop(DOMAIN, None)
+
+
+def _ours(name: str) -> bool:
+    return name == "calibration_shapes" or name.endswith(".calibration_shape") or ".calibration_" in name

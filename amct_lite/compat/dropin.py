@@ -1,0 +1,104 @@
+"""AMCT_SO: session options with which a stock `onnxruntime.InferenceSession` runs calibration models.
+
+The only door to onnxruntime-extensions, which lets a Python function be the kernel of a node. Whatever happens in that
+function, it must return: an exception that leaves it ends the process.
+"""
+
+from __future__ import annotations
+
+import logging
+from functools import cache
+from typing import Any
+
+import numpy as np
+
+from amct_lite.calibration.tame import shared_rows
+from amct_lite.compat.calibration_model import OP_TYPE
+from amct_lite.compat.collector import Collector
+from amct_lite.compat.job import Watch
+from amct_lite.errors import ConfigError
+from amct_lite.runtime import session_options
+from amct_lite.types import AnyArray
+
+_LOG = logging.getLogger(__name__)
+_FAILED = np.array([-7], dtype=np.int64)
+"""No shape at all: the Reshape behind the node refuses it, so that the user's `run` fails."""
+
+
+class _Runs:
+    """The runs of one calibration model under way: complete when every node has been called."""
+
+    def __init__(self) -> None:
+        self._watches: dict[int, Watch] = {}
+        self._arrays: dict[int, tuple[AnyArray, ...]] = {}
+        self._collector: Collector | None = None
+
+    def take(self, watch: Watch, arrays: tuple[AnyArray, ...], dims: AnyArray) -> None:
+        """One node of the present run; arrays: copies, in the order of `nodes.OUTPUTS`."""
+        if watch.number in self._arrays:  # the run before this one was given up
+            self._arrays = {}
+        self._watches[watch.number] = watch
+        self._arrays[watch.number] = arrays
+        if len(self._arrays) < watch.taps:
+            return
+        arrived, self._arrays = self._arrays, {}
+        if self._collector is None:
+            self._collector = Collector([self._watches[number] for number in range(watch.taps)])
+        results = [array for number in range(watch.taps) for array in arrived[number]]
+        shapes, first = {}, 0
+        for name, rank in watch.inputs:
+            shapes[name] = tuple(int(dim) for dim in dims[first : first + rank])
+            first += rank
+        self._collector.add(results, shared_rows(shapes.values()), shapes)
+
+    def forget(self) -> None:
+        """Give up the present run, after an error."""
+        self._arrays = {}
+
+
+@cache
+def _watch(text: str) -> Watch:
+    return Watch.from_json(text)
+
+
+@cache
+def _runs(_record: str, _model: str, _batch_num: int) -> _Runs:
+    return _Runs()
+
+
+def _called(*inputs: AnyArray, watch: str) -> AnyArray:
+    """The kernel: takes in what one node saw and returns the shape it was given."""
+    *statistics, dims, shape = inputs
+    known = _watch(watch)
+    runs = _runs(known.record, known.model, known.batch_num)
+    try:
+        runs.take(known, tuple(np.array(array) for array in statistics), dims)
+    except BaseException as error:
+        runs.forget()
+        _LOG.error("%s: %s", type(error).__name__, error)
+        return _FAILED
+    return shape
+
+
+@cache
+def _options() -> Any:
+    try:
+        import onnxruntime_extensions as extensions  # type: ignore[import-not-found,import-untyped,unused-ignore]  # an extra
+    except ImportError as error:
+        raise ConfigError(
+            "AMCT_SO needs the package onnxruntime-extensions, which is not installed: pip install 'amct-lite[dropin]'. "
+            "Or run the model with amct_lite.CalibrationSession, which needs nothing more."
+        ) from error
+    kinds = extensions.PyCustomOpDef
+    floats, integers = [kinds.dt_float] * 4, [kinds.dt_int64] * 3
+    declare = extensions.onnx_op(
+        op_type=OP_TYPE, inputs=[*floats, *integers], outputs=[kinds.dt_int64], attrs={"watch": kinds.dt_string}
+    )
+    declare(_called)
+    return session_options((extensions.get_library_path(),))
+
+
+def __getattr__(name: str) -> Any:
+    if name == "AMCT_SO":
+        return _options()
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

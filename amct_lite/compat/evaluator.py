@@ -1,0 +1,86 @@
+"""Evaluators: Python files with a class derived from `AutoCalibrationEvaluatorBase`, made for this package or for AMCT.
+
+The file is run, with all a program may do: only pass files you trust.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import inspect
+import sys
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from amct_lite.common.auto_calibration import AutoCalibrationEvaluatorBase
+from amct_lite.errors import AmctError, ConfigError, DataError
+
+_ALIASES = {
+    "amct_onnx": "amct_lite",
+    "amct_onnx.common": "amct_lite.common",
+    "amct_onnx.common.auto_calibration": "amct_lite.common.auto_calibration",
+}
+_MODULE = "amct_lite_evaluator"
+
+
+def load_evaluator(path: Path) -> AutoCalibrationEvaluatorBase:
+    """An instance of the evaluator class that the file at `path` defines.
+
+    Inside of the file, `amct_onnx` is this package, unless AMCT itself is installed.
+    Raises ConfigError when there is no such class, or more than one; DataError for what goes wrong in the file.
+    """
+    spec = importlib.util.spec_from_file_location(_MODULE, path)
+    if not path.is_file() or spec is None or spec.loader is None:
+        raise ConfigError(f"--evaluator {path} is no Python file. Give the path of a file that ends with .py.")
+    module = importlib.util.module_from_spec(spec)
+    with _running(path):
+        spec.loader.exec_module(module)
+        found = [
+            value
+            for value in vars(module).values()
+            if inspect.isclass(value) and issubclass(value, AutoCalibrationEvaluatorBase) and value.__module__ == _MODULE
+        ]
+        if len(found) == 1:
+            evaluator: AutoCalibrationEvaluatorBase = found[0]()
+            return evaluator
+    names = ", ".join(kind.__name__ for kind in found) or "none"
+    raise ConfigError(
+        f"{path} must define one class derived from amct_lite.common.auto_calibration.AutoCalibrationEvaluatorBase; "
+        f"it has {names}."
+    )
+
+
+def run_evaluator(evaluator: AutoCalibrationEvaluatorBase, path: Path, modified_model: Path) -> None:
+    """Its `calibration`, on the calibration model. Raises DataError for what goes wrong in the user's file."""
+    with _running(path):
+        evaluator.calibration(str(modified_model))
+
+
+@contextmanager
+def _running(path: Path) -> Iterator[None]:
+    """The user's code runs inside: AMCT's module names work, as do imports from beside the file."""
+    aliases = (
+        {} if importlib.util.find_spec("amct_onnx") else {old: importlib.import_module(new) for old, new in _ALIASES.items()}
+    )
+    before = {name: sys.modules.get(name) for name in aliases}
+    sys.modules.update(aliases)
+    folder = str(path.resolve().parent)
+    sys.path.insert(0, folder)
+    try:
+        yield
+    except AmctError:
+        raise
+    except (Exception, SystemExit) as error:
+        lines = [f.lineno for f in traceback.extract_tb(error.__traceback__) if Path(f.filename).name == path.name]
+        where = f":{lines[-1]}" if lines else ""
+        raise DataError(f"{path}{where}: {type(error).__name__}: {error}. Correct the evaluator.") from error
+    finally:
+        if folder in sys.path:
+            sys.path.remove(folder)
+        for name, module in before.items():
+            if module is None:
+                sys.modules.pop(name, None)
+            else:
+                sys.modules[name] = module

@@ -1,0 +1,105 @@
+"""What a calibration node knows of its task: the tensor it watches, who reads it, and the files that the run fills.
+
+It is the node's own attribute, as JSON. A calibration model therefore carries all that is needed, whoever runs it, in
+which process, with which version of the config file.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from amct_lite.calibration.nodes import Tap
+from amct_lite.errors import UnsupportedModelError
+from amct_lite.types import QuantPlan, QuantSpec, TensorPlan
+
+
+@dataclass(frozen=True)
+class Reader:
+    """One layer that reads the tensor. index: the input of its node; position: among its activation inputs."""
+
+    layer: str
+    index: int
+    position: int
+    bits: int
+    symmetric: bool
+    algorithm: str
+    options: tuple[tuple[str, object], ...]
+
+
+@dataclass(frozen=True)
+class Watch:
+    """One calibration node. taps: how many nodes the model has; number: which of them this is.
+
+    record: absolute path of the record to fill after `batch_num` runs. model: checksum of what is calibrated.
+    inputs: names and ranks of the model's inputs, in the order in which their shapes reach the node.
+    """
+
+    number: int
+    taps: int
+    tap: Tap
+    readers: tuple[Reader, ...]
+    record: str
+    model: str
+    batch_num: int
+    inputs: tuple[tuple[str, int], ...]
+
+    def to_json(self) -> str:
+        """The attribute's value."""
+        return json.dumps(asdict(self))
+
+    @staticmethod
+    def from_json(text: str) -> Watch:
+        """The inverse of `to_json`. Raises UnsupportedModelError for anything else."""
+        try:
+            data = json.loads(text)
+            readers = tuple(
+                Reader(**{**reader, "options": tuple((key, _frozen(value)) for key, value in reader["options"])})
+                for reader in data.pop("readers")
+            )
+            inputs = tuple((str(name), int(rank)) for name, rank in data.pop("inputs"))
+            return Watch(tap=Tap(**data.pop("tap")), readers=readers, inputs=inputs, **data)
+        except (ValueError, KeyError, TypeError) as error:
+            raise UnsupportedModelError(
+                f"a calibration node of the model is damaged ({error}). Write the model again with quantize_model."
+            ) from error
+
+    def plan_of(self, reader: Reader) -> TensorPlan:
+        """What is asked for one reader, as the decision wants it."""
+        spec = QuantSpec(reader.bits, reader.symmetric)
+        return TensorPlan(
+            self.tap.tensor, spec, self.tap.channel_axis, self.tap.channels, reader.algorithm, tuple(reader.options)
+        )
+
+
+def watches_of(
+    plan: QuantPlan, record: Path, *, model: str, batch_num: int, inputs: Sequence[tuple[str, int]]
+) -> tuple[Watch, ...]:
+    """One for each observed tensor of `plan`."""
+    tensors = plan.tensors
+    readers: dict[tuple[str, int | None], list[Reader]] = {tensor.key: [] for tensor in tensors}
+    for layer in plan.layers:
+        for position, (index, tensor) in enumerate(zip(layer.data, layer.inputs, strict=True)):
+            spec = tensor.spec
+            readers[tensor.key].append(
+                Reader(layer.name, index, position, spec.bits, spec.symmetric, tensor.algorithm, tensor.options)
+            )
+    return tuple(
+        Watch(
+            number,
+            len(tensors),
+            Tap(tensor.name, tensor.channel_axis, tensor.channels),
+            tuple(readers[tensor.key]),
+            str(record.resolve()),
+            model,
+            batch_num,
+            tuple(inputs),
+        )
+        for number, tensor in enumerate(tensors)
+    )
+
+
+def _frozen(value: object) -> object:
+    return tuple(value) if isinstance(value, list) else value

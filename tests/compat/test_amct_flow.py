@@ -1,0 +1,258 @@
+"""AMCT's flow through its own function names: configuration, calibration model, the user's runs, saved models."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+from corpus import SHARED, needs_shared
+
+import amct_lite as amct
+from amct_lite.compat.collector import state_path
+from amct_lite.errors import CalibrationError, ConfigError, RecordError, UnsupportedModelError
+
+ROOT = Path(__file__).resolve().parents[2]
+DIGITS = ROOT / "samples" / "digits"
+GOLDEN = SHARED / "reference" / "golden"
+
+
+def digits(count: int, rows: int = 8) -> list[dict[str, np.ndarray]]:
+    files = sorted((DIGITS / "calibration").glob("*.npy"))
+    images = [np.load(file).reshape(1, 1, 8, 8) for file in files]
+    return [{"images": np.concatenate(images[i * rows : (i + 1) * rows])} for i in range(count)]
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    return Path(shutil.copy(DIGITS / "digits.onnx", tmp_path / "digits.onnx"))
+
+
+def prepare(model: Path, batch_num: int = 3) -> tuple[Path, Path]:
+    """The calibration model and the record of `model`, ready for the user's runs."""
+    folder = model.parent
+    amct.create_quant_config(folder / "config.json", model, None, batch_num)
+    amct.quantize_model(folder / "config.json", model, folder / "modified.onnx", folder / "record.txt")
+    return folder / "modified.onnx", folder / "record.txt"
+
+
+def golden_model(folder: str, source: str, tmp_path: Path) -> Path:
+    loaded = onnx.load(GOLDEN / folder / f"{source}.onnx")
+    for node in loaded.graph.node:  # AMCT's own marks, which no runtime takes
+        for mark in [a for a in node.attribute if a.name == "op_data_type"]:
+            node.attribute.remove(mark)
+    onnx.save(loaded, tmp_path / "golden.onnx")
+    return tmp_path / "golden.onnx"
+
+
+@needs_shared
+@pytest.mark.parametrize("source", ["folded", "float"])
+@pytest.mark.parametrize(
+    ("folder", "tolerance"),
+    [
+        ("cnn", 1e-5),  # the same candidate of IFMR's search, float32 rounding; later layers see AMCT's rounded weights
+        ("cnn_symmetric", 1e-5),
+        ("mlp_hfmg", 1e-3),  # a few of 4096 bins
+    ],
+)
+def test_records_are_amcts(folder: str, source: str, tolerance: float, tmp_path: Path) -> None:
+    model = golden_model(folder, source, tmp_path)
+    modified, record = tmp_path / "modified.onnx", tmp_path / "record.txt"
+    amct.quantize_model(GOLDEN / folder / "config.json", model, modified, record)
+    session = amct.CalibrationSession(modified)
+    with np.load(GOLDEN / folder / "data.npz") as data:
+        for name in data.files:
+            session.run(None, {"input": data[name]})
+    ours, theirs = amct.read_record(record), amct.read_record(GOLDEN / folder / "record.txt")
+    assert set(ours.by_key) == set(theirs.by_key)
+    for expected in theirs.layers:
+        got = ours.by_key[expected.key]
+        assert got.activation.scale[0] == pytest.approx(expected.activation.scale[0], rel=tolerance), expected.key
+        assert got.activation.zero_point == expected.activation.zero_point, expected.key
+        assert got.weight is not None
+        assert expected.weight is not None
+        np.testing.assert_allclose(got.weight.scales, expected.weight.scales, rtol=1e-6)
+    amct.save_model(modified, record, tmp_path / "out" / "golden")
+    assert (tmp_path / "out" / "golden_deploy_model.onnx").is_file()
+
+
+def test_three_files_and_the_accuracy_is_kept(model: Path) -> None:
+    modified, record = prepare(model)
+    session = amct.CalibrationSession(modified)
+    for feeds in digits(3):
+        session.run(None, feeds)
+    amct.save_model(modified, record, f"{model.parent}/out/")
+    names = sorted(file.name for file in (model.parent / "out").iterdir())
+    assert names == ["deploy_model.onnx", "fake_quant_model.onnx", "quant.json"]
+    with np.load(DIGITS / "test.npz") as test:
+        images, labels = test["x"], test["y"]
+    fake_quant = onnxruntime.InferenceSession(model.parent / "out" / "fake_quant_model.onnx")
+    found = fake_quant.run(None, {"images": images})[0].argmax(1)
+    assert (found == labels).mean() >= 0.98  # float 0.995; min-max alone keeps 0.99
+
+
+def test_folded_normalizations_are_listed_with_their_layer(model: Path) -> None:
+    modified, record = prepare(model, 1)
+    amct.CalibrationSession(modified).run(None, digits(1)[0])
+    amct.save_model(modified, record, model.parent / "net")
+    written = json.loads((model.parent / "net_quant.json").read_text())
+    operators = {op["name"]: op for op in written["graph"][0]["op"]}
+    first = operators["stem.conv"]["attr"][0]
+    assert written["name"] == "net"
+    assert first["key"] == "_datadump_original_op_names"
+    assert first["value"]["list"]["val_type"] == 1
+    conv, norm = first["value"]["list"]["s"]
+    float_nodes = {node.name: node.op_type for node in onnx.load(model).graph.node}
+    assert (float_nodes[conv], float_nodes[norm]) == ("Conv", "BatchNormalization")
+    keys = [entry["key"] for entry in operators["stem.conv"]["output_desc"][0]["attr"]]
+    assert keys == [
+        "_datadump_origin_format",
+        "_datadump_data_type",
+        "_datadump_origin_output_index",
+        "_datadump_origin_name",
+    ]
+
+
+def test_outputs_are_those_of_the_model_and_may_be_chosen(model: Path) -> None:
+    modified, _ = prepare(model)
+    session = amct.CalibrationSession(modified)
+    feeds = digits(1)[0]
+    every, chosen = session.run(None, feeds), session.run(list(session.output_names), feeds)
+    assert len(every) == len(onnx.load(model).graph.output)
+    np.testing.assert_array_equal(every[0], chosen[0])
+
+
+def test_fewer_runs_name_the_layers_and_the_counts(model: Path) -> None:
+    modified, record = prepare(model)
+    amct.CalibrationSession(modified).run(None, digits(1)[0])
+    with pytest.raises(CalibrationError, match=r"no activation factors for stem\.conv, .*1 of 3 times.*2 more times"):
+        amct.save_model(modified, record, model.parent / "net")
+    with pytest.raises(RecordError, match="scale_d is missing"):
+        amct.read_record(record)
+    assert not list(model.parent.glob("net*"))
+
+
+def test_more_runs_change_nothing(model: Path) -> None:
+    modified, record = prepare(model, 1)
+    session = amct.CalibrationSession(modified)
+    session.run(None, digits(1)[0])
+    before = record.read_bytes(), state_path(record).read_bytes()
+    session.run(None, {"images": 100 * digits(1)[0]["images"]})
+    amct.CalibrationSession(modified).run(None, {"images": 100 * digits(1)[0]["images"]})
+    assert (record.read_bytes(), state_path(record).read_bytes()) == before
+
+
+def test_runs_in_several_processes_add_up(model: Path) -> None:
+    modified, record = prepare(model)
+    for number in range(3):
+        script = (
+            "import numpy as np, amct_lite as amct; "
+            f"amct.CalibrationSession({str(modified)!r}).run(None, dict(np.load({str(model.parent / 'feed.npz')!r})))"
+        )
+        np.savez(model.parent / "feed.npz", **digits(3)[number])
+        subprocess.run([sys.executable, "-c", script], check=True)
+    several = record.read_text()
+    modified, record = prepare(model)
+    session = amct.CalibrationSession(modified)
+    for feeds in digits(3):
+        session.run(None, feeds)
+    assert several == record.read_text()
+
+
+def test_a_run_with_nan_does_not_count(model: Path) -> None:
+    modified, record = prepare(model, 1)
+    session = amct.CalibrationSession(modified)
+    wrong = {"images": np.full((2, 1, 8, 8), np.nan, np.float32)}
+    with pytest.raises(CalibrationError, match=r"tensor 'images': sample 0 has NaN"):
+        session.run(None, wrong)
+    session.run(None, digits(1)[0])
+    assert amct.read_record(record).by_key["stem.conv"].activation.scale[0] < 1
+
+
+def test_calling_quantize_model_again_starts_anew(model: Path) -> None:
+    modified, record = prepare(model, 1)
+    session = amct.CalibrationSession(modified)
+    session.run(None, {"images": 100 * digits(1)[0]["images"]})
+    wide = amct.read_record(record).by_key["stem.conv"].activation.scale[0]
+    prepare(model, 1)
+    session.run(None, digits(1)[0])  # even with the session from before: the files decide
+    assert amct.read_record(record).by_key["stem.conv"].activation.scale[0] == pytest.approx(wide / 100, rel=0.02)
+
+
+def test_another_model_for_the_same_record_is_refused(model: Path, tmp_path: Path) -> None:
+    modified, _ = prepare(model)
+    kept = shutil.copy(modified, tmp_path / "kept.onnx")
+    (tmp_path / "config.cfg").write_text('batch_num: 3 skip_layers: "classifier"')
+    amct.create_quant_config(tmp_path / "c.json", model, config_defination=tmp_path / "config.cfg")
+    amct.quantize_model(tmp_path / "c.json", model, modified, tmp_path / "record.txt")
+    amct.CalibrationSession(modified).run(None, digits(1)[0])
+    with pytest.raises(CalibrationError, match="collected with another calibration model"):
+        amct.CalibrationSession(kept).run(None, digits(1)[0])
+
+
+def test_a_model_without_calibration_nodes_is_refused(model: Path) -> None:
+    with pytest.raises(UnsupportedModelError, match="no complete set of calibration nodes"):
+        amct.CalibrationSession(model)
+
+
+def test_convert_model_gives_the_same_deploy_model(model: Path) -> None:
+    modified, record = prepare(model, 1)
+    amct.CalibrationSession(modified).run(None, digits(1)[0])
+    amct.save_model(modified, record, model.parent / "a")
+    fixed = onnx.load(model)
+    fixed.graph.input[0].type.tensor_type.shape.dim[0].dim_value = 8
+    onnx.save(fixed, model.parent / "fixed.onnx")
+    amct.convert_model(model.parent / "fixed.onnx", record, model.parent / "b")
+    weights = [
+        {
+            t.name: onnx.numpy_helper.to_array(t)
+            for t in onnx.load(model.parent / f"{prefix}_deploy_model.onnx").graph.initializer
+        }
+        for prefix in "ab"
+    ]
+    integers = [sorted(a.tobytes() for a in found.values() if a.dtype == np.int8) for found in weights]
+    assert integers[0] == integers[1]
+
+
+def test_skipped_layers_are_not_in_the_record(model: Path) -> None:
+    amct.create_quant_config(model.parent / "c.json", model, skip_layers=["classifier"], batch_num=1)
+    amct.quantize_model(model.parent / "c.json", model, model.parent / "m.onnx", model.parent / "r.txt")
+    amct.CalibrationSession(model.parent / "m.onnx").run(None, digits(1)[0])
+    assert "classifier" not in amct.read_record(model.parent / "r.txt").by_key
+
+
+def test_activation_offset_false_is_symmetric(model: Path) -> None:
+    amct.create_quant_config(model.parent / "c.json", model, activation_offset=False)
+    amct.quantize_model(model.parent / "c.json", model, model.parent / "m.onnx", model.parent / "r.txt")
+    amct.CalibrationSession(model.parent / "m.onnx").run(None, digits(1)[0])
+    assert {layer.activation.zero_point for layer in amct.read_record(model.parent / "r.txt").layers} == {(0,)}
+
+
+def test_config_defination_wins_with_a_warning(model: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (model.parent / "simple.cfg").write_text("batch_num: 5")
+    amct.create_quant_config(model.parent / "c.json", model, ["classifier"], 2, config_defination=model.parent / "simple.cfg")
+    assert json.loads((model.parent / "c.json").read_text())["batch_num"] == 5
+    assert "ignored" in caplog.text
+
+
+def test_unknown_skip_layer_is_an_error(model: Path) -> None:
+    with pytest.raises(ConfigError, match="'clasifier'.*did you mean 'classifier'"):
+        amct.create_quant_config(model.parent / "c.json", model, skip_layers=["clasifier"])
+
+
+def test_updated_model_names_every_node(model: Path) -> None:
+    nameless = onnx.load(model)
+    for node in nameless.graph.node:
+        node.name = ""
+    onnx.save(nameless, model)
+    amct.create_quant_config(model.parent / "c.json", model, updated_model=model.parent / "named.onnx")
+    names = [node.name for node in onnx.load(model.parent / "named.onnx").graph.node]
+    assert all(names)
+    assert len(set(names)) == len(names)
+    assert "Conv_0" in names
