@@ -242,7 +242,7 @@ def test_config_defination_wins_with_a_warning(model: Path, caplog: pytest.LogCa
 
 
 def test_unknown_skip_layer_is_an_error(model: Path) -> None:
-    with pytest.raises(ConfigError, match="'clasifier'.*did you mean 'classifier'"):
+    with pytest.raises(ConfigError, match=r"'clasifier'.*did you mean 'classifier'"):
         amct.create_quant_config(model.parent / "c.json", model, skip_layers=["clasifier"])
 
 

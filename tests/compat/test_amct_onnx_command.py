@@ -1,0 +1,165 @@
+"""The command `amct_onnx`: AMCT's options, the log file, evaluators, exit codes."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from amct_lite.cli.amct_onnx import main
+from amct_lite.compat.bin_batches import parse_input_shape
+from amct_lite.errors import ConfigError
+
+DIGITS = Path(__file__).resolve().parents[2] / "samples" / "digits"
+Run = Callable[..., int]
+SHAPE = "images:8,1,8,8"
+
+
+@pytest.fixture
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Run]:
+    """Runs `amct_onnx` with these words in a folder that has digits.onnx and two .bin files; returns the exit code."""
+    shutil.copy(DIGITS / "digits.onnx", tmp_path / "digits.onnx")
+    images = [np.load(file).reshape(1, 1, 8, 8) for file in sorted((DIGITS / "calibration").glob("*.npy"))]
+    (tmp_path / "bins").mkdir()
+    for number in range(2):
+        np.concatenate(images[8 * number : 8 * number + 8]).tofile(tmp_path / "bins" / f"{number}.bin")
+    monkeypatch.chdir(tmp_path)
+    logger = logging.getLogger("amct_lite")
+    before = logger.level
+
+    def command(*words: str) -> int:
+        monkeypatch.setattr(sys, "argv", ["amct_onnx", *words])
+        try:
+            main()
+        except SystemExit as end:
+            return int(end.code or 0)
+        return 0
+
+    yield command
+    for handler in tuple(logger.handlers):
+        logger.removeHandler(handler)
+        handler.close()
+    logger.setLevel(before)
+
+
+def log() -> str:
+    return Path("amct_log/amct_onnx.log").read_text(encoding="utf-8")
+
+
+def test_calibration_with_bin_files(run: Run) -> None:
+    words = ["--model=digits.onnx", "--save_path=out/net", f"--input_shape={SHAPE}", "--data_dir=bins/", "--data_types=float32"]
+    assert run("calibration", *words, "--batch_num=2") == 0
+    names = sorted(file.name for file in Path("out").iterdir())
+    assert names == ["net_deploy_model.onnx", "net_fake_quant_model.onnx", "net_quant.json"]
+    assert "INFO - [AMCT]: written under out/net" in log()
+
+
+def test_too_few_files_state_both_counts(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["--model", "digits.onnx", "--save_path", "out/net", "--input_shape", SHAPE, "--data_dir", "bins"]
+    assert run("calibration", *words, "--data_type", "float32", "--batch_num", "3") == 5
+    assert "bins has 2 .bin files for input 'images', batch_num is 3" in capsys.readouterr().err
+    assert "batch_num is 3" in log()
+    assert not Path("out").exists()
+
+
+def test_configuration_decides_about_batches(run: Run) -> None:
+    Path("c.cfg").write_text("batch_num: 2\nskip_layers: 'classifier'\n", encoding="utf-8")
+    data = ["--input_shape", SHAPE, "--data_dir", "bins", "--data_types", "float32"]
+    assert run("calibration", "--model", "digits.onnx", "--save_path", "out/", *data, "--calibration_config", "c.cfg") == 0
+    assert b"classifier.quant" not in Path("out/deploy_model.onnx").read_bytes()
+
+
+EVALUATOR = """
+import numpy as np
+import amct_onnx as amct
+from amct_onnx.common.auto_calibration import AutoCalibrationEvaluatorBase
+
+class Digits(AutoCalibrationEvaluatorBase):
+    def calibration(self, modified_model_file):
+        session = amct.CalibrationSession(modified_model_file)
+        for name in ("0.bin", "1.bin")[:RUNS]:
+            session.run(None, {"images": np.fromfile("bins/" + name, np.float32).reshape(8, 1, 8, 8)})
+"""
+
+
+def test_evaluator_written_for_amct(run: Run) -> None:
+    Path("e.py").write_text(EVALUATOR.replace("RUNS", "2"), encoding="utf-8")
+    words = ["--model", "digits.onnx", "--save_path", "out/net", "--evaluator", "e.py", "--batch_num", "2"]
+    assert run("calibration", *words) == 0
+    assert Path("out/net_quant.json").is_file()
+    assert "amct_onnx" not in sys.modules
+
+
+def test_evaluator_that_runs_too_little(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
+    Path("e.py").write_text(EVALUATOR.replace("RUNS", "1"), encoding="utf-8")
+    words = ["--model", "digits.onnx", "--save_path", "out/net", "--evaluator", "e.py", "--batch_num", "2"]
+    assert run("calibration", *words) == 6
+    assert "1 of 2 times" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("text", "code", "message"),
+    [
+        ("import nothing_like_this", 5, "e.py:1: ModuleNotFoundError"),
+        ("x = 1", 3, "must define one class derived from"),
+    ],
+)
+def test_faulty_evaluators(run: Run, capsys: pytest.CaptureFixture[str], text: str, code: int, message: str) -> None:
+    Path("e.py").write_text(text, encoding="utf-8")
+    assert run("calibration", "--model", "digits.onnx", "--save_path", "o", "--evaluator", "e.py") == code
+    assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "message"),
+    [
+        (["--evaluator", "e.py", "--data_dir", "bins"], 3, "leave out --data_dir"),
+        (["--data_dir", "bins"], 3, "--input_shape, --data_types missing"),
+        (["--evaluator", "e.py", "--batch_num", "1", "--calibration_config", "c.cfg"], 3, "--batch_num goes not with"),
+        (["--evaluator", "e.py"], 3, "e.py is no Python file"),
+        (["--input_shape", SHAPE, "--data_dir", "a;b", "--data_types", "float32"], 3, "--data_dir 2 folders"),
+        (["--input_shape", SHAPE, "--data_dir", "bins", "--data_types", "floot32"], 3, "did you mean 'float32'"),
+        (["--input_shape", SHAPE, "--data_dir", "nowhere", "--data_types", "float32"], 5, "nowhere for input 'images'"),
+        (["--input_shape", SHAPE, "--data_dir", "bins", "--data_types", "float64"], 5, "holds 256 values of float64"),
+    ],
+)
+def test_options_that_do_not_fit(
+    run: Run, capsys: pytest.CaptureFixture[str], words: list[str], code: int, message: str
+) -> None:
+    assert run("calibration", "--model", "digits.onnx", "--save_path", "o", *words) == code
+    assert message in capsys.readouterr().err
+
+
+def test_models_of_aware_training_are_refused_clearly(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("convert", "--model", "qat.onnx", "--save_path", "o") == 4
+    assert "cannot be converted yet" in capsys.readouterr().err
+
+
+def test_levels_of_console_and_file(run: Run, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AMCT_LOG_LEVEL", "ERROR")
+    monkeypatch.setenv("AMCT_LOG_FILE_LEVEL", "DEBUG")
+    data = ["--input_shape", SHAPE, "--data_dir", "bins", "--data_types", "float32"]
+    assert run("calibration", "--model", "digits.onnx", "--save_path", "out/net", *data) == 0
+    assert capsys.readouterr().err == ""
+    assert "written under" in log()
+
+
+def test_unknown_level(run: Run, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AMCT_LOG_LEVEL", "LOUD")
+    assert run("convert", "--model", "m", "--save_path", "o") == 3
+    assert "AMCT_LOG_LEVEL=LOUD is no level: choose one of DEBUG" in capsys.readouterr().err
+
+
+def test_last_colon_splits_name_from_dimensions() -> None:
+    assert parse_input_shape("x:0:16,3;y:2") == {"x:0": (16, 3), "y": (2,)}
+
+
+@pytest.mark.parametrize("text", ["x", "x:", "x:1,a", "x:0,1", ":1"])
+def test_malformed_shapes(text: str) -> None:
+    with pytest.raises(ConfigError, match="is not of the form name:1,3,224,224"):
+        parse_input_shape(text)
