@@ -16,6 +16,7 @@ _COMMANDS = {
     "convert": "amct_lite.cli.convert",
     "record": "amct_lite.cli.record",
     "inspect": "amct_lite.cli.inspect",
+    "config": "amct_lite.cli.config",
 }
 
 

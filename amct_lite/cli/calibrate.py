@@ -62,7 +62,7 @@ def command(
     started = perf_counter()
     files = [Path(name) for name in (data, statistics, settings["config_file"]) if name]
     runtime, images = take_runtime(settings), take_images(settings)
-    config = take_config(settings)
+    config = take_config(settings, model)
     with progress_bar(hidden=quiet or as_json) as progress:
         options = RunOptions(runtime, images, batch_size, random, progress)
         result = quantize(model, data, config, statistics=statistics, options=options)

@@ -18,7 +18,7 @@ def command(model: Path, as_json: bool, **settings: Any) -> None:
     """Show what would be quantized in MODEL, what not and why; inputs, outputs, opset and size. Nothing is run."""
     from amct_lite.inspection import inspect
 
-    config = take_config(settings)
+    config = take_config(settings, model)
     found = inspect(model, config)
     if as_json:
         from amct_lite.cli.layout import write_text

@@ -45,7 +45,12 @@ _IMAGES = (
 )
 
 _QUANTIZATION = (
-    click.option("--config", "config_file", type=_FILE, help="YAML, TOML or JSON configuration; options given here win."),
+    click.option(
+        "--config",
+        "config_file",
+        type=_FILE,
+        help="Configuration: YAML, TOML, JSON, or AMCT's JSON or .cfg; options given here win.",
+    ),
     click.option("--input-shape", metavar="NAME:DIMS;…", help="Static shapes of the inputs, e.g. 'x:1,3,224,224;ids:1,128'."),
     click.option(
         "--algo", "algorithm", metavar="NAME", help="How ranges are found: ifmr, hfmg, kl, percentile, minmax or mse."
@@ -127,14 +132,17 @@ def _numbers(text: str, option: str, separator: str, kind: Callable[[str], Any])
         raise click.BadParameter(f"{text!r} is not a list of numbers separated by {separator!r}", param_hint=option) from None
 
 
-def take_config(settings: Settings) -> QuantConfig:
-    """The `QuantConfig` of --config with the options given on the command line on top; removed from `settings`."""
+def take_config(settings: Settings, model: Path) -> QuantConfig:
+    """The `QuantConfig` of --config with the options given on the command line on top; removed from `settings`.
+
+    model: what the names in one of AMCT's files are checked against.
+    """
     from dataclasses import replace
 
-    from amct_lite.config import QuantConfig, load_config, parse_input_shapes
+    from amct_lite.config import QuantConfig, parse_input_shapes
 
     file = settings.pop("config_file")
-    config = load_config(file) if file else QuantConfig()
+    config = _file_config(file, model) if file else QuantConfig()
     if settings.pop("per_tensor"):
         settings["per_channel"] = "none"
     if shapes := settings.pop("input_shape"):
@@ -143,3 +151,14 @@ def take_config(settings: Settings) -> QuantConfig:
     if algorithm := settings.pop("algorithm"):
         config = config.with_algorithm(algorithm)
     return replace(config, **{name: value for name, value in settings.items() if value is not None and value is not False})
+
+
+def _file_config(file: Path, model: Path) -> QuantConfig:
+    from amct_lite.compat.configs import is_amct_config, load_amct_config
+    from amct_lite.config import load_config
+
+    if not is_amct_config(file):
+        return load_config(file)
+    from amct_lite.loading import load_prepared
+
+    return load_amct_config(file, load_prepared(model).prepared)

@@ -1,4 +1,4 @@
-"""AMCT's two configuration formats, by file: read to a `QuantConfig`, and the JSON one written.
+"""Configuration files of every format: AMCT's two and this package's own, read to a `QuantConfig` and written from one.
 
 What a file holds is told from its name, else from its text: JSON starts with a brace, all else is protobuf text.
 """
@@ -13,14 +13,20 @@ from pathlib import Path
 from amct_lite import ir
 from amct_lite.compat import json_keys
 from amct_lite.compat.cfg_config import read_cfg
+from amct_lite.compat.cfg_writer import cfg_text
 from amct_lite.compat.json_config import read_json
 from amct_lite.compat.json_writer import json_text
-from amct_lite.config import QuantConfig
+from amct_lite.config import FORMATS, QuantConfig, format_config, load_config
 from amct_lite.errors import ConfigError
 from amct_lite.files import staged_outputs
 from amct_lite.types import QuantPlan
 
+AMCT_FORMATS = ("amct", "cfg")
+ALL_FORMATS = (*AMCT_FORMATS, *FORMATS)
+"""amct: AMCT's JSON; cfg: AMCT's simplified configuration; the others: this package's own tables."""
+
 _OWN_SUFFIXES = (".yaml", ".yml", ".toml")
+_FORMAT_OF = {".json": "amct", ".cfg": "cfg", ".yaml": "yaml", ".yml": "yaml", ".toml": "toml"}
 
 
 def load_amct_config(path: str | os.PathLike[str], model: ir.Model | None = None) -> QuantConfig:
@@ -55,6 +61,42 @@ def is_amct_config(path: str | os.PathLike[str]) -> bool:
     return any(key in json_keys.ROOT or (isinstance(value, dict) and "quant_enable" in value) for key, value in tables)
 
 
+def load_any_config(path: str | os.PathLike[str], model: ir.Model | None = None) -> QuantConfig:
+    """The settings in the file at `path`, whatever its format. Raises ConfigError as `load_amct_config` does."""
+    return load_amct_config(path, model) if is_amct_config(path) else load_config(path)
+
+
+def format_of(path: str | os.PathLike[str]) -> str:
+    """One of ALL_FORMATS, by the end of the file's name; .json is AMCT's. Raises ConfigError for another end."""
+    kind = _FORMAT_OF.get(Path(path).suffix.lower())
+    if kind is None:
+        raise ConfigError(f"{os.fspath(path)} is no name for a configuration file: it must end in {', '.join(_FORMAT_OF)}.")
+    return kind
+
+
+def write_config(
+    path: str | os.PathLike[str],
+    config: QuantConfig,
+    plan: QuantPlan | None,
+    kind: str,
+    *,
+    inputs: Iterable[str | os.PathLike[str]] = (),
+) -> None:
+    """Writes `config` as a file of `kind`, one of ALL_FORMATS.
+
+    plan: made of `config`; AMCT's formats need it, as they list layers. inputs: files that must not be overwritten.
+    Raises ConfigError when the format has no words for it, ExportError when the file cannot be written.
+    """
+    if kind in FORMATS:
+        text = format_config(config, kind)
+    elif plan is None:
+        raise ConfigError("AMCT's formats list the layers of a model: name the model, too.")
+    else:
+        text = cfg_text(plan, config) if kind == "cfg" else json_text(plan, config)
+    with staged_outputs(inputs=inputs) as outputs:
+        outputs.stage(path).write_text(text, encoding="utf-8")
+
+
 def write_json_config(
     path: str | os.PathLike[str], plan: QuantPlan, config: QuantConfig, *, inputs: Iterable[str | os.PathLike[str]] = ()
 ) -> None:
@@ -64,9 +106,7 @@ def write_json_config(
 
     Raises ConfigError when the format has no words for it, ExportError when the file cannot be written.
     """
-    text = json_text(plan, config)
-    with staged_outputs(inputs=inputs) as outputs:
-        outputs.stage(path).write_text(text, encoding="utf-8")
+    write_config(path, config, plan, "amct", inputs=inputs)
 
 
 def _text(source: str) -> str:

@@ -15,11 +15,13 @@ from amct_lite.config.values import (
     WEIGHT_BITS,
     parse_input_shapes,
 )
+from amct_lite.config.writing import FORMATS, format_config
 
 __all__ = [
     "ACTIVATION_BITS",
     "BIAS_CORRECTIONS",
     "DEFAULT_ALGORITHM",
+    "FORMATS",
     "PER_CHANNEL",
     "TARGETS",
     "WEIGHT_BITS",
@@ -27,6 +29,7 @@ __all__ = [
     "LayerConfig",
     "Override",
     "QuantConfig",
+    "format_config",
     "load_config",
     "parse_input_shapes",
 ]

@@ -1,4 +1,4 @@
-"""YAML configuration files. The only importer of PyYAML (extra `amct-lite[yaml]`); to be imported when one is read."""
+"""YAML configuration files, read and written. The only importer of PyYAML (extra `amct-lite[yaml]`): import it when needed."""
 
 from __future__ import annotations
 
@@ -30,6 +30,12 @@ def parse(text: str, source: str) -> Document:
     except RecursionError as error:
         raise ConfigError(f"{source} is nested too deeply.") from error
     return document
+
+
+def dump(tables: dict[str, object]) -> str:
+    """`tables` as YAML text, in their order."""
+    text: str = yaml.safe_dump(tables, sort_keys=False, allow_unicode=True)
+    return text
 
 
 @dataclass

@@ -13,7 +13,8 @@ from corpus import SHARED, needs_shared
 from amct_lite import ir
 from amct_lite.compat.configs import is_amct_config, load_amct_config, write_json_config
 from amct_lite.compat.json_config import read_json
-from amct_lite.compat.json_writer import json_text, left_out
+from amct_lite.compat.json_writer import json_text
+from amct_lite.compat.planned import left_out
 from amct_lite.config import Override, QuantConfig, load_config
 from amct_lite.errors import ConfigError, ExportError
 from amct_lite.loading import load_prepared

@@ -1,0 +1,95 @@
+"""`amct-lite config`: write a configuration for a model, check one, turn one format into another."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from amct_lite.cli.options import quantization_options, take_config
+
+if TYPE_CHECKING:
+    from amct_lite.config import QuantConfig
+    from amct_lite.types import QuantPlan
+
+_FILE = click.Path(path_type=Path)
+_OUTPUT = click.option("-o", "--output", required=True, type=_FILE, help="The file: .json, .cfg (AMCT's), .yaml or .toml.")
+_FORMAT = click.option(
+    "--format",
+    "kind",
+    type=click.Choice(["amct", "cfg", "yaml", "toml", "json"]),
+    help="amct: AMCT's JSON (what .json is by default); json: the tables of .yaml as JSON.",
+)
+
+
+@click.group("config")
+def command() -> None:
+    """Write a configuration for a model, check one, convert between AMCT's formats, YAML and TOML."""
+
+
+@command.command("create")
+@click.argument("model", type=_FILE)
+@_OUTPUT
+@_FORMAT
+@quantization_options
+@click.option("--batches", metavar="N", type=click.IntRange(min=1), help="Batches to calibrate on (batch_num).")
+def create(model: Path, output: Path, kind: str | None, **settings: Any) -> None:
+    """Write a configuration for MODEL with these options; AMCT's JSON lists every layer that can be quantized."""
+    from amct_lite.compat.configs import format_of
+    from amct_lite.loading import load_prepared
+    from amct_lite.plan import resolve
+
+    kind = kind or format_of(output)
+    inputs = [file for file in (model, settings["config_file"]) if file]
+    config = take_config(settings, model)
+    _write(output, config, resolve(config, load_prepared(model).prepared), kind, inputs)
+
+
+@command.command("check")
+@click.argument("file", type=_FILE)
+@click.argument("model", type=_FILE)
+def check(file: Path, model: Path) -> None:
+    """Check the configuration FILE, of any format, against MODEL: all problems with their lines (exit code 3), or ok."""
+    from amct_lite.compat.configs import load_any_config
+    from amct_lite.loading import load_prepared
+    from amct_lite.plan import resolve
+
+    prepared = load_prepared(model).prepared
+    plan = resolve(load_any_config(file, prepared), prepared)
+    click.echo(f"ok: {file} fits {model}; {_counted(plan)}.")
+
+
+@command.command("convert")
+@click.argument("file", type=_FILE)
+@click.argument("model", type=_FILE, required=False)
+@_OUTPUT
+@_FORMAT
+def convert(file: Path, model: Path | None, output: Path, kind: str | None) -> None:
+    """Write the configuration FILE in another format. AMCT's formats list layers, so they need MODEL, too."""
+    from amct_lite.compat.configs import format_of, load_any_config
+    from amct_lite.loading import load_prepared
+    from amct_lite.plan import resolve
+
+    kind = kind or format_of(output)
+    prepared = load_prepared(model).prepared if model else None
+    config = load_any_config(file, prepared)
+    plan = resolve(config, prepared) if prepared else None
+    _write(output, config, plan, kind, [source for source in (file, model) if source])
+
+
+def _write(output: Path, config: QuantConfig, plan: QuantPlan | None, kind: str, inputs: list[Path]) -> None:
+    from amct_lite.compat.configs import AMCT_FORMATS, write_config
+    from amct_lite.compat.planned import left_out
+
+    write_config(output, config, plan, kind, inputs=inputs)
+    for sentence in left_out(config) if kind in AMCT_FORMATS else ():
+        click.echo(f"note: {sentence}", err=True)
+    click.echo(f"{output} written{f'; {_counted(plan)}' if plan else ''}.")
+
+
+def _counted(plan: QuantPlan) -> str:
+    from amct_lite.cli.layout import count_of
+
+    left = f"{len(plan.skips)} stay in float" if plan.skips else "none stays in float"
+    return f"{count_of(len(plan.layers), 'layer')} to quantize, {left}"

@@ -1,0 +1,55 @@
+"""Writes AMCT's simplified configuration: what most layers share as common_config, the others as overrides by name."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from google.protobuf import text_format
+
+from amct_lite.compat.cfg_schema import AMCTConfig
+from amct_lite.compat.planned import planned_layers
+from amct_lite.compat.settings import LayerSettings, most_common
+from amct_lite.config import QuantConfig
+from amct_lite.types import QuantPlan
+
+
+def cfg_text(plan: QuantPlan, config: QuantConfig) -> str:
+    """The file's content for `plan`, which was made of `config`.
+
+    Raises ConfigError with every layer whose settings the format has no words for.
+    """
+    layers = planned_layers(plan, config)
+    enabled = {name: layer.settings for name, layer in layers.items() if layer.enabled}
+    base = most_common(enabled, symmetric=config.symmetric)
+    lines = [f"batch_num: {config.batches or 1}", f"activation_offset: {_word(not config.symmetric)}"]
+    lines += [f"skip_layers: {_quoted(name)}" for name, layer in layers.items() if not layer.enabled]
+    lines += ["common_config {", *_settings(base, "  "), "}"]
+    for name, settings in enabled.items():
+        if settings != base:
+            lines += ["override_layer_configs {", f"  layer_name: {_quoted(name)}"]
+            lines += ["  calibration_config {", *_settings(settings, "    "), "  }", "}"]
+    return "\n".join(lines) + "\n"
+
+
+def _settings(settings: LayerSettings, indent: str) -> Iterator[str]:
+    if settings.per_channel is not None:
+        yield f"{indent}arq_quantize {{ channel_wise: {_word(settings.per_channel)} }}"
+    yield f"{indent}{settings.algorithm}_quantize {{"
+    for name, value in settings.options:
+        if isinstance(value, tuple):
+            yield f"{indent}  {name}_start: {value[0]}"
+            yield f"{indent}  {name}_end: {value[1]}"
+        else:
+            yield f"{indent}  {name}: {value}"
+    yield f"{indent}  asymmetric: {_word(not settings.symmetric)}"
+    yield f"{indent}}}"
+
+
+def _word(value: bool) -> str:
+    return "true" if value else "false"
+
+
+def _quoted(name: str) -> str:
+    """`name` as protobuf text spells a string."""
+    message = AMCTConfig(skip_layers=[name])
+    return text_format.MessageToString(message, as_utf8=True, as_one_line=True).removeprefix("skip_layers: ").rstrip()

@@ -1,0 +1,76 @@
+"""A plan in the words that both of AMCT's formats have, or the reason why they have none."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from amct_lite.compat.settings import LayerSettings, channel_wise, channel_wise_by_default, with_defaults
+from amct_lite.config import LayerConfig, QuantConfig
+from amct_lite.errors import ConfigError
+from amct_lite.ops import OPS
+from amct_lite.types import LayerPlan, QuantPlan
+
+_ALGORITHMS = ("ifmr", "hfmg")
+
+
+@dataclass(frozen=True)
+class PlannedLayer:
+    """A layer of a plan, or one that the configuration skips (not enabled). channel_wise: never None."""
+
+    op_type: str
+    settings: LayerSettings
+    channel_wise: bool
+    enabled: bool
+
+
+def planned_layers(plan: QuantPlan, config: QuantConfig) -> dict[str, PlannedLayer]:
+    """The layers of `plan`, which was made of `config`, and those that `config` skips, sorted by name.
+
+    Raises ConfigError with every layer whose settings AMCT has no words for.
+    """
+    problems: list[str] = []
+    layers = {layer.name: _planned(layer, problems) for layer in plan.layers}
+    for skip in plan.skips:
+        wanted = config.for_layer(skip.node, skip.op_type)
+        if wanted.skip and OPS.find(skip.op_type) is not None:
+            layers[skip.node] = _skipped(skip.op_type, wanted)
+    if problems:
+        raise ConfigError("\n  ".join([f"{config.where} cannot be said in AMCT's formats:", *problems]))
+    return {name: layers[name] for name in sorted(layers)}
+
+
+def left_out(config: QuantConfig) -> tuple[str, ...]:
+    """What `config` asks for that AMCT's formats have no word for and that can be asked for elsewhere, as sentences."""
+    plain = QuantConfig()
+    names = ("target", "bias_correction", "trust_data", "input_shapes")
+    return tuple(
+        f"{name} is left out: AMCT's configuration has no word for it. Pass it on the command line."
+        for name in names
+        if getattr(config, name) != getattr(plain, name)
+    )
+
+
+def _planned(layer: LayerPlan, problems: list[str]) -> PlannedLayer:
+    tensor, spec = layer.inputs[0], layer.weight_spec
+    per_channel = bool(spec and spec.per_channel)
+    algorithm = tensor.algorithm
+    if algorithm not in _ALGORITHMS:
+        problems.append(f"layer {layer.name!r}: range method {algorithm!r}; AMCT has {' and '.join(_ALGORITHMS)}")
+    if spec and layer.weight_algorithm != "arq":
+        problems.append(f"layer {layer.name!r}: weight algorithm {layer.weight_algorithm!r}; AMCT has arq")
+    if per_channel and not channel_wise_by_default(layer.op_type):
+        problems.append(f"layer {layer.name!r}: a weight scale a channel; AMCT gives {layer.op_type} one for all")
+    options = with_defaults(algorithm, dict(tensor.options))
+    said = None if spec is None else channel_wise(per_channel, layer.op_type)
+    return PlannedLayer(
+        layer.op_type, LayerSettings(algorithm, options, tensor.spec.symmetric, said), per_channel, enabled=True
+    )
+
+
+def _skipped(op_type: str, wanted: LayerConfig) -> PlannedLayer:
+    """Settings that AMCT cannot say are its defaults here: nobody reads those of a layer that stays in float."""
+    algorithm = wanted.algorithm if wanted.algorithm in _ALGORITHMS else "ifmr"
+    options = with_defaults(algorithm, wanted.options if algorithm == wanted.algorithm else {})
+    per_channel = bool(channel_wise_by_default(op_type)) and wanted.per_channel != "none"
+    settings = LayerSettings(algorithm, options, wanted.symmetric, channel_wise(per_channel, op_type))
+    return PlannedLayer(op_type, settings, per_channel, enabled=False)
