@@ -23,7 +23,7 @@ _FORMAT = click.option(
 )
 
 
-@click.group("config")
+@click.group("config", short_help="Write, check or convert a configuration file.")
 def command() -> None:
     """Write a configuration for a model, check one, convert between AMCT's formats, YAML and TOML."""
 
