@@ -33,6 +33,11 @@ class _Runs:
         self._arrays: dict[int, tuple[AnyArray, ...]] = {}
         self._collector: Collector | None = None
 
+    @property
+    def done(self) -> bool:
+        """Whether the record is complete, so that nothing need be looked at."""
+        return self._collector is not None and self._collector.done
+
     def take(self, watch: Watch, arrays: tuple[AnyArray, ...], dims: AnyArray) -> None:
         """One node of the present run; arrays: copies, in the order of `nodes.OUTPUTS`."""
         if watch.number in self._arrays:  # the run before this one was given up
@@ -72,6 +77,8 @@ def _called(*inputs: AnyArray, watch: str) -> AnyArray:
     known = _watch(watch)
     runs = _runs(known.record, known.model, known.batch_num)
     try:
+        if runs.done:
+            return shape
         runs.take(known, tuple(np.array(array) for array in statistics), dims)
     except BaseException as error:
         runs.forget()

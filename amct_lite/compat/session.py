@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
+
 from amct_lite import ir
 from amct_lite.calibration.tame import batch_size
 from amct_lite.compat.calibration_model import expose, watches_in
@@ -39,6 +41,6 @@ class CalibrationSession:
         if self._collector.done:
             return self._session.run(input_feed, wanted)
         results = self._session.run(input_feed, [*self._taken, *wanted])
-        shapes = {name: tuple(array.shape) for name, array in input_feed.items()}
+        shapes = {name: np.shape(array) for name, array in input_feed.items()}
         self._collector.add(results[: len(self._taken)], batch_size(input_feed), shapes)
         return results[len(self._taken) :]
