@@ -28,7 +28,7 @@ def command() -> None:
     """Write a configuration for a model, check one, convert between AMCT's formats, YAML and TOML."""
 
 
-@command.command("create")
+@command.command("create", short_help="Write a configuration for a model.")
 @click.argument("model", type=_FILE)
 @_OUTPUT
 @_FORMAT
@@ -46,7 +46,7 @@ def create(model: Path, output: Path, kind: str | None, **settings: Any) -> None
     _write(output, config, resolve(config, load_prepared(model).prepared), kind, inputs)
 
 
-@command.command("check")
+@command.command("check", short_help="Check a configuration against a model.")
 @click.argument("file", type=_FILE)
 @click.argument("model", type=_FILE)
 def check(file: Path, model: Path) -> None:
@@ -60,7 +60,7 @@ def check(file: Path, model: Path) -> None:
     click.echo(f"ok: {file} fits {model}; {_counted(plan)}.")
 
 
-@command.command("convert")
+@command.command("convert", short_help="Write a configuration in another format.")
 @click.argument("file", type=_FILE)
 @click.argument("model", type=_FILE, required=False)
 @_OUTPUT
@@ -91,5 +91,6 @@ def _write(output: Path, config: QuantConfig, plan: QuantPlan | None, kind: str,
 def _counted(plan: QuantPlan) -> str:
     from amct_lite.cli.layout import count_of
 
-    left = f"{len(plan.skips)} stay in float" if plan.skips else "none stays in float"
+    count = len(plan.skips)
+    left = f"{count or 'none'} {'stay' if count > 1 else 'stays'} in float"
     return f"{count_of(len(plan.layers), 'layer')} to quantize, {left}"

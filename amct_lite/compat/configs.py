@@ -111,7 +111,7 @@ def write_json_config(
 
 def _text(source: str) -> str:
     try:
-        return Path(source).read_text(encoding="utf-8")
+        return Path(source).read_text(encoding="utf-8-sig")
     except OSError as error:
         raise ConfigError(f"cannot read the configuration {source}: {error.strerror or error}.") from error
     except UnicodeDecodeError as error:
@@ -120,4 +120,4 @@ def _text(source: str) -> str:
 
 def _is_json(source: str, text: str) -> bool:
     suffix = Path(source).suffix.lower()
-    return suffix == ".json" or (suffix != ".cfg" and text.lstrip("\ufeff \t\r\n").startswith("{"))
+    return suffix == ".json" or (suffix != ".cfg" and text.lstrip().startswith("{"))

@@ -43,11 +43,16 @@ def left_out(config: QuantConfig) -> tuple[str, ...]:
     """What `config` asks for that AMCT's formats have no word for and that can be asked for elsewhere, as sentences."""
     plain = QuantConfig()
     names = ("target", "bias_correction", "trust_data", "input_shapes")
-    return tuple(
+    sentences = [
         f"{name} is left out: AMCT's configuration has no word for it. Pass it on the command line."
         for name in names
         if getattr(config, name) != getattr(plain, name)
-    )
+    ]
+    if config.batches is None:
+        sentences.append(
+            "batch_num is 1, AMCT's default: its configuration has no word for all batches. Give a number of batches."
+        )
+    return tuple(sentences)
 
 
 def _planned(layer: LayerPlan, problems: list[str]) -> PlannedLayer:

@@ -272,9 +272,11 @@ def test_what_the_format_cannot_say_is_refused(config: QuantConfig, message: str
 
 
 def test_what_only_steers_a_run_is_left_out_and_named() -> None:
-    (sentence,) = left_out(QuantConfig(bias_correction="full"))
+    (sentence,) = left_out(QuantConfig(bias_correction="full", batches=1))
     assert "bias_correction is left out" in sentence
     assert left_out(QuantConfig(batches=3)) == ()
+    (sentence,) = left_out(QuantConfig())
+    assert sentence.startswith("batch_num is 1, AMCT's default")
 
 
 def test_file_is_written_and_told_from_our_own_json(tmp_path: Path, model: ir.Model) -> None:
@@ -312,3 +314,9 @@ def test_amct_s_own_files_are_read_to_what_their_records_show_and_written_alike(
     extra = {"joint_quant", "weight_offset", "tensor_quantize"}  # the PyTorch flavour does not write them
     given = json.loads((GOLDEN / folder / "config.json").read_text(encoding="utf-8"))
     assert {key: value for key, value in written.items() if key not in extra} == given
+
+
+def test_byte_order_mark_of_an_editor_does_no_harm(tmp_path: Path, model: ir.Model) -> None:
+    (tmp_path / "q.json").write_text(json.dumps(whole_file()), encoding="utf-8-sig")
+    assert is_amct_config(tmp_path / "q.json")
+    assert load_amct_config(tmp_path / "q.json", model) == QuantConfig(batches=2)

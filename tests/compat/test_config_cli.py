@@ -52,7 +52,7 @@ def test_created_file_fits_the_model_and_says_what_the_options_say(suffix: str, 
     file = tmp_path / f"quant.{suffix}"
     made = run("config", "create", MODEL, "-o", file, "--algo", "hfmg", "--symmetric", "--skip", "classifier", "--batches", "5")
     assert "quant." in made.output
-    assert "1 stay in float" in made.output
+    assert "1 stays in float" in made.output
     config = load_any_config(file, load_prepared(MODEL).prepared)
     plan = plan_of(file)
     assert config.batches == 5
