@@ -193,7 +193,7 @@ def test_options_reach_onnx_runtime(monkeypatch):
     assert seen["providers"] == ["CPUExecutionProvider"]
     assert seen["disabled_optimizers"] == ["WeightBiasQuantization"]
     settings = seen["settings"]
-    assert (settings.intra_op_num_threads, settings.log_severity_level) == (2, 3)
+    assert (settings.intra_op_num_threads, settings.log_severity_level) == (2, 4)
     assert settings.get_session_config_entry(spinning) == "1"
     open_session(big_model())
     assert seen["settings"].get_session_config_entry(spinning) == "0"

@@ -17,6 +17,7 @@ from amct_lite.registry import did_you_mean
 from amct_lite.types import AnyArray, Feeds
 
 Dim = int | str | None
+_MOST_NAMED = 8
 
 
 @dataclass(frozen=True)
@@ -89,7 +90,7 @@ def _name_problems(feeds: Mapping[str, object], inputs: Sequence[InputSpec], whe
     extra = [name for name in feeds if name not in expected]
     missing = [name for name in expected if name not in feeds]
     if missing:
-        held = ", ".join(map(repr, feeds)) or "nothing"
+        held = _listed(feeds) or "nothing"
         problems.append(
             f"{where} has no array for input {', '.join(map(repr, missing))}"
             f"{did_you_mean(missing[0], map(str, extra))}; it has {held}. "
@@ -97,10 +98,15 @@ def _name_problems(feeds: Mapping[str, object], inputs: Sequence[InputSpec], whe
         )
     elif extra:
         problems.append(
-            f"{where} has {', '.join(map(repr, extra))}, not an input of the model"
+            f"{where} has {_listed(extra)}, not an input of the model"
             f"{did_you_mean(str(extra[0]), expected)}; the inputs are {names_of(inputs)}. Leave it out."
         )
     return problems
+
+
+def _listed(names: Iterable[str]) -> str:
+    first, more = list(names)[:_MOST_NAMED], max(0, len(list(names)) - _MOST_NAMED)
+    return ", ".join(map(repr, first)) + (f" and {more} more" if more else "")
 
 
 def _check_input(value: object, spec: InputSpec, where: str) -> AnyArray:

@@ -63,7 +63,7 @@ class ImageOptions:
         if not 0 < self.crop_fraction <= 1:
             raise ConfigError(f"image crop_fraction is {self.crop_fraction}; it must lie in (0, 1].")
         if not all(map(math.isfinite, (self.scale, *self.mean, *self.std))) or 0 in self.std:
-            raise ConfigError(f"image scale {self.scale}, mean {self.mean}, std {self.std}: all finite, std not 0.")
+            raise ConfigError(f"image scale {self.scale}, mean {self.mean}, std {self.std}: all must be finite, and std not 0.")
 
     @property
     def keeps_pixels(self) -> bool:

@@ -60,6 +60,7 @@ def command(
     from amct_lite.pipeline import RunOptions, quantize
 
     started = perf_counter()
+    _require_elsewhere(output, data)
     files = [Path(name) for name in (data, statistics, settings["config_file"]) if name]
     runtime, images = take_runtime(settings), take_images(settings)
     config = take_config(settings, model)
@@ -68,6 +69,19 @@ def command(
         result = quantize(model, data, config, statistics=statistics, options=options)
         written = result.save(output, inputs=[file for file in files if file.is_file()])
     finish(result, written, perf_counter() - started, as_json=as_json, quiet=quiet)
+
+
+def _require_elsewhere(output: str, data: str | None) -> None:
+    """Results among the samples would be read as samples by the next run."""
+    from amct_lite.calibration.readers.folders import kind_of
+    from amct_lite.files import output_path
+
+    folder = output_path(output, "calibration.npz").parent
+    if data and Path(data).is_dir() and folder.is_dir() and folder.samefile(data) and any(map(kind_of, folder.iterdir())):
+        raise ConfigError(
+            f"-o {output} would put the results among the samples in {data}, where the next run takes them for samples. "
+            f"Choose another output prefix, such as out/{Path(data).resolve().name}."
+        )
 
 
 def _require_one_source(data: str | None, statistics: Path | None, random: int | None) -> None:

@@ -18,9 +18,13 @@ from onnx.external_data_helper import load_external_data_for_tensor, uses_extern
 from amct_lite.errors import UnsupportedModelError
 from amct_lite.ir.admission import subgraphs
 
+_SHAPES = frozenset({onnx.TensorProto.INT64, onnx.TensorProto.INT32})
+_MOST_SHAPES = 1024
+"""Bytes. Integers up to this are read in: pads, shapes and axes are values that shape inference has to see."""
+
 
 def check_external(proto: onnx.ModelProto, file: Path | None) -> None:
-    """Check every external tensor; those that are attributes of nodes are read in, initializers stay where they are.
+    """Check every external tensor; those that are attributes or may be shapes are read in, initializers stay where they are.
 
     file : where `proto` was read from, None if it came as bytes and has no folder.
     Raises UnsupportedModelError for a location outside of the folder, and for a file that is missing or too short.
@@ -29,13 +33,19 @@ def check_external(proto: onnx.ModelProto, file: Path | None) -> None:
     for tensor in _initializers(proto.graph):
         if uses_external_data(tensor):
             _check(tensor, file)
+            if tensor.data_type in _SHAPES and _bytes_of(tensor, tensor.name) <= _MOST_SHAPES:
+                _read_in(tensor, file)
     for tensor in (*_attributes(proto.graph.node), *_attributes(functions)):
         if uses_external_data(tensor):
             _check(tensor, file)
-            assert file is not None
-            load_external_data_for_tensor(tensor, os.path.abspath(file.parent))
-            tensor.data_location = onnx.TensorProto.DEFAULT
-            del tensor.external_data[:]
+            _read_in(tensor, file)
+
+
+def _read_in(tensor: onnx.TensorProto, file: Path | None) -> None:
+    assert file is not None, "checked before"
+    load_external_data_for_tensor(tensor, os.path.abspath(file.parent))
+    tensor.data_location = onnx.TensorProto.DEFAULT
+    del tensor.external_data[:]
 
 
 def _initializers(graph: onnx.GraphProto) -> Iterator[onnx.TensorProto]:

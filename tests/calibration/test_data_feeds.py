@@ -59,6 +59,7 @@ def test_a_scalar_input_stays_a_scalar() -> None:
         ({"images": image(0, 3, 4, 4)}, r"input 'images' is empty in batch 5"),
         ({"image": image(1, 3, 4, 4)}, r"no array for input 'images' \(did you mean 'image'\?\); it has 'image'"),
         ({}, r"no array for input 'images'; it has nothing"),
+        ({f"k{n}": 0 for n in range(99)}, r"it has 'k0', .*'k7' and 91 more\. Name the arrays"),
         (
             {"images": image(1, 3, 4, 4), "label": image(1)},
             r"has 'label', not an input of the model; the inputs are 'images'\. Leave it out",

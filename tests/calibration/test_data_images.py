@@ -165,7 +165,7 @@ def test_a_dynamic_size_and_layout_are_taken_from_the_options(tmp_path: Path) ->
         ({"size": (0, 4)}, r"image size is \(0, 4\)"),
         ({"crop_fraction": 0}, "image crop_fraction is 0"),
         ({"std": (1, 0, 1)}, "std not 0"),
-        ({"mean": (float("nan"),)}, "all finite"),
+        ({"mean": (float("nan"),)}, "all must be finite"),
     ],
 )
 def test_options_that_cannot_be_meant_are_refused(options: dict[str, object], message: str) -> None:

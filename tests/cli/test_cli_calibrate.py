@@ -103,6 +103,16 @@ def test_a_mistake_is_told_in_one_message_with_its_code(amct, calibrated, digits
     assert not list(tmp_path.iterdir()), "nothing is written"
 
 
+def test_results_do_not_go_among_the_samples(amct, digits, tmp_path):
+    np.save(tmp_path / "0.npy", np.full((1, 1, 8, 8), 0.5, np.float32))
+    for prefix in (f"{tmp_path}/", tmp_path / "net"):
+        done = amct("calibrate", digits, "--data", tmp_path, "-o", prefix)
+        assert (done.code, done.out) == (3, "")
+        assert "among the samples" in done.err
+    assert [path.name for path in tmp_path.iterdir()] == ["0.npy"]
+    assert amct("calibrate", digits, "--data", tmp_path, "-o", tmp_path / "out/net", "-q").code == 0
+
+
 def test_not_a_number_in_the_data_is_an_error_of_its_sample(amct, digits, tmp_path):
     for index in range(3):
         np.save(tmp_path / f"{index}.npy", np.full((1, 1, 8, 8), np.nan if index == 1 else 0.5, np.float32))

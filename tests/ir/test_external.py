@@ -118,3 +118,18 @@ def test_bytes_with_external_data_are_refused(folder):
     data = write(folder, external("w.bin")).read_bytes()
     with pytest.raises(UnsupportedModelError, match="came as bytes and has no folder"):
         ir.load_bytes(data)
+
+
+def test_shapes_in_external_files_are_seen_by_shape_inference(tmp_path):
+    """An exporter that moves every tensor out moves the pads of a Pad, too."""
+    text = """<ir_version: 8, opset_import: ["": 17]> g (float[1,2] x) => (float[1,N] y) <int64[4] p = {0, 1, 0, 2}> {
+        y = Pad (x, p) }"""
+    path = tmp_path / "model.onnx"
+    parsed = onnx.parser.parse_model(text)
+    pads = onnx.numpy_helper.from_array(onnx.numpy_helper.to_array(parsed.graph.initializer[0]), "p")  # as raw bytes
+    parsed.graph.initializer[0].CopyFrom(pads)
+    onnx.save(parsed, path, save_as_external_data=True, location="w.bin", size_threshold=0)
+    assert onnx.load(path, load_external_data=False).graph.initializer[0].external_data
+    model = ir.load(path).model
+    ir.infer_shapes(model)
+    assert ir.dims_of(model.graph.outputs[0]) == (1, 5)
