@@ -44,7 +44,7 @@ def check_external(proto: onnx.ModelProto, file: Path | None) -> None:
 def _read_in(tensor: onnx.TensorProto, file: Path | None) -> None:
     assert file is not None, "checked before"
     load_external_data_for_tensor(tensor, os.path.abspath(file.parent))
-    tensor.data_location = onnx.TensorProto.DEFAULT
+    tensor.ClearField("data_location")  # written out, even the default would make other bytes of the same model
     del tensor.external_data[:]
 
 

@@ -133,3 +133,5 @@ def test_shapes_in_external_files_are_seen_by_shape_inference(tmp_path):
     model = ir.load(path).model
     ir.infer_shapes(model)
     assert ir.dims_of(model.graph.outputs[0]) == (1, 5)
+    parsed = onnx.ModelProto.FromString(ir.to_bytes(model))
+    assert not parsed.graph.initializer[0].HasField("data_location"), "the same bytes as from a model in one file"
