@@ -9,10 +9,11 @@ from dataclasses import replace
 from pathlib import Path
 
 from amct_lite import ir
+from amct_lite.build import Exports
 from amct_lite.calibration.store import Statistics
 from amct_lite.compat.quant_json import Names, quant_json
 from amct_lite.config import QuantConfig
-from amct_lite.errors import ExportError
+from amct_lite.errors import StaticShapeError
 from amct_lite.files import output_path, staged_outputs
 from amct_lite.loading import load_prepared
 from amct_lite.pipeline import convert
@@ -33,20 +34,35 @@ def export(
 
     Biases stay as they are: AMCT does not correct them. statistics: the input shapes of the calibration runs are taken
     from it where the model leaves them open. inputs: files that must not be replaced.
-    Raises RecordError when the record does not fit, StaticShapeError when a dimension of the deploy model stays open.
+    Raises RecordError when the record does not fit, StaticShapeError when a dimension of the deploy model
+    stays open; the fake-quant model is then written alone.
     """
     if statistics is not None:
         statistics = replace(statistics, model=ir.checksum(load_prepared(model).prepared))
     config = QuantConfig(bias_correction="none")
     result = convert(model, Path(record_file), config=config, bias_correction="none", statistics=statistics)
     exports = result.exports
-    if exports.deploy is None:
-        raise exports.deploy_problem or ExportError("the Ascend target gave no deploy model.")
-    title = Path(save_path).name or "model"
+    fake_quant = output_path(save_path, "fake_quant_model.onnx")
     with staged_outputs(inputs=[*inputs, Path(record_file)]) as out:
-        ir.save(exports.deploy, out.stage(output_path(save_path, "deploy_model.onnx")))
-        ir.save(exports.fake_quant, out.stage(output_path(save_path, "fake_quant_model.onnx")))
-        text = quant_json(exports.deploy, names, title)
-        out.stage(output_path(save_path, "quant.json")).write_text(text, encoding="utf-8")
+        ir.save(exports.fake_quant, out.stage(fake_quant))
+        if exports.deploy is not None:
+            ir.save(exports.deploy, out.stage(output_path(save_path, "deploy_model.onnx")))
+            text = quant_json(exports.deploy, names, Path(save_path).name or "model")
+            out.stage(output_path(save_path, "quant.json")).write_text(text, encoding="utf-8")
     for warning in result.report.warnings:
         _LOG.warning("%s", warning)
+    if exports.deploy is None:
+        raise _open_shapes(exports, fake_quant)
+
+
+def _open_shapes(exports: Exports, written: Path) -> StaticShapeError:
+    left = [value for value in exports.fake_quant.graph.inputs if str(value.name) not in exports.shapes]
+    dims = {str(value.name): ir.dims_of(value) or () for value in left}
+    open_ones = {name: shape for name, shape in dims.items() if not all(isinstance(dim, int) for dim in shape)}
+    inputs = ", ".join(
+        f"input {name!r} ({', '.join('?' if d is None else str(d) for d in s)})" for name, s in open_ones.items()
+    )
+    return StaticShapeError(
+        f"no deploy model: {inputs or 'an input'} has no fixed shape, which an Ascend deploy model must have. "
+        f"Calibrate with batches of one shape, or export the float model with that shape. {written} was written."
+    )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,15 @@ from amct_lite.compat.calibration_model import expose, watches_in
 from amct_lite.compat.collector import Collector
 from amct_lite.runtime import RuntimeOptions, open_session
 from amct_lite.types import AnyArray, Feeds
+
+
+@dataclass(frozen=True)
+class NodeArg:
+    """An input or output, with the attributes of ONNX Runtime's: dynamic dimensions are names or None."""
+
+    name: str
+    type: str
+    shape: list[int | str | None] | None
 
 
 class CalibrationSession:
@@ -27,20 +37,34 @@ class CalibrationSession:
         watches = watches_in(model)
         self.batch_num = watches[0].batch_num
         self._collector = Collector(watches)
-        self.output_names = tuple(str(value.name) for value in model.graph.outputs)
+        self._inputs = [_node_arg(value) for value in model.graph.inputs]
+        self._outputs = [_node_arg(value) for value in model.graph.outputs]
         self._taken = expose(model)
         self._session = open_session(model, options or RuntimeOptions())
-        self.input_names = self._session.input_names
+
+    def get_inputs(self) -> list[NodeArg]:
+        """The model's inputs, as `onnxruntime.InferenceSession` lists them."""
+        return list(self._inputs)
+
+    def get_outputs(self) -> list[NodeArg]:
+        """The model's outputs, without the statistics."""
+        return list(self._outputs)
 
     def run(self, output_names: Sequence[str] | None, input_feed: Feeds) -> list[AnyArray]:
         """The outputs called `output_names`, all of the model's when None.
 
         Raises DataError when the feeds do not fit, CalibrationError for NaN and infinite values.
         """
-        wanted = list(self.output_names if output_names is None else output_names)
+        wanted = [arg.name for arg in self._outputs] if output_names is None else list(output_names)
         if self._collector.done:
             return self._session.run(input_feed, wanted)
         results = self._session.run(input_feed, [*self._taken, *wanted])
         shapes = {name: np.shape(array) for name, array in input_feed.items()}
         self._collector.add(results[: len(self._taken)], batch_size(input_feed), shapes)
         return results[len(self._taken) :]
+
+
+def _node_arg(value: ir.Value) -> NodeArg:
+    dims = ir.dims_of(value)
+    kind = value.dtype.name.lower() if value.dtype else "undefined"
+    return NodeArg(str(value.name), f"tensor({kind})", None if dims is None else list(dims))

@@ -16,7 +16,7 @@ from corpus import SHARED, needs_shared
 
 import amct_lite as amct
 from amct_lite.compat.collector import state_path
-from amct_lite.errors import CalibrationError, ConfigError, RecordError, UnsupportedModelError
+from amct_lite.errors import CalibrationError, ConfigError, RecordError, StaticShapeError, UnsupportedModelError
 
 ROOT = Path(__file__).resolve().parents[2]
 DIGITS = ROOT / "samples" / "digits"
@@ -123,7 +123,10 @@ def test_outputs_are_those_of_the_model_and_may_be_chosen(model: Path) -> None:
     modified, _ = prepare(model)
     session = amct.CalibrationSession(modified)
     feeds = digits(1)[0]
-    every, chosen = session.run(None, feeds), session.run(list(session.output_names), feeds)
+    plain = onnxruntime.InferenceSession(model)
+    for ours, theirs in ((session.get_inputs(), plain.get_inputs()), (session.get_outputs(), plain.get_outputs())):
+        assert [(a.name, a.type, a.shape) for a in ours] == [(a.name, a.type, a.shape) for a in theirs]
+    every, chosen = session.run(None, feeds), session.run([session.get_outputs()[0].name], feeds)
     assert len(every) == len(onnx.load(model).graph.output)
     np.testing.assert_array_equal(every[0], chosen[0])
 
@@ -218,6 +221,16 @@ def test_convert_model_gives_the_same_deploy_model(model: Path) -> None:
     ]
     integers = [sorted(a.tobytes() for a in found.values() if a.dtype == np.int8) for found in weights]
     assert integers[0] == integers[1]
+
+
+def test_batches_of_several_shapes_leave_no_deploy_model(model: Path) -> None:
+    modified, record = prepare(model, 2)
+    session = amct.CalibrationSession(modified)
+    session.run(None, digits(1, rows=8)[0])
+    session.run(None, digits(1, rows=4)[0])
+    with pytest.raises(StaticShapeError, match=r"input 'images' \(N, 1, 8, 8\).*batches of one shape"):
+        amct.save_model(modified, record, model.parent / "net")
+    assert [file.name for file in model.parent.glob("net*")] == ["net_fake_quant_model.onnx"]
 
 
 def test_skipped_layers_are_not_in_the_record(model: Path) -> None:
