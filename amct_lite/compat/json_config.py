@@ -70,11 +70,13 @@ class _Reader:
 
     def _config(self, batches: int, *, symmetric: bool) -> QuantConfig:
         base = most_common(self.settings, symmetric=symmetric)
-        complete = self.types and all(name in self.settings for name, kind in self.types.items() if OPS.find(kind) is not None)
-        layers: dict[str, Override] = {} if complete else {"*": Override(skip=True)}
+        layers = {"*": Override(skip=True)} if not self.types else {}  # exact names win over the pattern
         for name, settings in self.settings.items():
-            skip = name in self.disabled
-            layers[name] = replace(settings.override(base), skip=None if complete and not skip else skip)
+            skip = True if name in self.disabled else None if self.types else False
+            layers[name] = replace(settings.override(base), skip=skip)
+        for name, op_type in self.types.items():
+            if name not in self.settings and OPS.find(op_type) is not None:
+                layers[name] = Override(skip=True)
         lines: dict[Path, int] = {("layers", path[0]): line for path, line in self.content.lines.items() if len(path) == 1}
         layers = {name: override for name, override in layers.items() if override != Override()}
         config = QuantConfig(batches=batches, layers=layers, source=self.problems.source, lines=lines)
