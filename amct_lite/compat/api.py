@@ -93,10 +93,10 @@ def quantize_model(config_file: PathLike, model_file: PathLike, modified_onnx_fi
     watches = watches_of(plan, Path(record_file), model=checksum, batch_num=batch_num, inputs=inputs)
     insert(model, watches)
     write_names(model, source)
-    state_path(record_file).unlink(missing_ok=True)
     with staged_outputs(inputs=[Path(model_file), Path(config_file)]) as out:
         ir.save(model, out.stage(modified_onnx_file))
         out.stage(record_file).write_text(format_weights(weights), encoding="utf-8")
+    state_path(record_file).unlink(missing_ok=True)
     for skip in plan.skips:
         _LOG.info("%s (%s) stays in float: %s", skip.node, skip.op_type, skip.reason)
 

@@ -178,6 +178,15 @@ def test_a_run_with_nan_does_not_count(model: Path) -> None:
     assert amct.read_record(record).by_key["stem.conv"].activation.scale[0] < 1
 
 
+def test_a_wild_sample_counts_as_in_amct_and_is_named(model: Path, caplog: pytest.LogCaptureFixture) -> None:
+    modified, record = prepare(model, 1)
+    feeds = digits(1)[0]
+    feeds["images"][3] *= 1000
+    amct.CalibrationSession(modified).run(None, feeds)
+    assert amct.read_record(record).by_key["stem.conv"].activation.scale[0] > 1
+    assert "tensor images: sample 3 reaches" in caplog.text
+
+
 def test_calling_quantize_model_again_starts_anew(model: Path) -> None:
     modified, record = prepare(model, 1)
     session = amct.CalibrationSession(modified)
