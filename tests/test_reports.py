@@ -95,7 +95,7 @@ def test_each_wild_sample_is_one_warning() -> None:
     outliers = {"a": (Outlier(3, 5000.0, 5.0),), "b": (Outlier(3, 100.0, 2.0), Outlier(7, 80.0, 2.0)), "c": ()}
     first, second = outlier_warnings(outliers)
     assert first.startswith("sample 3 is 1e+03 times larger than the typical one (tensor 'a', 2 tensors in all)")
-    assert second.startswith("sample 7 is 40 times larger than the typical one (tensor 'b', 1 tensors in all)")
+    assert second.startswith("sample 7 is 40 times larger than the typical one (tensor 'b', 1 tensor in all)")
     assert "--trust-data" in first
 
 

@@ -20,6 +20,7 @@ from amct_lite.numerics.sketch import Outlier, Sketch
 from amct_lite.types import AnyArray, FloatArray
 
 FORMAT = 1
+FEW_SAMPLES = 8
 _MAX_RATIO = 500
 Sketches = dict[tuple[str, int | None], Sketch]
 
@@ -63,7 +64,9 @@ class Statistics:
 
     def notes(self) -> tuple[str, ...]:
         """Where they come from."""
-        return (f"calibrated with {self.samples} samples from {self.data or 'memory'}",)
+        text = f"calibrated with {self.samples} {'sample' if self.samples == 1 else 'samples'} from {self.data or 'memory'}"
+        few = "; so few may miss what real data do, 32 or more are better" if self.samples < FEW_SAMPLES else ""
+        return (f"{text}{few}",)
 
 
 def to_bytes(statistics: Statistics) -> bytes:

@@ -35,7 +35,8 @@ def outlier_warnings(outliers: Mapping[str, tuple[Outlier, ...]]) -> list[str]:
             worst[outlier.sample] = max(worst.get(outlier.sample, (0.0, "")), (ratio, tensor))
     return [
         f"sample {sample} is {ratio:.3g} times larger than the typical one (tensor {tensor!r}, "
-        f"{tensors[sample]} tensors in all). It was left out of their ranges; look at it, or take it in with --trust-data."
+        f"{tensors[sample]} {'tensor' if tensors[sample] == 1 else 'tensors'} in all). "
+        "It was left out of their ranges; look at it, or take it in with --trust-data."
         for sample, (ratio, tensor) in sorted(worst.items())
     ]
 

@@ -153,7 +153,7 @@ def test_npy_files_feed_one_input_only(tmp_path: Path) -> None:
 
 def test_fewer_batches_than_asked_for_states_both_counts(tmp_path: Path) -> None:
     np.save(tmp_path / "0.npy", ramp(1, 2, 3))
-    with pytest.raises(DataError, match=r"\(1 \.npy files\) gives 1 batch, 4 were asked for.*--batches 1"):
+    with pytest.raises(DataError, match=r"\(1 \.npy file\) gives 1 batch, 4 were asked for.*--batches 1"):
         open_data(tmp_path, [X], batches=4)
 
 

@@ -148,5 +148,7 @@ def test_archive_that_unpacks_to_far_more_than_its_size_is_refused(statistics: S
 def test_random_statistics_warn_and_all_say_where_they_come_from(statistics: Statistics) -> None:
     assert statistics.warnings() == ()
     assert statistics.notes() == ("calibrated with 8 samples from calib/",)
+    (note,) = replace(statistics, samples=1).notes()
+    assert note == "calibrated with 1 sample from calib/; so few may miss what real data do, 32 or more are better"
     (warning,) = replace(statistics, random=True).warnings()
     assert "random numbers" in warning

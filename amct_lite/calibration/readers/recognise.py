@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -75,7 +75,7 @@ class Opening:
         if images:
             return image_source(images, self.inputs, str(folder), self.images, batch_size=self.batch_size)
         kind, files = folders.data_files(folder)
-        return self._stacks(self._each(kind, files), f"{folder} ({len(files)} {kind} files)", batch_size=self.batch_size)
+        return self._stacks(self._each(kind, files), f"{folder} ({_files(files, kind)})", batch_size=self.batch_size)
 
     def _folders(self, text: str) -> Source:
         paths = [Path(part.strip()) for part in text.split(";") if part.strip()]
@@ -92,7 +92,7 @@ class Opening:
     def _matched(self, by_input: dict[str, Path], description: str) -> Source:
         kind, rows = folders.matched_files(by_input)
         stacks = (self._stack(kind, row) for row in rows)
-        return self._stacks(stacks, f"{description} ({len(rows)} {kind} files an input)", batch_size=self.batch_size)
+        return self._stacks(stacks, f"{description} ({_files(rows, kind)} for each input)", batch_size=self.batch_size)
 
     def _each(self, kind: str, files: Iterable[Path]) -> Iterator[Stack]:
         if kind == ".npz":
@@ -105,3 +105,7 @@ class Opening:
 
     def _stacks(self, stacks: Iterable[Stack], description: str, *, batch_size: int | None) -> Source:
         return source_of(stacks, self.inputs, description=description, batch_size=batch_size, batches=self.batches)
+
+
+def _files(found: Sequence[object], kind: str) -> str:
+    return f"{len(found)} {kind} file{'' if len(found) == 1 else 's'}"
