@@ -25,7 +25,7 @@ from amct_lite.compat.outputs import export
 from amct_lite.compat.partial_record import format_weights, undecided
 from amct_lite.compat.quant_json import original_names, read_names, write_names
 from amct_lite.config import QuantConfig
-from amct_lite.errors import CalibrationError, ConfigError, UnsupportedModelError
+from amct_lite.errors import CalibrationError, UnsupportedModelError
 from amct_lite.files import staged_outputs
 from amct_lite.loading import load_prepared
 from amct_lite.plan import resolve
@@ -130,7 +130,9 @@ def _reloaded(model: ir.Model) -> ir.Model:
 def _require_layers(plan: QuantPlan, model_file: PathLike) -> None:
     if not plan.layers:
         reasons = "; ".join(f"{skip.node} ({skip.op_type}): {skip.reason}" for skip in plan.skips[:5])
-        raise ConfigError(f"{os.fspath(model_file)} has no layer to quantize: {reasons or 'none is of a type that is taken'}.")
+        raise UnsupportedModelError(
+            f"{os.fspath(model_file)} has no layer to quantize: {reasons or 'none is of a type that is taken'}."
+        )
 
 
 def _statistics(record_file: PathLike, watches: Sequence[Watch]) -> Statistics | None:

@@ -34,7 +34,7 @@ def insert(model: ir.Model, watches: tuple[Watch, ...]) -> None:
     by_number = {int(node.op_type.rpartition("_")[2]): node for node in bypasses}
     for watch in watches:
         _insert_call(by_number[watch.number], watch, dims)
-    graph.opset_imports[DOMAIN] = 1
+    graph.opset_imports.setdefault(DOMAIN, 1)
 
 
 def _insert_call(bypass: ir.Node, watch: Watch, dims: ir.Value) -> None:
@@ -107,7 +107,8 @@ def _remove_calls(model: ir.Model) -> None:
     for node in reversed([node for node in model.graph if node.op_type in {"Shape", "Concat"} and _ours(str(node.name))]):
         if not ir.uses(node.outputs[0]):
             ir.remove_node(node)
-    model.graph.opset_imports.pop(DOMAIN, None)
+    if not any(node.domain == DOMAIN for node in model.graph.all_nodes()):  # the user's model may have some of its own
+        model.graph.opset_imports.pop(DOMAIN, None)
 
 
 def _ours(name: str) -> bool:
