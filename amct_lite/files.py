@@ -24,6 +24,11 @@ def output_path(prefix: str | os.PathLike[str], suffix: str) -> Path:
     """
     text = os.fspath(prefix)
     path = Path(text)
+    if path.suffix == ".onnx":
+        raise ExportError(
+            f"{text} is the name of a model, not a prefix: several files are written, such as <prefix>_record.txt. "
+            f"Choose one like {path.with_suffix('')}."
+        )
     if text.endswith(("/", os.sep)) or path.name in {"", ".."}:
         return path / suffix
     return path.with_name(f"{path.name}_{suffix}")

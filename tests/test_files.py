@@ -181,3 +181,8 @@ def test_a_staged_file_that_nobody_wrote_is_a_bug(tmp_path: Path) -> None:
     with pytest.raises(RuntimeError, match=r"never written: .*a\.onnx"), staged_outputs() as out:
         out.stage(tmp_path / "a.onnx")
     assert names_in(tmp_path) == []
+
+
+def test_the_name_of_a_model_is_no_prefix() -> None:
+    with pytest.raises(ExportError, match=r"net\.onnx is the name of a model, not a prefix.*like out/net\."):
+        output_path("out/net.onnx", "record.txt")
