@@ -74,14 +74,15 @@ def _runs(_record: str, _model: str, _batch_num: int) -> _Runs:
 def _called(*inputs: AnyArray, watch: str) -> AnyArray:
     """The kernel: takes in what one node saw and returns the shape it was given."""
     *statistics, dims, shape = inputs
-    known = _watch(watch)
-    runs = _runs(known.record, known.model, known.batch_num)
+    runs = None
     try:
-        if runs.done:
-            return shape
-        runs.take(known, tuple(np.array(array) for array in statistics), dims)
+        known = _watch(watch)
+        runs = _runs(known.record, known.model, known.batch_num)
+        if not runs.done:
+            runs.take(known, tuple(np.array(array) for array in statistics), dims)
     except BaseException as error:
-        runs.forget()
+        if runs is not None:
+            runs.forget()
         _LOG.error("%s: %s", type(error).__name__, error)
         return _FAILED
     return shape

@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 
 import numpy as np
+import onnx
 import onnxruntime
 import pytest
 
@@ -62,3 +63,30 @@ def test_a_bad_run_fails_says_why_and_does_not_count(modified: Path, caplog: pyt
     for feeds in batches():
         session.run(None, feeds)
     assert amct.read_record(modified.parent / "r.txt").by_key["stem.conv"].activation.scale[0] < 1
+
+
+@needs_extra
+def test_a_damaged_node_fails_the_run_and_not_the_process(modified: Path, caplog: pytest.LogCaptureFixture) -> None:
+    model = onnx.load(modified)
+    for node in model.graph.node:
+        if node.op_type == "AmctCalibration":
+            node.attribute[0].s = b"{}"
+    onnx.save(model, modified)
+    session = onnxruntime.InferenceSession(modified, amct.AMCT_SO)
+    with pytest.raises(Exception, match="Reshape"):
+        session.run(None, batches()[0])
+    assert "a calibration node of the model is damaged" in caplog.text
+
+
+@needs_extra
+def test_a_session_from_before_goes_on_with_new_files(modified: Path) -> None:
+    session = onnxruntime.InferenceSession(modified, amct.AMCT_SO)
+    record = modified.parent / "r.txt"
+    for feeds in batches() * 2:
+        session.run(None, feeds)
+    first = record.read_text()
+    amct.quantize_model(modified.parent / "c.json", modified.parent / "digits.onnx", modified, record)
+    assert record.read_text() != first
+    for feeds in batches():
+        session.run(None, feeds)
+    assert record.read_text() == first
