@@ -1,6 +1,6 @@
 """Settles which bias correction a calibration ends with, and measures what it needs; nothing is exported here.
 
-`auto` keeps the analytic one unless the sequential one is clearly better on samples that it was not measured on.
+`auto` keeps the analytic one where it is good, or unless the sequential one is clearly better on samples held out from it.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from amct_lite import ir
 from amct_lite.calibration.runner import Calibration
 from amct_lite.calibration.store import Sketches, Statistics
 from amct_lite.correction.analytic import correct_bias
-from amct_lite.correction.choice import clearly_better, judges
+from amct_lite.correction.choice import CLEAR_DB, GOOD_DB, judges, score
 from amct_lite.correction.full import apply_shifts, measure_shifts
 from amct_lite.record import record_digest
 from amct_lite.runtime import RuntimeOptions
@@ -45,14 +45,14 @@ def settle_biases(
     if method == "auto" and not held_out:
         return replace(calibration, statistics=_with(known, "analytic"))
     measured_on = len(calibration.feeds) - held_out
+    judging = (calibration.feeds[measured_on:], calibration.outputs[measured_on:], options)
+    reached = score(correct_bias(prepared, record, usable).model, record, *judging) if held_out else 0.0
+    if reached >= GOOD_DB:
+        return replace(calibration, statistics=_with(known, "analytic"))
     shifts = measure_shifts(prepared, record, calibration.feeds[:measured_on], options, progress)
-    full = replace(_with(known, "full"), bias_shifts=shifts, bias_record=digest)
-    if held_out:
-        sequential, analytic = apply_shifts(prepared, record, shifts), correct_bias(prepared, record, usable).model
-        feeds, exact = calibration.feeds[measured_on:], calibration.outputs[measured_on:]
-        if not clearly_better(sequential, analytic, record, feeds, exact, options):
-            return replace(calibration, statistics=_with(known, "analytic"))
-    return replace(calibration, statistics=full)
+    if held_out and score(apply_shifts(prepared, record, shifts), record, *judging) <= reached + CLEAR_DB:
+        return replace(calibration, statistics=_with(known, "analytic"))
+    return replace(calibration, statistics=replace(_with(known, "full"), bias_shifts=shifts, bias_record=digest))
 
 
 def bias_note(asked: str, calibration: Calibration) -> tuple[str, ...]:

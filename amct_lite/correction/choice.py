@@ -18,6 +18,8 @@ from amct_lite.types import AnyArray, Feeds, QuantRecord
 
 CLEAR_DB = 0.5
 """Differences below this come and go with the samples."""
+GOOD_DB = 30.0
+"""Outputs this near to the float model's leave nothing to gain: the sequential correction is not even measured."""
 _JUDGES = 8
 _SHARE = 4
 
@@ -27,23 +29,16 @@ def judges(batches: int) -> int:
     return min(_JUDGES, batches // _SHARE)
 
 
-def clearly_better(
+def score(
     model: ir.Model,
-    other: ir.Model,
     record: QuantRecord,
     data: Sequence[Feeds],
     exact: Sequence[tuple[AnyArray, ...]],
     options: RuntimeOptions,
-) -> bool:
-    """Whether the quantized outputs of `model` (prepared, with its biases) are nearer to `exact` than those of `other` by
-    more than chance. exact: the float model's outputs for each of `data`."""
-    ours, theirs = (_score(qdq.export(candidate, record), data, exact, options) for candidate in (model, other))
-    return ours > theirs + CLEAR_DB
-
-
-def _score(model: ir.Model, data: Sequence[Feeds], exact: Sequence[tuple[AnyArray, ...]], options: RuntimeOptions) -> float:
-    """Mean SQNR in dB over the float outputs."""
-    session = open_session(model, options)
+) -> float:
+    """How near the quantized outputs of `model` (prepared, with its biases) come to `exact`, the float model's for each of
+    `data`: mean SQNR in dB over the float outputs, 0 without any."""
+    session = open_session(qdq.export(model, record), options)
     results = [session.run({name: feeds[name] for name in session.input_names}) for feeds in data]
     figures = []
     for number, array in enumerate(exact[0]):

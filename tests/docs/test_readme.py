@@ -135,6 +135,7 @@ def test_house_map_is_complete() -> None:
         f"the first {runner._KEPT_FEEDS} batches (64 MiB)",
         f"until the outputs of all layers together hold 2^{math.log2(full.MOST_VALUES):.0f} values",
         f"\n{choice.CLEAR_DB:g} dB SQNR",
+        f"reaches {choice.GOOD_DB:.0f} dB SQNR",
         f"{warnings.POOR_SQNR_DB:.0f} dB it is named",
         f"less than {warnings.LOST_CHANNEL_DB:.0f} dB",
         f"within {equivalence.TIE_DISTANCE:g} of a step of a tie",
