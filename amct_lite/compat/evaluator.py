@@ -9,13 +9,13 @@ import importlib
 import importlib.util
 import inspect
 import sys
-import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from amct_lite.calibration.user_code import running_user_code
 from amct_lite.common.auto_calibration import AutoCalibrationEvaluatorBase
-from amct_lite.errors import AmctError, ConfigError, DataError
+from amct_lite.errors import ConfigError
 
 _ALIASES = {
     "amct_onnx": "amct_lite",
@@ -23,6 +23,7 @@ _ALIASES = {
     "amct_onnx.common.auto_calibration": "amct_lite.common.auto_calibration",
 }
 _MODULE = "amct_lite_evaluator"
+_REMEDY = "Correct the evaluator."
 
 
 def load_evaluator(path: Path) -> AutoCalibrationEvaluatorBase:
@@ -35,7 +36,7 @@ def load_evaluator(path: Path) -> AutoCalibrationEvaluatorBase:
     if not path.is_file() or spec is None or spec.loader is None:
         raise ConfigError(f"--evaluator {path} is no Python file. Give the path of a file that ends with .py.")
     module = importlib.util.module_from_spec(spec)
-    with _running(path):
+    with _amct_names(), running_user_code(path, _REMEDY):
         spec.loader.exec_module(module)
         found = [
             value
@@ -54,31 +55,21 @@ def load_evaluator(path: Path) -> AutoCalibrationEvaluatorBase:
 
 def run_evaluator(evaluator: AutoCalibrationEvaluatorBase, path: Path, modified_model: Path) -> None:
     """Its `calibration`, on the calibration model. Raises DataError for what goes wrong in the user's file."""
-    with _running(path):
+    with _amct_names(), running_user_code(path, _REMEDY):
         evaluator.calibration(str(modified_model))
 
 
 @contextmanager
-def _running(path: Path) -> Iterator[None]:
-    """The user's code runs inside: AMCT's module names work, as do imports from beside the file."""
+def _amct_names() -> Iterator[None]:
+    """AMCT's module names work inside."""
     aliases = (
         {} if importlib.util.find_spec("amct_onnx") else {old: importlib.import_module(new) for old, new in _ALIASES.items()}
     )
     before = {name: sys.modules.get(name) for name in aliases}
     sys.modules.update(aliases)
-    folder = str(path.resolve().parent)
-    sys.path.insert(0, folder)
     try:
         yield
-    except AmctError:
-        raise
-    except (Exception, SystemExit) as error:
-        lines = [f.lineno for f in traceback.extract_tb(error.__traceback__) if Path(f.filename).name == path.name]
-        where = f":{lines[-1]}" if lines else ""
-        raise DataError(f"{path}{where}: {type(error).__name__}: {error}. Correct the evaluator.") from error
     finally:
-        if folder in sys.path:
-            sys.path.remove(folder)
         for name, module in before.items():
             if module is None:
                 sys.modules.pop(name, None)

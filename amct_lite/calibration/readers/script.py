@@ -7,20 +7,19 @@ whose items are as in `readers.in_memory`. Its own imports may lie beside it.
 from __future__ import annotations
 
 import runpy
-import sys
-import traceback
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 
 from amct_lite.calibration.feeds import InputSpec
 from amct_lite.calibration.readers.in_memory import named_arrays
 from amct_lite.calibration.readers.source import LabelledBatch, Source
-from amct_lite.errors import AmctError, DataError
+from amct_lite.calibration.user_code import running_user_code
+from amct_lite.errors import DataError
 from amct_lite.registry import did_you_mean
 
 _FUNCTIONS = ("feeds", "calibration")
 _ITERABLE = "DATA"
+_REMEDY = "Correct the file."
 
 
 def script_source(path: Path, inputs: Sequence[InputSpec]) -> Source:
@@ -28,7 +27,7 @@ def script_source(path: Path, inputs: Sequence[InputSpec]) -> Source:
 
     Raises DataError with the line in the user's file for whatever goes wrong in it, then and while reading.
     """
-    with _running(path, "when it was loaded"):
+    with running_user_code(path, _REMEDY, when="when it was loaded"):
         # not "__main__": what stands under that guard is for another use of the file
         names = runpy.run_path(str(path), run_name="amct_lite_data")
     name, start = _entry(path, names)
@@ -53,38 +52,14 @@ def _entry(path: Path, names: dict[str, object]) -> tuple[str, Callable[[], Iter
 
 
 def _batches(path: Path, start: Callable[[], Iterable[object]], inputs: Sequence[InputSpec]) -> Iterator[LabelledBatch]:
-    with _running(path, "before the first batch"):
+    with running_user_code(path, _REMEDY, when="before the first batch"):
         iterator = iter(start())
     index = 0
     while True:
-        with _running(path, f"in batch {index}"):
+        with running_user_code(path, _REMEDY, when=f"in batch {index}"):
             try:
                 item = next(iterator)
             except StopIteration:
                 return
         yield named_arrays(item, inputs, f"batch {index} of {path}"), str(path)
         index += 1
-
-
-@contextmanager
-def _running(path: Path, when: str) -> Iterator[None]:
-    """The user's code runs inside: imports beside the file work, and its exceptions tell their line."""
-    folder = str(path.resolve().parent)
-    sys.path.insert(0, folder)
-    try:
-        yield
-    except AmctError:
-        raise
-    except (Exception, SystemExit) as error:
-        raise DataError(f"{path}:{_line(error, path)}{type(error).__name__}: {error} ({when}). Correct the file.") from error
-    finally:
-        if folder in sys.path:
-            sys.path.remove(folder)
-
-
-def _line(error: BaseException, path: Path) -> str:
-    """`12: `, the innermost line of the user's file on the way to the error."""
-    if isinstance(error, SyntaxError) and error.filename == str(path):
-        return f"{error.lineno}: "
-    lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(path)]
-    return f"{lines[-1]}: " if lines else " "
