@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import importlib
-import os
 import sys
 
 import click
 
-from amct_lite.errors import AmctError
+from amct_lite.cli.exits import exit_codes, tell_on_stderr
 from amct_lite.registry import did_you_mean
 
 _COMMANDS = {
@@ -50,20 +49,7 @@ def group() -> None:
 
 
 def main() -> None:
-    """Entry point. A user's mistake ends with one message and the exit code of its kind, never a traceback."""
-    try:
+    """Entry point."""
+    with exit_codes(tell_on_stderr):
         code = group(standalone_mode=False, prog_name="amct-lite")
-        sys.stdout.flush()
-    except AmctError as error:
-        click.echo(f"{type(error).__name__}: {error}", err=True)
-        sys.exit(error.exit_code)
-    except click.ClickException as error:
-        error.show()
-        sys.exit(error.exit_code)
-    except (click.Abort, KeyboardInterrupt):
-        click.echo("interrupted; no file was written or left half-written.", err=True)
-        sys.exit(130)
-    except BrokenPipeError:  # the reader, such as `head`, has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(1)
     sys.exit(code if isinstance(code, int) else 0)

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import click
 
+from amct_lite.cli.exits import exit_codes, tell_on_stderr
 from amct_lite.errors import AmctError, ConfigError, UnsupportedModelError
 
 _LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
@@ -108,19 +109,14 @@ def _level(variable: str) -> str:
 
 
 def main() -> None:
-    """Entry point. A user's mistake ends with one message and the exit code of its kind, never a traceback."""
-    try:
+    """Entry point."""
+    with exit_codes(_tell):
         if not {"-h", "--help"} & set(sys.argv):
             _start_logging()
         group(standalone_mode=False, prog_name="amct_onnx")
-    except AmctError as error:
-        if not _LOG.handlers:
-            click.echo(f"{type(error).__name__}: {error}", err=True)
-        _LOG.error("%s: %s", type(error).__name__, error)
-        sys.exit(error.exit_code)
-    except click.ClickException as error:
-        error.show()
-        sys.exit(error.exit_code)
-    except (click.Abort, KeyboardInterrupt):
-        click.echo("interrupted; no file was written or left half-written.", err=True)
-        sys.exit(130)
+
+
+def _tell(error: AmctError) -> None:
+    if not _LOG.handlers:
+        tell_on_stderr(error)
+    _LOG.error("%s: %s", type(error).__name__, error)

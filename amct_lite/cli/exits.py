@@ -1,0 +1,37 @@
+"""How every command of this package ends: one message and the exit code of its kind, never a traceback for a mistake."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import click
+
+from amct_lite.errors import AmctError
+
+
+@contextmanager
+def exit_codes(tell: Callable[[AmctError], None]) -> Iterator[None]:
+    """Around a whole command line. tell: says an error of this package to the user."""
+    try:
+        yield
+        sys.stdout.flush()
+    except AmctError as error:
+        tell(error)
+        sys.exit(error.exit_code)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("interrupted; no file was written or left half-written.", err=True)
+        sys.exit(130)
+    except BrokenPipeError:  # the reader, such as `head`, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+
+
+def tell_on_stderr(error: AmctError) -> None:
+    """`ConfigError: …`."""
+    click.echo(f"{type(error).__name__}: {error}", err=True)
