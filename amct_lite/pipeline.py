@@ -10,8 +10,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from amct_lite import ir
-from amct_lite.biases import bias_note, settle_biases
+from amct_lite.biases import bias_note
 from amct_lite.build import Exports, build_exports
+from amct_lite.calibrated import Calibrated
 from amct_lite.calibration import store
 from amct_lite.calibration.data import CalibrationData, DataSource, InputSpec, open_data, random_data
 from amct_lite.calibration.images import ImageOptions
@@ -72,6 +73,19 @@ def quantize(
     Raises the AmctError of the stage that cannot go on; VerificationError when an exported model does not do what it must.
     """
     chosen = options or RunOptions()
+    return conclude(calibrate(model, data, config, statistics=statistics, options=chosen), chosen)
+
+
+def calibrate(
+    model: str | Path | ir.Model,
+    data: DataSource | None = None,
+    config: QuantConfig | str | Path | None = None,
+    *,
+    statistics: str | Path | Statistics | None = None,
+    options: RunOptions | None = None,
+) -> Calibrated:
+    """The first half of `quantize`: the data are read, once, and every scale is decided. No model is built."""
+    chosen = options or RunOptions()
     settings = _settings(config)
     source = load_prepared(model)
     plan = resolve(settings, source.prepared)
@@ -81,28 +95,21 @@ def quantize(
     usable, outliers = calibration.statistics.usable()
     calibration = _without_wild_samples(calibration, source, outliers, chosen)
     decision = decide(source.prepared, plan, usable)
-    total = len(decision.record.layers)
-    calibration = settle_biases(
-        calibration,
-        source.prepared,
-        decision.record,
-        usable,
-        settings.bias_correction,
-        options=chosen.runtime,
-        progress=lambda layers: chosen.progress("correct biases", layers, total),
-    )
-    exports = build_exports(
-        source.prepared,
-        decision.record,
-        target=settings.target,
-        statistics=calibration.statistics,
-        bias_correction=calibration.statistics.bias_correction,
-        input_shapes=settings.input_shapes,
-    )
-    checked = _check(source, decision.record, exports, calibration.feeds, calibration.outputs, chosen)
-    notes = (*source.notes, *calibration.statistics.notes(), *bias_note(settings.bias_correction, calibration))
     warnings = (*calibration.statistics.warnings(), *outlier_warnings(outliers))
-    report = _report(source, decision, exports, checked, plan=plan, skips=plan.skips, notes=notes, warnings=warnings)
+    return Calibrated(source, settings, plan, calibration, usable, decision, warnings)
+
+
+def conclude(calibrated: Calibrated, options: RunOptions) -> QuantizeResult:
+    """The second half of `quantize`: biases corrected, models built, run and compared."""
+    total = len(calibrated.decision.record.layers)
+    settled = calibrated.with_biases(options.runtime, lambda layers: options.progress("correct biases", layers, total))
+    source, decision, calibration = settled.source, settled.decision, settled.calibration
+    exports = settled.exports()
+    checked = _check(source, decision.record, exports, calibration.feeds, calibration.outputs, options)
+    asked = settled.settings.bias_correction
+    notes = (*source.notes, *calibration.statistics.notes(), *bias_note(asked, calibration))
+    plan = settled.plan
+    report = _report(source, decision, exports, checked, plan=plan, skips=plan.skips, notes=notes, warnings=settled.warnings)
     return QuantizeResult(source, plan, decision.record, calibration.statistics, exports, report)
 
 

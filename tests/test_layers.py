@@ -18,7 +18,7 @@ LAYERS = (
     {"compat"},
     {"pipeline", "inspection", "by_hand", "common"},
     {"result"},
-    {"reports"},
+    {"reports", "calibrated"},
     {"build", "biases"},
     {"analysis", "correction", "validate"},
     {"exporters", "decide", "plan", "calibration", "loading"},

@@ -1,0 +1,72 @@
+"""A model that has seen its data, with all that was decided from them: from here on the data are not read again.
+
+What is quantized of it can still be narrowed, and each narrowing is exported from the same statistics. Nothing is written.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, replace
+
+from amct_lite.biases import settle_biases
+from amct_lite.build import Exports, build_exports
+from amct_lite.calibration.runner import Calibration
+from amct_lite.calibration.store import Sketches
+from amct_lite.config import QuantConfig
+from amct_lite.decide import Decision
+from amct_lite.loading import SourceModel
+from amct_lite.runtime import RuntimeOptions
+from amct_lite.types import QuantPlan, QuantRecord, Skip
+
+
+@dataclass(frozen=True)
+class Calibrated:
+    """usable: the sketches that were decided from. warnings: what is doubtful about the data."""
+
+    source: SourceModel
+    settings: QuantConfig
+    plan: QuantPlan
+    calibration: Calibration
+    usable: Sketches
+    decision: Decision
+    warnings: tuple[str, ...] = ()
+
+    def without(self, layers: Collection[str], reason: str) -> Calibrated:
+        """The same with these layers left in float, for `reason`; the scales of the others stay as they are."""
+        kept = tuple(layer for layer in self.plan.layers if layer.name not in layers)
+        left = tuple(Skip(layer.name, layer.op_type, reason) for layer in self.plan.layers if layer.name in layers)
+        record = QuantRecord(tuple(entry for entry in self.decision.record.layers if entry.key not in layers))
+        return replace(
+            self,
+            settings=replace(self.settings, skip=(*self.settings.skip, *(skip.node for skip in left))),
+            plan=replace(self.plan, layers=kept, skips=(*self.plan.skips, *left)),
+            decision=Decision(record, {name: text for name, text in self.decision.repairs.items() if name not in layers}),
+        )
+
+    def with_biases(self, runtime: RuntimeOptions, progress: Callable[[int], None] = lambda _layers: None) -> Calibrated:
+        """The same with the bias correction that its settings ask for, settled and measured.
+
+        progress: called with the number of layers that are done.
+        """
+        settled = settle_biases(
+            self.calibration,
+            self.source.prepared,
+            self.decision.record,
+            self.usable,
+            self.settings.bias_correction,
+            options=runtime,
+            progress=progress,
+        )
+        return replace(self, calibration=settled)
+
+    def exports(self, target: str | None = None) -> Exports:
+        """The models, for `target` (None: the one of the settings); its biases must have been settled."""
+        statistics = self.calibration.statistics
+        return build_exports(
+            self.source.prepared,
+            self.decision.record,
+            target=target or self.settings.target,
+            statistics=statistics,
+            bias_correction=statistics.bias_correction,
+            input_shapes=self.settings.input_shapes,
+        )
