@@ -25,7 +25,7 @@ LAYERS = (
     {"config", "observers", "ops", "passes", "record", "weights"},
     {"runtime"},
     {"ir", "numerics"},
-    {"registry", "files"},
+    {"registry", "files", "search"},
     {"errors", "types"},
 )
 GATES = {
