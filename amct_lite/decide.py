@@ -5,7 +5,7 @@ Nothing is run here, and the sketches are not changed: another method decides an
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from dataclasses import dataclass, replace
 
 from amct_lite import ir
@@ -28,8 +28,10 @@ class Decision:
     repairs: Mapping[str, str]
 
 
-def decide(model: ir.Model, plan: QuantPlan, sketches: Sketches) -> Decision:
+def decide(model: ir.Model, plan: QuantPlan, sketches: Sketches, unfused: Container[str] = ()) -> Decision:
     """A record for every layer of `plan`. `sketches`: robust ones, by (tensor, channel axis).
+
+    unfused: the layers that were kept apart from their normalizations, which the record says.
 
     Raises CalibrationError that names the tensor or layer whose values give no usable scale.
     """
@@ -53,7 +55,7 @@ def decide(model: ir.Model, plan: QuantPlan, sketches: Sketches) -> Decision:
             weight, repair = _repaired(layer, first, weights[key])
             if repair:
                 repairs[planned.name] = repair
-        layers.append(LayerRecord(planned.name, first, weight))
+        layers.append(LayerRecord(planned.name, first, weight, skip_fusion=planned.name in unfused or None))
     return Decision(QuantRecord(tuple(layers)), repairs)
 
 

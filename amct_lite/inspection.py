@@ -55,9 +55,10 @@ def inspect(model: str | Path | ir.Model, config: QuantConfig | None = None) -> 
 
     Raises UnsupportedModelError for a model that cannot be taken, ConfigError when `config` does not fit it.
     """
-    source = load_prepared(model)
+    settings = config or QuantConfig()
+    source = load_prepared(model, settings.folding)
     graph = source.original.graph
-    plan = resolve(config or QuantConfig(), source.prepared)
+    plan = resolve(settings, source.prepared)
     return Inspection(
         source.name,
         source.file_opset,

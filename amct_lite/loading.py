@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from amct_lite import ir, passes
 from amct_lite.errors import UnsupportedModelError
-from amct_lite.types import PassReport
+from amct_lite.types import FUSE_ALL, Fusion, PassReport, QuantRecord
 
 EXPORT_OPSET = 13
 """The first opset with per-channel QuantizeLinear/DequantizeLinear."""
@@ -31,21 +32,36 @@ class SourceModel:
     file_opset: int
 
     @property
+    def unfused(self) -> tuple[str, ...]:
+        """The layers that were kept apart from a normalization on purpose."""
+        return tuple(dict.fromkeys(layer for report in self.reports for layer in report.unfused))
+
+    @property
     def name(self) -> str:
         return self.path.name if self.path else "model"
 
 
-def load_prepared(model: str | Path | ir.Model) -> SourceModel:
+def load_prepared(model: str | Path | ir.Model, fusion: Fusion = FUSE_ALL) -> SourceModel:
     """Load (or take) a float model and prepare it; the file or object given is not modified.
 
-    Raises UnsupportedModelError for a model that cannot be taken, with the reason and the remedy.
+    Raises UnsupportedModelError for a model that cannot be taken, with the reason and the remedy; ConfigError for a name in
+    `fusion` that the model does not have.
     """
     loaded = ir.LoadedModel(ir.clone(model), None, ()) if isinstance(model, ir.Model) else ir.load(model)
     _refuse_quantized(loaded)
     raised, note = ir.raise_opset(loaded.model, EXPORT_OPSET)
-    prepared = passes.prepare(raised)
+    prepared = passes.prepare(raised, fusion)
     notes = (*loaded.notes, *((note,) if note else ()), *(n for report in prepared.reports for n in report.notes))
     return SourceModel(raised, prepared.model, prepared.reports, notes, loaded.path, ir.opset(loaded.model))
+
+
+def fusion_of(record: QuantRecord, fusion: Fusion, unfused: Iterable[str] = ()) -> Fusion:
+    """How a model was prepared that `record` holds the scales of: its layers with skip_fusion stay apart.
+
+    fusion: what else is wanted. unfused: of the calibration that the record came from; it decides for all other layers.
+    """
+    named = {layer.key for layer in record.layers if layer.skip_fusion}
+    return replace(fusion, apart=fusion.apart | named | (set(unfused) - record.by_key.keys()))
 
 
 def _refuse_quantized(loaded: ir.LoadedModel) -> None:

@@ -22,14 +22,14 @@ from amct_lite.calibration.tame import without_samples
 from amct_lite.config import QuantConfig, load_config
 from amct_lite.decide import Decision, decide
 from amct_lite.errors import CalibrationError, UnsupportedModelError
-from amct_lite.loading import SourceModel, load_prepared
+from amct_lite.loading import SourceModel, fusion_of, load_prepared
 from amct_lite.numerics.sketch import Outlier
 from amct_lite.ops import OPS
 from amct_lite.plan import layer_facts, not_in_record, require_input_shapes, resolve
 from amct_lite.record import read_record, require_valid
 from amct_lite.reports.checks import Checked, check_exports
 from amct_lite.reports.report import Report, layer_rows, sizes_of
-from amct_lite.reports.warnings import local_warnings, outlier_warnings, weight_warnings
+from amct_lite.reports.warnings import local_warnings, outlier_warnings, record_notes, weight_warnings
 from amct_lite.result import QuantizeResult
 from amct_lite.runtime import RuntimeOptions
 from amct_lite.types import AnyArray, Feeds, QuantPlan, QuantRecord, Skip
@@ -87,14 +87,14 @@ def calibrate(
     """The first half of `quantize`: the data are read, once, and every scale is decided. No model is built."""
     chosen = options or RunOptions()
     settings = _settings(config)
-    source = load_prepared(model)
+    source = load_prepared(model, settings.folding)
     plan = resolve(settings, source.prepared)
     _require_layers(source, plan)
     stream = _stream(source, data, settings, chosen)
     calibration = _calibration(source, plan, stream, statistics, settings, chosen)
     usable, outliers = calibration.statistics.usable()
     calibration = _without_wild_samples(calibration, source, outliers, chosen)
-    decision = decide(source.prepared, plan, usable)
+    decision = decide(source.prepared, plan, usable, source.unfused)
     warnings = (*calibration.statistics.warnings(), *outlier_warnings(outliers))
     return Calibrated(source, settings, plan, calibration, usable, decision, warnings)
 
@@ -106,8 +106,9 @@ def conclude(calibrated: Calibrated, options: RunOptions) -> QuantizeResult:
     source, decision, calibration = settled.source, settled.decision, settled.calibration
     exports = settled.exports()
     checked = _check(source, decision.record, exports, calibration.feeds, calibration.outputs, options)
-    asked = settled.settings.bias_correction
-    notes = (*source.notes, *calibration.statistics.notes(), *bias_note(asked, calibration))
+    settings = settled.settings
+    corrected = bias_note(settings.bias_correction, calibration)
+    notes = (*settings.without_effect, *source.notes, *calibration.statistics.notes(), *corrected)
     plan = settled.plan
     report = _report(source, decision, exports, checked, plan=plan, skips=plan.skips, notes=notes, warnings=settled.warnings)
     return QuantizeResult(source, plan, decision.record, calibration.statistics, exports, report)
@@ -125,18 +126,19 @@ def convert(
 ) -> QuantizeResult:
     """Build, run and compare the models of a record that was made elsewhere or edited by hand. Nothing is written.
 
-    config: its target and input shapes count, the record decides the rest. statistics: the calibration file for bias
+    config: its target, input shapes and fusion count, the record decides the rest. statistics: the calibration file for bias
     correction and static shapes; when left out, the one that lies beside the record's file under the same prefix is taken,
     which the report says. bias_correction: None for the one of the calibration. data: samples to compare with the float model.
     Raises RecordError when the record does not fit the model.
     """
     chosen = options or RunOptions()
     settings = _settings(config)
-    source = load_prepared(model)
     given = record if isinstance(record, QuantRecord) else read_record(record)
+    known, beside = _statistics_of(given, statistics)
+    source = load_prepared(model, fusion_of(given, settings.folding, known.unfused if known else ()))
     require_valid(given, layer_facts(settings.target, source.prepared))
     require_input_shapes(settings, source.prepared)
-    known, notes, warnings = _statistics_beside(given, source, statistics)
+    known, notes, warnings = _of_this_model(known, source, beside)
     _require_correction(bias_correction, known)
     exports = build_exports(
         source.prepared,
@@ -150,8 +152,9 @@ def convert(
     feeds, outputs = keep(source.prepared, stream, chosen.runtime) if stream else ((), ())
     checked = _check(source, given, exports, feeds, outputs, chosen)
     decision = Decision(given, {})
+    notes = (*source.notes, *notes, *record_notes(given))
     skips = not_in_record(given, source.prepared, settings.target)
-    report = _report(source, decision, exports, checked, skips=skips, notes=(*source.notes, *notes), warnings=warnings)
+    report = _report(source, decision, exports, checked, skips=skips, notes=notes, warnings=warnings)
     return QuantizeResult(source, None, given, known, exports, report)
 
 
@@ -244,7 +247,7 @@ def _calibration(
         options=options.runtime,
         progress=lambda batches: options.progress("calibrate", batches, total),
     )
-    known = replace(calibration.statistics, data=stream.description, random=bool(options.random))
+    known = replace(calibration.statistics, data=stream.description, random=bool(options.random), unfused=source.unfused)
     return replace(calibration, statistics=_decided(known, settings))
 
 
@@ -254,6 +257,12 @@ def _decided(statistics: Statistics, settings: QuantConfig) -> Statistics:
 
 def _require_same_model(statistics: Statistics, source: SourceModel) -> None:
     if statistics.model != ir.checksum(source.prepared):
+        if set(statistics.unfused) != set(source.unfused):
+            then, now = (", ".join(layers) or "no layer" for layers in (statistics.unfused, source.unfused))
+            raise CalibrationError(
+                f"the calibration was made with {then} kept apart from normalizations, now it is {now}. "
+                "Set fusion and skip_fusion as they were, or calibrate again."
+            )
         raise CalibrationError(
             f"the calibration was made from another model than {source.name} (or the model has changed since). "
             f"Calibrate again with data."
@@ -281,18 +290,23 @@ def _require_correction(asked: str | None, known: Statistics | None) -> None:
     )
 
 
-def _statistics_beside(
-    record: QuantRecord, source: SourceModel, given: str | Path | Statistics | None
-) -> tuple[Statistics | None, tuple[str, ...], tuple[str, ...]]:
-    """Statistics, notes and warnings: what was given, else what lies beside the record, if it is of this model."""
+def _statistics_of(record: QuantRecord, given: str | Path | Statistics | None) -> tuple[Statistics | None, Path | None]:
+    """What was given, else what lies beside the record, then with its path."""
     if given is not None:
-        known = given if isinstance(given, Statistics) else store.load(given)
+        return given if isinstance(given, Statistics) else store.load(given), None
+    path = Path(record.source.removesuffix("record.txt") + "calibration.npz") if record.source else None
+    return (store.load(path), path) if path is not None and path.is_file() else (None, None)
+
+
+def _of_this_model(
+    known: Statistics | None, source: SourceModel, path: Path | None
+) -> tuple[Statistics | None, tuple[str, ...], tuple[str, ...]]:
+    """Statistics, notes and warnings. path: where they were found; None for what was given, which must be of this model."""
+    if known is None:
+        return None, ("no calibration file: biases are not corrected",), ()
+    if path is None:
         _require_same_model(known, source)
         return known, (), ()
-    path = Path(record.source.removesuffix("record.txt") + "calibration.npz") if record.source else None
-    if path is None or not path.is_file():
-        return None, ("no calibration file: biases are not corrected",), ()
-    known = store.load(path)
     if known.model == ir.checksum(source.prepared):
         return known, (f"bias correction ({known.bias_correction}) and static shapes from {path}",), ()
     return None, (), (f"{path} belongs to another model and was not used; biases are not corrected.",)

@@ -76,13 +76,38 @@ class Skip:
 
 
 @dataclass(frozen=True)
+class Fusion:
+    """Which layers take in the normalizations around them: all; none (not `enabled`); or all but some.
+
+    skip: nodes that a user named, by name, pattern or operator type; place: where, for messages. apart: the exact names of
+    layers and normalizations that stay apart, which `passes.fusion` makes of `skip`, or a record holds.
+    """
+
+    enabled: bool = True
+    skip: tuple[str, ...] = ()
+    apart: frozenset[str] = frozenset()
+    place: str = field(default="skip_fusion", compare=False)
+
+    def keeps_apart(self, *nodes: str) -> bool:
+        """Whether the fold that these nodes take part in is not wanted. `skip` must have been resolved."""
+        return not self.enabled or not self.apart.isdisjoint(nodes)
+
+
+FUSE_ALL = Fusion()
+
+
+@dataclass(frozen=True)
 class PassReport:
-    """What one preparing pass did: how many places it changed, and where it refused and why."""
+    """What one preparing pass did: how many places it changed, and where it refused and why.
+
+    unfused: the layers that it would have folded into, had `Fusion` not kept them apart.
+    """
 
     name: str
     changed: int
     skips: tuple[Skip, ...] = ()
     notes: tuple[str, ...] = ()
+    unfused: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,8 @@ FULL = QuantConfig(
     batches=4,
     trust_data=True,
     input_shapes={"x": (1, 3, 8, 8)},
+    fusion=False,
+    skip_fusion=("conv*",),
     types={"MatMul": Override(symmetric=False, per_channel="none")},
     layers={"enc.*": Override(skip=True), "enc.1": Override(skip=False, algorithm="kl", options={"bins": 128})},
 )
@@ -40,6 +42,7 @@ def test_mapping_leaves_out_what_is_unset() -> None:
         "trust_data": False,
         "bias_correction": "auto",
         "skip": ["a"],
+        "fusion": True,
         "activation": {"algorithm": "ifmr", "bits": 8, "symmetric": False},
         "weight": {"algorithm": "arq", "bits": 8, "per_channel": "auto"},
     }

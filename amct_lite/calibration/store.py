@@ -32,6 +32,7 @@ class Statistics:
     shapes: the shape of each input where all batches agreed, else None. random: made from random data.
     bias_shifts: layer → (Cout,) measured output errors, where bias correction was `full`; bias_record: digest of the record
     they were measured with. runs: inference runs they were collected in, where somebody else's loop made them.
+    unfused: the layers that were kept apart from their normalizations when the model was prepared.
     """
 
     sketches: Sketches
@@ -45,6 +46,7 @@ class Statistics:
     bias_shifts: dict[str, FloatArray] | None = None
     bias_record: str = ""
     runs: int = 0
+    unfused: tuple[str, ...] = ()
 
     def usable(self) -> tuple[Sketches, dict[str, tuple[Outlier, ...]]]:
         """The sketches to decide from, and what was left out of them, by tensor: wild samples unless data is trusted."""
@@ -85,6 +87,7 @@ def to_bytes(statistics: Statistics) -> bytes:
         "tensors": [list(key) for key in keys],
         "bias_record": statistics.bias_record,
         "runs": statistics.runs,
+        "unfused": list(statistics.unfused),
         "bias_shifts": list(shifts) if statistics.bias_shifts is not None else None,
     }
     arrays: dict[str, AnyArray] = {"meta": np.frombuffer(json.dumps(meta).encode(), np.uint8)}
@@ -146,4 +149,5 @@ def _statistics(meta: dict[str, Any], archive: Any) -> Statistics:
         None if shifts is None else {layer: archive[f"bias{i}"] for i, layer in enumerate(shifts)},
         str(meta["bias_record"]),
         int(meta.get("runs", 0)),
+        tuple(map(str, meta.get("unfused", ()))),
     )

@@ -43,7 +43,8 @@ def create(model: Path, output: Path, kind: str | None, **settings: Any) -> None
     kind = kind or format_of(output)
     inputs = [file for file in (model, settings["config_file"]) if file]
     config = take_config(settings, model)
-    _write(output, config, resolve(config, load_prepared(model).prepared), kind, inputs)
+    plan = resolve(config, load_prepared(model, config.folding).prepared)
+    _write(output, config, plan, kind, inputs)
 
 
 @command.command("check", short_help="Check a configuration against a model.")
@@ -51,12 +52,11 @@ def create(model: Path, output: Path, kind: str | None, **settings: Any) -> None
 @click.argument("model", type=_FILE)
 def check(file: Path, model: Path) -> None:
     """Check the configuration FILE, of any format, against MODEL: all problems with their lines (exit code 3), or ok."""
-    from amct_lite.compat.configs import load_any_config
-    from amct_lite.loading import load_prepared
+    from amct_lite.compat.configs import load_configured
     from amct_lite.plan import resolve
 
-    prepared = load_prepared(model).prepared
-    plan = resolve(load_any_config(file, prepared), prepared)
+    config, source = load_configured(file, model)
+    plan = resolve(config, source.prepared)
     click.echo(f"ok: {file} fits {model}; {_counted(plan)}.")
 
 
@@ -67,14 +67,15 @@ def check(file: Path, model: Path) -> None:
 @_FORMAT
 def convert(file: Path, model: Path | None, output: Path, kind: str | None) -> None:
     """Write the configuration FILE in another format. AMCT's formats list layers, so they need MODEL, too."""
-    from amct_lite.compat.configs import format_of, load_any_config
-    from amct_lite.loading import load_prepared
+    from amct_lite.compat.configs import format_of, load_any_config, load_configured
     from amct_lite.plan import resolve
 
     kind = kind or format_of(output)
-    prepared = load_prepared(model).prepared if model else None
-    config = load_any_config(file, prepared)
-    plan = resolve(config, prepared) if prepared else None
+    if model is None:
+        config, plan = load_any_config(file), None
+    else:
+        config, source = load_configured(file, model)
+        plan = resolve(config, source.prepared)
     _write(output, config, plan, kind, [source for source in (file, model) if source])
 
 
@@ -83,7 +84,7 @@ def _write(output: Path, config: QuantConfig, plan: QuantPlan | None, kind: str,
     from amct_lite.compat.planned import left_out
 
     write_config(output, config, plan, kind, inputs=inputs)
-    for sentence in left_out(config) if kind in AMCT_FORMATS else ():
+    for sentence in left_out(config) if kind in AMCT_FORMATS else config.without_effect:
         click.echo(f"note: {sentence}", err=True)
     click.echo(f"{output} written{f'; {_counted(plan)}' if plan else ''}.")
 

@@ -18,7 +18,7 @@ from amct_lite.calibration import store
 from amct_lite.calibration.store import Statistics
 from amct_lite.compat.calibration_model import insert, strip, watches_in
 from amct_lite.compat.collector import state_path
-from amct_lite.compat.configs import load_amct_config, write_json_config
+from amct_lite.compat.configs import load_amct_config, load_configured, write_json_config
 from amct_lite.compat.fake_weights import insert_fake_weights
 from amct_lite.compat.job import Watch, watches_of
 from amct_lite.compat.outputs import export
@@ -27,12 +27,15 @@ from amct_lite.compat.quant_json import original_names, read_names, write_names
 from amct_lite.config import QuantConfig
 from amct_lite.errors import CalibrationError, UnsupportedModelError
 from amct_lite.files import staged_outputs
-from amct_lite.loading import load_prepared
+from amct_lite.loading import fusion_of, load_prepared
 from amct_lite.plan import resolve
-from amct_lite.types import QuantPlan
+from amct_lite.record import read_record
+from amct_lite.types import FUSE_ALL, Fusion, QuantPlan
 
 _LOG = logging.getLogger(__name__)
 _DEFAULT_BATCHES = 1
+AS_IT_IS = Fusion(enabled=False)
+"""A calibration model has been prepared: what is not fused in it is to stay apart."""
 PathLike = str | os.PathLike[str]
 
 
@@ -51,8 +54,8 @@ def create_quant_config(
     updated_model: where to save the model with a unique name for each node.
     Raises ConfigError for unknown layers, UnsupportedModelError for a model without layers to quantize.
     """
-    source = load_prepared(Path(model_file))
     if config_defination is None:
+        source = load_prepared(Path(model_file))
         config = QuantConfig(
             symmetric=not activation_offset,
             skip=tuple(skip_layers or ()),
@@ -64,7 +67,7 @@ def create_quant_config(
             _LOG.warning(
                 "skip_layers, batch_num and activation_offset are ignored: config_defination %s decides.", config_defination
             )
-        config = load_amct_config(config_defination, source.prepared)
+        config, source = load_configured(config_defination, Path(model_file), load_amct_config)
     plan = resolve(config, source.prepared)
     _require_layers(plan, model_file)
     write_json_config(config_file, plan, config)
@@ -79,8 +82,7 @@ def quantize_model(config_file: PathLike, model_file: PathLike, modified_onnx_fi
     Run it `batch_num` times, with `onnxruntime.InferenceSession(modified_onnx_file, amct.AMCT_SO)` or with
     `CalibrationSession`; the activation factors are then in the record. What an earlier calibration left is dropped.
     """
-    source = load_prepared(Path(model_file))
-    config = load_amct_config(config_file, source.prepared)
+    config, source = load_configured(config_file, Path(model_file), load_amct_config)
     plan = resolve(config, source.prepared)
     _require_layers(plan, model_file)
     model = ir.clone(source.prepared)
@@ -95,8 +97,10 @@ def quantize_model(config_file: PathLike, model_file: PathLike, modified_onnx_fi
     write_names(model, source)
     with staged_outputs(inputs=[Path(model_file), Path(config_file)]) as out:
         ir.save(model, out.stage(modified_onnx_file))
-        out.stage(record_file).write_text(format_weights(weights), encoding="utf-8")
+        out.stage(record_file).write_text(format_weights(weights, source.unfused), encoding="utf-8")
     state_path(record_file).unlink(missing_ok=True)
+    for sentence in config.without_effect:
+        _LOG.warning("%s", sentence)
     for skip in plan.skips:
         _LOG.info("%s (%s) stays in float: %s", skip.node, skip.op_type, skip.reason)
 
@@ -112,19 +116,20 @@ def save_model(modified_onnx_file: PathLike, record_file: PathLike, save_path: P
     _require_data(record_file, watches, known)
     names = read_names(model)
     strip(model)
-    export(model, record_file, save_path, names=names, statistics=known, inputs=[Path(modified_onnx_file)])
+    inputs = [Path(modified_onnx_file)]
+    export(model, record_file, save_path, names=names, statistics=known, fusion=AS_IT_IS, inputs=inputs)
 
 
 def convert_model(model_file: PathLike, scale_offset_record_file: PathLike, save_path: PathLike) -> None:
     """Write the same three files from a float model and a record that the user computed."""
-    source = load_prepared(Path(model_file))
-    names = original_names(source)
+    fusion = fusion_of(read_record(scale_offset_record_file), FUSE_ALL)
+    names = original_names(load_prepared(Path(model_file), fusion))
     export(Path(model_file), scale_offset_record_file, save_path, names=names, statistics=None, inputs=[Path(model_file)])
 
 
 def _reloaded(model: ir.Model) -> ir.Model:
     """As `save_model` will find it."""
-    return load_prepared(model).prepared
+    return load_prepared(model, AS_IT_IS).prepared
 
 
 def _require_layers(plan: QuantPlan, model_file: PathLike) -> None:

@@ -72,8 +72,18 @@ class _Reader:
             self._require_node(name, path)
             self.places.setdefault(("layers", name), self.lines[path])
             layers[name] = Override(skip=True)
+        apart = self._once(message, "skip_fusion_layers")
+        for path, _ in apart[:1]:
+            self.places["skip_fusion",] = self.lines[path]
         config = QuantConfig(
-            batches=max(message.batch_num, 1), types=types, layers=layers, source=self.problems.source, lines=self.places
+            batches=max(message.batch_num, 1),
+            types=types,
+            layers=layers,
+            fusion=message.do_fusion,
+            skip_fusion=tuple(name for _, name in apart),
+            joint_quant=message.joint_quant,
+            source=self.problems.source,
+            lines=self.places,
         )
         config = base.applied_to(config)
         self.problems.raise_if_any()
@@ -84,13 +94,6 @@ class _Reader:
     def _root(self, message: Any) -> None:
         if message.batch_num < 1:
             self._add((("batch_num", 0),), "batch_num = 0 must be a whole number of batches, 1 or more")
-        if message.joint_quant:
-            self._add((("joint_quant", 0),), f"joint_quant = true {NOT_OFFERED}: use false")
-        if not message.do_fusion:
-            self._add((("do_fusion", 0),), f"do_fusion = false {NOT_OFFERED}: normalizations are always folded. Use true")
-        if message.skip_fusion_layers:
-            what = f"skip_fusion_layers {NOT_OFFERED}: normalizations are always folded. Remove it"
-            self._add((("skip_fusion_layers", 0),), what)
         for position, item in enumerate(message.tensor_quantize):
             what = f"tensor_quantize of {item.layer_name}:{item.input_index} {NOT_OFFERED}. Remove it"
             self._add((("tensor_quantize", position),), what)

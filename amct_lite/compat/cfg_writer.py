@@ -22,6 +22,8 @@ def cfg_text(plan: QuantPlan, config: QuantConfig) -> str:
     enabled = {name: layer.settings for name, layer in layers.items() if layer.enabled}
     base = most_common(enabled, symmetric=config.symmetric)
     lines = [f"batch_num: {config.batches or 1}", f"activation_offset: {_word(not config.symmetric)}"]
+    lines += ["joint_quant: true"] * config.joint_quant + ["do_fusion: false"] * (not config.fusion)
+    lines += [f"skip_fusion_layers: {_quoted(name)}" for name in config.skip_fusion]
     lines += [f"skip_layers: {_quoted(name)}" for name, layer in layers.items() if not layer.enabled]
     lines += ["common_config {", *_settings(base, "  "), "}"]
     for name, settings in enabled.items():

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from amct_lite import ir
@@ -19,11 +19,14 @@ from amct_lite.compat.json_writer import json_text
 from amct_lite.config import FORMATS, QuantConfig, format_config, load_config
 from amct_lite.errors import ConfigError
 from amct_lite.files import staged_outputs
-from amct_lite.types import QuantPlan
+from amct_lite.loading import SourceModel, load_prepared
+from amct_lite.types import FUSE_ALL, QuantPlan
 
 AMCT_FORMATS = ("amct", "cfg")
 ALL_FORMATS = (*AMCT_FORMATS, *FORMATS)
 """amct: AMCT's JSON; cfg: AMCT's simplified configuration; the others: this package's own tables."""
+
+Reader = Callable[[str | os.PathLike[str], ir.Model], QuantConfig]
 
 _OWN_SUFFIXES = (".yaml", ".yml", ".toml")
 _FORMAT_OF = {".json": "amct", ".cfg": "cfg", ".yaml": "yaml", ".yml": "yaml", ".toml": "toml"}
@@ -64,6 +67,18 @@ def is_amct_config(path: str | os.PathLike[str]) -> bool:
 def load_any_config(path: str | os.PathLike[str], model: ir.Model | None = None) -> QuantConfig:
     """The settings in the file at `path`, whatever its format. Raises ConfigError as `load_amct_config` does."""
     return load_amct_config(path, model) if is_amct_config(path) else load_config(path)
+
+
+def load_configured(
+    path: str | os.PathLike[str], model: str | Path | ir.Model, read: Reader = load_any_config
+) -> tuple[QuantConfig, SourceModel]:
+    """The settings in the file at `path`, and `model` prepared as they want it. read: which formats are taken.
+
+    Raises ConfigError as `load_amct_config` does, and for nodes in skip_fusion_layers that the model does not have.
+    """
+    source = load_prepared(model)
+    config = read(path, source.prepared)
+    return config, source if config.folding == FUSE_ALL else load_prepared(model, config.folding)
 
 
 def format_of(path: str | os.PathLike[str]) -> str:

@@ -61,6 +61,7 @@ class _Reader:
             if name not in keys.ROOT:
                 self._layer(name, table, symmetric=symmetric)
         config = self._config(int(str(root.get("batch_num", 1))), symmetric=symmetric)
+        config = replace(config, **{name: root[key] for key, name in keys.KEPT.items() if key in root})  # type: ignore[arg-type] # checked by ROOT
         if self.disabled >= self.settings.keys() and not len(self.problems):
             self.problems.add(None, "nothing is quantized: no layer has quant_enable true. Enable one at least")
         self.problems.raise_if_any()
@@ -78,6 +79,7 @@ class _Reader:
             if name not in self.settings and OPS.find(op_type) is not None:
                 layers[name] = Override(skip=True)
         lines: dict[Path, int] = {("layers", path[0]): line for path, line in self.content.lines.items() if len(path) == 1}
+        lines |= {(name,): lines["layers", key] for key, name in keys.KEPT.items() if ("layers", key) in lines}
         layers = {name: override for name, override in layers.items() if override != Override()}
         config = QuantConfig(batches=batches, layers=layers, source=self.problems.source, lines=lines)
         return base.applied_to(config)

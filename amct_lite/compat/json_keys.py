@@ -52,13 +52,6 @@ def _batch_num(value: object) -> object:
     return values.batches(value)
 
 
-def _names(value: object) -> object:
-    if isinstance(value, list) and not value:
-        return value
-    values.names(value)
-    raise BadValueError(f"{NOT_OFFERED}: normalizations are always folded. Empty the list")
-
-
 def _balancer(value: object) -> object:
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0.2 <= value <= 0.8:
         raise BadValueError("must be a number from 0.2 to 0.8")
@@ -83,12 +76,14 @@ ROOT: Mapping[str, Check] = {
     "version": values.one_of((1,)),
     "batch_num": _batch_num,
     "activation_offset": values.boolean,
-    "joint_quant": _only(False, values.boolean, "use false"),
+    "joint_quant": values.boolean,
     "weight_offset": _only(False, values.boolean, "weights have offset 0. Use false"),
-    "do_fusion": _only(True, values.boolean, "normalizations are always folded. Use true"),
-    "skip_fusion_layers": _names,
+    "do_fusion": values.boolean,
+    "skip_fusion_layers": values.names,
     "tensor_quantize": _tensors,
 }
+KEPT = {"joint_quant": "joint_quant", "do_fusion": "fusion", "skip_fusion_layers": "skip_fusion"}
+"""Root keys that are fields of `QuantConfig`, under its names."""
 LAYER: Mapping[str, Check] = {
     "quant_enable": values.boolean,
     "dmq_balancer_param": _balancer,

@@ -25,10 +25,10 @@ def json_text(plan: QuantPlan, config: QuantConfig) -> str:
         "version": 1,
         "batch_num": config.batches or 1,
         "activation_offset": not config.symmetric,
-        "joint_quant": False,
+        "joint_quant": config.joint_quant,
         "weight_offset": False,
-        "do_fusion": True,
-        "skip_fusion_layers": [],
+        "do_fusion": config.fusion,
+        "skip_fusion_layers": list(config.skip_fusion),
     }
     content = {**root, **{name: _table(layer) for name, layer in layers.items()}, "tensor_quantize": []}
     return json.dumps(content, indent=4, separators=(",", ":"), ensure_ascii=False) + "\n"

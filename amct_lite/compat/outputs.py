@@ -17,6 +17,8 @@ from amct_lite.errors import StaticShapeError
 from amct_lite.files import output_path, staged_outputs
 from amct_lite.loading import load_prepared
 from amct_lite.pipeline import convert
+from amct_lite.reports.warnings import record_notes
+from amct_lite.types import FUSE_ALL, Fusion
 
 _LOG = logging.getLogger(__name__)
 
@@ -28,18 +30,20 @@ def export(
     *,
     names: Names,
     statistics: Statistics | None,
+    fusion: Fusion = FUSE_ALL,
     inputs: Sequence[Path],
 ) -> None:
     """Write deploy model, fake-quant model and quant.json of a float model and its record.
 
     Biases stay as they are: AMCT does not correct them. statistics: the input shapes of the calibration runs are taken
-    from it where the model leaves them open. inputs: files that must not be replaced.
+    from it where the model leaves them open. fusion: of layers that the record does not speak of.
+    inputs: files that must not be replaced.
     Raises RecordError when the record does not fit, StaticShapeError when a dimension of the deploy model
     stays open; the fake-quant model is then written alone.
     """
     if statistics is not None:
-        statistics = replace(statistics, model=ir.checksum(load_prepared(model).prepared))
-    config = QuantConfig(bias_correction="none")
+        statistics = replace(statistics, model=ir.checksum(load_prepared(model, fusion).prepared))
+    config = QuantConfig(bias_correction="none", fusion=fusion.enabled)
     result = convert(model, Path(record_file), config=config, bias_correction="none", statistics=statistics)
     exports = result.exports
     fake_quant = output_path(save_path, "fake_quant_model.onnx")
@@ -49,7 +53,7 @@ def export(
             ir.save(exports.deploy, out.stage(output_path(save_path, "deploy_model.onnx")))
             text = quant_json(exports.deploy, names, Path(save_path).name or "model")
             out.stage(output_path(save_path, "quant.json")).write_text(text, encoding="utf-8")
-    for warning in result.report.warnings:
+    for warning in (*result.report.warnings, *record_notes(result.record)):
         _LOG.warning("%s", warning)
     if exports.deploy is None:
         raise _open_shapes(exports, fake_quant)

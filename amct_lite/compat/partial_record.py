@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +18,15 @@ _ACTIVATION_FIELDS = ("scale_d:", "offset_d:")
 _WEIGHT_FIELDS = ("scale_w:", "offset_w:")
 
 
-def format_weights(weights: Mapping[str, QParams | None]) -> str:
-    """The text of a record without activation factors. None: the factors of both factors of a product are to come."""
+def format_weights(weights: Mapping[str, QParams | None], unfused: Container[str] = ()) -> str:
+    """The text of a record without activation factors. None: the factors of both factors of a product are to come.
+
+    unfused: the layers that were kept apart from their normalizations, which the record says.
+    """
     text = []
     for layer, weight in weights.items():
-        entry = format_record(QuantRecord((LayerRecord(layer, _UNDECIDED, weight or UNIT_WEIGHT),)))
+        apart = layer in unfused or None
+        entry = format_record(QuantRecord((LayerRecord(layer, _UNDECIDED, weight or UNIT_WEIGHT, skip_fusion=apart),)))
         hidden = _ACTIVATION_FIELDS if weight else (*_ACTIVATION_FIELDS, *_WEIGHT_FIELDS)
         text += [line for line in entry.splitlines() if not line.strip().startswith(hidden)]
     return "".join(f"{line}\n" for line in text)
@@ -42,7 +46,8 @@ def completed(text: str, path: Path, activations: Mapping[tuple[str, int], QPara
         scales = tuple(entry.value.scale_w)
         weight = QParams(scales, tuple(entry.value.offset_w)) if scales else activations.get((entry.key, 1))
         if (entry.key, 0) in activations:
-            layers.append(LayerRecord(entry.key, activations[entry.key, 0], weight))
+            apart = entry.value.skip_fusion if entry.value.HasField("skip_fusion") else None
+            layers.append(LayerRecord(entry.key, activations[entry.key, 0], weight, skip_fusion=apart))
     missing = {layer for layer, _ in activations} - {layer.key for layer in layers}
     if missing:
         names = ", ".join(sorted(missing))

@@ -33,6 +33,8 @@ GLOBAL_KEYS: Table = {
     ("input_shapes",): ("input_shapes", values.input_shapes),
     ("bias_correction",): ("bias_correction", values.one_of(values.BIAS_CORRECTIONS)),
     ("skip",): ("skip", values.names),
+    ("fusion",): ("fusion", values.boolean),
+    ("skip_fusion",): ("skip_fusion", values.names),
     **LAYER_KEYS,
 }
 OVERRIDE_SECTIONS = ("types", "layers")

@@ -18,6 +18,7 @@ from amct_lite.config.mapping import (
 from amct_lite.config.overrides import LayerConfig, Override
 from amct_lite.config.values import BadValueError, Check
 from amct_lite.errors import ConfigError
+from amct_lite.types import Fusion
 
 DEFAULT_ALGORITHM = "ifmr"
 
@@ -39,7 +40,9 @@ class QuantConfig:
     weight_algorithm, weight_bits, per_channel ("auto": as the target's contract says, "all", "none"): the weights.
     bias_correction: "none", "analytic" (from input means), "full" (sequential), or "auto"
     (analytic unless full is clearly better). skip: node names, patterns or operator types to
-    leave in float. batches: how many to calibrate on (None: all). trust_data: let a wild sample count like any other.
+    leave in float. fusion: whether layers take in the normalizations around them; skip_fusion: nodes, by name, pattern or
+    operator type, that do not take part. joint_quant: kept for AMCT's files, without effect. batches: how many to calibrate
+    on (None: all). trust_data: let a wild sample count like any other.
     input_shapes: dimensions of the inputs of the deploy model. types: overrides by operator type. layers: overrides by
     node name or pattern; of several patterns the later wins, and an exact name wins over patterns.
     source, lines: the file it was read from and the line of each key path, for messages.
@@ -57,6 +60,9 @@ class QuantConfig:
     per_channel: str = "auto"
     bias_correction: str = "auto"
     skip: tuple[str, ...] = ()
+    fusion: bool = True
+    skip_fusion: tuple[str, ...] = ()
+    joint_quant: bool = False
     batches: int | None = None
     trust_data: bool = False
     input_shapes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
@@ -115,6 +121,18 @@ class QuantConfig:
         for path, override in self._overrides_of(name, op_type):
             layer = layer.overridden(override, f"the configuration skips it ({self.place(*path)})")
         return layer
+
+    @property
+    def folding(self) -> Fusion:
+        """How the model is to be prepared."""
+        return Fusion(self.fusion, self.skip_fusion, place=self.place("skip_fusion"))
+
+    @property
+    def without_effect(self) -> tuple[str, ...]:
+        """What is asked for that changes nothing here, as sentences for the user."""
+        if not self.joint_quant:
+            return ()
+        return ("joint_quant changes nothing here: each layer gets scales of its own. AMCT's formats keep it.",)
 
     @property
     def where(self) -> str:

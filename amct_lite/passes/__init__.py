@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 from amct_lite import ir
 from amct_lite.passes import (
@@ -23,24 +24,29 @@ from amct_lite.passes import (
     remove_identity,
     widen_float16,
 )
-from amct_lite.types import PassReport
+from amct_lite.passes.fusion import resolved
+from amct_lite.types import FUSE_ALL, Fusion, PassReport
 
 Pass = Callable[[ir.Model], PassReport]
 
-PREPARE: tuple[Pass, ...] = (
-    remove_dead.run,  # first: a dead reader would forbid folds
-    lift_constants.run,  # before all that ask whether an input is constant
-    widen_float16.run,  # before computing: constants are to be folded in float32
-    fold_constants.run,  # makes weights of what constant subgraphs compute
-    infer_shapes.run,  # shapes are known best now; the next passes ask for types and ranks
-    remove_identity.run,  # after folding: whether a Dropout or Pad does nothing may be a computed constant
-    normalize_gemm.run,  # before the folds into Gemm, which then see plain weights and biases
-    fold_decomposed_batch_norm.run,  # before fold_batch_norm: Mul and Add behind a BatchNormalization go with it
-    fold_batch_norm.run,
-    merge_matmul_bias.run,
-    remove_dead.run,  # last: what the folds left behind
-    infer_shapes.run,  # for all later stages
-)
+
+def passes_with(fusion: Fusion) -> tuple[Pass, ...]:
+    """All passes in their order; `fusion` (resolved) says which folds are left out."""
+    return (
+        remove_dead.run,  # first: a dead reader would forbid folds
+        lift_constants.run,  # before all that ask whether an input is constant
+        widen_float16.run,  # before computing: constants are to be folded in float32
+        fold_constants.run,  # makes weights of what constant subgraphs compute
+        infer_shapes.run,  # shapes are known best now; the next passes ask for types and ranks
+        remove_identity.run,  # after folding: whether a Dropout or Pad does nothing may be a computed constant
+        normalize_gemm.run,  # before the folds into Gemm, which then see plain weights and biases
+        # before fold_batch_norm: Mul and Add behind a BatchNormalization go with it
+        partial(fold_decomposed_batch_norm.run, fusion=fusion),
+        partial(fold_batch_norm.run, fusion=fusion),
+        merge_matmul_bias.run,
+        remove_dead.run,  # last: what the folds left behind
+        infer_shapes.run,  # for all later stages
+    )
 
 
 @dataclass(frozen=True)
@@ -51,7 +57,11 @@ class Prepared:
     reports: tuple[PassReport, ...]
 
 
-def prepare(model: ir.Model) -> Prepared:
-    """A prepared copy of `model`, which stays as it is. Raises UnsupportedModelError (see `widen_float16`)."""
+def prepare(model: ir.Model, fusion: Fusion = FUSE_ALL) -> Prepared:
+    """A prepared copy of `model`, which stays as it is.
+
+    Raises UnsupportedModelError (see `widen_float16`), ConfigError for names in `fusion` that the model does not have.
+    """
     copy = ir.clone(model)
-    return Prepared(copy, tuple(run(copy) for run in PREPARE))
+    wanted = resolved(fusion, copy)
+    return Prepared(copy, tuple(run(copy) for run in passes_with(wanted)))

@@ -4,8 +4,8 @@
     BatchNormalization → Conv without padding               folded forward, if nobody else reads the normalized values
 
 The algebra is that of `channel_affine`. A weight that several layers share is copied for the layer that changes.
-Left alone, with the reason: training mode, statistics that are not constant, another reader, zero padding behind, and a
-fold that would make a weight infinite or NaN.
+Left alone, with the reason: layers that are to stay apart (`Fusion`), training mode, statistics that are not constant, another
+reader, zero padding behind, and a fold that would make a weight infinite or NaN.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ from amct_lite.passes.channel_affine import (
 )
 from amct_lite.passes.findings import Findings
 from amct_lite.passes.readers import sole_reader
-from amct_lite.types import PassReport
+from amct_lite.types import FUSE_ALL, Fusion, PassReport
 
 
-def run(model: ir.Model) -> PassReport:
+def run(model: ir.Model, fusion: Fusion = FUSE_ALL) -> PassReport:
     findings = Findings("fold_batch_norm")
     norms = [node for node in model.graph if node.op_type == "BatchNormalization" and not node.domain]
     reasons: dict[ir.Node, str] = {}
     for node in norms:
-        reason = _fold_back(node)
+        reason = _fold_back(node, fusion, findings)
         if reason is None:
             findings.changed += 1
         else:
@@ -36,7 +36,7 @@ def run(model: ir.Model) -> PassReport:
     # From the back: of two normalizations in a row in front of a Conv the second has to go first.
     for node in reversed(tuple(reasons)):
         if _reads_forward(node):
-            reason = _fold_forward(node)
+            reason = _fold_forward(node, fusion, findings)
             if reason is None:
                 findings.changed += 1
                 del reasons[node]
@@ -47,7 +47,7 @@ def run(model: ir.Model) -> PassReport:
     return findings.report()
 
 
-def _fold_back(node: ir.Node) -> str | None:
+def _fold_back(node: ir.Node, fusion: Fusion, findings: Findings) -> str | None:
     affine = batch_norm_affine(node)
     if isinstance(affine, str):
         return affine
@@ -56,6 +56,8 @@ def _fold_back(node: ir.Node) -> str | None:
         return "neither a Conv, ConvTranspose or Gemm in front of it nor a Conv behind it can take it"
     if sole_reader(layer.outputs[0]) is not node:
         return f"the output of {layer.name!r} has another reader"
+    if fusion.keeps_apart(str(layer.name), str(node.name)):
+        return findings.keep_apart(layer, node)
     reason = absorb_after(layer, affine)
     if reason is None:
         ir.redirect(node.outputs[0], layer.outputs[0])
@@ -75,11 +77,13 @@ def _reads_forward(node: ir.Node) -> bool:
     )
 
 
-def _fold_forward(node: ir.Node) -> str | None:
+def _fold_forward(node: ir.Node, fusion: Fusion, findings: Findings) -> str | None:
     affine = batch_norm_affine(node)
     conv, source = sole_reader(node.outputs[0]), node.inputs[0]
     if not isinstance(affine, ChannelAffine) or conv is None or source is None:
         return str(affine)
+    if fusion.keeps_apart(str(conv.name), str(node.name)):
+        return findings.keep_apart(conv, node)
     reason = absorb_before(conv, affine)
     if reason is None:
         ir.replace_input(conv, 0, source)

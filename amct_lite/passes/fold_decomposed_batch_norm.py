@@ -17,20 +17,20 @@ from amct_lite import ir
 from amct_lite.passes.channel_affine import CONVOLUTIONS, LAYERS, ChannelAffine, DoubleArray, absorb_after, channels_out
 from amct_lite.passes.findings import Findings
 from amct_lite.passes.readers import sole_reader
-from amct_lite.types import PassReport
+from amct_lite.types import FUSE_ALL, Fusion, PassReport
 
 _OPS = frozenset({"Mul", "Div", "Add", "Sub"})
 
 
-def run(model: ir.Model) -> PassReport:
+def run(model: ir.Model, fusion: Fusion = FUSE_ALL) -> PassReport:
     findings = Findings("fold_decomposed_batch_norm")
     for layer in tuple(model.graph):
         if layer.op_type in LAYERS | {"BatchNormalization"} and not layer.domain:
-            _fold_chain(layer, findings)
+            _fold_chain(layer, fusion, findings)
     return findings.report()
 
 
-def _fold_chain(layer: ir.Node, findings: Findings) -> None:
+def _fold_chain(layer: ir.Node, fusion: Fusion, findings: Findings) -> None:
     channels, rank = channels_out(layer), _rank(layer)
     if channels is None or _trains(layer):
         return
@@ -46,7 +46,8 @@ def _fold_chain(layer: ir.Node, findings: Findings) -> None:
         value = node.outputs[0]
     if not chain:
         return
-    reason = absorb_after(layer, affine)
+    apart = fusion.keeps_apart(str(layer.name))
+    reason = findings.keep_apart(layer, chain[0]) if apart else absorb_after(layer, affine)
     if reason is not None:
         findings.refuse(chain[0], reason)
         return

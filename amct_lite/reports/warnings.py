@@ -58,6 +58,15 @@ def _other_ways(one_scale: bool) -> str:
     return f"{channels}other weights (--weight-algo mse) or ranges (--algo mse)"
 
 
+def record_notes(record: QuantRecord) -> tuple[str, ...]:
+    """What a record says that is kept, but not used."""
+    shifted = [layer.key for layer in record.layers if any(layer.shift_bit)]
+    if not shifted:
+        return ()
+    named = ", ".join(shifted[:3]) + (", …" if len(shifted) > 3 else "")
+    return (f"shift_bit of {named} is not used: shift_n of AscendDequant is 0, as in AMCT's own deploy models",)
+
+
 def weight_warnings(model: ir.Model, record: QuantRecord) -> list[str]:
     """Layers of which the weight scales ruin many channels, the worst by name: seen in the weights alone."""
     found: list[tuple[float, str]] = []
