@@ -13,10 +13,11 @@ if TYPE_CHECKING:
     from amct_lite.compat.api import convert_model, create_quant_config, quantize_model, save_model
     from amct_lite.compat.dropin import AMCT_SO
     from amct_lite.compat.session import CalibrationSession
-    from amct_lite.config import QuantConfig, load_config
+    from amct_lite.config import QuantConfig
     from amct_lite.errors import AmctError
-    from amct_lite.inspection import Inspection, inspect
-    from amct_lite.pipeline import RunOptions, export, quantize
+    from amct_lite.inspection import Inspection
+    from amct_lite.pipeline import RunOptions
+    from amct_lite.public import export, inspect, load_config, quantize
     from amct_lite.record import format_record, read_record
     from amct_lite.result import QuantizeResult
     from amct_lite.runtime import RuntimeOptions
@@ -32,12 +33,12 @@ _HOMES = {
     "RuntimeOptions": "runtime",
     "convert_model": "compat.api",
     "create_quant_config": "compat.api",
-    "export": "pipeline",
+    "export": "public",
     "format_record": "record",
-    "inspect": "inspection",
-    "load_config": "config",
+    "inspect": "public",
+    "load_config": "public",
     "qparams": "by_hand",
-    "quantize": "pipeline",
+    "quantize": "public",
     "quantize_model": "compat.api",
     "read_record": "record",
     "save_model": "compat.api",

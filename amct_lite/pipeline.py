@@ -19,7 +19,7 @@ from amct_lite.calibration.images import ImageOptions
 from amct_lite.calibration.runner import Calibration, collect, keep
 from amct_lite.calibration.store import Statistics
 from amct_lite.calibration.tame import without_samples
-from amct_lite.config import QuantConfig, load_config
+from amct_lite.config import QuantConfig
 from amct_lite.decide import Decision, decide
 from amct_lite.errors import CalibrationError, UnsupportedModelError
 from amct_lite.loading import SourceModel, fusion_of, load_prepared
@@ -60,7 +60,7 @@ class RunOptions:
 def quantize(
     model: str | Path | ir.Model,
     data: DataSource | None = None,
-    config: QuantConfig | str | Path | None = None,
+    config: QuantConfig | None = None,
     *,
     statistics: str | Path | Statistics | None = None,
     options: RunOptions | None = None,
@@ -79,14 +79,14 @@ def quantize(
 def calibrate(
     model: str | Path | ir.Model,
     data: DataSource | None = None,
-    config: QuantConfig | str | Path | None = None,
+    config: QuantConfig | None = None,
     *,
     statistics: str | Path | Statistics | None = None,
     options: RunOptions | None = None,
 ) -> Calibrated:
     """The first half of `quantize`: the data are read, once, and every scale is decided. No model is built."""
     chosen = options or RunOptions()
-    settings = _settings(config)
+    settings = config or QuantConfig()
     source = load_prepared(model, settings.folding)
     plan = resolve(settings, source.prepared)
     _require_layers(source, plan)
@@ -118,7 +118,7 @@ def convert(
     model: str | Path | ir.Model,
     record: QuantRecord | str | Path,
     *,
-    config: QuantConfig | str | Path | None = None,
+    config: QuantConfig | None = None,
     bias_correction: str | None = None,
     statistics: str | Path | Statistics | None = None,
     data: DataSource | None = None,
@@ -132,7 +132,7 @@ def convert(
     Raises RecordError when the record does not fit the model.
     """
     chosen = options or RunOptions()
-    settings = _settings(config)
+    settings = config or QuantConfig()
     given = record if isinstance(record, QuantRecord) else read_record(record)
     known, beside = _statistics_of(given, statistics)
     source = load_prepared(model, fusion_of(given, settings.folding, known.unfused if known else ()))
@@ -163,7 +163,7 @@ def export(
     record: QuantRecord | str | Path,
     prefix: str,
     *,
-    config: QuantConfig | str | Path | None = None,
+    config: QuantConfig | None = None,
     bias_correction: str | None = None,
     statistics: str | Path | Statistics | None = None,
     data: DataSource | None = None,
@@ -189,12 +189,6 @@ def input_specs(model: ir.Model) -> tuple[InputSpec, ...]:
         InputSpec(str(value.name), str(value.dtype.numpy()) if value.dtype else "float32", ir.dims_of(value))
         for value in model.graph.inputs
     )
-
-
-def _settings(config: QuantConfig | str | Path | None) -> QuantConfig:
-    if isinstance(config, QuantConfig):
-        return config
-    return QuantConfig() if config is None else load_config(config)
 
 
 def _require_layers(source: SourceModel, plan: QuantPlan) -> None:

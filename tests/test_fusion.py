@@ -85,7 +85,7 @@ def test_unknown_names_are_all_told_with_the_place_and_the_nearest_name(model: P
     config.write_text("batches: 1\nskip_fusion: [norm2, nothing]\n")
     message = r"c.yaml:2: skip_fusion: 'norm2' is no node, pattern .*did you mean 'norm4'.*\n.*'nothing' is no node"
     with pytest.raises(ConfigError, match=message):
-        quantize(model, images(2), config)
+        amct.quantize(model, images(2), config)
 
 
 def test_a_normalization_behind_a_quantized_layer_stands_in_float_behind_its_dequant(model: Path) -> None:

@@ -15,6 +15,7 @@ FILES = sorted((ROOT / "amct_lite").rglob("*.py"))
 LAYERS = (
     {"__init__", "__main__"},
     {"cli"},
+    {"public"},
     {"compat"},
     {"pipeline", "inspection", "by_hand", "common"},
     {"result"},

@@ -140,9 +140,10 @@ def take_config(settings: Settings, model: Path) -> QuantConfig:
     from dataclasses import replace
 
     from amct_lite.config import QuantConfig, parse_input_shapes
+    from amct_lite.public import load_config
 
     file = settings.pop("config_file")
-    config = _file_config(file, model) if file else QuantConfig()
+    config = load_config(file, model) if file else QuantConfig()
     if settings.pop("per_tensor"):
         settings["per_channel"] = "none"
     if shapes := settings.pop("input_shape"):
@@ -151,14 +152,3 @@ def take_config(settings: Settings, model: Path) -> QuantConfig:
     if algorithm := settings.pop("algorithm"):
         config = config.with_algorithm(algorithm)
     return replace(config, **{name: value for name, value in settings.items() if value is not None and value is not False})
-
-
-def _file_config(file: Path, model: Path) -> QuantConfig:
-    from amct_lite.compat.configs import is_amct_config, load_amct_config
-    from amct_lite.config import load_config
-
-    if not is_amct_config(file):
-        return load_config(file)
-    from amct_lite.loading import load_prepared
-
-    return load_amct_config(file, load_prepared(model).prepared)

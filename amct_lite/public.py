@@ -1,0 +1,98 @@
+"""The functions of the package as its users call them: wherever a configuration is taken, a file of any format will do.
+
+    .yaml .toml .json (this package's own tables) · .json .cfg (AMCT's)
+
+What a file of AMCT's means depends on the model it is for, so files are read here, where both are known.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from amct_lite import ir, pipeline
+from amct_lite.calibration.data import DataSource
+from amct_lite.calibration.store import Statistics
+from amct_lite.compat.configs import is_amct_config, load_any_config
+from amct_lite.config import QuantConfig
+from amct_lite.inspection import Inspection
+from amct_lite.inspection import inspect as inspect_with
+from amct_lite.loading import load_prepared
+from amct_lite.pipeline import RunOptions
+from amct_lite.result import QuantizeResult
+from amct_lite.types import QuantRecord
+
+Model = str | Path | ir.Model
+Config = QuantConfig | str | os.PathLike[str] | None
+
+
+def quantize(
+    model: Model,
+    data: DataSource | None = None,
+    config: Config = None,
+    *,
+    statistics: str | Path | Statistics | None = None,
+    options: RunOptions | None = None,
+) -> QuantizeResult:
+    """Calibrate `model` on `data`, then build, run and compare all that is exported. Nothing is written; `.save(prefix)` does.
+
+    data: an iterable of feeds (input name → array), or a path: .npz/.npy files or folders, images, a loader.py. config: None
+    for the defaults, or a file of any format. statistics: a saved calibration (`<prefix>_calibration.npz`) to decide from
+    without running the model again; `data` may then be left out, and with it the comparison on real data.
+    Raises the AmctError of the stage that cannot go on; VerificationError when an exported model does not do what it must.
+    """
+    return pipeline.quantize(model, data, _settings(config, model), statistics=statistics, options=options)
+
+
+def export(
+    model: Model,
+    record: QuantRecord | str | Path,
+    prefix: str,
+    *,
+    config: Config = None,
+    bias_correction: str | None = None,
+    statistics: str | Path | Statistics | None = None,
+    data: DataSource | None = None,
+    options: RunOptions | None = None,
+) -> QuantizeResult:
+    """Build, run and compare the models of a record that was made elsewhere or edited by hand, and write them under `prefix`.
+
+    config: its target, input shapes and fusion count, the record decides the rest. statistics: the calibration file for bias
+    correction and static shapes; when left out, the one beside the record. data: samples to compare with the float model.
+    Raises RecordError when the record does not fit the model.
+    """
+    return pipeline.export(
+        model,
+        record,
+        prefix,
+        config=_settings(config, model),
+        bias_correction=bias_correction,
+        statistics=statistics,
+        data=data,
+        options=options,
+    )
+
+
+def inspect(model: Model, config: Config = None) -> Inspection:
+    """Load, prepare and plan `model` without running it on data.
+
+    Raises UnsupportedModelError for a model that cannot be taken, ConfigError when `config` does not fit it.
+    """
+    return inspect_with(model, _settings(config, model))
+
+
+def load_config(path: str | os.PathLike[str], model: Model | None = None) -> QuantConfig:
+    """The settings in the file at `path`, of any format. model: what an AMCT file's names are checked against.
+
+    Without a model, a layer that an AMCT file does not mention is taken to be of the default kind.
+    Raises ConfigError with every problem and its line.
+    """
+    if model is None or not is_amct_config(path):
+        return load_any_config(path)
+    return load_any_config(path, load_prepared(model).prepared)
+
+
+def _settings(config: Config, model: Model) -> QuantConfig:
+    if config is None or isinstance(config, QuantConfig):
+        return config or QuantConfig()
+    return load_config(config, model)

@@ -1,0 +1,49 @@
+"""The public functions take a configuration file of any format, and read it against the model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from small_nets import ONE_THREAD, images, net, saved
+
+import amct_lite as amct
+from amct_lite.compat.configs import write_config
+from amct_lite.config import QuantConfig
+from amct_lite.errors import ConfigError
+from amct_lite.loading import load_prepared
+from amct_lite.plan import resolve
+from amct_lite.record import format_record
+
+WANTED = QuantConfig(symmetric=True, batches=4, algorithm="hfmg")
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    return saved(net(), tmp_path)
+
+
+@pytest.mark.parametrize("kind", ["amct", "cfg", "yaml", "toml", "json"])
+def test_quantize_export_and_inspect_take_every_format(kind: str, model: Path, tmp_path: Path) -> None:
+    plan = resolve(WANTED, load_prepared(model).prepared)
+    file = tmp_path / f"c.{ {'amct': 'json'}.get(kind, kind) }"
+    write_config(file, WANTED, plan, kind)
+    result = amct.quantize(model, images(8), file, options=ONE_THREAD)
+    assert format_record(result.record) == format_record(amct.quantize(model, images(8), WANTED, options=ONE_THREAD).record)
+    assert amct.inspect(model, str(file)).plan == plan
+    assert amct.load_config(file, model).symmetric
+    amct.export(model, result.record, str(tmp_path / "again"), config=file, options=ONE_THREAD)
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        ("a.json", '{"version": 1,\n"conv11": {"quant_enable": true}}', r"a.json:2: layer 'conv11' is not in the model"),
+        ("a.cfg", 'skip_layers: "conv11"', r"a.cfg:1: layer 'conv11' is not in the model \(did you mean 'conv1'"),
+        ("a.yaml", "skip: [conv11]", r"a.yaml:1: skip: 'conv11' is no node"),
+    ],
+)
+def test_names_are_checked_against_the_model(name: str, text: str, message: str, model: Path, tmp_path: Path) -> None:
+    (tmp_path / name).write_text(text)
+    with pytest.raises(ConfigError, match=message):
+        amct.quantize(model, images(1), tmp_path / name)
