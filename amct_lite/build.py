@@ -54,7 +54,7 @@ def build_exports(
         try:
             deploy = ascend.export(fix_shapes(corrected, shapes), record)
         except StaticShapeError as error:
-            problem = error
+            problem = StaticShapeError(f"{error}{statistics.shape_remark if statistics else ''}")
     samples = statistics.samples if statistics else 0
     return Exports(corrected, fake_quant, deploy, problem, shapes, target, samples, skips)
 

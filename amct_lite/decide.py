@@ -8,8 +8,11 @@ from __future__ import annotations
 from collections.abc import Container, Mapping
 from dataclasses import dataclass, replace
 
+import numpy as np
+
 from amct_lite import ir
 from amct_lite.errors import CalibrationError, NumericsError
+from amct_lite.numerics.affine import SMALLEST_SCALE
 from amct_lite.numerics.sketch import Sketch
 from amct_lite.observers import make_observer
 from amct_lite.ops import Layer, bind
@@ -22,7 +25,7 @@ Sketches = Mapping[tuple[str, int | None], Sketch]
 
 @dataclass(frozen=True)
 class Decision:
-    """The record, and per layer what had to be repaired so that its int32 biases fit."""
+    """The record, and per layer what had to be repaired so that its int32 biases fit, or is lost as too small."""
 
     record: QuantRecord
     repairs: Mapping[str, str]
@@ -53,8 +56,8 @@ def decide(model: ir.Model, plan: QuantPlan, sketches: Sketches, unfused: Contai
             if key not in weights:
                 weights[key] = weight_qparams(planned, layer)
             weight, repair = _repaired(layer, first, weights[key])
-            if repair:
-                repairs[planned.name] = repair
+            if told := "; ".join(filter(None, (repair, _vanished(layer, weight)))):
+                repairs[planned.name] = told
         layers.append(LayerRecord(planned.name, first, weight, skip_fusion=planned.name in unfused or None))
     return Decision(QuantRecord(tuple(layers)), repairs)
 
@@ -85,6 +88,16 @@ def weight_qparams(planned: LayerPlan, layer: Layer) -> QParams:
         raise CalibrationError(
             f"the weight of {planned.name} ({planned.op_type}): {error} Repair the model or skip the layer."
         ) from error
+
+
+def _vanished(layer: Layer, weight: QParams) -> str:
+    """A sentence about channels of which nothing is left, because a scale below float32's epsilon becomes 1 (AMCT's rule)."""
+    largest = np.abs(layer.rows(layer.weight_array)).max(axis=1, initial=0)
+    gone = int(np.count_nonzero((weight.scales == 1) & (largest > 0) & (largest < SMALLEST_SCALE * 128)))
+    if not gone:
+        return ""
+    small = f"{SMALLEST_SCALE * 128:.1g}"
+    return f"all weights of {gone} of {len(largest)} channels become 0: below {small} they are too small for a scale"
 
 
 def _repaired(layer: Layer, activation: QParams, weight: QParams) -> tuple[QParams, str]:

@@ -57,7 +57,8 @@ def layer_facts(target: str, model: ir.Model) -> dict[str, LayerFacts]:
         if isinstance(bound, Layer):
             reason = _target_refusal(bound, target, shared)
             channels = 1 if len(bound.data) > 1 else bound.channels
-            facts[bound.name] = LayerFacts(bound.op_type, channels, bound.input_channels, not reason, reason)
+            symmetric = _why_symmetric(bound, target) if target == ASCEND else ""
+            facts[bound.name] = LayerFacts(bound.op_type, channels, bound.input_channels, not reason, reason, symmetric)
         else:
             reason = bound or f"{node.op_type} is not among the operators that are quantized"
             facts[str(node.name)] = LayerFacts(node.op_type, quantizable=False, reason=reason)
@@ -118,11 +119,9 @@ def _plan_layer(layer: Layer, wanted: LayerConfig, target: str) -> LayerPlan:
             f"only. Use 8, or leave the layer in float with skip."
         )
     spec = OPS.get(layer.op_type)
-    product = len(layer.data) > 1
-    symmetric = wanted.symmetric or product or (target == ASCEND and spec.ascend_symmetric(layer))
-    notes: tuple[str, ...] = ()
-    if symmetric and not wanted.symmetric:
-        notes = ("symmetric, because both factors are data" if product else "symmetric, as the NPU wants for 5-D data",)
+    why = _why_symmetric(layer, target)
+    symmetric = wanted.symmetric or bool(why)
+    notes = (f"symmetric, {why}",) if why and not wanted.symmetric else ()
     inputs = tuple(
         TensorPlan(
             str(value.name),
@@ -145,6 +144,13 @@ def _plan_layer(layer: Layer, wanted: LayerConfig, target: str) -> LayerPlan:
         weight_spec=QuantSpec(wanted.weight_bits, symmetric=True, per_channel=_per_channel(spec, wanted, target)),
         weight_algorithm=wanted.weight_algorithm,
     )
+
+
+def _why_symmetric(layer: Layer, target: str) -> str:
+    """Why the data of a layer cannot have a zero point; empty when they can."""
+    if len(layer.data) > 1:
+        return "because both factors are data"
+    return "as the NPU wants for 5-D data" if target == ASCEND and OPS.get(layer.op_type).ascend_symmetric(layer) else ""
 
 
 def _per_channel(spec: OpSpec, wanted: LayerConfig, target: str) -> bool:

@@ -132,3 +132,12 @@ def test_without_statistics_nothing_is_corrected() -> None:
     model = dynamic()
     record, *_ = calibrated(model, 2)
     assert build(model, record, None, bias_correction="full").corrected is model
+
+
+def test_a_last_batch_of_another_size_is_told_where_a_shape_is_missing() -> None:
+    record, statistics, _ = calibrated(dynamic(), 4, 4, 3)
+    assert statistics.shapes == {"x": None}
+    problem = str(build(dynamic(), record, statistics).deploy_problem)
+    assert "--input-shape" in problem
+    assert problem.endswith("its batches differ: input 'x' has (4, 3, 8, 8) first, (3, 3, 8, 8) later.")
+    assert build(dynamic(), record, statistics, input_shapes={"x": (4, 3, 8, 8)}).deploy is not None

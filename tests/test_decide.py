@@ -161,3 +161,13 @@ def test_a_tensor_read_along_two_axes_is_observed_for_each_and_quantized_once() 
     first, second = decision.record.layers
     assert first.activation == second.activation
     assert sum(node.op_type == "AscendQuant" for node in ascend.export(model, decision.record).graph) == 1
+
+
+def test_weights_too_small_for_a_scale_are_told() -> None:
+    """1e-6 / 127 lies below float32's epsilon: AMCT's rule gives such a channel scale 1, and every weight becomes 0."""
+    weight = np.full((4, 3, 3, 3), 0.5, np.float32)
+    weight[1], weight[2] = 1e-6, 0
+    model = named(parse(CONV, "", OPSET, w=weight, b=np.zeros(4, np.float32)))
+    _, decision = decided(model)
+    assert decision.record.layers[0].weight.scale[1:3] == (1.0, 1.0)
+    assert decision.repairs == {"Conv_0": "all weights of 1 of 4 channels become 0: below 2e-05 they are too small for a scale"}

@@ -6,7 +6,7 @@ The cost is one inference pass plus the reductions inside the bypass nodes and a
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from amct_lite import ir
 from amct_lite.calibration.gather import Gatherer
@@ -49,7 +49,7 @@ def collect(
     outputs = tuple(str(value.name) for value in model.graph.outputs)
     taken = insert(observed, taps, plan.readers)
     session = open_session(observed, options or RuntimeOptions())
-    shapes: dict[str, tuple[int, ...] | None] = {}
+    known = Statistics({}, 0, ir.checksum(model), {})
     kept = _Kept()
     with Gatherer(taps) as gatherer:
         for feeds in data:
@@ -57,13 +57,13 @@ def collect(
             gatherer.add(results[: len(taken)], batch_size(feeds))
             if kept.open:
                 kept.add(feeds, tuple(results[len(taken) :]))
-            for name, array in feeds.items():
-                shapes[name] = array.shape if shapes.setdefault(name, array.shape) == array.shape else None
+            known = known.with_shapes({name: array.shape for name, array in feeds.items()})
             progress(1)
     if not gatherer.samples:
         raise CalibrationError("the calibration data is empty. Pass at least one sample.")
-    statistics = Statistics(gatherer.sketches, gatherer.samples, ir.checksum(model), shapes)
-    return Calibration(statistics, tuple(kept.feeds), tuple(kept.outputs))
+    return Calibration(
+        replace(known, sketches=gatherer.sketches, samples=gatherer.samples), tuple(kept.feeds), tuple(kept.outputs)
+    )
 
 
 def keep(

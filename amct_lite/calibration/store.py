@@ -9,7 +9,8 @@ import io
 import json
 import zipfile
 import zlib
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,16 +24,17 @@ FORMAT = 1
 FEW_SAMPLES = 8
 _MAX_RATIO = 500
 Sketches = dict[tuple[str, int | None], Sketch]
+Dims = tuple[int, ...]
 
 
 @dataclass(frozen=True)
 class Statistics:
     """What calibration knows. sketches: of all data; model: checksum of the prepared model they belong to.
 
-    shapes: the shape of each input where all batches agreed, else None. random: made from random data.
-    bias_shifts: layer → (Cout,) measured output errors, where bias correction was `full`; bias_record: digest of the record
-    they were measured with. runs: inference runs they were collected in, where somebody else's loop made them.
-    unfused: the layers that were kept apart from their normalizations when the model was prepared.
+    shapes: the shape of each input where all batches agreed, else None; differing: then the first and the next one.
+    random: made from random data. bias_shifts: layer → (Cout,) measured output errors, where bias correction was `full`;
+    bias_record: digest of the record they were measured with. runs: inference runs they were collected in, where somebody
+    else's loop made them. unfused: the layers that were kept apart from their normalizations when the model was prepared.
     """
 
     sketches: Sketches
@@ -47,6 +49,7 @@ class Statistics:
     bias_record: str = ""
     runs: int = 0
     unfused: tuple[str, ...] = ()
+    differing: dict[str, tuple[Dims, Dims]] = field(default_factory=dict)
 
     def usable(self) -> tuple[Sketches, dict[str, tuple[Outlier, ...]]]:
         """The sketches to decide from, and what was left out of them, by tensor: wild samples unless data is trusted."""
@@ -57,6 +60,23 @@ class Statistics:
             {key: sketch for key, (sketch, _) in robust.items()},
             {key[0]: outliers for key, (_, outliers) in robust.items() if outliers},
         )
+
+    def with_shapes(self, seen: Mapping[str, Dims]) -> Statistics:
+        """After a batch whose inputs had the shapes `seen`."""
+        agreed = {name: dims if self.shapes.get(name, dims) == dims else None for name, dims in seen.items()}
+        differing = dict(self.differing)
+        for name, dims in seen.items():
+            before = self.shapes.get(name)
+            if before is not None and before != dims:
+                differing[name] = before, dims
+        return replace(self, shapes=agreed, differing=differing)
+
+    @property
+    def shape_remark(self) -> str:
+        """A sentence about inputs whose shape changed from batch to batch; empty when none did."""
+        told = (f"{name!r} has {before} first, {then} later" for name, (before, then) in self.differing.items())
+        sentence = "; ".join(told)
+        return f" The calibration says none, since its batches differ: input {sentence}." if sentence else ""
 
     def warnings(self) -> tuple[str, ...]:
         """What makes these statistics doubtful."""
@@ -88,6 +108,7 @@ def to_bytes(statistics: Statistics) -> bytes:
         "bias_record": statistics.bias_record,
         "runs": statistics.runs,
         "unfused": list(statistics.unfused),
+        "differing": statistics.differing,
         "bias_shifts": list(shifts) if statistics.bias_shifts is not None else None,
     }
     arrays: dict[str, AnyArray] = {"meta": np.frombuffer(json.dumps(meta).encode(), np.uint8)}
@@ -150,4 +171,5 @@ def _statistics(meta: dict[str, Any], archive: Any) -> Statistics:
         str(meta["bias_record"]),
         int(meta.get("runs", 0)),
         tuple(map(str, meta.get("unfused", ()))),
+        {name: (tuple(before), tuple(then)) for name, (before, then) in meta.get("differing", {}).items()},
     )

@@ -71,8 +71,8 @@ class Collector:
             taps = tuple(watch.tap for watch in self._watches)
             with Gatherer(taps, onto=known.sketches or None, samples=known.samples) as gatherer:
                 gatherer.add(results, samples)
-            agreed = {name: dims if known.shapes.get(name, dims) == dims else None for name, dims in shapes.items()}
-            self._keep(replace(known, sketches=gatherer.sketches, samples=gatherer.samples, shapes=agreed, runs=known.runs + 1))
+            known = known.with_shapes(shapes)
+            self._keep(replace(known, sketches=gatherer.sketches, samples=gatherer.samples, runs=known.runs + 1))
 
     def _keep(self, statistics: Statistics) -> None:
         with staged_outputs() as out:

@@ -56,10 +56,10 @@ def export(
     for warning in (*result.report.warnings, *record_notes(result.record)):
         _LOG.warning("%s", warning)
     if exports.deploy is None:
-        raise _open_shapes(exports, fake_quant)
+        raise _open_shapes(exports, fake_quant, statistics)
 
 
-def _open_shapes(exports: Exports, written: Path) -> StaticShapeError:
+def _open_shapes(exports: Exports, written: Path, statistics: Statistics | None) -> StaticShapeError:
     left = [value for value in exports.fake_quant.graph.inputs if str(value.name) not in exports.shapes]
     dims = {str(value.name): ir.dims_of(value) or () for value in left}
     open_ones = {name: shape for name, shape in dims.items() if not all(isinstance(dim, int) for dim in shape)}
@@ -69,4 +69,5 @@ def _open_shapes(exports: Exports, written: Path) -> StaticShapeError:
     return StaticShapeError(
         f"no deploy model: {inputs or 'an input'} has no fixed shape, which an Ascend deploy model must have. "
         f"Calibrate with batches of one shape, or export the float model with that shape. {written} was written."
+        f"{statistics.shape_remark if statistics else ''}"
     )

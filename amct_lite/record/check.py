@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from amct_lite.errors import RecordError
+from amct_lite.record.layer import UNIT_WEIGHT
 from amct_lite.record.text import listed
 from amct_lite.registry import did_you_mean
 from amct_lite.types import LayerRecord, QuantRecord
@@ -19,7 +20,8 @@ class LayerFacts:
     """One node of the model, as far as a record can contradict it.
 
     channels: Cout; 1 for a product of two variable tensors (scale_w is the second one's only scale); None: no weight.
-    input_channels: Cin, None when unknown. quantizable: whether the target takes it; reason: why not.
+    input_channels: Cin, None when unknown. quantizable: whether the target takes it; reason: why not. symmetric:
+    why the zero point must be 0, empty when it need not.
     """
 
     op_type: str
@@ -27,6 +29,7 @@ class LayerFacts:
     input_channels: int | None = None
     quantizable: bool = True
     reason: str = ""
+    symmetric: str = ""
 
 
 def check_record(record: QuantRecord, layers: Mapping[str, LayerFacts]) -> tuple[str, ...]:
@@ -59,13 +62,19 @@ def _layer_problems(layer: LayerRecord, layers: Mapping[str, LayerFacts], known:
         return []
     if not facts.quantizable:
         return [f"({facts.op_type}) cannot be quantized: {facts.reason or 'no reason is known'}. Remove the entry"]
-    return [p for p in (_weight_problem(layer, facts), _balance_problem(layer, facts)) if p]
+    return [p for p in (_offset_problem(layer, facts), _weight_problem(layer, facts), _balance_problem(layer, facts)) if p]
+
+
+def _offset_problem(layer: LayerRecord, facts: LayerFacts) -> str:
+    offset = layer.activation.zero_point[0]
+    return f"({facts.op_type}) has offset_d {offset}, must be 0, {facts.symmetric}" if facts.symmetric and offset else ""
 
 
 def _weight_problem(layer: LayerRecord, facts: LayerFacts) -> str:
     count = len(layer.weight.scale) if layer.weight is not None else 0
     if facts.channels is None:
-        return f"({facts.op_type}) has {count} scale_w, but no weight: leave them out, or write 1.0" if count > 1 else ""
+        unit = layer.weight is None or layer.weight.scale == UNIT_WEIGHT.scale
+        return "" if unit else f"({facts.op_type}) has scale_w, but no weight: leave it out, or write 1.0"
     if layer.weight is None:
         return f"({facts.op_type}) has no scale_w and offset_w"
     if count not in {1, facts.channels}:

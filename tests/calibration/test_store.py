@@ -35,6 +35,8 @@ def statistics() -> Statistics:
         data="calib/",
         bias_correction="full",
         bias_shifts={"conv": np.array([0.5, -0.25], np.float32)},
+        unfused=("conv",),
+        differing={"ids": ((4, 2), (3, 2))},
     )
 
 

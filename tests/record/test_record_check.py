@@ -10,7 +10,7 @@ DATA = QParams.of(0.5, 0)
 MODEL = {
     "conv1": LayerFacts("Conv", channels=4, input_channels=3),
     "pool1": LayerFacts("AveragePool"),
-    "product": LayerFacts("MatMul", channels=1),
+    "product": LayerFacts("MatMul", channels=1, symmetric="because both factors are data"),
     "act1": LayerFacts("Relu", quantizable=False, reason="Relu has no integer form"),
 }
 
@@ -51,7 +51,9 @@ def test_fitting_layers_have_no_problem(layer: LayerRecord) -> None:
         (LayerRecord("conv1", DATA, None), r"layer 'conv1' \(Conv\) has no scale_w and offset_w"),
         (LayerRecord("conv1", DATA, weight(3)), r"\(Conv\) has 3 scale_w, must be 1 or 4, its output channels"),
         (LayerRecord("product", DATA, weight(2)), r"\(MatMul\) has 2 scale_w, must be 1\."),
-        (LayerRecord("pool1", DATA, weight(2)), r"\(AveragePool\) has 2 scale_w, but no weight: leave them out"),
+        (LayerRecord("pool1", DATA, weight(2)), r"\(AveragePool\) has scale_w, but no weight: leave it out, or write 1.0"),
+        (LayerRecord("pool1", DATA, weight(1)), r"\(AveragePool\) has scale_w, but no weight"),
+        (LayerRecord("product", QParams.of(0.5, 3), weight(1)), r"offset_d 3, must be 0, because both factors are data"),
         (
             LayerRecord("conv1", DATA, weight(1), balance_factor=(1.0,)),
             "has 1 tensor_balance_factor, must be 3, its input",
