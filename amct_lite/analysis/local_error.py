@@ -6,21 +6,23 @@ the graph; no activation is fetched.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from amct_lite import ir
+from amct_lite.errors import CalibrationError
 from amct_lite.exporters import qdq
 from amct_lite.exporters.integers import attach_bias, quantized_layers
 from amct_lite.ir.build import Inserter
 from amct_lite.numerics.metrics import cosine_from_error, sqnr_db_from_sums
 from amct_lite.ops import Layer, bind
 from amct_lite.runtime import RuntimeOptions, open_session
-from amct_lite.types import Feeds, FloatArray, LayerRecord, QuantRecord
+from amct_lite.types import AnyArray, Feeds, FloatArray, QuantRecord
 
 _TWIN = ".quantized_twin"
+Pair = tuple[str, ir.Value, ir.Value]
 
 
 @dataclass(frozen=True)
@@ -55,22 +57,59 @@ def measure(
     }
 
 
+def compare_outputs(
+    model: ir.Model,
+    corrected: ir.Model,
+    record: QuantRecord,
+    data: Iterable[Feeds],
+    compare: Callable[[AnyArray, AnyArray], float],
+    options: RuntimeOptions | None = None,
+) -> Mapping[str, float]:
+    """Layer name → mean over the batches of `compare(output, quantized output)`, for measures that are no sums.
+
+    data: one batch at least; the outputs of all layers for one batch are in memory together.
+    Raises CalibrationError for a score that is not finite.
+    """
+    twins, pairs = _twinned(model, corrected, record)
+    outputs = [value for _, exact, quantized in pairs for value in (exact, quantized)]
+    session = open_session(_exported(twins, record, pairs, outputs), options or RuntimeOptions())
+    rows = []
+    for feeds in data:
+        values = session.run(feeds)
+        rows.append([float(compare(*values[2 * i : 2 * i + 2])) for i in range(len(pairs))])
+    means = np.mean(rows, axis=0).tolist()
+    found = {name: score for (name, _, _), score in zip(pairs, means, strict=True)}
+    if wrong := [name for name, score in found.items() if not np.isfinite(score)]:
+        raise CalibrationError(f"the similarity of {wrong[0]} is {found[wrong[0]]}. compare must return finite numbers.")
+    return found
+
+
 def _with_twins(model: ir.Model, corrected: ir.Model, record: QuantRecord) -> tuple[ir.Model, tuple[str, ...]]:
     """`model` with a quantized twin beside each layer; its only output holds three sums a layer, in the order returned."""
+    result, pairs = _twinned(model, corrected, record)
+    sums = [
+        value
+        for name, exact, quantized in pairs
+        for value in _sums(Inserter.at_end(result.graph, f"{name}.error"), exact, quantized)
+    ]
+    total = Inserter.at_end(result.graph, "amct").op("Concat", *sums, axis=0)
+    return _exported(result, record, pairs, [total]), tuple(name for name, _, _ in pairs)
+
+
+def _twinned(model: ir.Model, corrected: ir.Model, record: QuantRecord) -> tuple[ir.Model, list[Pair]]:
+    """A copy of `model` with a twin beside each layer of `record`, not quantized yet: (layer, its output, the twin's)."""
     result = ir.clone(model)
     biases = {item.layer.name: item.layer.bias_array for item in quantized_layers(corrected, record)}
-    by_key = record.by_key
-    sums: list[ir.Value] = []
-    twins: list[LayerRecord] = []
-    for item in quantized_layers(result, record):
-        name = item.layer.name
-        twin = _twin(item.layer, biases[name])
-        twins.append(replace(by_key[name], key=f"{name}{_TWIN}"))
-        sums += _sums(Inserter.at_end(result.graph, f"{name}.error"), item.layer.output, twin)
-    total = Inserter.at_end(result.graph, "amct").op("Concat", *sums, axis=0)
-    result.graph.outputs.clear()
-    result.graph.outputs.append(total)
-    return qdq.export(result, QuantRecord(tuple(twins))), tuple(t.key.removesuffix(_TWIN) for t in twins)
+    layers = [item.layer for item in quantized_layers(result, record)]
+    return result, [(layer.name, layer.output, _twin(layer, biases[layer.name])) for layer in layers]
+
+
+def _exported(model: ir.Model, record: QuantRecord, pairs: Iterable[Pair], outputs: Iterable[ir.Value]) -> ir.Model:
+    """`model` with its twins quantized and these outputs alone."""
+    model.graph.outputs.clear()
+    model.graph.outputs.extend(outputs)
+    twins = tuple(replace(record.by_key[name], key=f"{name}{_TWIN}") for name, _, _ in pairs)
+    return qdq.export(model, QuantRecord(twins))
 
 
 def _twin(layer: Layer, bias: FloatArray | None) -> ir.Value:
