@@ -9,6 +9,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from amct_lite.accuracy.auto import AutoCalibration, autocalibrate
     from amct_lite.by_hand import qparams
     from amct_lite.compat.api import convert_model, create_quant_config, quantize_model, save_model
     from amct_lite.compat.dropin import AMCT_SO
@@ -25,12 +26,14 @@ if TYPE_CHECKING:
 _HOMES = {
     "AMCT_SO": "compat.dropin",
     "AmctError": "errors",
+    "AutoCalibration": "accuracy.auto",
     "CalibrationSession": "compat.session",
     "Inspection": "inspection",
     "QuantConfig": "config",
     "QuantizeResult": "result",
     "RunOptions": "pipeline",
     "RuntimeOptions": "runtime",
+    "autocalibrate": "accuracy.auto",
     "convert_model": "compat.api",
     "create_quant_config": "compat.api",
     "export": "public",
@@ -47,12 +50,14 @@ _HOMES = {
 __all__ = [
     "AMCT_SO",
     "AmctError",
+    "AutoCalibration",
     "CalibrationSession",
     "Inspection",
     "QuantConfig",
     "QuantizeResult",
     "RunOptions",
     "RuntimeOptions",
+    "autocalibrate",
     "convert_model",
     "create_quant_config",
     "export",

@@ -10,9 +10,10 @@ from dataclasses import dataclass, replace
 
 from amct_lite.biases import settle_biases
 from amct_lite.build import Exports, build_exports
+from amct_lite.calibration.data import CalibrationData
 from amct_lite.calibration.runner import Calibration
 from amct_lite.calibration.store import Sketches
-from amct_lite.config import QuantConfig
+from amct_lite.config import Override, QuantConfig
 from amct_lite.decide import Decision
 from amct_lite.loading import SourceModel
 from amct_lite.runtime import RuntimeOptions
@@ -21,7 +22,8 @@ from amct_lite.types import QuantPlan, QuantRecord, Skip
 
 @dataclass(frozen=True)
 class Calibrated:
-    """usable: the sketches that were decided from. warnings: what is doubtful about the data."""
+    """usable: the sketches that were decided from. data: what was read, None where there was none. warnings: what is doubtful
+    about the data."""
 
     source: SourceModel
     settings: QuantConfig
@@ -29,6 +31,7 @@ class Calibrated:
     calibration: Calibration
     usable: Sketches
     decision: Decision
+    data: CalibrationData | None = None
     warnings: tuple[str, ...] = ()
 
     def without(self, layers: Collection[str], reason: str) -> Calibrated:
@@ -38,7 +41,7 @@ class Calibrated:
         record = QuantRecord(tuple(entry for entry in self.decision.record.layers if entry.key not in layers))
         return replace(
             self,
-            settings=replace(self.settings, skip=(*self.settings.skip, *(skip.node for skip in left))),
+            settings=_skipping(self.settings, left),
             plan=replace(self.plan, layers=kept, skips=(*self.plan.skips, *left)),
             decision=Decision(record, {name: text for name, text in self.decision.repairs.items() if name not in layers}),
         )
@@ -70,3 +73,11 @@ class Calibrated:
             bias_correction=statistics.bias_correction,
             input_shapes=self.settings.input_shapes,
         )
+
+
+def _skipping(settings: QuantConfig, left: tuple[Skip, ...]) -> QuantConfig:
+    """`settings` that also skip these layers, whatever they say of them elsewhere."""
+    skipping = replace(settings, skip=(*settings.skip, *(skip.node for skip in left)))
+    insisting = [skip.node for skip in left if not skipping.for_layer(skip.node, skip.op_type).skip]
+    overrides = {name: replace(settings.layers.get(name, Override()), skip=True) for name in insisting}
+    return replace(skipping, layers={**settings.layers, **overrides})

@@ -96,7 +96,7 @@ def calibrate(
     calibration = _without_wild_samples(calibration, source, outliers, chosen)
     decision = decide(source.prepared, plan, usable, source.unfused)
     warnings = (*calibration.statistics.warnings(), *outlier_warnings(outliers))
-    return Calibrated(source, settings, plan, calibration, usable, decision, warnings)
+    return Calibrated(source, settings, plan, calibration, usable, decision, stream, warnings)
 
 
 def conclude(calibrated: Calibrated, options: RunOptions) -> QuantizeResult:

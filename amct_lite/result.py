@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -33,8 +33,12 @@ class QuantizeResult:
         layers, skips = len(self.report.layers), len(self.report.skips)
         return f"<QuantizeResult of {self.report.model}: {layers} quantized, {skips} left in float; see .report, .save(prefix)>"
 
-    def save(self, prefix: str | Path, *, inputs: Iterable[Path] = ()) -> tuple[Path, ...]:
+    def save(
+        self, prefix: str | Path, *, inputs: Iterable[Path] = (), also: Mapping[str, str] | None = None
+    ) -> tuple[Path, ...]:
         """Write everything under `<prefix>_…`, all files together or none; returns their paths.
+
+        also: texts to write with them, by what follows the prefix.
 
         A prefix that ends with `/` names a folder only. Record and statistics are written when the run made them.
         Raises ExportError when a file cannot be written or would overwrite the model or one of `inputs`.
@@ -56,4 +60,6 @@ class QuantizeResult:
             if self.plan is not None and self.statistics is not None:
                 place("calibration.npz").write_bytes(store.to_bytes(self.statistics))
             place("report.json").write_text(self.report.to_json(), encoding="utf-8")
+            for suffix, text in (also or {}).items():
+                place(suffix).write_text(text, encoding="utf-8")
         return tuple(written)

@@ -17,6 +17,7 @@ LAYERS = (
     {"cli"},
     {"public"},
     {"compat"},
+    {"accuracy"},
     {"pipeline", "inspection", "by_hand", "common"},
     {"result"},
     {"reports", "calibrated"},

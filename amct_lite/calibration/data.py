@@ -28,7 +28,7 @@ __all__ = ["CalibrationData", "DataSource", "ImageOptions", "InputSpec", "check_
 class CalibrationData:
     """Checked batches of one source. Iterate as often as you like when `repeatable`, else once.
 
-    description: for people. count: number of batches, None when unknown before reading.
+    description: for people. count: number of batches, None when unknown before reading. passes: how often it was iterated.
     """
 
     def __init__(self, source: Source, inputs: Sequence[InputSpec], *, batches: int | None = None) -> None:
@@ -43,6 +43,7 @@ class CalibrationData:
         self._head: list[Feeds] = []
         self._stream: Iterator[Feeds] | None = None
         self._handed_out = False
+        self.passes = 0
         if source.count is not None:
             self._check_count(source.count)
 
@@ -58,6 +59,7 @@ class CalibrationData:
 
     def __iter__(self) -> Iterator[Feeds]:
         """One batch after the other. Raises DataError for a batch that does not fit, for none, or for too few."""
+        self.passes += 1
         if self.repeatable:
             return self._checked()
         if self._handed_out:

@@ -1,0 +1,1 @@
+"""Quantization judged by the user's own metric: which layers must stay in float so that the metric is kept."""

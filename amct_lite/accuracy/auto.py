@@ -1,0 +1,158 @@
+"""Accuracy-based auto calibration: the data are read once, then layers go back to float until the user's metric is kept."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from amct_lite import ir
+from amct_lite.accuracy.candidates import MAX_EVALUATIONS, Outcome, Search, Trial
+from amct_lite.accuracy.evaluation import Evaluator, Referee, evaluator_of
+from amct_lite.accuracy.journal import Journal
+from amct_lite.analysis.ranking import Ranking, Sensitivity, rank_layers, require_sensitivity
+from amct_lite.calibrated import Calibrated
+from amct_lite.calibration.data import DataSource
+from amct_lite.calibration.store import Statistics
+from amct_lite.config import QuantConfig, format_config
+from amct_lite.errors import CalibrationError, ConfigError
+from amct_lite.pipeline import RunOptions, calibrate, conclude
+from amct_lite.record import record_digest
+from amct_lite.result import QuantizeResult
+from amct_lite.search.rollback import roll_back
+
+REASON = "quantizing it costs too much of the metric (auto calibration)"
+
+
+@dataclass(frozen=True)
+class AutoCalibration:
+    """result: the accepted quantization. in_float: the layers that went back to float, the most sensitive first.
+    config: what gives the same quantization without a search. minimal: no single one of these layers can be quantized, which
+    was tried; False where the limit of evaluations stopped that. passes: how often the data were read."""
+
+    result: QuantizeResult
+    in_float: tuple[str, ...]
+    ranking: Ranking
+    history: tuple[Trial, ...]
+    config: QuantConfig
+    minimal: bool
+    evaluations: int
+    exports: int
+    passes: int
+
+    def save(self, prefix: str | Path, *, inputs: Iterable[Path] = ()) -> tuple[Path, ...]:
+        """`QuantizeResult.save`, and with it `<prefix>_config.json` and `<prefix>_autocalibration.json`."""
+        also = {"config.json": format_config(self.config, "json"), "autocalibration.json": self.to_json()}
+        return self.result.save(prefix, inputs=inputs, also=also)
+
+    def to_json(self) -> str:
+        """Ranking, history and cost of the search."""
+        content = {
+            "in_float": self.in_float,
+            "minimal": self.minimal,
+            "evaluations": self.evaluations,
+            "exports": self.exports,
+            "passes_over_the_data": self.passes,
+            "ranking": self.ranking,
+            "history": [asdict(trial) for trial in self.history],
+        }
+        return json.dumps(content, indent=2) + "\n"
+
+
+def autocalibrate(
+    model: str | Path | ir.Model,
+    data: DataSource | None,
+    evaluate: Callable[[str], float] | Evaluator,
+    *,
+    max_loss: float | None = None,
+    lower_is_better: bool = False,
+    config: QuantConfig | str | Path | None = None,
+    sensitivity: str | Sensitivity = "CosineSimilarity",
+    max_evaluations: int = MAX_EVALUATIONS,
+    statistics: str | Path | Statistics | None = None,
+    journal: str | Path | None = None,
+    options: RunOptions | None = None,
+    on_trial: Callable[[Trial], None] = lambda _trial: None,
+) -> AutoCalibration:
+    """Quantize `model` with as few layers in float as its metric needs. Nothing is written but the journal.
+
+    evaluate: path of an ONNX model → metric, with `max_loss` for how much it may lose (absolute); or an object with
+    `evaluate` and `metric_eval`, as AMCT has them. sensitivity: in which order layers are tried. max_evaluations: calls of
+    `evaluate` at most, the float model's included. journal: a file that an interrupted run goes on from; it is removed at
+    the end. data, config, statistics, options: as for `quantize`; data are needed also with statistics.
+    Raises CalibrationError when no quantized model is acceptable, DataError for what `evaluate` is to blame for.
+    """
+    referee = Referee(evaluator_of(evaluate, max_loss, lower_is_better=lower_is_better))
+    require_sensitivity(sensitivity)
+    if max_evaluations < 2:
+        raise ConfigError(f"max_evaluations = {max_evaluations} must be 2 or more: the float and one quantized model.")
+    chosen = options or RunOptions()
+    calibrated = calibrate(model, data, config, statistics=statistics, options=chosen)
+    if not calibrated.calibration.feeds:
+        raise CalibrationError("layers are ranked on samples: pass the data too, also with saved statistics.")
+    base, ranking = _ranked(calibrated, sensitivity, chosen)
+    kept = Journal(Path(journal) if journal else None, _key(base, referee))
+    with TemporaryDirectory(prefix="amct_lite_") as folder:
+        search = Search(
+            _float_model(base, Path(folder)),
+            ranking,
+            lambda layers: base.without(layers, REASON).with_biases(chosen.runtime).exports("generic").fake_quant,
+            referee,
+            kept,
+            max_evaluations,
+            on_trial,
+        )
+        outcome = search.run(lambda ranked, trials: roll_back([name for name, _ in ranked], trials))
+    accepted = base.without(outcome.found.rolled_back, REASON)
+    result = conclude(accepted, chosen)
+    kept.remove()
+    return _answer(result, accepted, ranking, outcome)
+
+
+def _ranked(calibrated: Calibrated, sensitivity: str | Sensitivity, options: RunOptions) -> tuple[Calibrated, Ranking]:
+    """The same with one bias correction for all candidates, the one that is settled on with everything quantized; and the
+    ranking of its layers."""
+    total = len(calibrated.decision.record.layers)
+    settled = calibrated.with_biases(options.runtime, lambda layers: options.progress("correct biases", layers, total))
+    options.progress("rank layers", 0, None)
+    prepared, record = settled.source.prepared, settled.decision.record
+    corrected = settled.exports("generic").corrected
+    ranking = rank_layers(prepared, corrected, record, settled.calibration.feeds, sensitivity, options.runtime)
+    method = settled.calibration.statistics.bias_correction
+    return replace(settled, settings=replace(settled.settings, bias_correction=method)), ranking
+
+
+def _float_model(base: Calibrated, folder: Path) -> Path:
+    if base.source.path is not None:
+        return base.source.path
+    ir.save(base.source.original, folder / "float_model.onnx")
+    return folder / "float_model.onnx"
+
+
+def _key(base: Calibrated, referee: Referee) -> str:
+    """A digest of what a metric depends on: model, scales, biases, and the evaluator's own file."""
+    source = referee.source
+    parts = (
+        ir.checksum(base.source.prepared),
+        record_digest(base.decision.record),
+        base.settings.bias_correction,
+        hashlib.sha256(source.read_bytes()).hexdigest() if source.is_file() else str(source),
+    )
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+
+
+def _answer(result: QuantizeResult, accepted: Calibrated, ranking: Ranking, outcome: Outcome) -> AutoCalibration:
+    return AutoCalibration(
+        result,
+        tuple(name for name, _ in ranking if name in outcome.found.rolled_back),
+        ranking,
+        outcome.history,
+        accepted.settings,
+        outcome.found.minimal,
+        outcome.evaluations,
+        outcome.exports,
+        accepted.data.passes if accepted.data else 0,
+    )
