@@ -9,7 +9,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from amct_lite.accuracy.auto import AutoCalibration, autocalibrate
+    from amct_lite.accuracy.auto import AutoCalibration
     from amct_lite.by_hand import qparams
     from amct_lite.compat.api import convert_model, create_quant_config, quantize_model, save_model
     from amct_lite.compat.dropin import AMCT_SO
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from amct_lite.errors import AmctError
     from amct_lite.inspection import Inspection
     from amct_lite.pipeline import RunOptions
-    from amct_lite.public import export, inspect, load_config, quantize
+    from amct_lite.public import autocalibrate, export, inspect, load_config, quantize
     from amct_lite.record import format_record, read_record
     from amct_lite.result import QuantizeResult
     from amct_lite.runtime import RuntimeOptions
@@ -33,7 +33,7 @@ _HOMES = {
     "QuantizeResult": "result",
     "RunOptions": "pipeline",
     "RuntimeOptions": "runtime",
-    "autocalibrate": "accuracy.auto",
+    "autocalibrate": "public",
     "convert_model": "compat.api",
     "create_quant_config": "compat.api",
     "export": "public",

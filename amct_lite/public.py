@@ -8,9 +8,15 @@ What a file of AMCT's means depends on the model it is for, so files are read he
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 from amct_lite import ir, pipeline
+from amct_lite.accuracy import auto as accuracy
+from amct_lite.accuracy.auto import AutoCalibration
+from amct_lite.accuracy.candidates import MAX_EVALUATIONS, Trial
+from amct_lite.accuracy.evaluation import Evaluator
+from amct_lite.analysis.ranking import Sensitivity
 from amct_lite.calibration.data import DataSource
 from amct_lite.calibration.store import Statistics
 from amct_lite.compat.configs import is_amct_config, load_any_config
@@ -42,6 +48,44 @@ def quantize(
     Raises the AmctError of the stage that cannot go on; VerificationError when an exported model does not do what it must.
     """
     return pipeline.quantize(model, data, _settings(config, model), statistics=statistics, options=options)
+
+
+def autocalibrate(
+    model: Model,
+    data: DataSource | None,
+    evaluate: Callable[[str], float] | Evaluator,
+    *,
+    max_loss: float | None = None,
+    lower_is_better: bool = False,
+    config: Config = None,
+    sensitivity: str | Sensitivity = "CosineSimilarity",
+    max_evaluations: int = MAX_EVALUATIONS,
+    statistics: str | Path | Statistics | None = None,
+    journal: str | Path | None = None,
+    options: RunOptions | None = None,
+    on_trial: Callable[[Trial], None] = lambda _trial: None,
+) -> AutoCalibration:
+    """`quantize`, with as few layers left in float as it takes to keep a metric. Nothing is written; `.save(prefix)` does.
+
+    evaluate: path of an ONNX model → its metric, of which `max_loss` may be lost, absolute; or an object with `evaluate` and
+    `metric_eval`, as AMCT has them. lower_is_better: the metric is an error. sensitivity: what the layers are ranked by:
+    CosineSimilarity, MseSimilarity, SQNR, or an object with `compare(original, quantized)`. max_evaluations: calls of
+    `evaluate` at most, the one for the float model included. journal: a file that keeps the metrics of an interrupted run,
+    removed at the end. on_trial: told of each model that was evaluated. data, config, statistics, options: as for `quantize`.
+    Raises CalibrationError when no quantized model is acceptable, DataError for what `evaluate` is to blame for.
+    """
+    return accuracy.autocalibrate(
+        *(model, data, evaluate),
+        max_loss=max_loss,
+        lower_is_better=lower_is_better,
+        config=_settings(config, model),
+        sensitivity=sensitivity,
+        max_evaluations=max_evaluations,
+        statistics=statistics,
+        journal=journal,
+        options=options,
+        on_trial=on_trial,
+    )
 
 
 def export(

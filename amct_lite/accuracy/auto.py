@@ -69,7 +69,7 @@ def autocalibrate(
     *,
     max_loss: float | None = None,
     lower_is_better: bool = False,
-    config: QuantConfig | str | Path | None = None,
+    config: QuantConfig | None = None,
     sensitivity: str | Sensitivity = "CosineSimilarity",
     max_evaluations: int = MAX_EVALUATIONS,
     statistics: str | Path | Statistics | None = None,
@@ -77,14 +77,7 @@ def autocalibrate(
     options: RunOptions | None = None,
     on_trial: Callable[[Trial], None] = lambda _trial: None,
 ) -> AutoCalibration:
-    """Quantize `model` with as few layers in float as its metric needs. Nothing is written but the journal.
-
-    evaluate: path of an ONNX model → metric, with `max_loss` for how much it may lose (absolute); or an object with
-    `evaluate` and `metric_eval`, as AMCT has them. sensitivity: in which order layers are tried. max_evaluations: calls of
-    `evaluate` at most, the float model's included. journal: a file that an interrupted run goes on from; it is removed at
-    the end. data, config, statistics, options: as for `quantize`; data are needed also with statistics.
-    Raises CalibrationError when no quantized model is acceptable, DataError for what `evaluate` is to blame for.
-    """
+    """`amct_lite.autocalibrate`, where all is said of the arguments; `config` has been read."""
     referee = Referee(evaluator_of(evaluate, max_loss, lower_is_better=lower_is_better))
     require_sensitivity(sensitivity)
     if max_evaluations < 2:

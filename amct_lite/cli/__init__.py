@@ -12,6 +12,7 @@ from amct_lite.registry import did_you_mean
 
 _COMMANDS = {
     "calibrate": "amct_lite.cli.calibrate",
+    "autocalibrate": "amct_lite.cli.autocalibrate",
     "convert": "amct_lite.cli.convert",
     "record": "amct_lite.cli.record",
     "inspect": "amct_lite.cli.inspect",

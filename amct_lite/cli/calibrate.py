@@ -11,7 +11,11 @@ import click
 from amct_lite.cli.options import (
     image_options,
     quantization_options,
+    report_options,
+    require_elsewhere,
     runtime_options,
+    sample_options,
+    source_options,
     take_config,
     take_images,
     take_runtime,
@@ -23,24 +27,13 @@ _FILE = click.Path(path_type=Path)
 
 @click.command("calibrate", short_help="Quantize a model with sample data; the main job.")
 @click.argument("model", type=_FILE)
-@click.option(
-    "--data", metavar="PATH", help="Samples: .npz/.npy files or folders, AMCT .bin folders ('d1/;d2/'), images, a loader.py."
-)
-@click.option(
-    "-o", "--output", metavar="PREFIX", required=True, help="Prefix of what is written, e.g. out/resnet; 'out/' for no prefix."
-)
+@source_options
 @quantization_options
-@click.option("--batches", metavar="N", type=click.IntRange(min=1), help="Use so many batches of the data.")
-@click.option(
-    "--batch-size", metavar="N", type=click.IntRange(min=1), help="Rows of a batch, where one file holds many samples."
-)
-@click.option("--trust-data", is_flag=True, help="Take wild samples into the ranges, too.")
+@sample_options
 @click.option(
     "--random", "random", metavar="N", type=click.IntRange(min=1), help="Calibrate with N random batches, to try the flow."
 )
-@click.option("--from", "statistics", type=_FILE, help="Decide from a saved calibration (.npz) without running the model.")
-@click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
-@click.option("-q", "--quiet", is_flag=True, help="Print warnings and errors only.")
+@report_options
 @image_options
 @runtime_options
 def command(
@@ -60,7 +53,7 @@ def command(
     from amct_lite.pipeline import RunOptions, quantize
 
     started = perf_counter()
-    _require_elsewhere(output, data)
+    require_elsewhere(output, data)
     files = [Path(name) for name in (data, statistics, settings["config_file"]) if name]
     runtime, images = take_runtime(settings), take_images(settings)
     config = take_config(settings, model)
@@ -69,19 +62,6 @@ def command(
         result = quantize(model, data, config, statistics=statistics, options=options)
         written = result.save(output, inputs=[file for file in files if file.is_file()])
     finish(result, written, perf_counter() - started, as_json=as_json, quiet=quiet)
-
-
-def _require_elsewhere(output: str, data: str | None) -> None:
-    """Results among the samples would be read as samples by the next run."""
-    from amct_lite.calibration.readers.folders import kind_of
-    from amct_lite.files import output_path
-
-    folder = output_path(output, "calibration.npz").parent
-    if data and Path(data).is_dir() and folder.is_dir() and folder.samefile(data) and any(map(kind_of, folder.iterdir())):
-        raise ConfigError(
-            f"-o {output} would put the results among the samples in {data}, where the next run takes them for samples. "
-            f"Choose another output prefix, such as out/{Path(data).resolve().name}."
-        )
 
 
 def _require_one_source(data: str | None, statistics: Path | None, random: int | None) -> None:

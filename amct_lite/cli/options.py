@@ -78,6 +78,36 @@ _QUANTIZATION = (
 )
 
 
+_SOURCE = (
+    click.option(
+        "--data",
+        metavar="PATH",
+        help="Samples: .npz/.npy files or folders, AMCT .bin folders ('d1/;d2/'), images, a loader.py.",
+    ),
+    click.option(
+        "-o",
+        "--output",
+        metavar="PREFIX",
+        required=True,
+        help="Prefix of what is written, e.g. out/resnet; 'out/' for no prefix.",
+    ),
+)
+
+_SAMPLES = (
+    click.option("--batches", metavar="N", type=click.IntRange(min=1), help="Use so many batches of the data."),
+    click.option(
+        "--batch-size", metavar="N", type=click.IntRange(min=1), help="Rows of a batch, where one file holds many samples."
+    ),
+    click.option("--trust-data", is_flag=True, help="Take wild samples into the ranges, too."),
+    click.option("--from", "statistics", type=_FILE, help="Decide from a saved calibration (.npz) without running the model."),
+)
+
+_REPORT = (
+    click.option("--json", "as_json", is_flag=True, help="Print the report as JSON."),
+    click.option("-q", "--quiet", is_flag=True, help="Print warnings and errors only."),
+)
+
+
 def _group(options: Sequence[Callable[[F], F]]) -> Callable[[F], F]:
     def decorate(function: F) -> F:
         for option in reversed(options):
@@ -90,6 +120,23 @@ def _group(options: Sequence[Callable[[F], F]]) -> Callable[[F], F]:
 runtime_options = _group(_RUNTIME)
 image_options = _group(_IMAGES)
 quantization_options = _group(_QUANTIZATION)
+source_options = _group(_SOURCE)
+sample_options = _group(_SAMPLES)
+report_options = _group(_REPORT)
+
+
+def require_elsewhere(output: str, data: str | None) -> None:
+    """Results among the samples would be read as samples by the next run. Raises ConfigError."""
+    from amct_lite.calibration.readers.folders import kind_of
+    from amct_lite.errors import ConfigError
+    from amct_lite.files import output_path
+
+    folder = output_path(output, "calibration.npz").parent
+    if data and Path(data).is_dir() and folder.is_dir() and folder.samefile(data) and any(map(kind_of, folder.iterdir())):
+        raise ConfigError(
+            f"-o {output} would put the results among the samples in {data}, where the next run takes them for samples. "
+            f"Choose another output prefix, such as out/{Path(data).resolve().name}."
+        )
 
 
 def take_runtime(settings: Settings) -> RuntimeOptions:

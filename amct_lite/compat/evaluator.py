@@ -9,9 +9,10 @@ import importlib
 import importlib.util
 import inspect
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import ModuleType
 
 from amct_lite.calibration.user_code import running_user_code
 from amct_lite.common.auto_calibration import AutoCalibrationEvaluatorBase
@@ -32,35 +33,62 @@ def load_evaluator(path: Path) -> AutoCalibrationEvaluatorBase:
     Inside of the file, `amct_onnx` is this package, unless AMCT itself is installed.
     Raises ConfigError when there is no such class, or more than one; DataError for what goes wrong in the file.
     """
+    module = _run(path)
+    evaluator = _instance(module, path)
+    if evaluator is None:
+        raise ConfigError(
+            f"{path} must define one class derived from amct_lite.common.auto_calibration.AutoCalibrationEvaluatorBase; "
+            f"it has none."
+        )
+    return evaluator
+
+
+def load_metric(path: Path) -> AutoCalibrationEvaluatorBase | Callable[[str], float]:
+    """The evaluator class of the file at `path`, as an instance; where it has none its function `evaluate`.
+
+    Raises ConfigError when it has neither; DataError for what goes wrong in the file.
+    """
+    module = _run(path)
+    found = _instance(module, path) or getattr(module, "evaluate", None)
+    if not isinstance(found, AutoCalibrationEvaluatorBase) and not callable(found):
+        raise ConfigError(
+            f"{path} must define a function evaluate(model_path) that returns the metric of a model, or a class derived from "
+            f"amct_lite.common.auto_calibration.AutoCalibrationEvaluatorBase; it has neither."
+        )
+    return found
+
+
+def _run(path: Path) -> ModuleType:
     spec = importlib.util.spec_from_file_location(_MODULE, path)
     if not path.is_file() or spec is None or spec.loader is None:
         raise ConfigError(f"--evaluator {path} is no Python file. Give the path of a file that ends with .py.")
     module = importlib.util.module_from_spec(spec)
-    with _amct_names(), running_user_code(path, _REMEDY):
+    sys.modules[_MODULE] = module  # as an import would: dataclasses and pickle look their classes up there
+    with amct_names(), running_user_code(path, _REMEDY):
         spec.loader.exec_module(module)
-        found = [
-            value
-            for value in vars(module).values()
-            if inspect.isclass(value) and issubclass(value, AutoCalibrationEvaluatorBase) and value.__module__ == _MODULE
-        ]
-        if len(found) == 1:
-            evaluator: AutoCalibrationEvaluatorBase = found[0]()
-            return evaluator
-    names = ", ".join(kind.__name__ for kind in found) or "none"
-    raise ConfigError(
-        f"{path} must define one class derived from amct_lite.common.auto_calibration.AutoCalibrationEvaluatorBase; "
-        f"it has {names}."
-    )
+    return module
+
+
+def _instance(module: ModuleType, path: Path) -> AutoCalibrationEvaluatorBase | None:
+    found = [
+        value
+        for value in vars(module).values()
+        if inspect.isclass(value) and issubclass(value, AutoCalibrationEvaluatorBase) and value.__module__ == _MODULE
+    ]
+    if len(found) > 1:
+        raise ConfigError(f"{path} must define one evaluator class; it has {', '.join(kind.__name__ for kind in found)}.")
+    with amct_names(), running_user_code(path, _REMEDY):
+        return found[0]() if found else None
 
 
 def run_evaluator(evaluator: AutoCalibrationEvaluatorBase, path: Path, modified_model: Path) -> None:
     """Its `calibration`, on the calibration model. Raises DataError for what goes wrong in the user's file."""
-    with _amct_names(), running_user_code(path, _REMEDY):
+    with amct_names(), running_user_code(path, _REMEDY):
         evaluator.calibration(str(modified_model))
 
 
 @contextmanager
-def _amct_names() -> Iterator[None]:
+def amct_names() -> Iterator[None]:
     """AMCT's module names work inside."""
     aliases = (
         {} if importlib.util.find_spec("amct_onnx") else {old: importlib.import_module(new) for old, new in _ALIASES.items()}

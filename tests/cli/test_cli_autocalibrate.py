@@ -1,0 +1,151 @@
+"""`amct-lite autocalibrate` as a user meets it."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+Run = Callable[..., Any]
+
+METRIC = f"""
+import numpy as np, onnxruntime
+def evaluate(model_path):
+    session = onnxruntime.InferenceSession(model_path)
+    with np.load({str(ROOT / "samples/digits/test.npz")!r}) as test:
+        return 100 * float((session.run(None, {{"images": test["x"]}})[0].argmax(1) == test["y"]).mean())
+"""
+SIZE = """
+import os
+def evaluate(model_path):  # how much of the file is left: each layer in float adds to it
+    with open("calls.txt", "a") as calls:
+        calls.write(f"{os.path.basename(model_path)}\\n")
+    if STOP and sum(1 for _ in open("calls.txt")) == STOP:
+        os.kill(os.getpid(), 9)
+    return os.path.getsize(model_path) / 1000
+"""
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def evaluator(text: str, **values: object) -> str:
+    Path("eval.py").write_text("".join(f"{k} = {v!r}\n" for k, v in values.items()) + text, encoding="utf-8")
+    return "eval.py"
+
+
+@pytest.mark.usefixtures("here")
+def test_a_metric_that_is_kept_leaves_everything_quantized(amct: Run, digits: Path, samples: Path) -> None:
+    words = ("--data", samples, "-o", "out/d", "--evaluator", evaluator(METRIC), "--max-loss", "0.6")
+    done = amct("autocalibrate", digits, *words)
+    assert done.code == 0
+    assert "1. float model: metric 99.4962" in done.err
+    assert "2 evaluations, 1 candidate exported, 1 pass over the data; 0 of 7 layers back in float" in done.out
+    names = {file.name for file in Path("out").iterdir()}
+    assert {"d_config.json", "d_autocalibration.json", "d_deploy_model.onnx", "d_record.txt"} <= names
+    assert not any("journal" in name for name in names)
+
+
+@pytest.mark.usefixtures("here")
+def test_json_holds_search_and_report(amct: Run, digits: Path, samples: Path) -> None:
+    words = ("--data", samples, "-o", "out/d", "--evaluator", evaluator(SIZE, STOP=0), "--max-loss", "4", "--json")
+    done = amct("autocalibrate", digits, *words)
+    told = json.loads(done.out)
+    left = told["autocalibration"]["in_float"]
+    assert 0 < len(left) < 7
+    assert {skip["node"] for skip in told["report"]["skips"]} == set(left)
+    assert done.err == ""
+    assert len(Path("calls.txt").read_text().splitlines()) == told["autocalibration"]["evaluations"]
+
+
+@pytest.mark.usefixtures("here")
+def test_a_killed_run_goes_on_where_it_stopped(digits: Path, samples: Path) -> None:
+    """The process is killed in the middle of its fourth evaluation."""
+    words = ["--data", str(samples), "-o", "out/d", "--max-loss", "4", "--json"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+
+    def run(stop: int) -> subprocess.CompletedProcess[str]:
+        # What stops the run is no part of the evaluator, or its metrics would be another evaluator's.
+        text = SIZE.replace("STOP", "int(os.environ['STOP'])")
+        command = [sys.executable, "-m", "amct_lite", "autocalibrate", str(digits), "--evaluator", evaluator(text), *words]
+        environment["STOP"] = str(stop)
+        return subprocess.run(command, capture_output=True, text=True, env=environment, check=False, timeout=120)
+
+    whole = json.loads(run(0).stdout)["autocalibration"]
+    calls = Path("calls.txt")
+    expected = calls.read_text().splitlines()
+    calls.unlink()
+    assert run(4).returncode == -signal.SIGKILL
+    assert Path("out/d_autocalibration_journal.jsonl").is_file()
+    told = json.loads(run(0).stdout)["autocalibration"]
+    assert calls.read_text().splitlines() == [*expected[:4], *expected[3:]]  # only the interrupted one is made again
+    assert told["evaluations"] == whole["evaluations"] - 3
+    assert told["in_float"] == whole["in_float"]
+    assert not Path("out/d_autocalibration_journal.jsonl").exists()
+
+
+EVALUATOR = """
+from dataclasses import dataclass
+from amct_onnx.common.auto_calibration import AutoCalibrationEvaluatorBase
+@dataclass
+class Mine(AutoCalibrationEvaluatorBase):
+    allowed: "float" = 1e9
+    def calibration(self, modified_model_file): raise NotImplementedError
+    def evaluate(self, model_file):
+        import amct_onnx, pathlib
+        return len(pathlib.Path(model_file).read_bytes())
+    def metric_eval(self, original, new): return original - new <= self.allowed, original - new
+"""
+
+
+@pytest.mark.usefixtures("here")
+def test_an_amct_evaluator_decides_itself_unless_max_loss_is_given(amct: Run, digits: Path, samples: Path) -> None:
+    words = ("--data", samples, "-o", "out/d", "--evaluator", evaluator(EVALUATOR))
+    done = amct("autocalibrate", digits, *words)
+    assert done.code == 0
+    assert "0 of 7 layers back in float" in done.out
+    done = amct("autocalibrate", digits, *words, "--max-loss", "4000", "--max-evaluations", "3")
+    assert done.code == 0
+    assert "3 evaluations were not enough to try each layer" in done.out
+    assert " 0 of 7 layers back" not in done.out
+
+
+@pytest.mark.usefixtures("here")
+@pytest.mark.parametrize(
+    ("text", "words", "code", "message"),
+    [
+        (METRIC, (), 3, "--max-loss is missing"),
+        ("def evaluate(model_path): pass", ("--max-loss", "1"), 5, "eval.py: evaluate returned None for the float model"),
+        ("def evaluate(model_path): return 1 / 0", ("--max-loss", "1"), 5, "eval.py:1: ZeroDivisionError: division by zero"),
+        ("def evalute(m): pass", ("--max-loss", "1"), 3, "must define a function evaluate(model_path)"),
+        ("def evaluate(m: return 1", ("--max-loss", "1"), 5, "eval.py:1: SyntaxError"),
+        (METRIC, ("--max-loss", "1", "--sensitivity", "SQRN"), 3, "unknown sensitivity 'SQRN' (did you mean 'SQNR'?)"),
+        (SIZE, ("--max-loss", "0"), 6, "no quantized model keeps the metric"),
+    ],
+)
+def test_mistakes_are_told(
+    amct: Run, digits: Path, samples: Path, text: str, words: tuple[str, ...], code: int, message: str
+) -> None:
+    done = amct("autocalibrate", digits, "--data", samples, "-o", "out/d", "--evaluator", evaluator(text, STOP=0), *words)
+    expected = message.replace("eval.py:1:", "eval.py:2:")  # the line of STOP comes first
+    assert done.code == code
+    assert expected in done.err
+    assert not Path("out/d_record.txt").exists()
+
+
+@pytest.mark.usefixtures("here")
+def test_samples_are_asked_for(amct: Run, digits: Path) -> None:
+    done = amct("autocalibrate", digits, "-o", "out/d", "--evaluator", "eval.py", "--max-loss", "1")
+    assert done.code == 3
+    assert "Pass --data" in done.err
