@@ -47,10 +47,12 @@ class OutputSet:
         """The path to write to so that `final` appears when the block ends well.
 
         Files written beside it (external data) are moved along under their own names.
-        Raises ExportError when `final` is an input or a folder, or its folder cannot be written to.
+        Raises ExportError when `final` is an input, a folder or staged already, or its folder cannot be written to.
         """
         path = Path(final)
         self._refuse(path)
+        if any(_same_file(path, other) for other in self._staged):
+            raise ExportError(f"{final} is to hold two results at once. Give them different names.")
         folder = self._folders.get(path.parent) or self._open_folder(path.parent)
         self._staged[path] = folder / path.name
         return self._staged[path]

@@ -18,9 +18,10 @@ from amct_lite.calibration import store
 from amct_lite.calibration.store import Statistics
 from amct_lite.compat.calibration_model import insert, strip, watches_in
 from amct_lite.compat.collector import state_path
-from amct_lite.compat.configs import load_amct_config, load_configured, write_json_config
+from amct_lite.compat.configs import load_amct_config, load_configured
 from amct_lite.compat.fake_weights import insert_fake_weights
 from amct_lite.compat.job import Watch, watches_of
+from amct_lite.compat.json_writer import json_text
 from amct_lite.compat.outputs import export
 from amct_lite.compat.partial_record import format_weights, undecided
 from amct_lite.compat.quant_json import original_names, read_names, write_names
@@ -54,11 +55,12 @@ def create_quant_config(
     updated_model: where to save the model with a unique name for each node.
     Raises ConfigError for unknown layers, UnsupportedModelError for a model without layers to quantize.
     """
+    given = [] if config_defination is None else [Path(config_defination)]
     if config_defination is None:
         source = load_prepared(Path(model_file))
         config = QuantConfig(
             symmetric=not activation_offset,
-            skip=tuple(skip_layers or ()),
+            skip=skip_layers if isinstance(skip_layers, str) else tuple(skip_layers or ()),  # type: ignore[arg-type] # refused
             batches=batch_num,
             bias_correction="none",
         )
@@ -70,9 +72,9 @@ def create_quant_config(
         config, source = load_configured(config_defination, Path(model_file), load_amct_config)
     plan = resolve(config, source.prepared)
     _require_layers(plan, model_file)
-    write_json_config(config_file, plan, config)
-    if updated_model is not None:
-        with staged_outputs(inputs=[Path(config_file)]) as out:
+    with staged_outputs(inputs=[Path(model_file), *given]) as out:
+        out.stage(config_file).write_text(json_text(plan, config), encoding="utf-8")
+        if updated_model is not None:
             ir.save(ir.load(model_file).model, out.stage(updated_model))
 
 
@@ -101,6 +103,9 @@ def quantize_model(config_file: PathLike, model_file: PathLike, modified_onnx_fi
     state_path(record_file).unlink(missing_ok=True)
     for sentence in config.without_effect:
         _LOG.warning("%s", sentence)
+    told = {note for report in source.reports for note in report.notes}
+    for note in source.notes:
+        _LOG.log(logging.WARNING if note in told else logging.INFO, "%s", note)
     for skip in plan.skips:
         _LOG.info("%s (%s) stays in float: %s", skip.node, skip.op_type, skip.reason)
 

@@ -112,18 +112,6 @@ def write_config(
         outputs.stage(path).write_text(text, encoding="utf-8")
 
 
-def write_json_config(
-    path: str | os.PathLike[str], plan: QuantPlan, config: QuantConfig, *, inputs: Iterable[str | os.PathLike[str]] = ()
-) -> None:
-    """Writes AMCT's JSON configuration that says what `plan`, made of `config`, says; `config.batches` is its batch_num.
-
-    inputs: files that must not be overwritten.
-
-    Raises ConfigError when the format has no words for it, ExportError when the file cannot be written.
-    """
-    write_config(path, config, plan, "amct", inputs=inputs)
-
-
 def _text(source: str) -> str:
     try:
         return Path(source).read_text(encoding="utf-8-sig")

@@ -66,8 +66,8 @@ def _open_shapes(exports: Exports, written: Path, statistics: Statistics | None)
     inputs = ", ".join(
         f"input {name!r} ({', '.join('?' if d is None else str(d) for d in s)})" for name, s in open_ones.items()
     )
+    remedy = "Calibrate with batches of one shape, or export" if statistics else "Export"
     return StaticShapeError(
         f"no deploy model: {inputs or 'an input'} has no fixed shape, which an Ascend deploy model must have. "
-        f"Calibrate with batches of one shape, or export the float model with that shape. {written} was written."
-        f"{statistics.shape_remark if statistics else ''}"
+        f"{remedy} the float model with that shape.{statistics.shape_remark if statistics else ''} {written} was written."
     )

@@ -62,6 +62,8 @@ def _fold_back(node: ir.Node, fusion: Fusion, findings: Findings) -> str | None:
     if reason is None:
         ir.redirect(node.outputs[0], layer.outputs[0])
         ir.remove_node(node)
+    else:  # a pair that looks like all others: worth a word
+        findings.notes.append(f"{node.name} (BatchNormalization) is not folded: {reason}")
     return reason
 
 

@@ -11,7 +11,7 @@ import pytest
 from corpus import SHARED, needs_shared
 
 from amct_lite import ir
-from amct_lite.compat.configs import is_amct_config, load_amct_config, write_json_config
+from amct_lite.compat.configs import is_amct_config, load_amct_config, write_config
 from amct_lite.compat.json_config import read_json
 from amct_lite.compat.json_writer import json_text
 from amct_lite.compat.planned import left_out
@@ -279,12 +279,12 @@ def test_what_only_steers_a_run_is_left_out_and_named() -> None:
 
 def test_file_is_written_and_told_from_our_own_json(tmp_path: Path, model: ir.Model) -> None:
     config = QuantConfig(batches=4)
-    write_json_config(tmp_path / "amct.json", resolve(config, model), config)
+    write_config(tmp_path / "amct.json", config, resolve(config, model), "amct")
     (tmp_path / "own.json").write_text(json.dumps(config.to_mapping()))
     assert load_amct_config(tmp_path / "amct.json", model) == config == load_config(tmp_path / "own.json")
     assert [is_amct_config(tmp_path / name) for name in ("amct.json", "own.json")] == [True, False]
     with pytest.raises(ExportError, match="would overwrite"):
-        write_json_config(tmp_path / "amct.json", resolve(config, model), config, inputs=[tmp_path / "amct.json"])
+        write_config(tmp_path / "amct.json", config, resolve(config, model), "amct", inputs=[tmp_path / "amct.json"])
 
 
 @pytest.mark.parametrize("name", ["absent.json", "absent.cfg"])

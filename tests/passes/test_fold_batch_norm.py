@@ -142,6 +142,7 @@ def test_fold_to_infinite_weights_is_refused():
     before = constant(model, "w").copy()
     report = run(model)
     assert "infinite or NaN" in report.skips[0].reason
+    assert "infinite or NaN" in report.notes[0]
     np.testing.assert_array_equal(constant(model, "w"), before)
 
 
