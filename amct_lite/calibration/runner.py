@@ -50,7 +50,7 @@ def collect(
     taken = insert(observed, taps, plan.readers)
     session = open_session(observed, options or RuntimeOptions())
     known = Statistics({}, 0, ir.checksum(model), {})
-    kept = _Kept()
+    kept = Kept()
     with Gatherer(taps) as gatherer:
         for feeds in data:
             results = session.run(feeds, (*taken, *outputs) if kept.open else taken)
@@ -71,7 +71,7 @@ def keep(
 ) -> tuple[tuple[Feeds, ...], tuple[tuple[AnyArray, ...], ...]]:
     """The first few feeds of `data` and the float model's outputs for them, as `collect` keeps them."""
     session = open_session(model, options or RuntimeOptions())
-    kept = _Kept()
+    kept = Kept()
     for feeds in data:
         kept.add(feeds, tuple(session.run(feeds)))
         if not kept.open:
@@ -79,7 +79,7 @@ def keep(
     return tuple(kept.feeds), tuple(kept.outputs)
 
 
-class _Kept:
+class Kept:
     """Feeds and outputs that stay in memory, up to a fixed size."""
 
     def __init__(self) -> None:

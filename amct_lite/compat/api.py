@@ -84,6 +84,18 @@ def quantize_model(config_file: PathLike, model_file: PathLike, modified_onnx_fi
     Run it `batch_num` times, with `onnxruntime.InferenceSession(modified_onnx_file, amct.AMCT_SO)` or with
     `CalibrationSession`; the activation factors are then in the record. What an earlier calibration left is dropped.
     """
+    write_calibration_model(config_file, model_file, modified_onnx_file, record_file)
+
+
+def write_calibration_model(
+    config_file: PathLike,
+    model_file: PathLike,
+    modified_onnx_file: PathLike,
+    record_file: PathLike,
+    *,
+    with_feeds: bool = False,
+) -> None:
+    """`quantize_model`; with_feeds: the samples of its runs can be kept (`kept_feeds`)."""
     config, source = load_configured(config_file, Path(model_file), load_amct_config)
     plan = resolve(config, source.prepared)
     _require_layers(plan, model_file)
@@ -95,7 +107,7 @@ def quantize_model(config_file: PathLike, model_file: PathLike, modified_onnx_fi
     checksum = ir.checksum(_reloaded(model))
     batch_num = config.batches or _DEFAULT_BATCHES
     watches = watches_of(plan, Path(record_file), model=checksum, batch_num=batch_num, inputs=inputs)
-    insert(model, watches)
+    insert(model, watches, with_feeds=with_feeds)
     write_names(model, source)
     with staged_outputs(inputs=[Path(model_file), Path(config_file)]) as out:
         ir.save(model, out.stage(modified_onnx_file))
@@ -116,9 +128,7 @@ def save_model(modified_onnx_file: PathLike, record_file: PathLike, save_path: P
     Raises CalibrationError that names the layers without data when there were fewer runs than `batch_num`.
     """
     model = ir.load(modified_onnx_file).model
-    watches = watches_in(model)
-    known = _statistics(record_file, watches)
-    _require_data(record_file, watches, known)
+    known = finished_calibration(record_file, watches_in(model))
     names = read_names(model)
     strip(model)
     inputs = [Path(modified_onnx_file)]
@@ -145,14 +155,14 @@ def _require_layers(plan: QuantPlan, model_file: PathLike) -> None:
         )
 
 
-def _statistics(record_file: PathLike, watches: Sequence[Watch]) -> Statistics | None:
-    """What the runs left beside the record, if it is of this model."""
+def finished_calibration(record_file: PathLike, watches: Sequence[Watch]) -> Statistics | None:
+    """What the runs left beside the record, if it is of this model.
+
+    Raises CalibrationError that names the layers without data when there were fewer runs than `batch_num`.
+    """
     path = state_path(record_file)
-    known = store.load(path) if path.is_file() else None
-    return known if known is not None and known.model == watches[0].model else None
-
-
-def _require_data(record_file: PathLike, watches: Sequence[Watch], known: Statistics | None) -> None:
+    found = store.load(path) if path.is_file() else None
+    known = found if found is not None and found.model == watches[0].model else None
     missing = undecided(Path(record_file))
     if missing:
         runs = known.runs if known else 0
@@ -160,3 +170,4 @@ def _require_data(record_file: PathLike, watches: Sequence[Watch], known: Statis
             f"{os.fspath(record_file)} has no activation factors for {', '.join(missing)}: the calibration model was run "
             f"{runs} of {watches[0].batch_num} times. Run it {watches[0].batch_num - runs} more times, then save again."
         )
+    return known

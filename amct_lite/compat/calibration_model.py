@@ -7,21 +7,29 @@
 The operator of domain `ai.onnx.contrib` is implemented by `dropin` through onnxruntime-extensions. What passes through
 Python is the statistics and a shape, never an activation, and the Reshape makes it part of the data's path. With plain
 ONNX Runtime `expose` takes those nodes out, and the statistics become outputs.
+
+Where the samples themselves are wanted, the shapes come from a second operator, which hands each input to Python:
+
+    AmctFeed (input as float64, its shape) → the same shape
 """
 
 from __future__ import annotations
 
 from amct_lite import ir
 from amct_lite.calibration import nodes
-from amct_lite.compat.job import Watch
+from amct_lite.compat.job import Feed, Watch
 from amct_lite.errors import UnsupportedModelError
 
 DOMAIN = "ai.onnx.contrib"
 OP_TYPE = "AmctCalibration"
+FEED_TYPE = "AmctFeed"
+_ADDED = ("Shape", "Concat", "Cast", FEED_TYPE)
+_DOUBLE = 11
+"""ONNX's number of float64."""
 
 
-def insert(model: ir.Model, watches: tuple[Watch, ...]) -> None:
-    """Make a calibration model of `model`, in place; its outputs stay as they are."""
+def insert(model: ir.Model, watches: tuple[Watch, ...], *, with_feeds: bool = False) -> None:
+    """Make a calibration model of `model`, in place; its outputs stay as they are. with_feeds: samples go to Python too."""
     graph = model.graph
     taps = tuple(watch.tap for watch in watches)
     readers = frozenset((reader.layer, reader.index) for watch in watches for reader in watch.readers)
@@ -29,7 +37,7 @@ def insert(model: ir.Model, watches: tuple[Watch, ...]) -> None:
     nodes.insert(model, taps, readers)
     graph.outputs.clear()
     graph.outputs.extend(outputs)
-    dims = _shapes_of_inputs(graph, watches[0])
+    dims = _shapes_of_inputs(graph, watches[0], with_feeds=with_feeds)
     bypasses = [node for node in graph if node.domain == nodes.DOMAIN]
     by_number = {int(node.op_type.rpartition("_")[2]): node for node in bypasses}
     for watch in watches:
@@ -56,15 +64,32 @@ def _insert_call(bypass: ir.Node, watch: Watch, dims: ir.Value) -> None:
     ir.redirect(passed, behind.outputs[0], users)
 
 
-def _shapes_of_inputs(graph: ir.Graph, watch: Watch) -> ir.Value:
+def _shapes_of_inputs(graph: ir.Graph, watch: Watch, *, with_feeds: bool) -> ir.Value:
     """All shapes one behind the other, (sum of ranks,) int64."""
     known = {str(value.name): value for value in graph.inputs}
     first = graph[0]
     shapes = [ir.new_node("Shape", [known[name]], name=f"{name}.calibration_shape") for name, _ in watch.inputs]
-    parts = [node.outputs[0] for node in shapes]
+    feeds = [pair for shape in shapes for pair in _feed(shape, watch)] if with_feeds else []
+    parts = [node.outputs[0] for node in (feeds[1::2] or shapes)]
     joined = ir.new_node("Concat", parts, name="calibration_shapes", attributes={"axis": 0})
-    ir.insert_before(first, [*shapes, joined])
+    ir.insert_before(first, [*shapes, *feeds, joined])
     return joined.outputs[0]
+
+
+def _feed(shape: ir.Node, watch: Watch) -> tuple[ir.Node, ir.Node]:
+    """float64 holds every float and every index exactly."""
+    source = shape.inputs[0]
+    assert source is not None
+    dtype = str(source.dtype.numpy()) if source.dtype else "float32"
+    wide = ir.new_node("Cast", [source], name=f"{source.name}.calibration_feed", attributes={"to": _DOUBLE})
+    feed = Feed(watch.record, str(source.name), dtype, tuple(name for name, _ in watch.inputs))
+    given = ir.new_node(
+        *(FEED_TYPE, [wide.outputs[0], shape.outputs[0]]),
+        name=f"{source.name}.calibration_feed_call",
+        domain=DOMAIN,
+        attributes={"feed": feed.to_json()},
+    )
+    return wide, given
 
 
 def watches_in(model: ir.Model) -> tuple[Watch, ...]:
@@ -104,7 +129,7 @@ def _remove_calls(model: ir.Model) -> None:
         ir.redirect(behind.outputs[0], passed)
         ir.remove_node(behind)
         ir.remove_node(call)
-    for node in reversed([node for node in model.graph if node.op_type in {"Shape", "Concat"} and _ours(str(node.name))]):
+    for node in reversed([node for node in model.graph if node.op_type in _ADDED and _ours(str(node.name))]):
         if not ir.uses(node.outputs[0]):
             ir.remove_node(node)
     if not any(node.domain == DOMAIN for node in model.graph.all_nodes()):  # the user's model may have some of its own
@@ -112,4 +137,4 @@ def _remove_calls(model: ir.Model) -> None:
 
 
 def _ours(name: str) -> bool:
-    return name == "calibration_shapes" or name.endswith(".calibration_shape") or ".calibration_" in name
+    return name == "calibration_shapes" or ".calibration_" in name

@@ -13,12 +13,13 @@ from typing import Any
 import numpy as np
 
 from amct_lite.calibration.tame import shared_rows
-from amct_lite.compat.calibration_model import OP_TYPE
+from amct_lite.compat.calibration_model import FEED_TYPE, OP_TYPE
 from amct_lite.compat.collector import Collector
-from amct_lite.compat.job import Watch
+from amct_lite.compat.job import Feed, Watch
+from amct_lite.compat.kept_feeds import offer
 from amct_lite.errors import ConfigError
 from amct_lite.runtime import session_options
-from amct_lite.types import AnyArray
+from amct_lite.types import AnyArray, Feeds
 
 _LOG = logging.getLogger(__name__)
 _FAILED = np.array([-7], dtype=np.int64)
@@ -89,6 +90,34 @@ def _called(*inputs: AnyArray, watch: str) -> AnyArray:
 
 
 @cache
+def _feed(text: str) -> Feed:
+    return Feed.from_json(text)
+
+
+@cache
+def _half_fed(_record: str) -> Feeds:
+    """The inputs of the present run that have been seen."""
+    return {}
+
+
+def _fed(values: AnyArray, shape: AnyArray, *, feed: str) -> AnyArray:
+    """The kernel: keeps one input of a run, and offers the sample when all of its inputs are there."""
+    try:
+        known = _feed(feed)
+        arrived = _half_fed(known.record)
+        if known.name in arrived:  # the run before this one was given up
+            arrived.clear()
+        arrived[known.name] = np.array(values, dtype=known.dtype)
+        if arrived.keys() == set(known.inputs):
+            offer(known.record, arrived)
+            arrived.clear()
+    except BaseException as error:
+        _LOG.error("%s: %s", type(error).__name__, error)
+        return _FAILED
+    return shape
+
+
+@cache
 def _options() -> Any:
     try:
         import onnxruntime_extensions as extensions  # type: ignore[import-not-found,import-untyped,unused-ignore]  # an extra
@@ -103,6 +132,12 @@ def _options() -> Any:
         op_type=OP_TYPE, inputs=[*floats, *integers], outputs=[kinds.dt_int64], attrs={"watch": kinds.dt_string}
     )
     declare(_called)
+    extensions.onnx_op(
+        op_type=FEED_TYPE,
+        inputs=[kinds.dt_double, kinds.dt_int64],
+        outputs=[kinds.dt_int64],
+        attrs={"feed": kinds.dt_string},
+    )(_fed)
     return session_options((extensions.get_library_path(),))
 
 

@@ -74,6 +74,26 @@ class Watch:
         )
 
 
+@dataclass(frozen=True)
+class Feed:
+    """One input of a calibration model whose samples are wanted. record: as in `Watch`; inputs: all that a sample has."""
+
+    record: str
+    name: str
+    dtype: str
+    inputs: tuple[str, ...]
+
+    def to_json(self) -> str:
+        """The attribute's value."""
+        return json.dumps(asdict(self))
+
+    @staticmethod
+    def from_json(text: str) -> Feed:
+        """The inverse of `to_json`."""
+        data = json.loads(text)
+        return Feed(**{**data, "inputs": tuple(data["inputs"])})
+
+
 def watches_of(
     plan: QuantPlan, record: Path, *, model: str, batch_num: int, inputs: Sequence[tuple[str, int]]
 ) -> tuple[Watch, ...]:
