@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from amct_lite.accuracy.auto import AutoCalibration
     from amct_lite.by_hand import qparams
     from amct_lite.compat.api import convert_model, create_quant_config, quantize_model, save_model
+    from amct_lite.compat.auto_calibration import accuracy_based_auto_calibration
     from amct_lite.compat.dropin import AMCT_SO
     from amct_lite.compat.session import CalibrationSession
     from amct_lite.config import QuantConfig
@@ -33,6 +34,7 @@ _HOMES = {
     "QuantizeResult": "result",
     "RunOptions": "pipeline",
     "RuntimeOptions": "runtime",
+    "accuracy_based_auto_calibration": "compat.auto_calibration",
     "autocalibrate": "public",
     "convert_model": "compat.api",
     "create_quant_config": "compat.api",
@@ -57,6 +59,7 @@ __all__ = [
     "QuantizeResult",
     "RunOptions",
     "RuntimeOptions",
+    "accuracy_based_auto_calibration",
     "autocalibrate",
     "convert_model",
     "create_quant_config",

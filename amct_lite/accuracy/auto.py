@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, replace
@@ -12,7 +11,7 @@ from tempfile import TemporaryDirectory
 from amct_lite import ir
 from amct_lite.accuracy.candidates import MAX_EVALUATIONS, Outcome, Search, Trial
 from amct_lite.accuracy.evaluation import Evaluator, Referee, evaluator_of
-from amct_lite.accuracy.journal import Journal
+from amct_lite.accuracy.journal import Journal, journal_key
 from amct_lite.analysis.ranking import Ranking, Sensitivity, rank_layers, require_sensitivity
 from amct_lite.calibrated import Calibrated
 from amct_lite.calibration.data import DataSource
@@ -20,7 +19,6 @@ from amct_lite.calibration.store import Statistics
 from amct_lite.config import QuantConfig, format_config
 from amct_lite.errors import CalibrationError, ConfigError
 from amct_lite.pipeline import RunOptions, calibrate, conclude
-from amct_lite.record import record_digest
 from amct_lite.result import QuantizeResult
 from amct_lite.search.rollback import roll_back
 
@@ -87,7 +85,10 @@ def autocalibrate(
     if not calibrated.calibration.feeds:
         raise CalibrationError("layers are ranked on samples: pass the data too, also with saved statistics.")
     base, ranking = _ranked(calibrated, sensitivity, chosen)
-    kept = Journal(Path(journal) if journal else None, _key(base, referee))
+    kept = Journal(
+        Path(journal) if journal else None,
+        journal_key(base.source.prepared, base.decision.record, base.settings.bias_correction, referee),
+    )
     with TemporaryDirectory(prefix="amct_lite_") as folder:
         search = Search(
             _float_model(base, Path(folder)),
@@ -123,18 +124,6 @@ def _float_model(base: Calibrated, folder: Path) -> Path:
         return base.source.path
     ir.save(base.source.original, folder / "float_model.onnx")
     return folder / "float_model.onnx"
-
-
-def _key(base: Calibrated, referee: Referee) -> str:
-    """A digest of what a metric depends on: model, scales, biases, and the evaluator's own file."""
-    source = referee.source
-    parts = (
-        ir.checksum(base.source.prepared),
-        record_digest(base.decision.record),
-        base.settings.bias_correction,
-        hashlib.sha256(source.read_bytes()).hexdigest() if source.is_file() else str(source),
-    )
-    return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
 
 def _answer(result: QuantizeResult, accepted: Calibrated, ranking: Ranking, outcome: Outcome) -> AutoCalibration:

@@ -104,16 +104,20 @@ class Referee:
     @property
     def source(self) -> Path:
         """The file with the evaluator's code; its name where there is none, as in a notebook."""
-        given: Any = self.evaluator.evaluate
-        given = given if inspect.isroutine(given) else type(given).__call__
-        try:
-            found = inspect.getsourcefile(inspect.unwrap(given))
-        except (TypeError, OSError):
-            found = None
-        return Path(found or given.__qualname__)
+        return source_of(self.evaluator.evaluate)
 
     def _running(self, when: str) -> Any:
         return running_user_code(self.source, _REMEDY, when=when)
+
+
+def source_of(function: Callable[..., object]) -> Path:
+    """The file with the code of `function`; its name where there is none, as in a notebook."""
+    code: Any = function if inspect.isroutine(function) else type(function).__call__
+    try:
+        found = inspect.getsourcefile(inspect.unwrap(code))
+    except (TypeError, OSError):
+        found = None
+    return Path(found or code.__qualname__)
 
 
 def _metric(value: object) -> Metric | None:

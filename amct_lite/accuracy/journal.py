@@ -6,15 +6,19 @@ interruption does not count. A journal of another key is replaced: its metrics s
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from collections.abc import Collection
 from pathlib import Path
 
-from amct_lite.accuracy.evaluation import Metric
+from amct_lite import ir
+from amct_lite.accuracy.evaluation import Metric, Referee
 from amct_lite.errors import ExportError
 from amct_lite.files import staged_outputs
+from amct_lite.record import record_digest
 from amct_lite.search.trials import Layers
+from amct_lite.types import QuantRecord
 
 FORMAT = 1
 
@@ -59,6 +63,19 @@ class Journal:
         """The run has come to its end: a later one measures anew."""
         if self._path is not None:
             self._path.unlink(missing_ok=True)
+
+
+def journal_key(prepared: ir.Model, record: QuantRecord, bias_correction: str, referee: Referee) -> str:
+    """A digest of what a metric depends on: model, scales, biases, and the evaluator's own file. What that file reads or
+    imports is not looked at."""
+    source = referee.source
+    parts = (
+        ir.checksum(prepared),
+        record_digest(record),
+        bias_correction,
+        hashlib.sha256(source.read_bytes()).hexdigest() if source.is_file() else str(source),
+    )
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
 
 def _line(layers: Collection[str] | None, metric: Metric) -> str:

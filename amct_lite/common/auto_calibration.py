@@ -1,8 +1,10 @@
-"""The base class of evaluators, at AMCT's module path; evaluators are the user's code, nothing is implemented here."""
+"""The base classes of what users bring to auto calibration, at AMCT's module path; nothing is implemented here."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import Any
 
 
 class AutoCalibrationEvaluatorBase(ABC):
@@ -23,3 +25,30 @@ class AutoCalibrationEvaluatorBase(ABC):
     def metric_eval(self, original_metric: float, new_metric: float) -> tuple[bool, float]:
         """(whether the loss is acceptable, the loss)."""
         raise NotImplementedError(f"{type(self).__name__} does not implement metric_eval")
+
+
+class AutoCalibrationStrategyBase(ABC):
+    """Names one candidate after the other, for `strategy` of `accuracy_based_auto_calibration`."""
+
+    def __init__(self) -> None:
+        self.result: dict[str, Any] = {}
+        self.last_acc_result: dict[str, Any] = {}
+
+    @abstractmethod
+    def initialize(self, ranking_info: dict[str, float]) -> None:
+        """Layer → score; the lower, the more sensitive. Called once, when everything quantized is not acceptable."""
+
+    @abstractmethod
+    def update_quant_config(self, metric_eval: tuple[bool, float]) -> Mapping[str, Any]:
+        """The next candidate, after the last one was judged with `metric_eval`; first the one with everything quantized.
+
+        {'stop_flag': whether this is the last, 'roll_back_config': {layer: whether it is quantized}}.
+        """
+
+
+class SensitivityBase(ABC):
+    """Scores layers, for `sensitivity` of `accuracy_based_auto_calibration`."""
+
+    @abstractmethod
+    def compare(self, original_output: Any, quantized_output: Any) -> float:
+        """How alike the two outputs of a layer are, arrays of one shape; the lower, the more sensitive."""

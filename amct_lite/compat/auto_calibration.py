@@ -1,0 +1,187 @@
+"""AMCT's accuracy-based auto calibration: its arguments and its files, on this package's search."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import tempfile
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+from amct_lite import ir
+from amct_lite.accuracy.candidates import Outcome, Search, Trial
+from amct_lite.accuracy.evaluation import Evaluator, Referee, source_of
+from amct_lite.accuracy.journal import Journal, journal_key
+from amct_lite.analysis.ranking import Ranking, Sensitivity, rank_layers, require_sensitivity
+from amct_lite.build import build_exports
+from amct_lite.calibration.store import Statistics
+from amct_lite.calibration.user_code import running_user_code
+from amct_lite.compat.api import AS_IT_IS, PathLike, finished_calibration, write_calibration_model
+from amct_lite.compat.calibration_model import watches_in
+from amct_lite.compat.configs import load_amct_config, load_configured
+from amct_lite.compat.kept_feeds import keeping_feeds
+from amct_lite.compat.outputs import export
+from amct_lite.compat.quant_json import original_names
+from amct_lite.compat.strategies import AmctStrategy, strategy_of
+from amct_lite.errors import CalibrationError, ConfigError
+from amct_lite.files import output_path, staged_outputs
+from amct_lite.loading import SourceModel
+from amct_lite.record import format_record, read_record
+from amct_lite.search.trials import Layers
+from amct_lite.types import Feeds, QuantRecord
+
+_LOG = logging.getLogger(__name__)
+_NAME = "accuracy_based_auto_calibration"
+
+
+class AmctEvaluator(Evaluator, Protocol):
+    """What AMCT's base class of evaluators asks for."""
+
+    def calibration(self, modified_model_file: str, /) -> None: ...
+
+
+def accuracy_based_auto_calibration(
+    model_file: PathLike,
+    model_evaluator: AmctEvaluator,
+    config_file: PathLike,
+    record_file: PathLike,
+    save_dir: PathLike,
+    strategy: str | AmctStrategy = "BinarySearch",
+    sensitivity: str | Sensitivity = "CosineSimilarity",
+) -> None:
+    """Quantize `model_file` with as few layers in float as `model_evaluator` accepts, and write the files of `save_model`.
+
+    config_file: AMCT's JSON; it is not modified. save_dir: folder and prefix, as `save_path` elsewhere. Beside the models lie
+    the ranking and the final configuration, in `amct_log/` next to save_dir the history. The record gets the layers that
+    stay quantized. An interrupted run goes on from `<record_file>.autocalibration_journal.jsonl`.
+    Raises ConfigError for a name or an object that will not do, DataError for what the user's code is to blame for,
+    CalibrationError when no quantized model is acceptable; the three JSON files are written only after success.
+    """
+    require_sensitivity(sensitivity)
+    chosen = strategy_of(strategy)
+    _require_evaluator(model_evaluator)
+    content = _json_config(config_file)
+    referee = Referee(model_evaluator)
+    source, record, statistics, feeds = _calibrated(model_file, model_evaluator, config_file, record_file)
+    ranking = rank_layers(source.prepared, source.prepared, record, feeds, sensitivity)
+    journal = Journal(
+        Path(f"{os.fspath(record_file)}.autocalibration_journal.jsonl"),
+        journal_key(source.prepared, record, "none", referee),
+    )
+    search = Search(
+        Path(model_file), ranking, lambda layers: _candidate(source, record, layers), referee, journal, on_trial=_tell
+    )
+    outcome = search.run(chosen)
+    accepted = _without(record, outcome.found.rolled_back)
+    texts = _files(save_dir, ranking, outcome, content)
+    inputs = [Path(model_file), Path(config_file)]
+    with staged_outputs(inputs=inputs) as out:
+        out.stage(record_file).write_text(format_record(accepted), encoding="utf-8")
+        for path, text in texts.items():
+            out.stage(path).write_text(text, encoding="utf-8")
+    names = original_names(source)
+    export(source.prepared, record_file, save_dir, names=names, statistics=statistics, fusion=AS_IT_IS, inputs=inputs)
+    journal.remove()
+    _tell_end(outcome, ranking)
+
+
+def _require_evaluator(evaluator: object) -> None:
+    missing = [n for n in ("calibration", "evaluate", "metric_eval") if not callable(getattr(evaluator, n, None))]
+    if missing:
+        raise ConfigError(
+            f"the evaluator {type(evaluator).__name__} has no {' and no '.join(missing)}. Derive it from "
+            "amct_lite.common.auto_calibration.AutoCalibrationEvaluatorBase and define the three methods."
+        )
+
+
+def _json_config(config_file: PathLike) -> dict[str, Any]:
+    """The tables of the file, whose final form is written from them."""
+    try:
+        content = json.loads(Path(config_file).read_text(encoding="utf-8-sig"))
+    except OSError as error:
+        raise ConfigError(f"cannot read the configuration {os.fspath(config_file)}: {error.strerror}.") from error
+    except ValueError as error:
+        raise ConfigError(
+            f"{os.fspath(config_file)} is no JSON configuration ({error}). Make one with "
+            "create_quant_config(config_file, model_file, config_defination=<your .cfg>)."
+        ) from error
+    if not isinstance(content, dict):
+        raise ConfigError(f"{os.fspath(config_file)} holds no table. Make one with create_quant_config.")
+    return content
+
+
+def _calibrated(
+    model_file: PathLike, evaluator: AmctEvaluator, config_file: PathLike, record_file: PathLike
+) -> tuple[SourceModel, QuantRecord, Statistics | None, list[Feeds]]:
+    """The only calibration: what it leaves in the record and beside it, and its first samples."""
+    _, source = load_configured(config_file, Path(model_file), load_amct_config)
+    with tempfile.TemporaryDirectory(prefix="amct_lite_") as folder:
+        modified = Path(folder) / "modified_model.onnx"
+        write_calibration_model(config_file, model_file, modified, record_file, with_feeds=True)
+        running = running_user_code(source_of(evaluator.calibration), "Correct the evaluator.", when="calibration")
+        with keeping_feeds(record_file) as feeds, running:
+            evaluator.calibration(str(modified))
+        statistics = finished_calibration(record_file, watches_in(ir.load(modified).model))
+    if not feeds:
+        raise CalibrationError(
+            f"{source_of(evaluator.calibration)}: calibration ran the model in another process, but layers are ranked on its "
+            "samples. Run it in this one."
+        )
+    return source, read_record(record_file), statistics, feeds
+
+
+def _candidate(source: SourceModel, record: QuantRecord, in_float: Layers) -> ir.Model:
+    """The fake-quant model; its biases stay as they are, as AMCT's do."""
+    narrowed = _without(record, in_float)
+    exports = build_exports(
+        source.prepared, narrowed, target="generic", statistics=None, bias_correction="none", input_shapes={}
+    )
+    return exports.fake_quant
+
+
+def _without(record: QuantRecord, layers: Iterable[str]) -> QuantRecord:
+    left = set(layers)
+    return QuantRecord(tuple(entry for entry in record.layers if entry.key not in left))
+
+
+def _files(save_dir: PathLike, ranking: Ranking, outcome: Outcome, config: Mapping[str, Any]) -> dict[Path, str]:
+    """AMCT's three files, by path."""
+    final = dict(config)
+    for layer in sorted(outcome.found.rolled_back):
+        final[layer] = {**final.get(layer, {}), "quant_enable": False}
+    history = [
+        {
+            "roll_back_config": {layer: layer not in trial.in_float for layer, _ in ranking},
+            "metric_eval": [trial.acceptable, trial.loss],
+        }
+        for trial in outcome.history
+        if trial.in_float is not None
+    ]
+    models = output_path(save_dir, "deploy_model.onnx").parent
+    return {
+        models / f"{_NAME}_ranking_information.json": _json(ranking),
+        models / f"{_NAME}_final_config.json": _json(final),
+        Path(save_dir).parent / "amct_log" / f"{_NAME}_record.json": _json(history),
+    }
+
+
+def _json(content: object) -> str:
+    return json.dumps(content, indent=4, separators=(",", ":"), ensure_ascii=False) + "\n"
+
+
+def _tell(trial: Trial) -> None:
+    if trial.in_float is None:
+        _LOG.info("float model: metric %s", trial.metric)
+    else:
+        verdict = "acceptable" if trial.acceptable else "not acceptable"
+        _LOG.info("%d layers in float: metric %s, loss %g, %s", len(trial.in_float), trial.metric, trial.loss, verdict)
+
+
+def _tell_end(outcome: Outcome, ranking: Ranking) -> None:
+    left = [layer for layer, _ in ranking if layer in outcome.found.rolled_back]
+    _LOG.info("%d of %d layers stay in float: %s", len(left), len(ranking), ", ".join(left) or "none")
+    _LOG.info("%d evaluations, %d candidates exported, one calibration", outcome.evaluations, outcome.exports)
+    if outcome.found.budget_spent:
+        _LOG.warning("the limit of %d evaluations stopped the search: fewer layers in float may do.", len(outcome.history))
