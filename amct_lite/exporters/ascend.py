@@ -1,4 +1,5 @@
-"""The deploy model: int8 layers between AscendQuant and AscendDequant, as ATC reads them (contract, section 10).
+"""The deploy model: int8 layers between AscendQuant and AscendDequant, as ATC reads them (contract, section 10). A single
+tensor goes through AscendQuant and AscendAntiQuant.
 
 The operators stand in the default ONNX domain without a definition, so onnx.checker refuses the file and only the NPU
 tool chain reads it; `validate/lowering.py` turns it into something that stock ONNX Runtime executes.
@@ -15,9 +16,9 @@ from amct_lite.exporters.integers import (
     QuantizedLayer,
     attach_bias,
     quantized_bias,
-    quantized_layers,
     quantized_weight,
 )
+from amct_lite.exporters.reads import QuantizedRead, in_graph_order
 from amct_lite.types import AnyArray, FloatArray, QParams, QuantRecord
 
 _DST_TYPES = {8: "INT8", 16: "INT16", 4: "INT4"}
@@ -32,10 +33,13 @@ def export(model: ir.Model, record: QuantRecord) -> ir.Model:
     """
     result = ir.clone(model)
     quants: dict[tuple[ir.Value, QParams], ir.Node] = {}
-    for item in quantized_layers(result, record):
-        _quantize_data(item, quants)
-        _quantize_constants(item)
-        _dequantize_output(item)
+    for item in in_graph_order(result, record):
+        if isinstance(item, QuantizedRead):
+            _round_trip(item, quants)
+        else:
+            _quantize_data(item, quants)
+            _quantize_constants(item)
+            _dequantize_output(item)
     for node in tuple(result.graph):
         if node.op_type == "Clip":
             _relax_clip(node)
@@ -44,8 +48,14 @@ def export(model: ir.Model, record: QuantRecord) -> ir.Model:
 
 
 def quant_name(layer: str, position: int) -> str:
-    """`<layer>.quant`; the second factor of a product of two variable tensors has `<layer>.quant1`."""
+    """`<layer>.quant`; the second factor of a product of two variable tensors has `<layer>.quant1`. Of a single tensor,
+    `position` is the index of the input."""
     return f"{layer}.quant" if position == 0 else f"{layer}.quant{position}"
+
+
+def anti_quant_name(node: str, index: int) -> str:
+    """`<node>.anti_quant` for input 0, `<node>.anti_quant1` for input 1, and so on."""
+    return f"{node}.anti_quant" if index == 0 else f"{node}.anti_quant{index}"
 
 
 def dequant_param(scales: FloatArray) -> AnyArray:
@@ -59,29 +69,57 @@ def dequant_scale(param: AnyArray) -> FloatArray:
 
 
 def _quantize_data(item: QuantizedLayer, quants: dict[tuple[ir.Value, QParams], ir.Node]) -> None:
-    """AscendQuant in front of each data input; readers of one tensor with equal factors share one."""
+    """AscendQuant in front of each data input."""
     layer = item.layer
     for position, index in enumerate(layer.data):
-        params = item.data_params(position)
-        value = layer.node.inputs[index]
-        assert value is not None
-        if (value, params) not in quants:
-            name = quant_name(layer.name, position)
-            node = ir.new_node(
-                "AscendQuant",
-                [value],
-                name=name,
-                attributes={
-                    "scale": float(np.float32(1.0) / params.scales[0]),
-                    "offset": float(params.zero_point[0]),
-                    "dst_type": _DST_TYPES[params.bits],
-                },
-                outputs=[f"{name}.output0"],
-            )
-            ir.insert_before(layer.node, node)
-            _describe(node.outputs[0], value, _CODE_TYPES[params.bits])
-            quants[value, params] = node
-        ir.replace_input(layer.node, index, quants[value, params].outputs[0])
+        name = quant_name(layer.name, position)
+        ir.replace_input(layer.node, index, _codes(layer.node, index, item.data_params(position), name, quants))
+
+
+def _codes(
+    reader: ir.Node, index: int, params: QParams, name: str, quants: dict[tuple[ir.Value, QParams], ir.Node]
+) -> ir.Value:
+    """What the AscendQuant of an input gives; readers of one tensor with equal factors share one."""
+    value = reader.inputs[index]
+    assert value is not None
+    if (value, params) not in quants:
+        node = ir.new_node(
+            "AscendQuant",
+            [value],
+            name=name,
+            attributes={
+                "scale": float(np.float32(1.0) / params.scales[0]),
+                "offset": float(params.zero_point[0]),
+                "dst_type": _DST_TYPES[params.bits],
+            },
+            outputs=[f"{name}.output0"],
+        )
+        ir.insert_before(reader, node)
+        _describe(node.outputs[0], value, _CODE_TYPES[params.bits])
+        quants[value, params] = node
+    return quants[value, params].outputs[0]
+
+
+def _round_trip(read: QuantizedRead, quants: dict[tuple[ir.Value, QParams], ir.Node]) -> None:
+    """AscendQuant and AscendAntiQuant in front of one input. ATC takes the offset off: it negates it for the device, which
+    computes (x + offset) · scale."""
+    value, params, reader = read.value, read.params, str(read.node.name)
+    codes = _codes(read.node, read.index, params, quant_name(reader, read.index), quants)
+    name = anti_quant_name(reader, read.index)
+    node = ir.new_node(
+        "AscendAntiQuant",
+        [codes],
+        name=name,
+        attributes={
+            "scale": params.scale[0],
+            "offset": float(params.zero_point[0]),
+            "dst_type": _DST_TYPES[params.bits],
+        },
+        outputs=[f"{name}.output0"],
+    )
+    ir.insert_before(read.node, node)
+    _describe(node.outputs[0], value, ir.DataType.FLOAT)
+    ir.replace_input(read.node, read.index, node.outputs[0])
 
 
 def _quantize_constants(item: QuantizedLayer) -> None:

@@ -1,8 +1,9 @@
 """The fake-quant model: QuantizeLinear/DequantizeLinear pairs that any ONNX Runtime executes.
 
 Every layer of the record reads its data through Q and DQ, its int8 weight through DQ, its int32 bias through DQ, so that
-the float kernels compute what the integer kernels of the deploy model compute. A layer outside the record never reads a
-dequantized tensor: ONNX Runtime would quantize its float weights on its own.
+the float kernels compute what the integer kernels of the deploy model compute. A layer with float weights never reads a
+dequantized tensor: ONNX Runtime would quantize its weights on its own. A single tensor of the record has Q and DQ in front
+of the one input that is named.
 """
 
 from __future__ import annotations
@@ -16,9 +17,9 @@ from amct_lite.exporters.integers import (
     QuantizedLayer,
     attach_bias,
     quantized_bias,
-    quantized_layers,
     quantized_weight,
 )
+from amct_lite.exporters.reads import QuantizedRead, in_graph_order
 from amct_lite.ir.build import Inserter
 from amct_lite.types import AnyArray, QParams, QuantRecord
 
@@ -26,20 +27,23 @@ _CODE_TYPES = {8: np.int8, 16: np.int16}
 
 
 def export(model: ir.Model, record: QuantRecord) -> ir.Model:
-    """A new model in which each layer of `record` is quantized; `model` (prepared, opset >= 13) is not modified.
+    """A new model in which each layer and tensor of `record` is quantized; `model` (prepared, opset >= 13) is not modified.
 
     Raises ExportError where the record does not fit the model.
     """
     result = ir.clone(model)
     writer = _Writer()
-    for item in quantized_layers(result, record):
-        writer.quantize_layer(item)
+    for item in in_graph_order(result, record):
+        if isinstance(item, QuantizedRead):
+            writer.quantize_read(item)
+        else:
+            writer.quantize_layer(item)
     ir.remove_unused(result)
     return result
 
 
 def data_prefix(layer: str, position: int) -> str:
-    """What the names of the nodes on a layer's data input start with."""
+    """What the names of the nodes on a layer's data input start with; of a single tensor, `position` is the input's index."""
     return f"{layer}.data{position}"
 
 
@@ -54,17 +58,22 @@ class _Writer:
         layer = item.layer
         bias = quantized_bias(item)
         for position, index in enumerate(layer.data):
-            ir.replace_input(layer.node, index, self._activation(item, position, index))
+            prefix = data_prefix(layer.name, position)
+            ir.replace_input(layer.node, index, self._activation(layer.node, index, item.data_params(position), prefix))
         if layer.weight is not None:
             ir.replace_input(layer.node, layer.weight, self._weight(item))
         if bias is not None:
             attach_bias(layer, self._bias(item, bias))
 
-    def _activation(self, item: QuantizedLayer, position: int, index: int) -> ir.Value:
-        value, params = item.layer.node.inputs[index], item.data_params(position)
+    def quantize_read(self, read: QuantizedRead) -> None:
+        prefix = data_prefix(str(read.node.name), read.index)
+        ir.replace_input(read.node, read.index, self._activation(read.node, read.index, read.params, prefix))
+
+    def _activation(self, node: ir.Node, index: int, params: QParams, prefix: str) -> ir.Value:
+        value = node.inputs[index]
         assert value is not None
         if (value, params) not in self._activations:
-            b = Inserter(item.layer.node, data_prefix(item.layer.name, position))
+            b = Inserter(node, prefix)
             scale = b.constant(params.scale[0], np.float32)
             zero_point = b.constant(params.zero_point[0], _CODE_TYPES[params.bits])
             codes = b.op("QuantizeLinear", value, scale, zero_point)

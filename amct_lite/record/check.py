@@ -6,10 +6,11 @@ Source of the checks: the AMCT contract, section 4.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from amct_lite.errors import RecordError
 from amct_lite.record.layer import UNIT_WEIGHT
+from amct_lite.record.reads import ReadFacts, mistake, obstacle, split_key
 from amct_lite.record.text import listed
 from amct_lite.registry import did_you_mean
 from amct_lite.types import LayerRecord, QuantRecord
@@ -21,7 +22,7 @@ class LayerFacts:
 
     channels: Cout; 1 for a product of two variable tensors (scale_w is the second one's only scale); None: no weight.
     input_channels: Cin, None when unknown. quantizable: whether the target takes it; reason: why not. symmetric:
-    why the zero point must be 0, empty when it need not.
+    why the zero point must be 0, empty when it need not. reads: what its inputs are, for entries of single tensors.
     """
 
     op_type: str
@@ -30,6 +31,7 @@ class LayerFacts:
     quantizable: bool = True
     reason: str = ""
     symmetric: str = ""
+    reads: ReadFacts = field(default_factory=ReadFacts)
 
 
 def check_record(record: QuantRecord, layers: Mapping[str, LayerFacts]) -> tuple[str, ...]:
@@ -40,7 +42,7 @@ def check_record(record: QuantRecord, layers: Mapping[str, LayerFacts]) -> tuple
     known = [name for name, facts in layers.items() if facts.quantizable] or list(layers)
     problems: list[str] = []
     for layer in record.layers:
-        for sentence in _layer_problems(layer, layers, known):
+        for sentence in _layer_problems(layer, layers, known, record):
             place = f"{record.source}:{layer.line}: " if record.source and layer.line else ""
             problems.append(f"{place}layer {layer.key!r} {sentence}.")
     return tuple(problems)
@@ -53,13 +55,14 @@ def require_valid(record: QuantRecord, layers: Mapping[str, LayerFacts]) -> None
         raise RecordError(listed(problems, f"{record.source or 'the record'} does not fit the model"), problems)
 
 
-def _layer_problems(layer: LayerRecord, layers: Mapping[str, LayerFacts], known: Sequence[str]) -> list[str]:
-    name = layer.key.rpartition(":")[0] if layer.tensor_quantize else layer.key
-    facts = layers.get(name)
-    if facts is None:
-        return [f"is no node of the model{did_you_mean(name, known)}: correct its key or remove the entry"]
+def _layer_problems(
+    layer: LayerRecord, layers: Mapping[str, LayerFacts], known: Sequence[str], record: QuantRecord
+) -> list[str]:
     if layer.tensor_quantize:
-        return []
+        return _read_problems(layer, layers, record)
+    facts = layers.get(layer.key)
+    if facts is None:
+        return [f"is no node of the model{did_you_mean(layer.key, known)}: correct its key or remove the entry"]
     if not facts.quantizable:
         return [f"({facts.op_type}) cannot be quantized: {facts.reason or 'no reason is known'}. Remove the entry"]
     return [p for p in (_offset_problem(layer, facts), _weight_problem(layer, facts), _balance_problem(layer, facts)) if p]
@@ -68,6 +71,16 @@ def _layer_problems(layer: LayerRecord, layers: Mapping[str, LayerFacts], known:
 def _offset_problem(layer: LayerRecord, facts: LayerFacts) -> str:
     offset = layer.activation.zero_point[0]
     return f"({facts.op_type}) has offset_d {offset}, must be 0, {facts.symmetric}" if facts.symmetric and offset else ""
+
+
+def _read_problems(layer: LayerRecord, layers: Mapping[str, LayerFacts], record: QuantRecord) -> list[str]:
+    name, index = split_key(layer.key)
+    facts = layers.get(name)
+    if facts is None:
+        return [f"is no node of the model{did_you_mean(name, layers)}: correct its key or remove the entry"]
+    quantized = {entry.key for entry in record.layers if not entry.tensor_quantize}
+    problem = mistake(facts.reads, index, quantized) or obstacle(facts.reads, quantized)
+    return [f"({facts.op_type}) cannot be quantized: {problem}. Remove the entry"] if problem else []
 
 
 def _weight_problem(layer: LayerRecord, facts: LayerFacts) -> str:

@@ -128,8 +128,14 @@ class LayerReader:
 
     def _check_tensor_quantize(self) -> None:
         node, _, index = self.key.rpartition(":")
-        if self._value.is_tensor_quantize and not (node and index.isdecimal()):
+        if not self._value.is_tensor_quantize:
+            return
+        if not (node and index.isdecimal()):
             self._report("is_tensor_quantize", 'is_tensor_quantize is set, so the key must be "<node>:<input index>"')
+            return
+        for name in ("scale_w", "offset_w", "tensor_balance_factor"):
+            if getattr(self._value, name):
+                self._report(name, f"{name} belongs to a layer, but is_tensor_quantize is set: remove it")
 
     def _check_shift(self) -> None:
         shifts = list(self._value.shift_bit)

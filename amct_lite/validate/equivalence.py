@@ -2,7 +2,8 @@
 
 Both are executed. The fake-quant model is *guided*: in front of every layer it continues from the integer codes that the
 deploy model computed, so that a rounding difference in one layer cannot hide or fake one in another. Compared are the
-codes that each side computes for every quantized tensor, the accumulators of every layer, and the network's outputs.
+codes that each side computes for every quantized tensor, what becomes of the codes of a single tensor when they are floats
+again, the accumulators of every layer, and the network's outputs.
 """
 
 from __future__ import annotations
@@ -45,15 +46,28 @@ class _Quantized:
 
 
 @dataclass(frozen=True)
+class _Guided:
+    """The fake-quant model with codes as inputs. codes: AscendQuant → its tensor; results: layer → name of its float output;
+    restored: AscendAntiQuant → name of what its reader gets. All that is named here is an output of `model`."""
+
+    model: ir.Model
+    codes: dict[str, _Quantized]
+    results: dict[str, str]
+    restored: dict[str, str]
+
+
+@dataclass(frozen=True)
 class Equivalence:
-    """What was compared. code_mismatch: share of codes that differ (by one step). accumulator_error: largest difference
-    in accumulator steps beyond what float32 can tell; output_error: relative to the largest output."""
+    """What was compared: so many layers and single tensors. code_mismatch: share of codes that differ (by one step).
+    accumulator_error: largest difference in accumulator steps beyond what float32 can tell; output_error: relative to the
+    largest output."""
 
     samples: int
     layers: int
     code_mismatch: float
     accumulator_error: float
     output_error: float
+    tensors: int = 0
 
 
 def verify_deploy(
@@ -66,33 +80,46 @@ def verify_deploy(
     """
     chosen = options or RuntimeOptions()
     lowered = lower(deploy)
-    guided, codes, results = _guided(fake_quant, lowered)
-    reference = open_session(guided, chosen, optimize=False)
+    guided = _guided(fake_quant, lowered)
+    reference = open_session(guided.model, chosen, optimize=False)
     deployed = open_session(lowered.model, chosen)
     outputs = [str(value.name) for value in fake_quant.graph.outputs]
+    order = _order(lowered)
     samples, compared, mismatch, error, output_error = 0, 0, 0.0, 0.0, 0.0
     for feeds in data:
         ours = dict(zip(deployed.output_names, deployed.run(feeds), strict=True))
-        given = {tensor.given: ours[lowered.codes[quant]] for quant, tensor in codes.items()}
+        given = {tensor.given: ours[lowered.codes[quant]] for quant, tensor in guided.codes.items()}
         theirs = feeds | dict(zip(reference.output_names, reference.run({**feeds, **given}), strict=True))
-        for layer in lowered.layers:  # in the order of the graph: the first difference is where it arises
-            for quant in (name for name in (quant_name(layer.name, 0), quant_name(layer.name, 1)) if name in codes):
-                tensor = codes[quant]
+        for name, restored in lowered.restored.items():  # from equal codes: no difference can come from elsewhere
+            _compare_restored(name, ours[restored], theirs[guided.restored[name]])
+        for quants, layer in order:
+            for quant in quants:
+                tensor = guided.codes[quant]
                 steps = theirs[tensor.source] / np.float64(tensor.scale)
                 mismatch = max(mismatch, _compare_codes(quant, ours[lowered.codes[quant]], theirs[tensor.computed], steps))
-            error = max(error, _compare_layer(layer, ours[layer.accumulators], theirs[results[layer.name]]))
+            if layer is not None:
+                error = max(error, _compare_layer(layer, ours[layer.accumulators], theirs[guided.results[layer.name]]))
         for name in outputs:
             output_error = max(output_error, _compare_output(name, ours[name], theirs[name]))
         samples += 1
         compared += sum(ours[layer.accumulators].size for layer in lowered.layers)
         if compared >= MOST_VALUES:
             break
-    return Equivalence(samples, len(lowered.layers), mismatch, error, output_error)
+    return Equivalence(samples, len(lowered.layers), mismatch, error, output_error, len(lowered.restored))
 
 
-def _guided(fake_quant: ir.Model, lowered: Lowered) -> tuple[ir.Model, dict[str, _Quantized], dict[str, str]]:
-    """The fake-quant model with codes as inputs. Returns it with the quantized tensor of each AscendQuant, and for each
-    layer the name of its float result."""
+def _order(lowered: Lowered) -> list[tuple[list[str], LoweredLayer | None]]:
+    """What is compared after what: each layer behind its own AscendQuants, in the order of the graph, so that a difference is
+    found where it arises; then the AscendQuants of single tensors."""
+    own = [
+        ([name for name in (quant_name(layer.name, 0), quant_name(layer.name, 1)) if name in lowered.codes], layer)
+        for layer in lowered.layers
+    ]
+    taken = {name for names, _ in own for name in names}
+    return [*own, ([name for name in lowered.codes if name not in taken], None)]
+
+
+def _guided(fake_quant: ir.Model, lowered: Lowered) -> _Guided:
     model = ir.clone(fake_quant)
     graph = model.graph
     nodes = {str(node.name): node for node in graph}
@@ -114,13 +141,23 @@ def _guided(fake_quant: ir.Model, lowered: Lowered) -> tuple[ir.Model, dict[str,
         if not source.is_graph_input() and not source.is_graph_output():
             graph.outputs.append(source)
         codes[quant] = _Quantized(str(given.name), str(computed.name), str(source.name), float(scale))
-    results: dict[str, str] = {}
-    for layer_name in (layer.name for layer in lowered.layers):
-        value = _result_of(nodes[layer_name])
-        if not value.is_graph_output():
-            graph.outputs.append(value)
-        results[layer_name] = str(value.name)
-    return model, codes, results
+    results = {layer.name: _result_of(nodes[layer.name]) for layer in lowered.layers}
+    restored = {name: _read_through(nodes, name) for name in lowered.restored}
+    watched = dict.fromkeys((*results.values(), *restored.values()))
+    graph.outputs.extend(value for value in watched if not value.is_graph_output())
+    return _Guided(model, codes, _names(results), _names(restored))
+
+
+def _names(values: dict[str, ir.Value]) -> dict[str, str]:
+    return {key: str(value.name) for key, value in values.items()}
+
+
+def _read_through(nodes: dict[str, ir.Node], anti_quant: str) -> ir.Value:
+    """What the reader of an AscendAntiQuant gets in the fake-quant model."""
+    node, _, index = anti_quant.rpartition(".anti_quant")
+    value = nodes[node].inputs[int(index or 0)]
+    assert value is not None
+    return value
 
 
 def _result_of(node: ir.Node) -> ir.Value:
@@ -148,6 +185,16 @@ def _compare_codes(quant: str, ours: AnyArray, theirs: AnyArray, steps: DoubleAr
             f"The exported models do not agree; please report this model."
         )
     return share
+
+
+def _compare_restored(name: str, ours: AnyArray, theirs: AnyArray) -> None:
+    """Floats made of the same codes: one product each, so at most the last bit differs."""
+    if not np.allclose(ours, theirs, rtol=2.0**-22, atol=0.0):
+        worst = float(np.abs(ours.astype(np.float64) - theirs).max())
+        raise VerificationError(
+            f"{name}: deploy and fake-quant model make different floats of the same codes (they differ by up to {worst:.3g}). "
+            f"The exported models do not agree; please report this model."
+        )
 
 
 def _compare_layer(layer: LoweredLayer, accumulators: AnyArray, result: AnyArray) -> float:

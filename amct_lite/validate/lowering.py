@@ -1,7 +1,8 @@
 """Turns a deploy model into one that stock ONNX Runtime executes, operator by operator as the NPU does.
 
 AscendQuant becomes round(x · scale) + offset, clipped, as int8. A layer becomes its integer form (int8 products summed in
-int32, the zero point taken off the data), its bias an int32 addition, AscendDequant one float32 multiplication.
+int32, the zero point taken off the data), its bias an int32 addition, AscendDequant one float32 multiplication. AscendAntiQuant
+becomes (x − offset) · scale: ATC negates the offset of the file, and the device adds it.
 """
 
 from __future__ import annotations
@@ -35,26 +36,43 @@ class LoweredLayer:
 
 @dataclass(frozen=True)
 class Lowered:
-    """codes: AscendQuant node → name of its int8 output. All that is named here is an output of `model`."""
+    """codes: AscendQuant node → name of its int8 output. restored: AscendAntiQuant node → name of its float output. All that
+    is named here is an output of `model`."""
 
     model: ir.Model
     codes: dict[str, str]
     layers: tuple[LoweredLayer, ...]
+    restored: dict[str, str]
 
 
 def lower(deploy: ir.Model) -> Lowered:
     """An executable form of `deploy`, which is not modified. Raises VerificationError for what cannot be executed."""
     model = ir.clone(deploy)
     graph = model.graph
+    restored = {str(node.name): _lower_anti_quant(node) for node in tuple(graph) if node.op_type == "AscendAntiQuant"}
     results = [_lower_layer(node) for node in tuple(graph) if node.op_type == "AscendDequant"]
     codes = {str(node.name): _lower_quant(node) for node in tuple(graph) if node.op_type == "AscendQuant"}
     watched = [value for _, accumulators, result, _ in results for value in (accumulators, result)]
-    graph.outputs.extend(v for v in dict.fromkeys((*codes.values(), *watched)) if not v.is_graph_output())
+    graph.outputs.extend(v for v in dict.fromkeys((*codes.values(), *watched, *restored.values())) if not v.is_graph_output())
     ir.remove_unused(model)
     layers = tuple(
         LoweredLayer(name, str(accumulators.name), str(result.name), step) for name, accumulators, result, step in results
     )
-    return Lowered(model, {name: str(value.name) for name, value in codes.items()}, layers)
+    return Lowered(model, _names(codes), layers, _names(restored))
+
+
+def _names(values: dict[str, ir.Value]) -> dict[str, str]:
+    return {node: str(value.name) for node, value in values.items()}
+
+
+def _lower_anti_quant(node: ir.Node) -> ir.Value:
+    b = Inserter(node, f"{node.name}.lowered")
+    assert node.inputs[0] is not None
+    steps = b.op("Sub", b.cast(node.inputs[0], ir.DataType.FLOAT), b.constant(ir.attribute(node, "offset", 0.0), np.float32))
+    result = b.op("Mul", steps, b.constant(ir.attribute(node, "scale", 1.0), np.float32))
+    ir.redirect(node.outputs[0], result)
+    ir.remove_node(node)
+    return result
 
 
 def _lower_quant(node: ir.Node) -> ir.Value:

@@ -3,7 +3,7 @@
 import pytest
 
 from amct_lite.errors import RecordError
-from amct_lite.record import UNIT_WEIGHT, LayerFacts, check_record, require_valid
+from amct_lite.record import UNIT_WEIGHT, LayerFacts, ReadFacts, check_record, require_valid
 from amct_lite.types import LayerRecord, QParams, QuantRecord
 
 DATA = QParams.of(0.5, 0)
@@ -11,7 +11,9 @@ MODEL = {
     "conv1": LayerFacts("Conv", channels=4, input_channels=3),
     "pool1": LayerFacts("AveragePool"),
     "product": LayerFacts("MatMul", channels=1, symmetric="because both factors are data"),
-    "act1": LayerFacts("Relu", quantizable=False, reason="Relu has no integer form"),
+    "act1": LayerFacts("Relu", quantizable=False, reason="Relu has no integer form", reads=ReadFacts(("",))),
+    "add1": LayerFacts("Add", quantizable=False, reads=ReadFacts(("", "the input is a constant"), claimed={0: "product"})),
+    "pool2": LayerFacts("MaxPool", quantizable=False, reads=ReadFacts(("",), weights=("conv1",))),
 }
 
 
@@ -63,6 +65,37 @@ def test_fitting_layers_have_no_problem(layer: LayerRecord) -> None:
 def test_contradictions_are_named(layer: LayerRecord, message: str) -> None:
     with pytest.raises(RecordError, match=message):
         require_valid(record(layer), MODEL)
+
+
+def tensors(*keys: str, layer: LayerRecord | None = None) -> QuantRecord:
+    entries = [LayerRecord(key, DATA, None, tensor_quantize=True) for key in keys]
+    return QuantRecord((*([layer] if layer else []), *entries), source="r.txt")
+
+
+@pytest.mark.parametrize(
+    ("wanted", "message"),
+    [
+        (tensors("ad1:0"), r"layer 'ad1:0' is no node of the model \(did you mean 'add1'\?\)"),
+        (tensors("add1:2"), r"'add1:2' \(Add\) cannot be quantized: there is no input 2: it has 2 inputs, 0 to 1\. Remove"),
+        (tensors("act1:1"), "there is no input 1: it has one input, 0"),
+        (tensors("add1:1"), "the input is a constant"),
+        (
+            tensors("add1:0", layer=LayerRecord("product", DATA, weight(1))),
+            "layer 'product' is quantized, which quantizes this",
+        ),
+        (tensors("pool2:0"), "'conv1' stays in float and would read it: ONNX Runtime would quantize that layer's weights"),
+    ],
+)
+def test_contradictions_of_single_tensors_are_named(wanted: QuantRecord, message: str) -> None:
+    with pytest.raises(RecordError, match=message):
+        require_valid(wanted, MODEL)
+
+
+@pytest.mark.parametrize(
+    "wanted", [tensors("add1:0"), tensors("act1:0"), tensors("pool2:0", layer=LayerRecord("conv1", DATA, weight(1)))]
+)
+def test_what_a_layer_would_have_against_a_tensor_counts_only_with_that_layer(wanted: QuantRecord) -> None:
+    require_valid(wanted, MODEL)
 
 
 def test_all_contradictions_are_listed() -> None:
