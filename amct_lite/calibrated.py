@@ -17,6 +17,7 @@ from amct_lite.config import Override, QuantConfig
 from amct_lite.decide import Decision
 from amct_lite.loading import SourceModel
 from amct_lite.runtime import RuntimeOptions
+from amct_lite.tensors import without_obstacles
 from amct_lite.types import QuantPlan, QuantRecord, Skip
 
 
@@ -35,14 +36,17 @@ class Calibrated:
     warnings: tuple[str, ...] = ()
 
     def without(self, layers: Collection[str], reason: str) -> Calibrated:
-        """The same with these layers left in float, for `reason`; the scales of the others stay as they are."""
+        """The same with these layers left in float, for `reason`; the scales of the others stay as they are. A single tensor
+        that their weights would then read is left alone, too."""
         kept = tuple(layer for layer in self.plan.layers if layer.name not in layers)
         left = tuple(Skip(layer.name, layer.op_type, reason) for layer in self.plan.layers if layer.name in layers)
-        record = QuantRecord(tuple(entry for entry in self.decision.record.layers if entry.key not in layers))
+        reads, blocked = without_obstacles(self.plan.reads, self.source.prepared, {layer.name for layer in kept})
+        gone = {*layers, *(skip.node for skip in blocked)}
+        record = QuantRecord(tuple(entry for entry in self.decision.record.layers if entry.key not in gone))
         return replace(
             self,
             settings=_skipping(self.settings, left),
-            plan=replace(self.plan, layers=kept, skips=(*self.plan.skips, *left)),
+            plan=replace(self.plan, layers=kept, reads=reads, skips=(*self.plan.skips, *left, *blocked)),
             decision=Decision(record, {name: text for name, text in self.decision.repairs.items() if name not in layers}),
         )
 

@@ -16,7 +16,7 @@ from amct_lite.numerics.affine import SMALLEST_SCALE
 from amct_lite.numerics.sketch import Sketch
 from amct_lite.observers import make_observer
 from amct_lite.ops import Layer, bind
-from amct_lite.record import UNIT_WEIGHT
+from amct_lite.record import UNIT_WEIGHT, split_key
 from amct_lite.types import LayerPlan, LayerRecord, QParams, QuantPlan, QuantRecord, TensorPlan
 from amct_lite.weights import make_weight_quantizer, raise_scales
 
@@ -32,10 +32,10 @@ class Decision:
 
 
 def decide(model: ir.Model, plan: QuantPlan, sketches: Sketches, unfused: Container[str] = ()) -> Decision:
-    """A record for every layer of `plan`. `sketches`: robust ones, by (tensor, channel axis).
+    """A record for every layer and tensor of `plan`, in the order of the graph.
 
-    unfused: the layers that were kept apart from their normalizations, which the record says.
-
+    sketches: robust ones, by (tensor, channel axis). unfused: the layers that were kept apart from their normalizations, which
+    the record says.
     Raises CalibrationError that names the tensor or layer whose values give no usable scale.
     """
     nodes = {str(node.name): node for node in model.graph}
@@ -59,6 +59,12 @@ def decide(model: ir.Model, plan: QuantPlan, sketches: Sketches, unfused: Contai
             if told := "; ".join(filter(None, (repair, _vanished(layer, weight)))):
                 repairs[planned.name] = told
         layers.append(LayerRecord(planned.name, first, weight, skip_fusion=planned.name in unfused or None))
+    for read in plan.reads:
+        if read.tensor not in activations:
+            activations[read.tensor] = activation_qparams(read.tensor, sketches)
+        layers.append(LayerRecord(read.key, activations[read.tensor], None, tensor_quantize=True))
+    order = {name: place for place, name in enumerate(nodes)}
+    layers.sort(key=lambda entry: order[split_key(entry.key)[0] if entry.tensor_quantize else entry.key])
     return Decision(QuantRecord(tuple(layers)), repairs)
 
 

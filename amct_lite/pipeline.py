@@ -192,7 +192,7 @@ def input_specs(model: ir.Model) -> tuple[InputSpec, ...]:
 
 
 def _require_layers(source: SourceModel, plan: QuantPlan) -> None:
-    if plan.layers:
+    if plan.layers or plan.reads:
         return
     reasons = "; ".join(f"{skip.node} ({skip.op_type}): {skip.reason}" for skip in plan.skips[:5])
     raise UnsupportedModelError(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import fnmatch
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 
@@ -15,6 +15,7 @@ from amct_lite.observers import make_observer
 from amct_lite.ops import OPS, Layer, OpSpec, bind
 from amct_lite.record.check import LayerFacts
 from amct_lite.registry import did_you_mean
+from amct_lite.tensors import plan_reads, read_facts
 from amct_lite.types import LayerPlan, QuantPlan, QuantRecord, QuantSpec, Skip, TensorPlan
 from amct_lite.weights import make_weight_quantizer
 
@@ -45,23 +46,26 @@ def resolve(config: QuantConfig, model: ir.Model) -> QuantPlan:
             assert isinstance(bound, Layer)
             layers.append(_plan_layer(bound, wanted, config.target))
     skips += _inside_bodies(model)
-    return QuantPlan(_with_one_tap_a_tensor(layers), tuple(skips), config.target)
+    reads, without = plan_reads(config, model, {layer.name for layer in layers})
+    return _with_one_tap_a_tensor(QuantPlan(tuple(layers), (*skips, *without), config.target, reads))
 
 
 def layer_facts(target: str, model: ir.Model) -> dict[str, LayerFacts]:
     """What a record may say of each node of `model` (prepared)."""
     shared = _shared_weights(model)
+    reads = read_facts(model)
     facts: dict[str, LayerFacts] = {}
     for node in model.graph:
         bound = bind(node)
+        inputs = reads[str(node.name)]
         if isinstance(bound, Layer):
             reason = _target_refusal(bound, target, shared)
             channels = 1 if len(bound.data) > 1 else bound.channels
             symmetric = _why_symmetric(bound, target) if target == ASCEND else ""
-            facts[bound.name] = LayerFacts(bound.op_type, channels, bound.input_channels, not reason, reason, symmetric)
+            facts[bound.name] = LayerFacts(bound.op_type, channels, bound.input_channels, not reason, reason, symmetric, inputs)
         else:
             reason = bound or f"{node.op_type} is not among the operators that are quantized"
-            facts[str(node.name)] = LayerFacts(node.op_type, quantizable=False, reason=reason)
+            facts[str(node.name)] = LayerFacts(node.op_type, quantizable=False, reason=reason, reads=inputs)
     return facts
 
 
@@ -159,10 +163,9 @@ def _per_channel(spec: OpSpec, wanted: LayerConfig, target: str) -> bool:
     return wanted.per_channel == "all"
 
 
-def _with_one_tap_a_tensor(layers: Iterable[LayerPlan]) -> tuple[LayerPlan, ...]:
+def _with_one_tap_a_tensor(plan: QuantPlan) -> QuantPlan:
     """A reader that does not care about channels shares the observation of one that does."""
-    layers = tuple(layers)
-    told_apart = {t.name: t for layer in layers for t in layer.inputs if t.channel_axis is not None}
+    told_apart = {t.name: t for layer in plan.layers for t in layer.inputs if t.channel_axis is not None}
 
     def joined(tensor: TensorPlan) -> TensorPlan:
         other = told_apart.get(tensor.name)
@@ -170,7 +173,11 @@ def _with_one_tap_a_tensor(layers: Iterable[LayerPlan]) -> tuple[LayerPlan, ...]
             return tensor
         return replace(tensor, channel_axis=other.channel_axis, channels=other.channels)
 
-    return tuple(replace(layer, inputs=tuple(map(joined, layer.inputs))) for layer in layers)
+    return replace(
+        plan,
+        layers=tuple(replace(layer, inputs=tuple(map(joined, layer.inputs))) for layer in plan.layers),
+        reads=tuple(replace(read, tensor=joined(read.tensor)) for read in plan.reads),
+    )
 
 
 def _shared_weights(model: ir.Model) -> Counter[ir.Value]:

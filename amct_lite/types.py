@@ -150,22 +150,43 @@ class LayerPlan:
 
 
 @dataclass(frozen=True)
+class TensorRead:
+    """One input of a node that stays in float: the node reads this tensor rounded to integers and back."""
+
+    node: str
+    op_type: str
+    index: int
+    tensor: TensorPlan
+
+    @property
+    def key(self) -> str:
+        """`node:index`, as records and configurations say it."""
+        return f"{self.node}:{self.index}"
+
+
+@dataclass(frozen=True)
 class QuantPlan:
-    """Every decision, explicit: the layers to quantize and the ones that are not, each with its reason."""
+    """Every decision, explicit: the layers to quantize and the ones that are not, each with its reason.
+
+    reads: the tensors that are quantized on their own, in front of nodes that stay in float.
+    """
 
     layers: tuple[LayerPlan, ...]
     skips: tuple[Skip, ...]
     target: str
+    reads: tuple[TensorRead, ...] = ()
 
     @cached_property
     def tensors(self) -> tuple[TensorPlan, ...]:
-        """Each observed activation once, in the order of the graph."""
-        return tuple({t.key: t for layer in self.layers for t in layer.inputs}.values())
+        """Each observed activation once: those of the layers in the order of the graph, then the other reads."""
+        observed = (*(t for layer in self.layers for t in layer.inputs), *(read.tensor for read in self.reads))
+        return tuple({t.key: t for t in observed}.values())
 
     @cached_property
     def readers(self) -> frozenset[tuple[str, int]]:
         """(node name, input index) of every quantized activation input."""
-        return frozenset((layer.name, index) for layer in self.layers for index in layer.data)
+        layers = {(layer.name, index) for layer in self.layers for index in layer.data}
+        return frozenset(layers | {(read.node, read.index) for read in self.reads})
 
 
 @dataclass(frozen=True)

@@ -24,6 +24,7 @@ LAYERS = (
     {"build", "biases"},
     {"analysis", "correction", "validate"},
     {"exporters", "decide", "plan", "calibration", "loading"},
+    {"tensors"},
     {"config", "observers", "ops", "passes", "record", "weights"},
     {"runtime"},
     {"ir", "numerics"},

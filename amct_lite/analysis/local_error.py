@@ -1,7 +1,7 @@
 """How much each layer's own output changes by its quantization alone, for all layers in one pass.
 
-Beside every layer of the float graph stands its quantized twin, fed with the same float data. The errors are summed inside
-the graph; no activation is fetched.
+Beside every layer of the float graph stands its quantized twin, fed with the same float data; a single tensor is compared with
+itself, rounded. The errors are summed inside the graph; no activation is fetched.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from amct_lite import ir
 from amct_lite.errors import CalibrationError
 from amct_lite.exporters import qdq
 from amct_lite.exporters.integers import attach_bias, quantized_layers
+from amct_lite.exporters.reads import QuantizedRead, quantized_reads
 from amct_lite.ir.build import Inserter
 from amct_lite.numerics.metrics import cosine_from_error, sqnr_db_from_sums
 from amct_lite.ops import Layer, bind
@@ -27,7 +28,7 @@ Pair = tuple[str, ir.Value, ir.Value]
 
 @dataclass(frozen=True)
 class LocalError:
-    """Of one layer's output: signal to quantization noise (dB), cosine similarity."""
+    """Of one layer's output, or of one tensor: signal to quantization noise (dB), cosine similarity."""
 
     sqnr_db: float
     cosine: float
@@ -40,7 +41,9 @@ def measure(
     data: Iterable[Feeds],
     options: RuntimeOptions | None = None,
 ) -> Mapping[str, LocalError]:
-    """Layer name → error of its output. `model`: prepared; `corrected`: the same with the biases that are exported.
+    """Key of `record` → error of that layer's output, or of that tensor.
+
+    model: prepared; corrected: the same with the biases that are exported.
 
     A layer whose sums of squares leave float32's range is left out.
     """
@@ -85,7 +88,8 @@ def compare_outputs(
 
 
 def _with_twins(model: ir.Model, corrected: ir.Model, record: QuantRecord) -> tuple[ir.Model, tuple[str, ...]]:
-    """`model` with a quantized twin beside each layer; its only output holds three sums a layer, in the order returned."""
+    """`model` with a quantized twin beside each layer and tensor; its only output holds three sums for each key, in the order
+    returned."""
     result, pairs = _twinned(model, corrected, record)
     sums = [
         value
@@ -97,19 +101,23 @@ def _with_twins(model: ir.Model, corrected: ir.Model, record: QuantRecord) -> tu
 
 
 def _twinned(model: ir.Model, corrected: ir.Model, record: QuantRecord) -> tuple[ir.Model, list[Pair]]:
-    """A copy of `model` with a twin beside each layer of `record`, not quantized yet: (layer, its output, the twin's)."""
+    """A copy of `model` with a twin beside each entry of `record`, not quantized yet: (key, output of the layer, the twin's);
+    of a single tensor (key, the tensor, the tensor passed on)."""
     result = ir.clone(model)
     biases = {item.layer.name: item.layer.bias_array for item in quantized_layers(corrected, record)}
     layers = [item.layer for item in quantized_layers(result, record)]
-    return result, [(layer.name, layer.output, _twin(layer, biases[layer.name])) for layer in layers]
+    reads = [(f"{read.node.name}:{read.index}", read) for read in quantized_reads(result, record)]
+    tensors = [(key, read.value, _passed_on(read, key)) for key, read in reads]
+    return result, [*((layer.name, layer.output, _twin(layer, biases[layer.name])) for layer in layers), *tensors]
 
 
 def _exported(model: ir.Model, record: QuantRecord, pairs: Iterable[Pair], outputs: Iterable[ir.Value]) -> ir.Model:
     """`model` with its twins quantized and these outputs alone."""
     model.graph.outputs.clear()
     model.graph.outputs.extend(outputs)
-    twins = tuple(replace(record.by_key[name], key=f"{name}{_TWIN}") for name, _, _ in pairs)
-    return qdq.export(model, QuantRecord(twins))
+    entries = [record.by_key[key] for key, _, _ in pairs]
+    twins = [replace(entry, key=f"{entry.key}{_TWIN}{':0' * entry.tensor_quantize}") for entry in entries]
+    return qdq.export(model, QuantRecord(tuple(twins)))
 
 
 def _twin(layer: Layer, bias: FloatArray | None) -> ir.Value:
@@ -128,6 +136,13 @@ def _twin(layer: Layer, bias: FloatArray | None) -> ir.Value:
         assert graph is not None
         attach_bias(bound, ir.add_initializer(graph, f"{copy.name}.bias", bias))
     return output
+
+
+def _passed_on(read: QuantizedRead, key: str) -> ir.Value:
+    """The tensor behind a node that does nothing but read it."""
+    identity = ir.new_node("Identity", [read.value], name=f"{key}{_TWIN}")
+    ir.insert_before(read.node, identity)
+    return identity.outputs[0]
 
 
 def _copy(node: ir.Node, replaced: Mapping[ir.Value, ir.Value]) -> ir.Node:

@@ -73,13 +73,14 @@ def rank_layers(
     sensitivity: str | Sensitivity = "CosineSimilarity",
     options: RuntimeOptions | None = None,
 ) -> Ranking:
-    """The layers of `record`, the most sensitive first; those of equal score in the order of the record.
+    """The layers of `record`, no single tensors, the most sensitive first; those of equal score in the order of the record.
 
     model: prepared; corrected: the same with the biases that are exported. An object as `sensitivity` is called with the
     outputs of each layer for each batch of `data`, and scores by its mean.
     Raises ConfigError for a sensitivity that is not there, CalibrationError for a score that is not finite.
     """
     require_sensitivity(sensitivity)
+    record = QuantRecord(tuple(layer for layer in record.layers if not layer.tensor_quantize))
     if isinstance(sensitivity, str):
         score = SENSITIVITIES[sensitivity]
         errors = measure(model, corrected, record, data, options)

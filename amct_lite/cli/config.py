@@ -90,8 +90,8 @@ def _write(output: Path, config: QuantConfig, plan: QuantPlan | None, kind: str,
 
 
 def _counted(plan: QuantPlan) -> str:
-    from amct_lite.cli.layout import count_of
+    from amct_lite.cli.layout import entries
 
     count = len(plan.skips)
     left = f"{count or 'none'} {'stay' if count > 1 else 'stays'} in float"
-    return f"{count_of(len(plan.layers), 'layer')} to quantize, {left}"
+    return f"{entries(len(plan.layers), len(plan.reads))} to quantize, {left}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from rich.console import Console
 from rich.markup import escape
 
-from amct_lite.cli.layout import console, count_of, print_annotated, say, size
+from amct_lite.cli.layout import console, count_of, entries, print_annotated, say, size
 from amct_lite.cli.output import print_skips
 from amct_lite.inspection import Dims, Inspection
 from amct_lite.types import LayerPlan, PassReport, TensorPlan
@@ -15,13 +15,13 @@ def print_inspection(found: Inspection) -> None:
     """Everything, on standard output."""
     out = console()
     _print_facts(out, found)
-    if found.plan.layers:
+    if found.plan.layers or found.plan.reads:
         _print_plan(out, found)
     if found.plan.skips:
         print_skips(out, found.plan.skips)
     say(
         out,
-        f"target {found.plan.target}: {count_of(len(found.plan.layers), 'layer')} would be quantized, "
+        f"target {found.plan.target}: {entries(len(found.plan.layers), len(found.plan.reads))} would be quantized, "
         f"{len(found.plan.skips)} left in float",
     )
 
@@ -56,8 +56,10 @@ def _print_plan(out: Console, found: Inspection) -> None:
         )
         for layer in found.plan.layers
     ]
+    rows += [(read.key, read.op_type, "—", "—", _activation((read.tensor,))) for read in found.plan.reads]
     columns = ("layer", "op", "weight", "weight scales", "activation")
-    print_annotated(out, "would be quantized", columns, rows, ["; ".join(layer.notes) for layer in found.plan.layers])
+    notes = ["; ".join(layer.notes) for layer in found.plan.layers] + [""] * len(found.plan.reads)
+    print_annotated(out, "would be quantized", columns, rows, notes)
 
 
 def _granularity(layer: LayerPlan) -> str:

@@ -121,6 +121,12 @@ def size(count: int) -> str:
     return f"{count / 1e6:.2f} MB" if count >= 100_000 else f"{count / 1e3:.1f} kB"
 
 
+def entries(layers: int, tensors: int) -> str:
+    """`3 layers`, `3 layers and 1 tensor`, `2 tensors`."""
+    counts = [count_of(layers, "layer")] * bool(layers or not tensors) + [count_of(tensors, "tensor")] * bool(tensors)
+    return " and ".join(counts)
+
+
 def count_of(count: int, noun: str, plural: str = "") -> str:
     """`1 layer`, `2 layers`."""
     return f"{count:,} {noun if count == 1 else plural or f'{noun}s'}"

@@ -10,7 +10,18 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
-from amct_lite.cli.layout import NARROW, console, count_of, print_annotated, print_table, say, say_whole, size, write_text
+from amct_lite.cli.layout import (
+    NARROW,
+    console,
+    count_of,
+    entries,
+    print_annotated,
+    print_table,
+    say,
+    say_whole,
+    size,
+    write_text,
+)
 from amct_lite.pipeline import Progress as Advance
 from amct_lite.reports.report import LayerRow, Report
 from amct_lite.reports.warnings import POOR_SQNR_DB
@@ -69,7 +80,8 @@ def print_report(out: Console, report: Report, files: tuple[Path, ...], seconds:
     _print_comparison(out, report)
     for file in files:
         say_whole(out, f"wrote {file} ({size(file.stat().st_size)})")
-    say(out, f"{count_of(len(report.layers), 'layer')} quantized, {len(report.skips)} left in float, {seconds:.1f} s")
+    tensors = sum(row.tensor for row in report.layers)
+    say(out, f"{entries(len(report.layers) - tensors, tensors)} quantized, {len(report.skips)} left in float, {seconds:.1f} s")
     if report.deploy_shapes and "deploy" in report.sizes:
         say_whole(out, _atc_command(report, files), style="cyan")
 
@@ -120,7 +132,7 @@ def _print_comparison(out: Console, report: Report) -> None:
         say(
             out,
             f"deploy against fake-quant, executed on {count_of(e.samples, 'batch', 'batches')} ({report.equivalence_data}): "
-            f"{count_of(e.layers, 'layer')}, accumulators equal (within {e.accumulator_error:.2g} of a step), "
+            f"{entries(e.layers, e.tensors)}, accumulators equal (within {e.accumulator_error:.2g} of a step), "
             f"{100 * e.code_mismatch:.4f} % of codes on a tie",
         )
     say(out, "weights: " + ", ".join(f"{name} {size(count)}" for name, count in report.sizes.items()))

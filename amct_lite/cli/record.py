@@ -64,17 +64,20 @@ def check(record: Path, model: Path, target: str, as_json: bool) -> None:
     rest = _quantizable_without_entry(found, facts)
     if as_json:
         problems = check_record(found, facts)
-        report = {"ok": not problems, "layers": len(found.layers), "left_in_float": rest, "problems": problems}
+        tensors = sum(entry.tensor_quantize for entry in found.layers)
+        counts = {"layers": len(found.layers) - tensors, "tensors": tensors}
+        report = {"ok": not problems, **counts, "left_in_float": rest, "problems": problems}
         write_text(json.dumps(report, indent=1, ensure_ascii=False))
         if problems:
             click.get_current_context().exit(7)
         return
     require_valid(found, facts)
-    from amct_lite.cli.layout import count_of
+    from amct_lite.cli.layout import count_of, entries
 
     verb = "fits" if len(found.layers) == 1 else "fit"
+    tensors = sum(entry.tensor_quantize for entry in found.layers)
     left = f"{count_of(len(rest), 'more layer')} could be quantized" if rest else "no other layer could be quantized"
-    click.echo(f"ok: {count_of(len(found.layers), 'layer')} of {record} {verb} {model}; {left}.")
+    click.echo(f"ok: {entries(len(found.layers) - tensors, tensors)} of {record} {verb} {model}; {left}.")
 
 
 @command.command("diff")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 
-from amct_lite.cli.layout import NARROW, console, count_of, print_annotated, say
+from amct_lite.cli.layout import NARROW, console, entries, print_annotated, say
 from amct_lite.record import UNIT_WEIGHT, RecurrentRecord, record_fields
 from amct_lite.types import LayerRecord, QParams, QuantRecord, QuantSpec
 
@@ -25,7 +25,8 @@ def print_record(record: QuantRecord) -> None:
         cells += [_weight_scales(layer.weight), *([] if narrow else [_types(layer)])]
         rows.append(cells)
     print_annotated(out, record.source or "record", columns, rows, [_notes(layer) for layer in record.layers])
-    say(out, f"{count_of(len(record.layers), 'layer')}: {', '.join(_types_counted(record))}")
+    tensors = sum(entry.tensor_quantize for entry in record.layers)
+    say(out, f"{entries(len(record.layers) - tensors, tensors)}: {', '.join(_types_counted(record))}")
 
 
 def _types_counted(record: QuantRecord) -> list[str]:

@@ -37,7 +37,9 @@ GLOBAL_KEYS: Table = {
     ("skip_fusion",): ("skip_fusion", values.names),
     **LAYER_KEYS,
 }
-OVERRIDE_SECTIONS = ("types", "layers")
+TENSOR_KEYS: Table = {path: entry for path, entry in OVERRIDE_KEYS.items() if path[0] != "weight"}
+SECTION_KEYS: Mapping[str, Table] = {"types": OVERRIDE_KEYS, "layers": OVERRIDE_KEYS, "tensors": TENSOR_KEYS}
+OVERRIDE_SECTIONS = tuple(SECTION_KEYS)
 
 
 def key_text(path: Path) -> str:
@@ -71,8 +73,11 @@ class MappingReader:
         overrides = {}
         for pattern, table in self._items(data, (section,)):
             path = (section, pattern)
+            if section == "tensors" and not values.is_tensor_pattern(pattern):
+                self.problems.append(f"{self.place(path)} {values.TENSOR_PATTERN}.")
+                continue
             given = dict(self._items(table, path))
-            overrides[pattern] = Override(**self._fields(given, OVERRIDE_KEYS, path, ()))  # type: ignore[arg-type] # checked by the table
+            overrides[pattern] = Override(**self._fields(given, SECTION_KEYS[section], path, ()))  # type: ignore[arg-type] # checked by the table
         return overrides
 
     def _fields(self, data: Mapping[str, object], table: Table, base: Path, inner: Path) -> dict[str, object]:
@@ -114,7 +119,7 @@ def nested(fields: Mapping[str, object]) -> dict[str, object]:
     for section in OVERRIDE_SECTIONS:
         overrides = fields.get(section)
         if isinstance(overrides, Mapping) and overrides:
-            tables[section] = {pattern: _nested(vars(o), OVERRIDE_KEYS) for pattern, o in overrides.items()}
+            tables[section] = {pattern: _nested(vars(o), SECTION_KEYS[section]) for pattern, o in overrides.items()}
     return tables
 
 

@@ -8,15 +8,15 @@ from dataclasses import dataclass, field, fields, replace
 
 from amct_lite.config.mapping import (
     GLOBAL_KEYS,
-    OVERRIDE_KEYS,
     OVERRIDE_SECTIONS,
+    SECTION_KEYS,
     MappingReader,
     Path,
     key_text,
     nested,
 )
 from amct_lite.config.overrides import LayerConfig, Override
-from amct_lite.config.values import BadValueError, Check
+from amct_lite.config.values import TENSOR_PATTERN, BadValueError, Check, is_tensor_pattern
 from amct_lite.errors import ConfigError
 from amct_lite.types import Fusion
 
@@ -45,6 +45,7 @@ class QuantConfig:
     on (None: all). trust_data: let a wild sample count like any other.
     input_shapes: dimensions of the inputs of the deploy model. types: overrides by operator type. layers: overrides by
     node name or pattern; of several patterns the later wins, and an exact name wins over patterns.
+    tensors: single inputs of nodes to quantize on their own, by "node:index" (see `for_tensor`), with deviations of their own.
     source, lines: the file it was read from and the line of each key path, for messages.
 
     Raises ConfigError that names the field when a value cannot be.
@@ -68,6 +69,7 @@ class QuantConfig:
     input_shapes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     types: Mapping[str, Override] = field(default_factory=dict)
     layers: Mapping[str, Override] = field(default_factory=dict)
+    tensors: Mapping[str, Override] = field(default_factory=dict)
     source: str | None = field(default=None, compare=False)
     lines: Mapping[Path, int] = field(default_factory=dict, compare=False, repr=False)
 
@@ -75,7 +77,7 @@ class QuantConfig:
         for name, check in GLOBAL_KEYS.values():
             object.__setattr__(self, name, _checked(check, name, getattr(self, name)))
         for section in OVERRIDE_SECTIONS:
-            overrides = {pattern: _checked_override(o, f'{section}["{pattern}"]') for pattern, o in self._section(section)}
+            overrides = {pattern: _checked_override(o, section, pattern) for pattern, o in self._section(section)}
             object.__setattr__(self, section, overrides)
 
     @classmethod
@@ -108,8 +110,36 @@ class QuantConfig:
 
     def for_layer(self, name: str, op_type: str) -> LayerConfig:
         """What holds for the node `name`."""
-        layer = LayerConfig(
-            skip=self._skip_reason(name, op_type),
+        layer = self._default(self._skip_reason(name, op_type))
+        for path, override in self._overrides_of(name, op_type):
+            layer = layer.overridden(override, f"the configuration skips it ({self.place(*path)})")
+        return layer
+
+    def for_tensor(self, name: str, op_type: str, index: int) -> LayerConfig | None:
+        """What holds for input `index` of the node `name`, when it is to be quantized on its own; None when nobody asks for it.
+
+        An operator type is weaker than a pattern, a pattern weaker than a name; of several patterns the later wins. Of the
+        result, what is said of weights means nothing.
+        """
+        keys = [key for key in self.tensors if self.asks_for(key, name, op_type) and key.endswith((":*", f":{index}"))]
+        if not keys:
+            return None
+        tensor = self._default(skip="")  # to leave a layer in float is no word about single tensors
+        for key in sorted(keys, key=lambda key: _strength(key.rpartition(":")[0], name, op_type)):
+            reason = f"the configuration skips it ({self.place('tensors', key)})"
+            tensor = tensor.overridden(self.tensors[key], reason)
+        return tensor
+
+    @staticmethod
+    def asks_for(key: str, name: str, op_type: str) -> bool:
+        """Whether `key`, one of `tensors`, means an input of the node `name`."""
+        node = key.rpartition(":")[0]
+        return node == op_type or _matches(name, node)
+
+    def _default(self, skip: str) -> LayerConfig:
+        """Without overrides."""
+        return LayerConfig(
+            skip=skip,
             algorithm=self.algorithm,
             bits=self.bits,
             symmetric=self.symmetric,
@@ -118,9 +148,6 @@ class QuantConfig:
             per_channel=self.per_channel,
             options=self.options,
         )
-        for path, override in self._overrides_of(name, op_type):
-            layer = layer.overridden(override, f"the configuration skips it ({self.place(*path)})")
-        return layer
 
     @property
     def folding(self) -> Fusion:
@@ -197,6 +224,10 @@ def _matches(name: str, pattern: str) -> bool:
     return name == pattern or fnmatch.fnmatchcase(name, pattern)
 
 
+def _strength(node: str, name: str, op_type: str) -> int:
+    return 2 if node == name else 0 if node == op_type else 1
+
+
 def _checked(check: Check, name: str, value: object) -> object:
     try:
         return check(value)
@@ -204,11 +235,16 @@ def _checked(check: Check, name: str, value: object) -> object:
         raise ConfigError(f"{name} = {value!r} {error}.") from error
 
 
-def _checked_override(override: Override, place: str) -> Override:
+def _checked_override(override: Override, section: str, pattern: str) -> Override:
+    place = key_text((section, pattern))
+    if section == "tensors" and not is_tensor_pattern(pattern):
+        raise ConfigError(f"{place} {TENSOR_PATTERN}.")
     if not isinstance(override, Override):
         raise ConfigError(f"{place} = {override!r} must be an Override.")
     given = {name: value for name, value in vars(override).items() if value is not None}
-    checks = dict(OVERRIDE_KEYS.values())
+    checks = dict(SECTION_KEYS[section].values())
+    if unfit := [name for name in given if name not in checks]:
+        raise ConfigError(f"{place}.{unfit[0]}: a single tensor has no weight; it takes {', '.join(checks)}.")
     return Override(**{name: _checked(checks[name], f"{place}.{name}", value) for name, value in given.items()})  # type: ignore[arg-type] # checked by the table
 
 

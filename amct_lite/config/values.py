@@ -56,6 +56,16 @@ def names(value: object) -> object:
     return tuple(dict.fromkeys(value))
 
 
+TENSOR_PATTERN = 'must name a node and an input: "add1:0", "block*/add:1", or "Add:*" for all inputs of an operator type'
+"""The end of a sentence about a key that is no tensor pattern."""
+
+
+def is_tensor_pattern(key: str) -> bool:
+    """Whether `key` is `<node name, pattern or operator type>:<input index or *>`."""
+    node, _, index = key.rpartition(":")
+    return bool(node) and (index == "*" or (index.isascii() and index.isdecimal() and str(int(index)) == index))
+
+
 def batches(value: object) -> object:
     if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
         raise BadValueError("must be a whole number of batches, 1 or more")

@@ -14,14 +14,15 @@ from amct_lite.analysis.local_error import LocalError
 from amct_lite.build import Exports
 from amct_lite.loading import SourceModel
 from amct_lite.numerics.metrics import cosine, mse, sqnr_db
-from amct_lite.record import UNIT_WEIGHT
+from amct_lite.record import UNIT_WEIGHT, split_key
 from amct_lite.types import AnyArray, LayerRecord, PassReport, QuantPlan, QuantRecord, Skip
 from amct_lite.validate.equivalence import Equivalence
 
 
 @dataclass(frozen=True)
 class LayerRow:
-    """One quantized layer. weight: "per channel (64)", "per tensor", "—"; local: error of its own output, if measured."""
+    """One quantized layer, or single tensor (`node:index`). weight: "per channel (64)", "per tensor", "—"; sqnr_db, cosine:
+    error of the layer's own output, or of the tensor itself, if measured."""
 
     name: str
     op_type: str
@@ -31,6 +32,7 @@ class LayerRow:
     sqnr_db: float | None = None
     cosine: float | None = None
     notes: tuple[str, ...] = ()
+    tensor: bool = False
 
 
 @dataclass(frozen=True)
@@ -75,7 +77,7 @@ def layer_rows(
     local: Mapping[str, LocalError],
     repairs: Mapping[str, str],
 ) -> tuple[LayerRow, ...]:
-    """A row for each layer of `record`."""
+    """A row for each entry of `record`."""
     notes = {layer.name: layer.notes for layer in plan.layers} if plan else {}
     rows = []
     for layer in record.layers:
@@ -83,13 +85,14 @@ def layer_rows(
         rows.append(
             LayerRow(
                 layer.key,
-                op_types.get(layer.key, "?"),
+                op_types.get(split_key(layer.key)[0] if layer.tensor_quantize else layer.key, "?"),
                 layer.activation.scale[0],
                 layer.activation.zero_point[0],
                 _granularity(layer),
                 error.sqnr_db if error else None,
                 error.cosine if error else None,
                 (*notes.get(layer.key, ()), *((repairs[layer.key],) if layer.key in repairs else ())),
+                layer.tensor_quantize,
             )
         )
     return tuple(rows)

@@ -45,8 +45,11 @@ def local_warnings(local: Mapping[str, LocalError], model: ir.Model, record: Qua
     """Layers whose own output suffers, the worst by name."""
     poor = sorted((error.sqnr_db, name) for name, error in local.items() if error.sqnr_db < POOR_SQNR_DB)
     one_scale = {i.layer.name for i in quantized_layers(model, record) if i.layer.weight is not None and i.weight.per_tensor}
+    tensors = {entry.key for entry in record.layers if entry.tensor_quantize}
     warnings = [
-        f"{name}: quantization alone leaves its output {sqnr:.1f} dB above the noise. Keep it in float "
+        f"{name}: rounding leaves this tensor {sqnr:.1f} dB above the noise. Take it out of `tensors`, or try other ranges."
+        if name in tensors
+        else f"{name}: quantization alone leaves its output {sqnr:.1f} dB above the noise. Keep it in float "
         f"(--skip {shlex.quote(name)}), or try {_other_ways(name in one_scale)}."
         for sqnr, name in poor[:MOST_NAMED]
     ]

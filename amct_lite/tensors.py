@@ -1,0 +1,148 @@
+"""Single tensors: which inputs of nodes that stay in float can be quantized on their own, and which of them are to be.
+
+A node then reads the tensor rounded to integers and back, and computes in float as before. Nothing is decided about layers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Container, Iterable, Iterator, Mapping
+
+from amct_lite import ir
+from amct_lite.config import LayerConfig, QuantConfig
+from amct_lite.errors import ConfigError
+from amct_lite.ops import Layer, bind
+from amct_lite.record import ReadFacts, mistake, obstacle
+from amct_lite.registry import did_you_mean
+from amct_lite.types import QuantSpec, Skip, TensorPlan, TensorRead
+
+_EXPORTED_BITS = (8,)
+_WEIGHTED = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul"})
+_TRANSPARENT = frozenset(
+    {"MaxPool", "Reshape", "Transpose", "Squeeze", "Unsqueeze", "Flatten", "Slice", "Gather", "Expand", "Identity", "Dropout"}
+)
+"""Operators that ONNX Runtime moves a DequantizeLinear across, so that what reads their output reads a dequantized tensor."""
+
+
+def read_facts(model: ir.Model) -> dict[str, ReadFacts]:
+    """Of every node of `model` (prepared): what its inputs are, whoever is quantized."""
+    claims = _claims(model)
+    return {
+        str(node.name): ReadFacts(
+            tuple(map(_never, node.inputs)), claims.get(str(node.name), {}), tuple(dict.fromkeys(_weights_behind(node)))
+        )
+        for node in model.graph
+    }
+
+
+def plan_reads(config: QuantConfig, model: ir.Model, layers: Container[str]) -> tuple[tuple[TensorRead, ...], tuple[Skip, ...]]:
+    """The tensors that `config` asks for, where the nodes named `layers` are quantized, and those that cannot be, each with its
+    reason; in the order of the graph.
+
+    Raises ConfigError with every request that makes no sense: a node or input that is not there, one that is no float data, or
+    that a quantized layer reads anyway. A pattern asks for those inputs alone for which it does.
+    """
+    if not config.tensors:
+        return (), ()
+    facts = read_facts(model)
+    reads: list[TensorRead] = []
+    skips: list[Skip] = []
+    problems = _pointless(config, model, facts, layers)
+    for node in model.graph:
+        name = str(node.name)
+        for index in range(len(node.inputs)):
+            wanted = config.for_tensor(name, node.op_type, index)
+            if wanted is None or mistake(facts[name], index, layers):
+                continue
+            read = _read(node, index, wanted)
+            if wanted.bits not in _EXPORTED_BITS:
+                problems.append(
+                    f"activation.bits = {wanted.bits} of tensor {read.key}: single tensors are written with 8 bits only."
+                )
+            elif reason := wanted.skip or obstacle(facts[name], layers):
+                skips.append(Skip(read.key, node.op_type, reason))
+            else:
+                reads.append(read)
+    if problems:
+        raise ConfigError("\n".join(problems))
+    return tuple(reads), tuple(skips)
+
+
+def without_obstacles(
+    reads: Iterable[TensorRead], model: ir.Model, layers: Container[str]
+) -> tuple[tuple[TensorRead, ...], tuple[Skip, ...]]:
+    """Of `reads`, those that are possible where no more than `layers` are quantized, and the others with their reasons."""
+    facts = read_facts(model)
+    reasons = {read: obstacle(facts[read.node], layers) for read in reads}
+    kept = tuple(read for read, reason in reasons.items() if not reason)
+    return kept, tuple(Skip(read.key, read.op_type, reason) for read, reason in reasons.items() if reason)
+
+
+def _read(node: ir.Node, index: int, wanted: LayerConfig) -> TensorRead:
+    spec = QuantSpec(wanted.bits, wanted.symmetric)
+    options = tuple(sorted(wanted.options.items()))
+    tensor = TensorPlan(str(node.inputs[index].name), spec, None, 1, wanted.algorithm, options)  # type: ignore[union-attr] # present
+    return TensorRead(str(node.name), node.op_type, index, tensor)
+
+
+def _pointless(config: QuantConfig, model: ir.Model, facts: Mapping[str, ReadFacts], layers: Container[str]) -> list[str]:
+    """Requests for which there is nothing to quantize, or not what they name."""
+    problems = []
+    for key in config.tensors:
+        name, _, index = key.rpartition(":")
+        nodes = [node for node in model.graph if config.asks_for(key, str(node.name), node.op_type)]
+        if not nodes:
+            known = dict.fromkeys(word for node in model.graph for word in (str(node.name), node.op_type))
+            problems.append(
+                f"{config.place('tensors', key)}: {name!r} is no node, pattern or operator type of the model"
+                f"{did_you_mean(name, known)}. `amct-lite inspect` lists the names of layers."
+            )
+            continue
+        against = [
+            mistake(facts[str(node.name)], number, layers)
+            for node in nodes
+            for number in (range(len(node.inputs)) if index == "*" else [int(index)])
+        ]
+        if all(against):
+            problems.append(f"{config.place('tensors', key)}: {next(iter(against), 'the node has no inputs')}.")
+    return problems
+
+
+def _claims(model: ir.Model) -> dict[str, dict[int, str]]:
+    """Node → input → the layer that reads it as integers when it is quantized: its data, and the sum before its bias."""
+    claims: dict[str, dict[int, str]] = {}
+    for node in model.graph:
+        layer = bind(node)
+        if not isinstance(layer, Layer):
+            continue
+        claims.setdefault(layer.name, {}).update(dict.fromkeys(layer.data, layer.name))
+        if layer.bias_node is not None and layer.bias_node is not node:
+            claims.setdefault(str(layer.bias_node.name), {})[0] = layer.name
+    return claims
+
+
+def _never(value: ir.Value | None) -> str:
+    """Why a node's input can never be quantized on its own; empty when it can."""
+    if value is None:
+        return "the input is absent"
+    if ir.constant_of(value) is not None or value.is_initializer():
+        return "the input is a constant"
+    if not isinstance(value.type, ir.TensorType):
+        return "the input is no tensor, or its type is not known"
+    if value.dtype != ir.DataType.FLOAT:
+        return f"the input holds {value.dtype.name.lower()}, not float32" if value.dtype else "the input's type is not known"
+    if value.shape is not None and value.shape.rank() == 0:
+        return "the input is a single number"
+    return ""
+
+
+def _weights_behind(node: ir.Node) -> Iterator[str]:
+    """Nodes with a constant weight that a tensor read by `node` reaches unchanged: itself, or behind transparent ones."""
+    if node.domain not in {"", "ai.onnx"}:
+        return
+    if node.op_type in _WEIGHTED:
+        weights = (ir.constant_of(value) for value in node.inputs)
+        if any(array is not None and array.ndim > 1 for array in weights):
+            yield str(node.name)
+    elif node.op_type in _TRANSPARENT:
+        for usage in ir.uses(node.outputs[0]):
+            yield from _weights_behind(usage.node)
