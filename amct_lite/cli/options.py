@@ -66,6 +66,13 @@ _QUANTIZATION = (
     click.option("--per-tensor", is_flag=True, help="One scale a weight; the same as --channel-wise none."),
     click.option("--skip", multiple=True, metavar="NAME|GLOB|TYPE", help="Leave these layers in float; may be repeated."),
     click.option(
+        "--tensor",
+        "tensors",
+        multiple=True,
+        metavar="NODE:INDEX",
+        help="Quantize this input of a float node, too, e.g. add1:0, 'block*/add:1' or 'Add:*'; may be repeated.",
+    ),
+    click.option(
         "--target",
         type=click.Choice(["ascend", "generic"]),
         help="What runs the result; ascend (default) also gets a deploy model.",
@@ -186,7 +193,7 @@ def take_config(settings: Settings, model: Path) -> QuantConfig:
     """
     from dataclasses import replace
 
-    from amct_lite.config import QuantConfig, parse_input_shapes
+    from amct_lite.config import Override, QuantConfig, parse_input_shapes
     from amct_lite.public import load_config
 
     file = settings.pop("config_file")
@@ -196,6 +203,7 @@ def take_config(settings: Settings, model: Path) -> QuantConfig:
     if shapes := settings.pop("input_shape"):
         settings["input_shapes"] = parse_input_shapes(shapes)
     settings["skip"] = (*config.skip, *settings.pop("skip"))
+    settings["tensors"] = {**dict.fromkeys(settings["tensors"], Override()), **config.tensors}
     if algorithm := settings.pop("algorithm"):
         config = config.with_algorithm(algorithm)
     return replace(config, **{name: value for name, value in settings.items() if value is not None and value is not False})

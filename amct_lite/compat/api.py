@@ -111,7 +111,8 @@ def write_calibration_model(
     write_names(model, source)
     with staged_outputs(inputs=[Path(model_file), Path(config_file)]) as out:
         ir.save(model, out.stage(modified_onnx_file))
-        out.stage(record_file).write_text(format_weights(weights, source.unfused), encoding="utf-8")
+        text = format_weights(weights, source.unfused, tensors=[read.key for read in plan.reads])
+        out.stage(record_file).write_text(text, encoding="utf-8")
     state_path(record_file).unlink(missing_ok=True)
     for sentence in config.without_effect:
         _LOG.warning("%s", sentence)
@@ -148,7 +149,7 @@ def _reloaded(model: ir.Model) -> ir.Model:
 
 
 def _require_layers(plan: QuantPlan, model_file: PathLike) -> None:
-    if not plan.layers:
+    if not (plan.layers or plan.reads):
         reasons = "; ".join(f"{skip.node} ({skip.op_type}): {skip.reason}" for skip in plan.skips[:5])
         raise UnsupportedModelError(
             f"{os.fspath(model_file)} has no layer to quantize: {reasons or 'none is of a type that is taken'}."

@@ -20,7 +20,7 @@ from amct_lite.compat.cfg_layer import LayerReader
 from amct_lite.compat.cfg_lines import Path, field_lines
 from amct_lite.compat.cfg_schema import FIELD_NAMES, AMCTConfig
 from amct_lite.compat.problems import Problems
-from amct_lite.compat.settings import LAYER_TYPES, NOT_OFFERED, LayerSettings, node_types, require_some_layer
+from amct_lite.compat.settings import LAYER_TYPES, LayerSettings, node_types, require_some_layer
 from amct_lite.config import Override, QuantConfig
 from amct_lite.errors import ConfigError
 from amct_lite.ops import OPS
@@ -75,10 +75,12 @@ class _Reader:
         apart = self._once(message, "skip_fusion_layers")
         for path, _ in apart[:1]:
             self.places["skip_fusion",] = self.lines[path]
+        tensors = {key: settings.tensor_override(base) for key, settings in self._tensors(message, layer).items()}
         config = QuantConfig(
             batches=max(message.batch_num, 1),
             types=types,
             layers=layers,
+            tensors=tensors,
             fusion=message.do_fusion,
             skip_fusion=tuple(name for _, name in apart),
             joint_quant=message.joint_quant,
@@ -94,9 +96,6 @@ class _Reader:
     def _root(self, message: Any) -> None:
         if message.batch_num < 1:
             self._add((("batch_num", 0),), "batch_num = 0 must be a whole number of batches, 1 or more")
-        for position, item in enumerate(message.tensor_quantize):
-            what = f"tensor_quantize of {item.layer_name}:{item.input_index} {NOT_OFFERED}. Remove it"
-            self._add((("tensor_quantize", position),), what)
 
     def _type_overrides(self, message: Any, layer: LayerReader) -> dict[str, LayerSettings]:
         found: dict[str, LayerSettings] = {}
@@ -129,6 +128,23 @@ class _Reader:
             self.places["layers", name] = self.lines[place]
             inner = (*path, ("calibration_config", 0))
             found[name] = layer.read(item.calibration_config, inner, f"override_layer_configs {name!r}", op_type)
+        return found
+
+    def _tensors(self, message: Any, layer: LayerReader) -> dict[str, LayerSettings]:
+        """Single tensors. Whether the model has such an input is known to the plan."""
+        found: dict[str, LayerSettings] = {}
+        for position, item in enumerate(message.tensor_quantize):
+            path: Path = (("tensor_quantize", position),)
+            if missing := [name for name in ("layer_name", "input_index") if not item.HasField(name)]:
+                self._add(path, f"tensor_quantize without {' and '.join(missing)}. Add it, or remove the entry")
+                continue
+            key = f"{item.layer_name}:{item.input_index}"
+            if key in found:
+                self._add(path, f"tensor_quantize names the tensor {key} again. Keep one")
+                continue
+            self._require_node(item.layer_name, (*path, ("layer_name", 0)))
+            self.places["tensors", key] = self.lines[path]
+            found[key] = layer.read_activation(item, path, f"tensor_quantize {key}")
         return found
 
     def _complete(self, item: Any, path: Path, name: str) -> bool:

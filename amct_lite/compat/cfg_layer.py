@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -43,9 +43,13 @@ class LayerReader:
         if message.HasField("ada_quantize"):
             self._add((*path, ("ada_quantize", 0)), f"{where}: ada_quantize {NOT_OFFERED}: use arq_quantize")
         per_channel = self._weight(message.arq_quantize, (*path, ("arq_quantize", 0)), where, op_type)
+        return replace(self.read_activation(message, path, where), per_channel=per_channel)
+
+    def read_activation(self, message: Any, path: Path, where: str) -> LayerSettings:
+        """The same of a message that has the range methods alone, or besides."""
         if message.HasField("hfmg_quantize"):
-            return self._activation("hfmg", message.hfmg_quantize, path, where, per_channel)
-        return self._activation("ifmr", message.ifmr_quantize, path, where, per_channel)
+            return self._activation("hfmg", message.hfmg_quantize, path, where)
+        return self._activation("ifmr", message.ifmr_quantize, path, where)
 
     def _weight(self, message: Any, path: Path, where: str, op_type: str | None) -> bool | None:
         bits = message.quant_bits if message.HasField("quant_bits") else 8
@@ -62,7 +66,7 @@ class LayerReader:
             self._add((*path, ("channel_wise", 0)), sentence)
         return channel_wise(message.channel_wise, op_type)
 
-    def _activation(self, algorithm: str, message: Any, base: Path, where: str, per_channel: bool | None) -> LayerSettings:
+    def _activation(self, algorithm: str, message: Any, base: Path, where: str) -> LayerSettings:
         path = (*base, (f"{algorithm}_quantize", 0))
         if message.HasField("dst_type") and message.dst_type != 1:
             sentence = f"{where}: {algorithm}_quantize.dst_type = INT16 {NOT_OFFERED}: models are written with 8 bits. Use INT8"
@@ -78,7 +82,7 @@ class LayerReader:
         if problem := option_problem(algorithm, options):
             self._add(path, f"{where}: {algorithm}_quantize cannot be used: {problem}")
         symmetric = not message.asymmetric if message.HasField("asymmetric") else self.symmetric
-        return LayerSettings(algorithm, with_defaults(algorithm, options), symmetric, per_channel)
+        return LayerSettings(algorithm, with_defaults(algorithm, options), symmetric)
 
     @staticmethod
     def _options(algorithm: str, message: Any) -> dict[str, object]:

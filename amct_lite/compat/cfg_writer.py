@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from google.protobuf import text_format
 
 from amct_lite.compat.cfg_schema import AMCTConfig
-from amct_lite.compat.planned import planned_layers
+from amct_lite.compat.planned import planned_layers, planned_tensors
 from amct_lite.compat.settings import LayerSettings, most_common
 from amct_lite.config import QuantConfig
 from amct_lite.types import QuantPlan
@@ -30,12 +30,19 @@ def cfg_text(plan: QuantPlan, config: QuantConfig) -> str:
         if settings != base:
             lines += ["override_layer_configs {", f"  layer_name: {_quoted(name)}"]
             lines += ["  calibration_config {", *_settings(settings, "    "), "  }", "}"]
+    for read, tensor in planned_tensors(plan, config):
+        lines += ["tensor_quantize {", f"  layer_name: {_quoted(read.node)}", f"  input_index: {read.index}"]
+        lines += [*_activation(tensor, "  "), "}"]
     return "\n".join(lines) + "\n"
 
 
 def _settings(settings: LayerSettings, indent: str) -> Iterator[str]:
     if settings.per_channel is not None:
         yield f"{indent}arq_quantize {{ channel_wise: {_word(settings.per_channel)} }}"
+    yield from _activation(settings, indent)
+
+
+def _activation(settings: LayerSettings, indent: str) -> Iterator[str]:
     yield f"{indent}{settings.algorithm}_quantize {{"
     for name, value in settings.options:
         if isinstance(value, tuple):

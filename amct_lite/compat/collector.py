@@ -99,7 +99,7 @@ class Collector:
                     *(key[0], wild.sample, wild.magnitude, wild.typical),
                 )
         return {
-            (reader.layer, reader.position): activation_qparams(watch.plan_of(reader), statistics.sketches)
+            reader.entry: activation_qparams(watch.plan_of(reader), statistics.sketches)
             for watch in self._watches
             for reader in watch.readers
         }

@@ -18,7 +18,8 @@ from amct_lite.types import QuantPlan, QuantSpec, TensorPlan
 
 @dataclass(frozen=True)
 class Reader:
-    """One layer that reads the tensor. index: the input of its node; position: among its activation inputs."""
+    """One layer that reads the tensor, or another node (`alone`: as a single tensor). index: the input of the node; position:
+    among the layer's activation inputs."""
 
     layer: str
     index: int
@@ -27,6 +28,12 @@ class Reader:
     symmetric: bool
     algorithm: str
     options: tuple[tuple[str, object], ...]
+    alone: bool = False
+
+    @property
+    def entry(self) -> tuple[str, int]:
+        """Key of the record, and which of its factors are meant: of the first or the second activation."""
+        return (f"{self.layer}:{self.index}", 0) if self.alone else (self.layer, self.position)
 
 
 @dataclass(frozen=True)
@@ -102,10 +109,9 @@ def watches_of(
     readers: dict[tuple[str, int | None], list[Reader]] = {tensor.key: [] for tensor in tensors}
     for layer in plan.layers:
         for position, (index, tensor) in enumerate(zip(layer.data, layer.inputs, strict=True)):
-            spec = tensor.spec
-            readers[tensor.key].append(
-                Reader(layer.name, index, position, spec.bits, spec.symmetric, tensor.algorithm, tensor.options)
-            )
+            readers[tensor.key].append(_reader(layer.name, index, position, tensor))
+    for read in plan.reads:
+        readers[read.tensor.key].append(_reader(read.node, read.index, 0, read.tensor, alone=True))
     return tuple(
         Watch(
             number,
@@ -119,6 +125,11 @@ def watches_of(
         )
         for number, tensor in enumerate(tensors)
     )
+
+
+def _reader(node: str, index: int, position: int, tensor: TensorPlan, *, alone: bool = False) -> Reader:
+    spec = tensor.spec
+    return Reader(node, index, position, spec.bits, spec.symmetric, tensor.algorithm, tensor.options, alone)
 
 
 def _frozen(value: object) -> object:

@@ -51,6 +51,7 @@ class _Reader:
     types: Mapping[str, str]  # of the model's nodes; empty when there is no model
     settings: dict[str, LayerSettings] = field(default_factory=dict)
     disabled: set[str] = field(default_factory=set)
+    tensors: dict[str, LayerSettings] = field(default_factory=dict)
 
     def read(self, data: Table) -> QuantConfig:
         for path, line in self.content.repeated:
@@ -60,9 +61,11 @@ class _Reader:
         for name, table in data.items():
             if name not in keys.ROOT:
                 self._layer(name, table, symmetric=symmetric)
+        for position, item in enumerate(root.get("tensor_quantize", [])):  # type: ignore[arg-type,var-annotated] # checked
+            self._tensor(position, item, symmetric=symmetric)
         config = self._config(int(str(root.get("batch_num", 1))), symmetric=symmetric)
         config = replace(config, **{name: root[key] for key, name in keys.KEPT.items() if key in root})  # type: ignore[arg-type] # checked by ROOT
-        if self.disabled >= self.settings.keys() and not len(self.problems):
+        if self.disabled >= self.settings.keys() and not self.tensors and not len(self.problems):
             self.problems.add(None, "nothing is quantized: no layer has quant_enable true. Enable one at least")
         self.problems.raise_if_any()
         require_some_layer(config, self.types, self.problems)
@@ -81,8 +84,31 @@ class _Reader:
         lines: dict[Path, int] = {("layers", path[0]): line for path, line in self.content.lines.items() if len(path) == 1}
         lines |= {(name,): lines["layers", key] for key, name in keys.KEPT.items() if ("layers", key) in lines}
         layers = {name: override for name, override in layers.items() if override != Override()}
-        config = QuantConfig(batches=batches, layers=layers, source=self.problems.source, lines=lines)
+        tensors = {key: settings.tensor_override(base) for key, settings in self.tensors.items()}
+        root = self.content.lines.get(("tensor_quantize",))
+        lines |= {("tensors", key): root for key in tensors if root is not None}
+        config = QuantConfig(batches=batches, layers=layers, tensors=tensors, source=self.problems.source, lines=lines)
         return base.applied_to(config)
+
+    def _tensor(self, position: int, item: Table, *, symmetric: bool) -> None:
+        """One item of the list. Whether the model has such an input is known to the plan."""
+        path = ("tensor_quantize", f"[{position}]")
+        given = self._checked(item, keys.TENSOR, path)
+        for key in ("layer_name", "input_index"):
+            if key not in item:
+                self._add((*path, key), "is missing")
+        if not {"layer_name", "input_index"} <= given.keys():
+            return
+        key = f"{given['layer_name']}:{given['input_index']}"
+        if key in self.tensors:
+            self._add(path, f"names the tensor {key} again. Keep one")
+            return
+        if self.types and given["layer_name"] not in self.types:
+            name = str(given["layer_name"])
+            self._add((*path, "layer_name"), f"= {keys.as_json(name)} is not in the model{did_you_mean(name, self.types)}")
+        table = given.get("activation_quant_params", {})
+        settings = LayerSettings(symmetric=symmetric)
+        self.tensors[key] = self._activation((*path, "activation_quant_params"), table, settings)
 
     def _layer(self, name: str, table: object, *, symmetric: bool) -> None:
         op_type = self.types.get(name)
@@ -99,15 +125,14 @@ class _Reader:
             self.problems.add(self._line((name,)), sentence)
             return
         settings = LayerSettings(symmetric=symmetric)
-        settings = self._activation(name, given.get("activation_quant_params", {}), settings)
+        settings = self._activation((name, "activation_quant_params"), given.get("activation_quant_params", {}), settings)
         settings = self._weight(name, given.get("weight_quant_params", {}), settings, op_type)
         self.settings[name] = settings
         if not given.get("quant_enable", True):
             self.disabled.add(name)
 
-    def _activation(self, name: str, table: object, settings: LayerSettings) -> LayerSettings:
+    def _activation(self, path: Path, table: object, settings: LayerSettings) -> LayerSettings:
         assert isinstance(table, dict)
-        path = (name, "activation_quant_params")
         given = self._checked(table, keys.ACTIVATION, path)
         algorithm = str(given.get("act_algo", "ifmr"))
         options: dict[str, object] = {}
@@ -162,7 +187,9 @@ class _Reader:
 
 
 def _where(path: Path) -> str:
-    """`layer 'c1': weight_quant_params.num_bits`; a root key by its name alone."""
+    """`layer 'c1': weight_quant_params.num_bits`; a root key by its name alone, `tensor_quantize[0].input_index` as it is."""
     if len(path) == 1:
         return path[0]
+    if path[0] == "tensor_quantize":
+        return f"{path[0]}{'.'.join(path[1:])}"
     return f"layer {path[0]!r}: {'.'.join(path[1:])}"

@@ -59,12 +59,15 @@ def _balancer(value: object) -> object:
 
 
 def _tensors(value: object) -> object:
-    if isinstance(value, list) and not value:
-        return value
     if not isinstance(value, list) or not all(isinstance(item, dict) for item in value):
         raise BadValueError("must be a list of tables with layer_name, input_index and activation_quant_params")
-    named = ", ".join(f"{item.get('layer_name')}:{item.get('input_index')}" for item in value)
-    raise BadValueError(f"{NOT_OFFERED}: quantizing single tensors (here {named}). Empty the list")
+    return value
+
+
+def _index(value: object) -> object:
+    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+        raise BadValueError("must be the number of an input, 0 or more")
+    return value
 
 
 def _unchecked(value: object) -> object:
@@ -90,6 +93,8 @@ LAYER: Mapping[str, Check] = {
     "activation_quant_params": _table,
     "weight_quant_params": _table,
 }
+TENSOR: Mapping[str, Check] = {"layer_name": values.name, "input_index": _index, "activation_quant_params": _table}
+"""The keys of one item of `tensor_quantize`."""
 OPTION_OF = {
     "max_percentile": "ifmr",
     "min_percentile": "ifmr",

@@ -1,11 +1,12 @@
-"""Writes AMCT's JSON configuration: root settings in AMCT's order, then every quantizable layer, sorted by name."""
+"""Writes AMCT's JSON configuration: root settings in AMCT's order, every quantizable layer, sorted by name, single tensors."""
 
 from __future__ import annotations
 
 import json
 
 from amct_lite.compat import json_keys as keys
-from amct_lite.compat.planned import PlannedLayer, planned_layers
+from amct_lite.compat.planned import PlannedLayer, planned_layers, planned_tensors
+from amct_lite.compat.settings import LayerSettings
 from amct_lite.config import QuantConfig
 from amct_lite.errors import ConfigError
 from amct_lite.types import QuantPlan
@@ -30,16 +31,23 @@ def json_text(plan: QuantPlan, config: QuantConfig) -> str:
         "do_fusion": config.fusion,
         "skip_fusion_layers": list(config.skip_fusion),
     }
-    content = {**root, **{name: _table(layer) for name, layer in layers.items()}, "tensor_quantize": []}
+    tensors = [
+        {"layer_name": read.node, "input_index": read.index, "activation_quant_params": _activation(settings)}
+        for read, settings in planned_tensors(plan, config)
+    ]
+    content = {**root, **{name: _table(layer) for name, layer in layers.items()}, "tensor_quantize": tensors}
     return json.dumps(content, indent=4, separators=(",", ":"), ensure_ascii=False) + "\n"
 
 
 def _table(layer: PlannedLayer) -> dict[str, object]:
-    settings = layer.settings
-    options = {name: list(value) if isinstance(value, tuple) else value for name, value in settings.options}
-    given = {"num_bits": 8, **options, "act_algo": settings.algorithm, "asymmetric": not settings.symmetric}
     return {
         "quant_enable": layer.enabled,
-        "activation_quant_params": {key: given[key] for key in keys.ACTIVATION if key in given},
+        "activation_quant_params": _activation(layer.settings),
         "weight_quant_params": {"num_bits": 8, "channel_wise": layer.channel_wise, "wts_algo": "arq_quantize"},
     }
+
+
+def _activation(settings: LayerSettings) -> dict[str, object]:
+    options = {name: list(value) if isinstance(value, tuple) else value for name, value in settings.options}
+    given = {"num_bits": 8, **options, "act_algo": settings.algorithm, "asymmetric": not settings.symmetric}
+    return {key: given[key] for key in keys.ACTIVATION if key in given}

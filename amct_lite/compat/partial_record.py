@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Mapping
+from collections.abc import Container, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +18,11 @@ _ACTIVATION_FIELDS = ("scale_d:", "offset_d:")
 _WEIGHT_FIELDS = ("scale_w:", "offset_w:")
 
 
-def format_weights(weights: Mapping[str, QParams | None], unfused: Container[str] = ()) -> str:
+def format_weights(weights: Mapping[str, QParams | None], unfused: Container[str] = (), tensors: Iterable[str] = ()) -> str:
     """The text of a record without activation factors. None: the factors of both factors of a product are to come.
 
-    unfused: the layers that were kept apart from their normalizations, which the record says.
+    unfused: the layers that were kept apart from their normalizations, which the record says. tensors: the keys of single
+    tensors, which have no other factors.
     """
     text = []
     for layer, weight in weights.items():
@@ -29,13 +30,16 @@ def format_weights(weights: Mapping[str, QParams | None], unfused: Container[str
         entry = format_record(QuantRecord((LayerRecord(layer, _UNDECIDED, weight or UNIT_WEIGHT, skip_fusion=apart),)))
         hidden = _ACTIVATION_FIELDS if weight else (*_ACTIVATION_FIELDS, *_WEIGHT_FIELDS)
         text += [line for line in entry.splitlines() if not line.strip().startswith(hidden)]
+    for key in tensors:
+        entry = format_record(QuantRecord((LayerRecord(key, _UNDECIDED, None, tensor_quantize=True),)))
+        text += [line for line in entry.splitlines() if not line.strip().startswith(_ACTIVATION_FIELDS)]
     return "".join(f"{line}\n" for line in text)
 
 
 def completed(text: str, path: Path, activations: Mapping[tuple[str, int], QParams]) -> str:
     """The record `text` with the activation factors filled in.
 
-    activations: by (layer, position among its activation inputs). Raises RecordError when a layer is missing.
+    activations: by (key of the entry, position among its activation inputs). Raises RecordError when a layer is missing.
     """
     try:
         message: Any = text_format.Parse(text, ScaleOffsetRecord())
@@ -46,8 +50,10 @@ def completed(text: str, path: Path, activations: Mapping[tuple[str, int], QPara
         scales = tuple(entry.value.scale_w)
         weight = QParams(scales, tuple(entry.value.offset_w)) if scales else activations.get((entry.key, 1))
         if (entry.key, 0) in activations:
-            apart = entry.value.skip_fusion if entry.value.HasField("skip_fusion") else None
-            layers.append(LayerRecord(entry.key, activations[entry.key, 0], weight, skip_fusion=apart))
+            value, activation = entry.value, activations[entry.key, 0]
+            apart = value.skip_fusion if value.HasField("skip_fusion") else None
+            alone = bool(value.is_tensor_quantize)
+            layers.append(LayerRecord(entry.key, activation, weight, skip_fusion=apart, tensor_quantize=alone))
     missing = {layer for layer, _ in activations} - {layer.key for layer in layers}
     if missing:
         names = ", ".join(sorted(missing))

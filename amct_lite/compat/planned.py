@@ -8,7 +8,7 @@ from amct_lite.compat.settings import LayerSettings, channel_wise, channel_wise_
 from amct_lite.config import LayerConfig, QuantConfig
 from amct_lite.errors import ConfigError
 from amct_lite.ops import OPS
-from amct_lite.types import LayerPlan, QuantPlan
+from amct_lite.types import LayerPlan, QuantPlan, TensorPlan, TensorRead
 
 _ALGORITHMS = ("ifmr", "hfmg")
 
@@ -37,6 +37,26 @@ def planned_layers(plan: QuantPlan, config: QuantConfig) -> dict[str, PlannedLay
     if problems:
         raise ConfigError("\n  ".join([f"{config.where} cannot be said in AMCT's formats:", *problems]))
     return {name: layers[name] for name in sorted(layers)}
+
+
+def planned_tensors(plan: QuantPlan, config: QuantConfig) -> tuple[tuple[TensorRead, LayerSettings], ...]:
+    """The single tensors of `plan`, which was made of `config`, with their settings.
+
+    Raises ConfigError with every tensor whose range method AMCT has no word for.
+    """
+    problems = [
+        f"tensor {read.key}: range method {read.tensor.algorithm!r}; AMCT has {' and '.join(_ALGORITHMS)}"
+        for read in plan.reads
+        if read.tensor.algorithm not in _ALGORITHMS
+    ]
+    if problems:
+        raise ConfigError("\n  ".join([f"{config.where} cannot be said in AMCT's formats:", *problems]))
+    return tuple((read, _activation(read.tensor)) for read in plan.reads)
+
+
+def _activation(tensor: TensorPlan) -> LayerSettings:
+    options = with_defaults(tensor.algorithm, dict(tensor.options))
+    return LayerSettings(tensor.algorithm, options, tensor.spec.symmetric)
 
 
 def left_out(config: QuantConfig) -> tuple[str, ...]:

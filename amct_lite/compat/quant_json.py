@@ -12,7 +12,8 @@ Names = Mapping[str, tuple[str, ...]]
 """Node → the nodes of the user's model that it was made of, where that is more than itself."""
 
 _KEY = "amct_lite.original_names"
-_ADDED = (".quant", ".dequant", ".anti_quant")
+_ADDED = frozenset({"AscendQuant", "AscendAntiQuant"})
+"""Operators that stand for no node of the user's model; an AscendDequant stands for the layer in front of it."""
 
 
 def original_names(source: SourceModel) -> Names:
@@ -77,8 +78,8 @@ def quant_json(deploy: ir.Model, names: Names, title: str) -> str:
 
 def _operator(node: ir.Node, names: Names) -> dict[str, object]:
     name = str(node.name)
-    layer = next((name.removesuffix(end) for end in _ADDED if name.endswith(end)), name)
-    originals = list(names.get(layer, (layer,))) if layer == name or name.endswith(".dequant") else []
+    layer = name.removesuffix(".dequant") if node.op_type == "AscendDequant" else name
+    originals = [] if node.op_type in _ADDED else list(names.get(layer, (layer,)))
     return {
         "name": name,
         "type": node.op_type,

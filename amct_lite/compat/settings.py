@@ -47,6 +47,10 @@ class LayerSettings:
             per_channel=self._per_channel if self.per_channel != base.per_channel else None,
         )
 
+    def tensor_override(self, base: LayerSettings) -> Override:
+        """The same of a single tensor, which has no weight."""
+        return replace(self, per_channel=base.per_channel).override(base)
+
     def full_override(self) -> Override:
         """What a layer with these settings says whatever all others are like."""
         return Override(
@@ -115,5 +119,5 @@ def node_types(model: ir.Model | None) -> dict[str, str]:
 def require_some_layer(config: QuantConfig, types: Mapping[str, str], problems: Problems) -> None:
     """A problem when `config` leaves every layer of the model in float."""
     layers = {name: op_type for name, op_type in types.items() if OPS.find(op_type) is not None}
-    if layers and all(config.for_layer(name, op_type).skip for name, op_type in layers.items()):
+    if layers and not config.tensors and all(config.for_layer(name, op_type).skip for name, op_type in layers.items()):
         problems.add(None, f"nothing is quantized: all {len(layers)} layers of the model are skipped. Enable one at least")

@@ -198,7 +198,29 @@ PROBLEMS = [
     ("c1.weight_quant_params.num_iteration", 10, r"num_iteration belongs to ada_quantize, but wts_algo is arq_quantize"),
     ("c1.weight_quant_params.chanel_wise", True, r"chanel_wise is unknown \(did you mean 'channel_wise'\?\)"),
     ("tensor_quantize", {}, r"tensor_quantize = \{\} must be a list of tables"),
-    ("tensor_quantize", [{"layer_name": "a", "input_index": 1}], rf"tensor_quantize {NOT_YET}: .*\(here a:1\)"),
+    (
+        "tensor_quantize",
+        [{"layer_name": "x", "input_index": 0}],
+        r"tensor_quantize\[0\].layer_name = \"x\" is not in the model",
+    ),
+    ("tensor_quantize", [{"layer_name": "r"}], r"tensor_quantize\[0\].input_index is missing"),
+    ("tensor_quantize", [{"layer_name": "r", "input_index": -1}], r"\[0\].input_index = -1 must be the number of an input"),
+    ("tensor_quantize", [{"layer_name": "r", "input_index": True}], r"\[0\].input_index = true must be the number of an input"),
+    (
+        "tensor_quantize",
+        [{"layer_name": "r", "input_index": 0, "bits": 8}],
+        r"\[0\].bits is unknown; the keys here are layer_name",
+    ),
+    (
+        "tensor_quantize",
+        [{"layer_name": "r", "input_index": 0}] * 2,
+        r"tensor_quantize\[1\] names the tensor r:0 again. Keep one",
+    ),
+    (
+        "tensor_quantize",
+        [{"layer_name": "r", "input_index": 0, "activation_quant_params": {"act_algo": "hfmg", "search_step": 0.1}}],
+        r"\[0\].activation_quant_params.search_step belongs to ifmr, but act_algo is hfmg",
+    ),
 ]
 
 
