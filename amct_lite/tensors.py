@@ -5,7 +5,7 @@ A node then reads the tensor rounded to integers and back, and computes in float
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable, Iterator, Mapping
+from collections.abc import Collection, Container, Iterator, Mapping
 
 from amct_lite import ir
 from amct_lite.config import LayerConfig, QuantConfig
@@ -68,10 +68,10 @@ def plan_reads(config: QuantConfig, model: ir.Model, layers: Container[str]) -> 
 
 
 def without_obstacles(
-    reads: Iterable[TensorRead], model: ir.Model, layers: Container[str]
+    reads: Collection[TensorRead], model: ir.Model, layers: Container[str]
 ) -> tuple[tuple[TensorRead, ...], tuple[Skip, ...]]:
     """Of `reads`, those that are possible where no more than `layers` are quantized, and the others with their reasons."""
-    facts = read_facts(model)
+    facts = read_facts(model) if reads else {}
     reasons = {read: obstacle(facts[read.node], layers) for read in reads}
     kept = tuple(read for read, reason in reasons.items() if not reason)
     return kept, tuple(Skip(read.key, read.op_type, reason) for read, reason in reasons.items() if reason)

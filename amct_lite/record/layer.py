@@ -130,7 +130,7 @@ class LayerReader:
         node, _, index = self.key.rpartition(":")
         if not self._value.is_tensor_quantize:
             return
-        if not (node and index.isdecimal()):
+        if not (node and index.isdecimal() and index == str(int(index))):  # one spelling for each input
             self._report("is_tensor_quantize", 'is_tensor_quantize is set, so the key must be "<node>:<input index>"')
             return
         for name in ("scale_w", "offset_w", "tensor_balance_factor"):

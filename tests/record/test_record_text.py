@@ -101,6 +101,18 @@ def test_tensor_quantization_needs_no_weight() -> None:
     assert "scale_w" not in format_record(record)
 
 
+@pytest.mark.parametrize("key", ["add", "add:", ":1", "add:x", "add:01", "add:-1"])
+def test_a_single_tensor_has_one_spelling(key: str) -> None:
+    with pytest.raises(RecordError, match='the key must be "<node>:<input index>"'):
+        parse_record(entry("scale_d: 1 offset_d: 0 is_tensor_quantize: true", key=key))
+
+
+@pytest.mark.parametrize("field", ["scale_w: 1 offset_w: 0", "tensor_balance_factor: 1"])
+def test_a_single_tensor_has_nothing_of_a_layer(field: str) -> None:
+    with pytest.raises(RecordError, match=f"{field.partition(':')[0]} belongs to a layer, but is_tensor_quantize is set"):
+        parse_record(entry(f"scale_d: 1 offset_d: 0 is_tensor_quantize: true {field}", key="add:1"))
+
+
 def test_recurrent_layers_of_the_pytorch_flavour_are_kept() -> None:
     body = lines("scale_h: 0.5", "offset_h: -7", "scale_r: [0.5, 0.25]", "offset_r: [0, 0]")
     record = parse_record(entry(body, key="lstm"))
