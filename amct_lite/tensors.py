@@ -26,9 +26,12 @@ _TRANSPARENT = frozenset(
 def read_facts(model: ir.Model) -> dict[str, ReadFacts]:
     """Of every node of `model` (prepared): what its inputs are, whoever is quantized."""
     claims = _claims(model)
+    of_shapes = _from_shapes(model)
     return {
         str(node.name): ReadFacts(
-            tuple(map(_never, node.inputs)), claims.get(str(node.name), {}), tuple(dict.fromkeys(_weights_behind(node)))
+            tuple(_never(node, value, of_shapes) for value in node.inputs),
+            claims.get(str(node.name), {}),
+            tuple(dict.fromkeys(_weights_behind(node))),
         )
         for node in model.graph
     }
@@ -120,10 +123,29 @@ def _claims(model: ir.Model) -> dict[str, dict[int, str]]:
     return claims
 
 
-def _never(value: ir.Value | None) -> str:
-    """Why a node's input can never be quantized on its own; empty when it can."""
+def _from_shapes(model: ir.Model) -> set[ir.Value]:
+    """Values that no data go into: they are constants in a model with fixed shapes, which has no quantized constants."""
+    found: set[ir.Value] = set()
+    for node in model.graph:
+        inputs = [value for value in node.inputs if value is not None]
+        fixed = all(value in found or ir.constant_of(value) is not None for value in inputs)
+        if _reads_shape(node) or (inputs and fixed):
+            found.update(node.outputs)
+    return found
+
+
+def _reads_shape(node: ir.Node) -> bool:
+    return node.op_type in {"Shape", "Size"} and not node.domain
+
+
+def _never(node: ir.Node, value: ir.Value | None, of_shapes: Container[ir.Value]) -> str:
+    """Why input `value` of `node` can never be quantized on its own; empty when it can."""
     if value is None:
         return "the input is absent"
+    if _reads_shape(node):
+        return f"a {node.op_type} reads no values"
+    if value in of_shapes:
+        return "the input is made of shapes and constants alone"
     if ir.constant_of(value) is not None or value.is_initializer():
         return "the input is a constant"
     if not isinstance(value.type, ir.TensorType):

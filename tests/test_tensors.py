@@ -25,7 +25,8 @@ from amct_lite.types import LayerRecord, QParams, QuantRecord
 
 OPSET = '<ir_version: 8, opset_import: ["": 17]>'
 NET = """g (float[1,2,8,8] x, float[1,2,8,8] z, int64[1,2,8,8] n, float[2,2,1,1] w, float[2,2,1,1] w2, float[8,8] m, float[8] v,
-           float[1,2,8,8] k, float s) => (float[1,2,8,8] y, float[1,2,8,8] q, float[1,2,8,8] u, int64[1,2,8,8] o) {
+           float[1,2,8,8] k, float s) => (float[1,2,8,8] y, float[1,2,8,8] q, float[1,2,8,8] u, int64[1,2,8,8] o,
+           float[1,2,8,8] l) {
     [c1] a = Conv (x, w)
     [pool] p = MaxPool <kernel_shape = [1, 1]> (a)
     [c2] b = Conv (p, w2)
@@ -38,7 +39,10 @@ NET = """g (float[1,2,8,8] x, float[1,2,8,8] z, int64[1,2,8,8] n, float[2,2,1,1]
     [relu] y = Relu (j)
     [count] o = Add (n, n)
     [sum] q = Sum (x, z)
-    [sin] u = Sin (z) }"""
+    [sin] u = Sin (z)
+    [shape] e = Shape (z)
+    [size] e2 = ConstantOfShape (e)
+    [plus] l = Add (z, e2) }"""
 ALL = Override()
 
 
@@ -60,7 +64,7 @@ def test_without_a_request_no_tensor_is_quantized(model) -> None:
     [
         (["add:0"], ["add:0"]),
         (["add:1", "add:0", "pool:0"], ["pool:0", "add:0", "add:1"]),  # the order of the graph
-        (["Add:*"], ["add:0", "add:1", "shift:0"]),  # no constant, no int64, not the sum in front of a quantized bias
+        (["Add:*"], ["add:0", "add:1", "shift:0", "plus:0"]),  # no constant, no int64, not the sum in front of a quantized bias
         (["s*:0"], ["shift:0", "scaled:0", "sum:0", "sin:0"]),
         (["MaxPool:0"], ["pool:0"]),
         (["clip:0"], ["clip:0"]),
@@ -79,12 +83,16 @@ def test_a_tensor_has_the_settings_of_all_activations_and_its_own(model) -> None
             "add:0": Override(algorithm="minmax"),
             "*dd:1": Override(algorithm="mse"),
             "shift:*": Override(skip=True),
+            "plus:*": Override(skip=True),
         },
     )
     plan = resolve(config, model)
     chosen = {read.key: (read.tensor.algorithm, read.tensor.spec.symmetric) for read in plan.reads}
     assert chosen == {"add:0": ("minmax", True), "add:1": ("mse", True)}
-    assert [(s.node, s.reason) for s in plan.skips] == [("shift:0", 'the configuration skips it (tensors["shift:*"])')]
+    assert [(s.node, s.reason) for s in plan.skips] == [
+        ("shift:0", 'the configuration skips it (tensors["shift:*"])'),
+        ("plus:0", 'the configuration skips it (tensors["plus:*"])'),
+    ]
 
 
 @pytest.mark.parametrize(
@@ -96,6 +104,8 @@ def test_a_tensor_has_the_settings_of_all_activations_and_its_own(model) -> None
         ("clip:1", "the input is absent"),
         ("count:0", "the input holds int64, not float32"),
         ("scaled:1", "the input is a single number"),
+        ("shape:0", "a Shape reads no values"),
+        ("plus:1", "the input is made of shapes and constants alone"),
         ("c1:0", "layer 'c1' is quantized, which quantizes this input anyway"),
         ("c1:1", "the input is a constant"),
         ("bias:0", "layer 'mm' is quantized, which quantizes this input anyway"),
