@@ -1,4 +1,4 @@
-"""samples/amct_drop_in/ptq.py, run as a user runs it."""
+"""The scripts of samples/amct_drop_in, run as a user runs them."""
 
 from __future__ import annotations
 
@@ -7,14 +7,27 @@ import subprocess
 import sys
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[2]
+SAMPLES = Path(__file__).resolve().parents[2] / "samples" / "amct_drop_in"
+
+
+def accuracies(script: str, folder: Path) -> tuple[float, float]:
+    """Of the float and the fake-quant model, in per cent, as the script prints them."""
+    run = subprocess.run([sys.executable, str(SAMPLES / script), str(folder)], capture_output=True, text=True, check=False)
+    assert run.returncode == 0, run.stdout + run.stderr
+    before, after = (float(number) for number in re.findall(r"([\d.]+) %", run.stdout))
+    return before, after
 
 
 def test_the_sample_runs_and_keeps_the_accuracy(tmp_path: Path) -> None:
-    script = ROOT / "samples" / "amct_drop_in" / "ptq.py"
-    run = subprocess.run([sys.executable, str(script), str(tmp_path)], capture_output=True, text=True, check=False)
-    assert run.returncode == 0, run.stdout + run.stderr
-    before, after = (float(number) for number in re.findall(r"([\d.]+) %", run.stdout))
+    before, after = accuracies("ptq.py", tmp_path)
     assert after >= before - 0.51  # two images of 397; AMCT's flow has no bias correction
     names = {"digits_deploy_model.onnx", "digits_fake_quant_model.onnx", "digits_quant.json", "record.txt"}
     assert names <= {file.name for file in tmp_path.iterdir()}
+
+
+def test_auto_calibration_loses_not_one_image(tmp_path: Path) -> None:
+    before, after = accuracies("auto_calibration.py", tmp_path)
+    assert after >= before
+    names = {f"accuracy_based_auto_calibration_{what}.json" for what in ("final_config", "ranking_information")}
+    assert {*names, "digits_deploy_model.onnx", "record.txt"} <= {file.name for file in tmp_path.iterdir()}
+    assert (tmp_path / "amct_log" / "accuracy_based_auto_calibration_record.json").is_file()
