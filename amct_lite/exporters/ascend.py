@@ -18,6 +18,7 @@ from amct_lite.exporters.integers import (
     quantized_bias,
     quantized_weight,
 )
+from amct_lite.exporters.outputs import quantize_outputs
 from amct_lite.exporters.reads import QuantizedRead, in_graph_order
 from amct_lite.types import AnyArray, FloatArray, QParams, QuantRecord
 
@@ -40,6 +41,7 @@ def export(model: ir.Model, record: QuantRecord) -> ir.Model:
             _quantize_data(item, quants)
             _quantize_constants(item)
             _dequantize_output(item)
+    quantize_outputs(result)
     for node in tuple(result.graph):
         if node.op_type == "Clip":
             _relax_clip(node)

@@ -127,8 +127,8 @@ def _guided(fake_quant: ir.Model, lowered: Lowered) -> _Guided:
     codes: dict[str, _Quantized] = {}
     for quant in lowered.codes:
         layer, _, position = quant.rpartition(".quant")
-        node = nodes.get(f"{data_prefix(layer, int(position or 0))}.quantizelinear")
-        if node is None:
+        node = nodes.get(f"{data_prefix(layer, int(position or 0))}.quantizelinear", nodes.get(layer))
+        if node is None or node.op_type != "QuantizeLinear":  # of an output that is codes, the model's own
             raise VerificationError(f"{quant} of the deploy model has no counterpart in the fake-quant model.")
         computed = node.outputs[0]
         source, scale = node.inputs[0], ir.constant_of(node.inputs[1])
@@ -137,7 +137,8 @@ def _guided(fake_quant: ir.Model, lowered: Lowered) -> _Guided:
         given = ir.new_input(model, f"{computed.name}.given", ir.DataType.INT8, shapes[lowered.codes[quant]])
         for usage in ir.uses(computed):
             ir.replace_input(usage.node, usage.idx, given)
-        graph.outputs.append(computed)
+        if not computed.is_graph_output():
+            graph.outputs.append(computed)
         if not source.is_graph_input() and not source.is_graph_output():
             graph.outputs.append(source)
         codes[quant] = _Quantized(str(given.name), str(computed.name), str(source.name), float(scale))
