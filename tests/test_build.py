@@ -139,5 +139,5 @@ def test_a_last_batch_of_another_size_is_told_where_a_shape_is_missing() -> None
     assert statistics.shapes == {"x": None}
     problem = str(build(dynamic(), record, statistics).deploy_problem)
     assert "--input-shape" in problem
-    assert problem.endswith("its batches differ: input 'x' has (4, 3, 8, 8) first, (3, 3, 8, 8) later.")
+    assert problem.endswith("The batches of the calibration differ: input 'x' had (4, 3, 8, 8) first, (3, 3, 8, 8) later.")
     assert build(dynamic(), record, statistics, input_shapes={"x": (4, 3, 8, 8)}).deploy is not None

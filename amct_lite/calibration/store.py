@@ -74,9 +74,8 @@ class Statistics:
     @property
     def shape_remark(self) -> str:
         """A sentence about inputs whose shape changed from batch to batch; empty when none did."""
-        told = (f"{name!r} has {before} first, {then} later" for name, (before, then) in self.differing.items())
-        sentence = "; ".join(told)
-        return f" The calibration says none, since its batches differ: input {sentence}." if sentence else ""
+        told = [f"{name!r} had {before} first, {then} later" for name, (before, then) in self.differing.items()]
+        return f" The batches of the calibration differ: input {'; '.join(told)}." if told else ""
 
     def warnings(self) -> tuple[str, ...]:
         """What makes these statistics doubtful."""

@@ -66,8 +66,9 @@ def _open_shapes(exports: Exports, written: Path, statistics: Statistics | None)
     inputs = ", ".join(
         f"input {name!r} ({', '.join('?' if d is None else str(d) for d in s)})" for name, s in open_ones.items()
     )
-    remedy = "Calibrate with batches of one shape, or export" if statistics else "Export"
+    remedy = "Calibrate with batches of one shape, export" if statistics else "Export"
     return StaticShapeError(
         f"no deploy model: {inputs or 'an input'} has no fixed shape, which an Ascend deploy model must have. "
-        f"{remedy} the float model with that shape.{statistics.shape_remark if statistics else ''} {written} was written."
+        f"{remedy} the float model with that shape, or pass the record to `amct-lite convert` with --input-shape."
+        f"{statistics.shape_remark if statistics else ''} {written} was written."
     )
