@@ -16,6 +16,7 @@ from pathlib import Path
 from amct_lite import ir
 from amct_lite.calibration import store
 from amct_lite.calibration.store import Statistics
+from amct_lite.compat.arguments import require_arguments
 from amct_lite.compat.calibration_model import insert, strip, watches_in
 from amct_lite.compat.collector import state_path
 from amct_lite.compat.configs import load_amct_config, load_configured
@@ -57,10 +58,11 @@ def create_quant_config(
     """
     given = [] if config_defination is None else [Path(config_defination)]
     if config_defination is None:
+        require_arguments(skip_layers=skip_layers or [], batch_num=batch_num, activation_offset=activation_offset)
         source = load_prepared(Path(model_file))
         config = QuantConfig(
             symmetric=not activation_offset,
-            skip=skip_layers if isinstance(skip_layers, str) else tuple(skip_layers or ()),  # type: ignore[arg-type] # refused
+            skip=tuple(skip_layers or ()),
             batches=batch_num,
             bias_correction="none",
         )

@@ -49,8 +49,14 @@ def test_nodes_that_got_names_are_told(model: Path, tmp_path: Path, caplog: pyte
     ("arguments", "error", "message"),
     [
         ({"skip_layers": ["same_11"]}, ConfigError, r"'same_11' is no node.*did you mean 'same_1'"),
-        ({"skip_layers": "same_1"}, ConfigError, r'skip = .same_1. must be a list: \["same_1"\]'),
-        ({"batch_num": 0}, ConfigError, "batches = 0 must be a whole number of batches, 1 or more"),
+        ({"skip_layers": "same_1"}, ConfigError, r'skip_layers = .same_1. must be a list: \["same_1"\]'),
+        ({"batch_num": 0}, ConfigError, "batch_num = 0 must be a whole number of batches, 1 or more"),
+        ({"batch_num": None}, ConfigError, "batch_num = None must be a whole number"),
+        (
+            {"batch_num": 0, "activation_offset": 1},
+            ConfigError,
+            "batch_num = 0 .*\nactivation_offset = 1 must be",
+        ),
         ({"config_file": "model.onnx"}, ExportError, "model.onnx would overwrite the input"),
         ({"updated_model": "model.onnx"}, ExportError, "model.onnx would overwrite the input"),
         ({"updated_model": "c.json"}, ExportError, "c.json is to hold two results"),
