@@ -158,31 +158,6 @@ def convert(
     return QuantizeResult(source, None, given, known, exports, report)
 
 
-def export(
-    model: str | Path | ir.Model,
-    record: QuantRecord | str | Path,
-    prefix: str,
-    *,
-    config: QuantConfig | None = None,
-    bias_correction: str | None = None,
-    statistics: str | Path | Statistics | None = None,
-    data: DataSource | None = None,
-    options: RunOptions | None = None,
-) -> QuantizeResult:
-    """`convert`, and write the models under `prefix`."""
-    result = convert(
-        model,
-        record,
-        config=config,
-        bias_correction=bias_correction,
-        statistics=statistics,
-        data=data,
-        options=options,
-    )
-    result.save(prefix)
-    return result
-
-
 def input_specs(model: ir.Model) -> tuple[InputSpec, ...]:
     """The inputs of `model` as the readers want them."""
     return tuple(

@@ -105,16 +105,17 @@ def export(
     correction and static shapes; when left out, the one beside the record. data: samples to compare with the float model.
     Raises RecordError when the record does not fit the model.
     """
-    return pipeline.export(
-        model,
-        record,
-        prefix,
-        config=_settings(config, model),
+    settings = _settings(config, model)
+    result = pipeline.convert(
+        *(model, record),
+        config=settings,
         bias_correction=bias_correction,
         statistics=statistics,
         data=data,
         options=options,
     )
+    result.save(prefix)
+    return result
 
 
 def inspect(model: Model, config: Config = None) -> Inspection:

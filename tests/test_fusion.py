@@ -80,6 +80,19 @@ def test_nothing_is_folded_into_a_layer_that_stays_apart(
     assert ir.checksum(again.prepared) == ir.checksum(source.prepared)
 
 
+def test_an_addition_of_two_tensors_takes_nothing_with_it(tmp_path: Path) -> None:
+    residual = """net (float[1,3,16,16] x) => (float[1,8,16,16] y) {
+      [conv1] a = Conv<pads = [1,1,1,1]>(x, w1, b1)
+      [norm1] b = BatchNormalization(a, gamma, beta, mean, var)
+      [relu1] c = Relu(b)
+      [conv2] d = Conv(c, w3)
+      [norm2] e = BatchNormalization(d, gamma, beta, mean, var)
+      [sum] y = Add(e, c)
+    }"""
+    source = load_prepared(saved(net(residual, **NUMBERS), tmp_path, "r.onnx"), Fusion(skip=("Add",)))
+    assert nodes(source.prepared) == ["conv1", "relu1", "conv2", "sum"]
+
+
 def test_unknown_names_are_all_told_with_the_place_and_the_nearest_name(model: Path, tmp_path: Path) -> None:
     config = tmp_path / "c.yaml"
     config.write_text("batches: 1\nskip_fusion: [norm2, nothing]\n")

@@ -17,7 +17,8 @@ from small_nets import FOUR_CONVS, ONE_THREAD, images, net, saved, sqnr_of
 from amct_lite import ir
 from amct_lite.config import QuantConfig
 from amct_lite.errors import CalibrationError, ExportError, RecordError
-from amct_lite.pipeline import RunOptions, convert, export, input_specs, quantize
+from amct_lite.pipeline import RunOptions, convert, input_specs, quantize
+from amct_lite.public import export
 from amct_lite.record import read_record
 from amct_lite.result import QuantizeResult
 

@@ -46,7 +46,7 @@ def _fold_chain(layer: ir.Node, fusion: Fusion, findings: Findings) -> None:
         value = node.outputs[0]
     if not chain:
         return
-    apart = fusion.keeps_apart(str(layer.name))
+    apart = fusion.keeps_apart(*(str(node.name) for node in (layer, *chain)))
     reason = findings.keep_apart(layer, chain[0]) if apart else absorb_after(layer, affine)
     if reason is not None:
         findings.refuse(chain[0], reason)

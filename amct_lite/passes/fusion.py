@@ -68,9 +68,15 @@ def _group(node: ir.Node) -> Iterator[ir.Node]:
 def _up_to_layer(node: ir.Node) -> Iterator[ir.Node]:
     """The nodes in front of `node` as far as they could be folded with it, the layer last."""
     while node.op_type not in LAYERS:
-        makers = (value.producer() for value in node.inputs if value is not None)
-        known = [maker for maker in makers if maker is not None and not maker.domain and maker.op_type in _FOLDED | LAYERS]
-        if len(known) != 1:
+        data = [value for value in node.inputs if value is not None and not _is_constant(value)]
+        maker = data[0].producer() if len(data) == 1 else None
+        if maker is None or maker.domain or maker.op_type not in _FOLDED | LAYERS:
             return
-        node = known[0]
+        node = maker
         yield node
+
+
+def _is_constant(value: ir.Value) -> bool:
+    """Also before Constant nodes have been made initializers."""
+    producer = value.producer()
+    return value.is_initializer() or (producer is not None and producer.op_type == "Constant")
