@@ -10,12 +10,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
+from numpy.typing import NDArray
 
 from amct_lite import ir
 from amct_lite.ir.build import Inserter
 from amct_lite.numerics.axes import from_rows, to_rows
 from amct_lite.registry import Registry
-from amct_lite.types import AnyArray, DoubleArray
+from amct_lite.types import AnyArray, DoubleArray, FloatArray
 
 OPS: Registry[OpSpec] = Registry("operator", "amct_lite.ops")
 
@@ -89,6 +90,10 @@ class Layer:
 Bind = Callable[[ir.Node], "Layer | str"]
 IntegerForm = Callable[[Inserter, ir.Node, ir.Value, int, ir.Value | None], ir.Value]
 MeanShift = Callable[[Layer, DoubleArray, DoubleArray], DoubleArray | None]
+Indices = NDArray[np.int64]
+Columns = Callable[[AnyArray, tuple[int, ...], Indices], FloatArray]
+"""(data, spatial shape of the output, P flat positions in the output without its channels) → (P, group, n) float32: what the
+rows of the weight are multiplied with there."""
 
 
 def _nothing(_layer: Layer) -> str | None:
@@ -99,6 +104,10 @@ def _no_shift(_layer: Layer, _delta: DoubleArray, _mean: DoubleArray) -> DoubleA
     return None
 
 
+def _no_columns(_layer: Layer) -> Columns | str:
+    return "its outputs are not known as products with its weight"
+
+
 @dataclass(frozen=True)
 class OpSpec:
     """One row.
@@ -107,6 +116,7 @@ class OpSpec:
     integer_form: (inserter, node, int8 codes, zero point, int8 weight or second codes) → accumulators, without bias;
     int32 wherever stock ONNX Runtime has an integer kernel.
     mean_shift: (layer, weight error, (Cin,) input means) → (Cout,) expected change of the output, None when unknown.
+    columns: layer → what gathers the columns of output positions, or why nothing can.
     ascend: the reason why ATC does not take it. ascend_symmetric: whether the NPU wants a zero point of 0.
     per_channel_on_ascend: whether the contract gives the op one weight scale per channel there.
     channel_shape: (a (Cout,) vector, rank of the output) → the vector shaped to broadcast along the output channels.
@@ -116,6 +126,7 @@ class OpSpec:
     bind: Bind
     integer_form: IntegerForm
     mean_shift: MeanShift = _no_shift
+    columns: Callable[[Layer], Columns | str] = _no_columns
     ascend: Callable[[Layer], str | None] = _nothing
     ascend_symmetric: Callable[[Layer], bool] = field(default=lambda _layer: False)
     per_channel_on_ascend: bool = True

@@ -5,6 +5,7 @@ Weight layouts (ONNX): Conv (Cout, Cin/g, kâ€¦); ConvTranspose (Cin, Cout/g, kâ€
 
 from __future__ import annotations
 
+from functools import partial
 from math import prod
 from typing import Any
 
@@ -12,7 +13,8 @@ import numpy as np
 
 from amct_lite import ir
 from amct_lite.ir.build import Inserter
-from amct_lite.ops.base import OPS, Layer, OpSpec, constant_data, constant_weight, vector_bias
+from amct_lite.ops.base import OPS, Columns, Layer, OpSpec, constant_data, constant_weight, vector_bias
+from amct_lite.ops.patches import conv_columns, conv_transpose_columns
 from amct_lite.types import AnyArray, DoubleArray
 
 _GEOMETRY = ("auto_pad", "dilations", "group", "kernel_shape", "output_padding", "output_shape", "pads", "strides")
@@ -105,6 +107,12 @@ def _conv_transpose_shift(layer: Layer, delta: DoubleArray, mean: DoubleArray) -
     return shift
 
 
+def _transpose_columns(layer: Layer) -> Columns | str:
+    if "output_shape" in layer.node.attributes or ir.attribute(layer.node, "auto_pad", "NOTSET") not in {"NOTSET", "VALID"}:
+        return "its padding follows from the size of its output"
+    return partial(conv_transpose_columns, layer)
+
+
 def _ascend_conv(layer: Layer) -> str | None:
     rank = layer.weight_array.ndim
     if rank not in {4, 5}:
@@ -129,6 +137,7 @@ OPS.register("Conv")(
         bind=lambda node: _bind(node, transposed=False),
         integer_form=_integer_conv,
         mean_shift=_conv_shift,
+        columns=lambda layer: partial(conv_columns, layer),
         ascend=_ascend_conv,
         ascend_symmetric=lambda layer: layer.weight_array.ndim == 5,
         channel_shape=_along_channels,
@@ -140,6 +149,7 @@ OPS.register("ConvTranspose")(
         bind=lambda node: _bind(node, transposed=True),
         integer_form=_integer_conv_transpose,
         mean_shift=_conv_transpose_shift,
+        columns=_transpose_columns,
         ascend=_ascend_conv_transpose,
         channel_shape=_along_channels,
     )

@@ -6,8 +6,8 @@ import numpy as np
 
 from amct_lite import ir
 from amct_lite.ir.build import Inserter
-from amct_lite.ops.base import OPS, Layer, OpSpec, constant_data, constant_weight, vector_bias
-from amct_lite.types import DoubleArray
+from amct_lite.ops.base import OPS, Columns, Indices, Layer, OpSpec, constant_data, constant_weight, vector_bias
+from amct_lite.types import AnyArray, DoubleArray, FloatArray
 
 
 def _bind(node: ir.Node) -> Layer | str:
@@ -43,6 +43,25 @@ def product_shift(_layer: Layer, delta: DoubleArray, mean: DoubleArray) -> Doubl
     return mean @ delta if delta.ndim == 2 else None
 
 
+def product_columns(layer: Layer) -> Columns | str:
+    """The rows of the data, for a (K, N) weight on the right."""
+    if layer.weight != 1:
+        return "its constant stands on the left"
+    return "its weight is a stack of matrices" if layer.weight_array.ndim != 2 else _data_rows
+
+
+def _data_rows(data: AnyArray, _spatial: tuple[int, ...], positions: Indices) -> FloatArray:
+    rows: FloatArray = data.reshape(-1, data.shape[-1])[positions, None]
+    return rows
+
+
 OPS.register("Gemm")(
-    OpSpec("Gemm", bind=_bind, integer_form=_integer_form, mean_shift=product_shift, per_channel_on_ascend=False)
+    OpSpec(
+        "Gemm",
+        bind=_bind,
+        integer_form=_integer_form,
+        mean_shift=product_shift,
+        columns=product_columns,
+        per_channel_on_ascend=False,
+    )
 )

@@ -10,7 +10,7 @@ import numpy as np
 from amct_lite import ir
 from amct_lite.ir.build import Inserter
 from amct_lite.ops.base import OPS, Layer, OpSpec, constant_weight
-from amct_lite.ops.gemm import product_shift
+from amct_lite.ops.gemm import product_columns, product_shift
 
 
 def _bind(node: ir.Node) -> Layer | str:
@@ -78,6 +78,7 @@ OPS.register("MatMul")(
         bind=_bind,
         integer_form=_integer_form,
         mean_shift=product_shift,
+        columns=product_columns,
         ascend=_ascend,
         per_channel_on_ascend=False,
     )
