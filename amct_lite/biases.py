@@ -15,6 +15,7 @@ from amct_lite.correction.analytic import correct_bias
 from amct_lite.correction.choice import CLEAR_DB, GOOD_DB, judges, score
 from amct_lite.correction.full import apply_shifts, measure_shifts
 from amct_lite.record import record_digest
+from amct_lite.rounding.apply import apply_roundings
 from amct_lite.runtime import RuntimeOptions
 from amct_lite.types import QuantRecord
 
@@ -38,6 +39,7 @@ def settle_biases(
     if method in {"none", "analytic"}:
         return replace(calibration, statistics=_with(known, method))
     digest = record_digest(record)
+    rounded, _ = apply_roundings(prepared, record, known.roundings)
     if not calibration.feeds:
         reusable = known.bias_shifts is not None and known.bias_record == digest
         return calibration if reusable else replace(calibration, statistics=_with(known, "analytic"))
@@ -46,11 +48,11 @@ def settle_biases(
         return replace(calibration, statistics=_with(known, "analytic"))
     measured_on = len(calibration.feeds) - held_out
     judging = (calibration.feeds[measured_on:], calibration.outputs[measured_on:], options)
-    reached = score(correct_bias(prepared, record, usable).model, record, *judging) if held_out else 0.0
+    reached = score(correct_bias(prepared, record, usable, rounded=rounded).model, record, *judging) if held_out else 0.0
     if reached >= GOOD_DB:
         return replace(calibration, statistics=_with(known, "analytic"))
-    shifts = measure_shifts(prepared, record, calibration.feeds[:measured_on], options, progress)
-    if held_out and score(apply_shifts(prepared, record, shifts), record, *judging) <= reached + CLEAR_DB:
+    shifts = measure_shifts(prepared, record, calibration.feeds[:measured_on], options, progress, rounded=rounded)
+    if held_out and score(apply_shifts(rounded, record, shifts), record, *judging) <= reached + CLEAR_DB:
         return replace(calibration, statistics=_with(known, "analytic"))
     return replace(calibration, statistics=replace(_with(known, "full"), bias_shifts=shifts, bias_record=digest))
 

@@ -14,6 +14,7 @@ from amct_lite.correction.analytic import correct_bias
 from amct_lite.correction.full import apply_shifts
 from amct_lite.errors import StaticShapeError
 from amct_lite.exporters import ascend, qdq
+from amct_lite.rounding.apply import apply_roundings
 from amct_lite.types import QuantRecord, Skip
 from amct_lite.validate.static_shape import fix_shapes
 
@@ -22,9 +23,9 @@ Dims = tuple[int, ...]
 
 @dataclass(frozen=True)
 class Exports:
-    """corrected: the prepared model with the biases that are exported. deploy: None where the target has none, or where
-    `deploy_problem` says which shape is missing. shapes: the fixed input shapes of the deploy model. samples: how many the
-    statistics were made from."""
+    """corrected: the prepared model with the weights and biases that are exported. deploy: None where the target has none, or
+    where `deploy_problem` says which shape is missing. shapes: the fixed input shapes of the deploy model. samples: how many
+    the statistics were made from. skips: weights and biases that are not as learned or corrected."""
 
     corrected: ir.Model
     fake_quant: ir.Model
@@ -33,7 +34,7 @@ class Exports:
     shapes: Mapping[str, Dims]
     target: str
     samples: int
-    bias_skips: tuple[Skip, ...] = ()
+    skips: tuple[Skip, ...] = ()
 
 
 def build_exports(
@@ -62,13 +63,16 @@ def build_exports(
 def _corrected(
     prepared: ir.Model, record: QuantRecord, statistics: Statistics | None, method: str
 ) -> tuple[ir.Model, tuple[Skip, ...]]:
-    if statistics is None or method == "none":
+    if statistics is None:
         return prepared, ()
+    rounded, skips = apply_roundings(prepared, record, statistics.roundings)
+    if method == "none":
+        return rounded, skips
     if method == "full" and statistics.bias_shifts is not None:
-        return apply_shifts(prepared, record, statistics.bias_shifts), ()
+        return apply_shifts(rounded, record, statistics.bias_shifts), skips
     sketches, _ = statistics.usable()
-    result = correct_bias(prepared, record, sketches)
-    return result.model, result.skips
+    result = correct_bias(prepared, record, sketches, rounded=rounded)
+    return result.model, (*skips, *result.skips)
 
 
 def _shapes(prepared: ir.Model, statistics: Statistics | None, given: Mapping[str, Dims]) -> Mapping[str, Dims]:

@@ -16,6 +16,7 @@ from amct_lite.calibration.store import Sketches
 from amct_lite.config import Override, QuantConfig
 from amct_lite.decide import Decision
 from amct_lite.loading import SourceModel
+from amct_lite.roundings import settle_roundings
 from amct_lite.runtime import RuntimeOptions
 from amct_lite.tensors import without_obstacles
 from amct_lite.types import QuantPlan, QuantRecord, Skip
@@ -24,7 +25,7 @@ from amct_lite.types import QuantPlan, QuantRecord, Skip
 @dataclass(frozen=True)
 class Calibrated:
     """usable: the sketches that were decided from. data: what was read, None where there was none. warnings: what is doubtful
-    about the data."""
+    about the data. nearest: weights that stay rounded to nearest although more was asked for."""
 
     source: SourceModel
     settings: QuantConfig
@@ -34,6 +35,7 @@ class Calibrated:
     decision: Decision
     data: CalibrationData | None = None
     warnings: tuple[str, ...] = ()
+    nearest: tuple[Skip, ...] = ()
 
     def without(self, layers: Collection[str], reason: str) -> Calibrated:
         """The same with these layers left in float, for `reason`; the scales of the others stay as they are. A single tensor
@@ -49,6 +51,19 @@ class Calibrated:
             plan=replace(self.plan, layers=kept, reads=reads, skips=(*self.plan.skips, *left, *blocked)),
             decision=Decision(record, {name: text for name, text in self.decision.repairs.items() if name not in layers}),
         )
+
+    def with_roundings(self, runtime: RuntimeOptions, progress: Callable[[int], None]) -> Calibrated:
+        """The same with the roundings that its weight methods learn. progress: as for `with_biases`."""
+        settled, nearest = settle_roundings(
+            self.calibration,
+            self.source.prepared,
+            self.plan,
+            self.decision.record,
+            corrected=self.settings.bias_correction != "none",
+            options=runtime,
+            progress=progress,
+        )
+        return replace(self, calibration=settled, nearest=nearest)
 
     def with_biases(self, runtime: RuntimeOptions, progress: Callable[[int], None] = lambda _layers: None) -> Calibrated:
         """The same with the bias correction that its settings ask for, settled and measured.

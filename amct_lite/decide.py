@@ -52,7 +52,14 @@ def decide(model: ir.Model, plan: QuantPlan, sketches: Sketches, unfused: Contai
         if planned.weight is not None:
             layer = bind(nodes[planned.name])
             assert isinstance(layer, Layer)
-            key = (planned.weight, planned.weight_spec, planned.weight_algorithm, layer.weight_axis, layer.group)
+            key = (
+                planned.weight,
+                planned.weight_spec,
+                planned.weight_algorithm,
+                planned.weight_options,
+                layer.weight_axis,
+                layer.group,
+            )
             if key not in weights:
                 weights[key] = weight_qparams(planned, layer)
             weight, repair = _repaired(layer, first, weights[key])
@@ -84,7 +91,7 @@ def activation_qparams(tensor: TensorPlan, sketches: Sketches) -> QParams:
 
 def weight_qparams(planned: LayerPlan, layer: Layer) -> QParams:
     """The scales of one weight, before any repair. Raises CalibrationError that names the layer."""
-    quantizer = make_weight_quantizer(planned.weight_algorithm)
+    quantizer = make_weight_quantizer(planned.weight_algorithm, dict(planned.weight_options))
     spec = planned.weight_spec
     assert spec is not None
     rows = layer.rows(layer.weight_array)

@@ -20,7 +20,7 @@ from amct_lite.calibration.runner import Calibration, collect, keep
 from amct_lite.calibration.store import Statistics
 from amct_lite.calibration.tame import without_samples
 from amct_lite.config import QuantConfig
-from amct_lite.decide import Decision, decide
+from amct_lite.decide import decide
 from amct_lite.errors import CalibrationError, UnsupportedModelError
 from amct_lite.loading import SourceModel, fusion_of, load_prepared
 from amct_lite.numerics.sketch import Outlier
@@ -31,6 +31,7 @@ from amct_lite.reports.checks import Checked, check_exports
 from amct_lite.reports.report import Report, layer_rows, sizes_of
 from amct_lite.reports.warnings import local_warnings, outlier_warnings, record_notes, weight_warnings
 from amct_lite.result import QuantizeResult
+from amct_lite.roundings import rounders_of, rounding_notes
 from amct_lite.runtime import RuntimeOptions
 from amct_lite.types import AnyArray, Feeds, QuantPlan, QuantRecord, Skip
 
@@ -84,7 +85,8 @@ def calibrate(
     statistics: str | Path | Statistics | None = None,
     options: RunOptions | None = None,
 ) -> Calibrated:
-    """The first half of `quantize`: the data are read, once, and every scale is decided. No model is built."""
+    """The first half of `quantize`: the data are read, once, and every scale and rounding is decided. No model is
+    built."""
     chosen = options or RunOptions()
     settings = config or QuantConfig()
     source = load_prepared(model, settings.folding)
@@ -96,7 +98,9 @@ def calibrate(
     calibration = _without_wild_samples(calibration, source, outliers, chosen)
     decision = decide(source.prepared, plan, usable, source.unfused)
     warnings = (*calibration.statistics.warnings(), *outlier_warnings(outliers))
-    return Calibrated(source, settings, plan, calibration, usable, decision, stream, warnings)
+    decided = Calibrated(source, settings, plan, calibration, usable, decision, stream, warnings)
+    total = len(rounders_of(plan))
+    return decided.with_roundings(chosen.runtime, lambda layers: chosen.progress("learn rounding", layers, total))
 
 
 def conclude(calibrated: Calibrated, options: RunOptions) -> QuantizeResult:
@@ -110,7 +114,18 @@ def conclude(calibrated: Calibrated, options: RunOptions) -> QuantizeResult:
     corrected = bias_note(settings.bias_correction, calibration)
     notes = (*settings.without_effect, *source.notes, *calibration.statistics.notes(), *corrected)
     plan = settled.plan
-    report = _report(source, decision, exports, checked, plan=plan, skips=plan.skips, notes=notes, warnings=settled.warnings)
+    remarks = (decision.repairs, rounding_notes(calibration.statistics), {skip.node: skip.reason for skip in settled.nearest})
+    report = _report(
+        source,
+        decision.record,
+        exports,
+        checked,
+        plan=plan,
+        skips=plan.skips,
+        notes=notes,
+        warnings=settled.warnings,
+        remarks=remarks,
+    )
     return QuantizeResult(source, plan, decision.record, calibration.statistics, exports, report)
 
 
@@ -151,10 +166,9 @@ def convert(
     stream = _stream(source, data, settings, chosen)
     feeds, outputs = keep(source.prepared, stream, chosen.runtime) if stream else ((), ())
     checked = _check(source, given, exports, feeds, outputs, chosen)
-    decision = Decision(given, {})
-    notes = (*source.notes, *notes, *record_notes(given))
+    notes, remarks = (*source.notes, *notes, *record_notes(given)), (rounding_notes(known),)
     skips = not_in_record(given, source.prepared, settings.target)
-    report = _report(source, decision, exports, checked, skips=skips, notes=notes, warnings=warnings)
+    report = _report(source, given, exports, checked, skips=skips, notes=notes, warnings=warnings, remarks=remarks)
     return QuantizeResult(source, None, given, known, exports, report)
 
 
@@ -296,7 +310,7 @@ def _check(
 
 def _report(
     source: SourceModel,
-    decision: Decision,
+    record: QuantRecord,
     exports: Exports,
     checked: Checked,
     *,
@@ -304,20 +318,21 @@ def _report(
     skips: tuple[Skip, ...],
     notes: tuple[str, ...],
     warnings: tuple[str, ...],
+    remarks: tuple[Mapping[str, str], ...],
 ) -> Report:
     op_types: Mapping[str, str] = {str(node.name): node.op_type for node in source.prepared.graph}
     return Report(
         model=source.name,
         target=exports.target,
         samples=exports.samples,
-        layers=layer_rows(plan, decision.record, op_types, checked.local, decision.repairs),
+        layers=layer_rows(plan, record, op_types, checked.local, remarks),
         skips=skips,
         warnings=(
             *warnings,
-            *weight_warnings(source.prepared, decision.record),
-            *local_warnings(checked.local, source.prepared, decision.record),
+            *weight_warnings(source.prepared, record),
+            *local_warnings(checked.local, source.prepared, record),
         ),
-        notes=(*notes, *(f"{s.node}: {s.reason}" for s in exports.bias_skips)),
+        notes=(*notes, *(f"{s.node}: {s.reason}" for s in exports.skips)),
         passes=tuple(report for report in source.reports if report.changed or report.skips),
         outputs=checked.outputs,
         compared_samples=checked.samples,

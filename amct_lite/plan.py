@@ -147,6 +147,7 @@ def _plan_layer(layer: Layer, wanted: LayerConfig, target: str) -> LayerPlan:
         weight=str(weight.name),
         weight_spec=QuantSpec(wanted.weight_bits, symmetric=True, per_channel=_per_channel(spec, wanted, target)),
         weight_algorithm=wanted.weight_algorithm,
+        weight_options=tuple(sorted(wanted.weight_options.items())),
     )
 
 
@@ -232,7 +233,7 @@ def _check_names(config: QuantConfig, model: ir.Model) -> None:
     for use in config.algorithms():
         problems += _problem(use.place, partial(make_observer, use.name, use.options))
     for use in config.weight_algorithms():
-        problems += _problem(use.place, partial(make_weight_quantizer, use.name))
+        problems += _problem(use.place, partial(make_weight_quantizer, use.name, use.options))
     if problems:
         raise ConfigError("\n".join(problems))
 

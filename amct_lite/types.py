@@ -136,7 +136,8 @@ class LayerPlan:
     """One layer to quantize.
 
     data: the indices of its activation inputs; inputs: the tensor at each of them. weight: the name of the constant
-    weight (None: no weight, or a product of two variable tensors), weight_spec and weight_algorithm how to quantize it.
+    weight (None: no weight, or a product of two variable tensors), weight_spec, weight_algorithm and
+    weight_options how to quantize it.
     """
 
     name: str
@@ -146,6 +147,7 @@ class LayerPlan:
     weight: str | None = None
     weight_spec: QuantSpec | None = None
     weight_algorithm: str = ""
+    weight_options: tuple[tuple[str, Any], ...] = ()
     notes: tuple[str, ...] = ()
 
 

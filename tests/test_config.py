@@ -161,7 +161,7 @@ def test_every_algorithm_that_is_named_can_be_checked() -> None:
         ({"tpyes": {}}, r"^tpyes is unknown \(did you mean 'types'\?\)"),
         (
             {"weight": {"per_chanel": "all"}},
-            r"\(did you mean 'per_channel'\?\); the keys here are algorithm, bits, per_channel\.$",
+            r"\(did you mean 'per_channel'\?\); the keys here are algorithm, options, bits, per_channel\.$",
         ),
         ({"layers": {"conv1": {"skip": "yes"}}}, r'^layers\["conv1"\]\.skip = \'yes\' must be true or false'),
         (

@@ -28,7 +28,7 @@ def test_range_methods() -> None:
 
 
 def test_weight_methods() -> None:
-    assert WEIGHT_QUANTIZERS.names() == ("arq", "mse")
+    assert WEIGHT_QUANTIZERS.names() == ("ada", "arq", "gptq", "mse")
     assert QuantConfig().weight_algorithm in WEIGHT_QUANTIZERS.names()
 
 

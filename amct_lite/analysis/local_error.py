@@ -20,7 +20,7 @@ from amct_lite.ir.build import Inserter
 from amct_lite.numerics.metrics import cosine_from_error, sqnr_db_from_sums
 from amct_lite.ops import Layer, bind
 from amct_lite.runtime import RuntimeOptions, open_session
-from amct_lite.types import AnyArray, Feeds, FloatArray, QuantRecord
+from amct_lite.types import AnyArray, Feeds, QuantRecord
 
 _TWIN = ".quantized_twin"
 Pair = tuple[str, ir.Value, ir.Value]
@@ -43,7 +43,7 @@ def measure(
 ) -> Mapping[str, LocalError]:
     """Key of `record` → error of that layer's output, or of that tensor.
 
-    model: prepared; corrected: the same with the biases that are exported.
+    model: prepared; corrected: the same with the weights and biases that are exported.
 
     A layer whose sums of squares leave float32's range is left out.
     """
@@ -104,11 +104,11 @@ def _twinned(model: ir.Model, corrected: ir.Model, record: QuantRecord) -> tuple
     """A copy of `model` with a twin beside each entry of `record`, not quantized yet: (key, output of the layer, the twin's);
     of a single tensor (key, the tensor, the tensor passed on)."""
     result = ir.clone(model)
-    biases = {item.layer.name: item.layer.bias_array for item in quantized_layers(corrected, record)}
+    exported = {item.layer.name: item.layer for item in quantized_layers(corrected, record)}
     layers = [item.layer for item in quantized_layers(result, record)]
     reads = [(f"{read.node.name}:{read.index}", read) for read in quantized_reads(result, record)]
     tensors = [(key, read.value, _passed_on(read, key)) for key, read in reads]
-    return result, [*((layer.name, layer.output, _twin(layer, biases[layer.name])) for layer in layers), *tensors]
+    return result, [*((layer.name, layer.output, _twin(layer, exported[layer.name])) for layer in layers), *tensors]
 
 
 def _exported(model: ir.Model, record: QuantRecord, pairs: Iterable[Pair], outputs: Iterable[ir.Value]) -> ir.Model:
@@ -120,8 +120,8 @@ def _exported(model: ir.Model, record: QuantRecord, pairs: Iterable[Pair], outpu
     return qdq.export(model, QuantRecord(tuple(twins)))
 
 
-def _twin(layer: Layer, bias: FloatArray | None) -> ir.Value:
-    """A copy of the layer (with its bias Add) that reads the same data, with `bias` as its own; returns its output."""
+def _twin(layer: Layer, exported: Layer) -> ir.Value:
+    """A copy of the layer (with its bias Add) on the same data, with weight and bias of `exported`; returns its output."""
     copy = _copy(layer.node, {})
     ir.insert_after(layer.node, copy)
     output = copy.outputs[0]
@@ -129,12 +129,13 @@ def _twin(layer: Layer, bias: FloatArray | None) -> ir.Value:
         add = _copy(layer.bias_node, {layer.node.outputs[0]: output})
         ir.insert_after(layer.bias_node, add)
         output = add.outputs[0]
-    if bias is not None:
-        bound = bind(copy)
-        assert isinstance(bound, Layer), "a copy binds like its original"
-        graph = copy.graph
-        assert graph is not None
-        attach_bias(bound, ir.add_initializer(graph, f"{copy.name}.bias", bias))
+    bound, graph = bind(copy), copy.graph
+    assert isinstance(bound, Layer), "a copy binds like its original"
+    assert graph is not None
+    if exported.bias_array is not None:
+        attach_bias(bound, ir.add_initializer(graph, f"{copy.name}.bias", exported.bias_array))
+    if bound.weight is not None and exported.weight_array is not layer.weight_array:
+        ir.replace_input(copy, bound.weight, ir.add_initializer(graph, f"{copy.name}.weight", exported.weight_array))
     return output
 
 

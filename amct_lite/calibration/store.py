@@ -19,6 +19,7 @@ import numpy as np
 from amct_lite.errors import CalibrationError
 from amct_lite.numerics.sketch import Outlier, Sketch
 from amct_lite.types import AnyArray, FloatArray
+from amct_lite.weights import Rounding
 
 FORMAT = 1
 FEW_SAMPLES = 8
@@ -35,6 +36,7 @@ class Statistics:
     random: made from random data. bias_shifts: layer → (Cout,) measured output errors, where bias correction was `full`;
     bias_record: digest of the record they were measured with. runs: inference runs they were collected in, where somebody
     else's loop made them. unfused: the layers that were kept apart from their normalizations when the model was prepared.
+    roundings: layer → what was learned about rounding its weight.
     """
 
     sketches: Sketches
@@ -50,6 +52,7 @@ class Statistics:
     runs: int = 0
     unfused: tuple[str, ...] = ()
     differing: dict[str, tuple[Dims, Dims]] = field(default_factory=dict)
+    roundings: dict[str, Rounding] = field(default_factory=dict)
 
     def usable(self) -> tuple[Sketches, dict[str, tuple[Outlier, ...]]]:
         """The sketches to decide from, and what was left out of them, by tensor: wild samples unless data is trusted."""
@@ -110,12 +113,16 @@ def to_bytes(statistics: Statistics) -> bytes:
         "differing": statistics.differing,
         "bias_shifts": list(shifts) if statistics.bias_shifts is not None else None,
     }
+    if statistics.roundings:
+        meta["roundings"] = [[name, r.scales, r.method, r.before, r.after] for name, r in statistics.roundings.items()]
     arrays: dict[str, AnyArray] = {"meta": np.frombuffer(json.dumps(meta).encode(), np.uint8)}
     for number, key in enumerate(keys):
         for name, array in statistics.sketches[key].to_arrays().items():
             arrays[f"tensor{number}/{name}"] = array
     for number, shift in enumerate(shifts.values()):
         arrays[f"bias{number}"] = shift
+    for number, rounding in enumerate(statistics.roundings.values()):
+        arrays[f"rounding{number}"] = rounding.moves
     buffer = io.BytesIO()
     np.savez_compressed(buffer, allow_pickle=False, **arrays)
     return buffer.getvalue()
@@ -171,4 +178,8 @@ def _statistics(meta: dict[str, Any], archive: Any) -> Statistics:
         int(meta.get("runs", 0)),
         tuple(map(str, meta.get("unfused", ()))),
         {name: (tuple(before), tuple(then)) for name, (before, then) in meta.get("differing", {}).items()},
+        {
+            str(name): Rounding(archive[f"rounding{i}"], str(scales), str(method), float(before), float(after))
+            for i, (name, scales, method, before, after) in enumerate(meta.get("roundings", ()))
+        },
     )

@@ -55,7 +55,13 @@ _QUANTIZATION = (
     click.option(
         "--algo", "algorithm", metavar="NAME", help="How ranges are found: ifmr, hfmg, kl, percentile, minmax or mse."
     ),
-    click.option("--weight-algo", "weight_algorithm", metavar="NAME", help="How weight scales are found: arq or mse."),
+    click.option(
+        "--weight-algo",
+        "--weight-algorithm",
+        "weight_algorithm",
+        metavar="NAME",
+        help="How weights are quantized: arq or mse find scales, gptq or ada also learn the rounding from samples (ada: slow).",
+    ),
     click.option("--symmetric", is_flag=True, help="Zero point 0 for all activations."),
     click.option(
         "--channel-wise",
@@ -206,4 +212,6 @@ def take_config(settings: Settings, model: Path) -> QuantConfig:
     settings["tensors"] = {**dict.fromkeys(settings["tensors"], Override()), **config.tensors}
     if algorithm := settings.pop("algorithm"):
         config = config.with_algorithm(algorithm)
+    if weight_algorithm := settings.pop("weight_algorithm"):
+        config = config.with_weight_algorithm(weight_algorithm)
     return replace(config, **{name: value for name, value in settings.items() if value is not None and value is not False})

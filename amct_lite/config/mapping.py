@@ -22,6 +22,7 @@ LAYER_KEYS: Table = {
     ("activation", "bits"): ("bits", values.one_of(values.ACTIVATION_BITS)),
     ("activation", "symmetric"): ("symmetric", values.boolean),
     ("weight", "algorithm"): ("weight_algorithm", values.name),
+    ("weight", "options"): ("weight_options", values.options),
     ("weight", "bits"): ("weight_bits", values.one_of(values.WEIGHT_BITS)),
     ("weight", "per_channel"): ("per_channel", values.one_of(values.PER_CHANNEL)),
 }

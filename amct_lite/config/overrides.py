@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 class Override:
     """Deviations for an operator type or for the nodes of a pattern; None: as for all other layers.
 
-    options: belong to `algorithm`; without one they are added to the options that hold otherwise.
+    options: belong to `algorithm`; without one they are added to the options that hold otherwise. weight_options likewise.
     """
 
     skip: bool | None = None
@@ -19,6 +19,7 @@ class Override:
     bits: int | None = None
     symmetric: bool | None = None
     weight_algorithm: str | None = None
+    weight_options: Mapping[str, object] | None = None
     weight_bits: int | None = None
     per_channel: str | None = None
 
@@ -35,10 +36,18 @@ class LayerConfig:
     weight_bits: int
     per_channel: str
     options: Mapping[str, object] = field(default_factory=dict)
+    weight_options: Mapping[str, object] = field(default_factory=dict)
 
     def overridden(self, override: Override, reason: str) -> LayerConfig:
         """With the deviations of `override`; `reason` is what `skip` says when it skips the layer."""
-        given = {name: value for name, value in vars(override).items() if value is not None and name not in {"skip", "options"}}
+        merged = {"skip", "options", "weight_options"}
+        given = {name: value for name, value in vars(override).items() if value is not None and name not in merged}
         kept = self.options if override.algorithm in {None, self.algorithm} else {}
-        skip = self.skip if override.skip is None else reason if override.skip else ""
-        return replace(self, **given, skip=skip, options={**kept, **(override.options or {})})
+        kept_weight = self.weight_options if override.weight_algorithm in {None, self.weight_algorithm} else {}
+        return replace(
+            self,
+            **given,
+            skip=self.skip if override.skip is None else reason if override.skip else "",
+            options={**kept, **(override.options or {})},
+            weight_options={**kept_weight, **(override.weight_options or {})},
+        )

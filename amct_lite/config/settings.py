@@ -37,8 +37,8 @@ class QuantConfig:
     """What to quantize and how. Precedence: `layers` over `types` over the rest.
 
     target: "ascend" (what ATC takes) or "generic". algorithm, options, bits, symmetric: the activations' ranges.
-    weight_algorithm, weight_bits, per_channel ("auto": as the target's contract says, "all", "none"): the weights.
-    bias_correction: "none", "analytic" (from input means), "full" (sequential), or "auto"
+    weight_algorithm, weight_options, weight_bits, per_channel ("auto": as the target's contract says, "all", "none"):
+    the weights. bias_correction: "none", "analytic" (from input means), "full" (sequential), or "auto"
     (analytic unless full is clearly better). skip: node names, patterns or operator types to
     leave in float. fusion: whether layers take in the normalizations around them; skip_fusion: nodes, by name, pattern or
     operator type, that do not take part. joint_quant: kept for AMCT's files, without effect. batches: how many to calibrate
@@ -57,6 +57,7 @@ class QuantConfig:
     bits: int = 8
     symmetric: bool = False
     weight_algorithm: str = "arq"
+    weight_options: Mapping[str, object] = field(default_factory=dict)
     weight_bits: int = 8
     per_channel: str = "auto"
     bias_correction: str = "auto"
@@ -108,6 +109,11 @@ class QuantConfig:
         kept = self.options if algorithm == self.algorithm else {}
         return replace(self, algorithm=algorithm, options={**kept, **options})
 
+    def with_weight_algorithm(self, algorithm: str, **options: object) -> QuantConfig:
+        """The same for the weights."""
+        kept = self.weight_options if algorithm == self.weight_algorithm else {}
+        return replace(self, weight_algorithm=algorithm, weight_options={**kept, **options})
+
     def for_layer(self, name: str, op_type: str) -> LayerConfig:
         """What holds for the node `name`."""
         layer = self._default(self._skip_reason(name, op_type))
@@ -147,6 +153,7 @@ class QuantConfig:
             weight_bits=self.weight_bits,
             per_channel=self.per_channel,
             options=self.options,
+            weight_options=self.weight_options,
         )
 
     @property
@@ -190,10 +197,11 @@ class QuantConfig:
 
     def weight_algorithms(self) -> Iterator[AlgorithmUse]:
         """Every weight algorithm that is asked for."""
-        yield AlgorithmUse(self.place("weight", "algorithm"), self.weight_algorithm)
+        yield AlgorithmUse(self.place("weight", "algorithm"), self.weight_algorithm, self.weight_options)
         for path, override in self._all_overrides():
             if override.weight_algorithm is not None:
-                yield AlgorithmUse(self.place(*path, "weight", "algorithm"), override.weight_algorithm)
+                place = self.place(*path, "weight", "algorithm")
+                yield AlgorithmUse(place, override.weight_algorithm, override.weight_options or {})
 
     def _skip_reason(self, name: str, op_type: str) -> str:
         for position, pattern in enumerate(self.skip):

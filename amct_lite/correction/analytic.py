@@ -14,7 +14,7 @@ import numpy as np
 from amct_lite import ir
 from amct_lite.exporters.integers import QuantizedLayer, attach_bias, quantized_layers, quantized_weight
 from amct_lite.numerics.sketch import Sketch
-from amct_lite.types import DoubleArray, QuantRecord, Skip
+from amct_lite.types import AnyArray, DoubleArray, QuantRecord, Skip
 
 Sketches = Mapping[tuple[str, int | None], Sketch]
 
@@ -28,15 +28,21 @@ class Corrected:
     skips: tuple[Skip, ...]
 
 
-def correct_bias(model: ir.Model, record: QuantRecord, sketches: Sketches) -> Corrected:
-    """A copy of `model` (prepared) with the bias of each layer of `record` corrected for its weight error."""
-    result = ir.clone(model)
+def correct_bias(model: ir.Model, record: QuantRecord, sketches: Sketches, *, rounded: ir.Model | None = None) -> Corrected:
+    """A copy of `rounded` with the bias of each layer of `record` corrected for its weight error.
+
+    model: prepared. rounded: the same with weights that lie on their grid already (None: none does).
+    """
+    result = ir.clone(rounded or model)
+    weights = {
+        item.layer.name: item.layer.weight_array for item in quantized_layers(model, record) if item.layer.weight is not None
+    }
     corrected: list[str] = []
     skips: list[Skip] = []
     for item in quantized_layers(result, record):
         if item.layer.weight is None:
             continue
-        shift = mean_shift(item, sketches)
+        shift = mean_shift(item, sketches, weights[item.layer.name])
         if isinstance(shift, str):
             skips.append(Skip(item.layer.name, item.layer.op_type, f"no bias correction: {shift}"))
             continue
@@ -45,8 +51,8 @@ def correct_bias(model: ir.Model, record: QuantRecord, sketches: Sketches) -> Co
     return Corrected(result, tuple(corrected), tuple(skips))
 
 
-def mean_shift(item: QuantizedLayer, sketches: Sketches) -> DoubleArray | str:
-    """(Cout,) expected change of the layer's output by its quantized weight, or why it is not known."""
+def mean_shift(item: QuantizedLayer, sketches: Sketches, weight: AnyArray) -> DoubleArray | str:
+    """(Cout,) expected change of the layer's output by its quantized weight instead of `weight`, or why it is not known."""
     layer = item.layer
     if layer.bias is None:
         return "it has no bias to correct"
@@ -55,7 +61,6 @@ def mean_shift(item: QuantizedLayer, sketches: Sketches) -> DoubleArray | str:
     sketch = sketches.get((str(data.name), layer.channel_axis))
     if sketch is None:
         return "the calibration has no means of its input channels"
-    weight = layer.weight_array
     scales = item.weight.scales.astype(np.float64)
     codes = layer.rows(quantized_weight(item)).astype(np.float64)
     error = layer.from_rows(codes * scales[:, None] - layer.rows(weight), weight.shape)

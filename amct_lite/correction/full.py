@@ -9,7 +9,6 @@ Source: Nagel et al., "Data-Free Quantization Through Weight Equalization and Bi
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
@@ -19,6 +18,7 @@ from amct_lite.exporters import qdq
 from amct_lite.exporters.integers import QuantizedLayer, quantized_layers
 from amct_lite.runtime import RuntimeOptions, open_session
 from amct_lite.types import AnyArray, DoubleArray, Feeds, FloatArray, QuantRecord
+from amct_lite.walk import Walk
 
 MOST_VALUES = 1 << 26
 """Output values of all layers over all feeds: means settle with fewer samples where a layer has many positions, and this
@@ -31,9 +31,12 @@ def measure_shifts(
     data: Sequence[Feeds],
     options: RuntimeOptions | None = None,
     progress: Callable[[int], None] = lambda _layers: None,
+    *,
+    rounded: ir.Model | None = None,
 ) -> dict[str, FloatArray]:
     """Layer → (Cout,) float32 shift of its output means, for each layer with a weight and a bias to correct.
 
+    rounded: `prepared` with weights that lie on their grid already (None: none does).
     Held in memory: the activations between two layers for each of `data` (as many as stay within MOST_VALUES).
     """
     chosen = options or RuntimeOptions()
@@ -43,7 +46,7 @@ def measure_shifts(
     if not layers:
         return {}
     exact, feeds = _float_means(prepared, layers, data, chosen)
-    walk = _Walk(qdq.export(prepared, record), [item.layer.output.name or "" for item in layers], feeds, chosen)
+    walk = Walk(qdq.export(rounded or prepared, record), [item.layer.output.name or "" for item in layers], feeds, chosen)
     shifts: dict[str, FloatArray] = {}
     for number, item in enumerate(layers):
         outputs = walk.run(number)
@@ -56,51 +59,13 @@ def measure_shifts(
     return shifts
 
 
-def apply_shifts(prepared: ir.Model, record: QuantRecord, shifts: Mapping[str, FloatArray]) -> ir.Model:
-    """A copy of `prepared` in which the shift of each layer that the record still holds is taken off its bias."""
-    result = ir.clone(prepared)
+def apply_shifts(model: ir.Model, record: QuantRecord, shifts: Mapping[str, FloatArray]) -> ir.Model:
+    """A copy of `model` (prepared) in which the shift of each layer that the record still holds is taken off its bias."""
+    result = ir.clone(model)
     for item in quantized_layers(result, record):
         if item.layer.name in shifts:
             shift_bias(item, -shifts[item.layer.name].astype(np.float64))
     return result
-
-
-@dataclass(frozen=True)
-class _Piece:
-    """What computes one layer's output, and what it reads."""
-
-    model: ir.Model
-    reads: tuple[str, ...]
-
-
-class _Walk:
-    """Runs the quantized model from cut to cut; what a later piece reads is held, and let go after its last reader."""
-
-    def __init__(self, model: ir.Model, cuts: Sequence[str], data: Sequence[Feeds], options: RuntimeOptions) -> None:
-        self._cuts = cuts
-        self._options = options
-        self._pieces = []
-        for number, cut in enumerate(cuts):
-            piece = ir.extract(model, [cut], cuts[:number])
-            self._pieces.append(_Piece(piece, tuple(str(value.name) for value in piece.graph.inputs)))
-        self._last_reader = {name: n for n, piece in enumerate(self._pieces) for name in piece.reads}
-        self._values = [dict(feeds) for feeds in data]
-
-    def run(self, number: int) -> list[AnyArray]:
-        """The value at cut `number` for each feed."""
-        piece = self._pieces[number]
-        session = open_session(piece.model, self._options)
-        results = [session.run({name: values[name] for name in piece.reads})[0] for values in self._values]
-        for values in self._values:
-            for name in [name for name in values if self._last_reader.get(name, -1) <= number]:
-                del values[name]
-        return results
-
-    def keep(self, number: int, arrays: Sequence[AnyArray]) -> None:
-        """Let the pieces after `number` continue from `arrays`."""
-        if self._last_reader.get(self._cuts[number], -1) > number:
-            for values, array in zip(self._values, arrays, strict=True):
-                values[self._cuts[number]] = array
 
 
 def _float_means(

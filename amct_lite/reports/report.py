@@ -75,9 +75,10 @@ def layer_rows(
     record: QuantRecord,
     op_types: Mapping[str, str],
     local: Mapping[str, LocalError],
-    repairs: Mapping[str, str],
+    remarks: Iterable[Mapping[str, str]],
 ) -> tuple[LayerRow, ...]:
-    """A row for each entry of `record`."""
+    """A row for each entry of `record`. remarks: sentences about single ones, by key."""
+    remarks = tuple(remarks)
     notes = {layer.name: layer.notes for layer in plan.layers} if plan else {}
     rows = []
     for layer in record.layers:
@@ -91,7 +92,7 @@ def layer_rows(
                 _granularity(layer),
                 error.sqnr_db if error else None,
                 error.cosine if error else None,
-                (*notes.get(layer.key, ()), *((repairs[layer.key],) if layer.key in repairs else ())),
+                (*notes.get(layer.key, ()), *(said[layer.key] for said in remarks if layer.key in said)),
                 layer.tensor_quantize,
             )
         )

@@ -58,7 +58,7 @@ def local_warnings(local: Mapping[str, LocalError], model: ir.Model, record: Qua
 
 def _other_ways(one_scale: bool) -> str:
     channels = "a weight scale a channel (--channel-wise all), " if one_scale else ""
-    return f"{channels}other weights (--weight-algo mse) or ranges (--algo mse)"
+    return f"{channels}learned rounding (--weight-algo gptq) or ranges (--algo mse)"
 
 
 def record_notes(record: QuantRecord) -> tuple[str, ...]:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Protocol
+import dataclasses
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, Protocol, runtime_checkable
 
-from amct_lite.registry import Registry
-from amct_lite.types import FloatArray, QParams, QuantSpec
+from amct_lite.errors import ConfigError
+from amct_lite.registry import Registry, did_you_mean
+from amct_lite.types import FloatArray, IntArray, QParams, QuantSpec
+from amct_lite.weights.reconstruction import Reconstruction
 
 
 class WeightQuantizer(Protocol):
-    """A rule that decides the scales of a weight; zero points are 0, as the device demands."""
+    """A rule that decides the scales of a weight; zero points are 0, as the device demands. A frozen dataclass: its fields
+    are its options, checked when it is made."""
 
     def qparams(self, rows: FloatArray, spec: QuantSpec) -> QParams:
         """rows: (C, n) float32, one row a channel. A scale a row when `spec.per_channel`, else one for all.
@@ -20,12 +24,31 @@ class WeightQuantizer(Protocol):
         ...
 
 
-WEIGHT_QUANTIZERS: Registry[Callable[[], WeightQuantizer]] = Registry("weight method", "amct_lite.weights")
+@runtime_checkable
+class Rounder(WeightQuantizer, Protocol):
+    """One that also decides, from what a layer reads and should give, which integer each weight becomes."""
+
+    def candidates(self, task: Reconstruction) -> Iterator[IntArray]:
+        """(C, n) int32 codes within `task.grid`, one way of rounding or several to choose from; the same task gives the
+        same codes."""
+        ...
 
 
-def make_weight_quantizer(name: str) -> WeightQuantizer:
-    """The weight quantizer called `name`. Raises ConfigError that lists the names."""
-    return WEIGHT_QUANTIZERS.get(name)()
+WEIGHT_QUANTIZERS: Registry[Callable[..., WeightQuantizer]] = Registry("weight method", "amct_lite.weights")
+
+
+def make_weight_quantizer(name: str, options: Mapping[str, Any] | None = None) -> WeightQuantizer:
+    """The weight quantizer called `name` with these options; what is left out takes its default.
+
+    Raises ConfigError for an unknown name, an option that the method does not have, or a value out of its range.
+    """
+    quantizer = WEIGHT_QUANTIZERS.get(name)
+    known = tuple(field.name for field in dataclasses.fields(quantizer))  # type: ignore[arg-type]  # all are dataclasses
+    for option in options or {}:
+        if option not in known:
+            choices = f"choose from {', '.join(known)}" if known else "it has none"
+            raise ConfigError(f"weight method {name!r} has no option {option!r}{did_you_mean(option, known)}; {choices}.")
+    return quantizer(**(options or {}))
 
 
 def scale_rows(rows: FloatArray, spec: QuantSpec) -> FloatArray:

@@ -28,7 +28,7 @@ def record_of(model: ir.Model) -> QuantRecord:
 
 def shift_of(model: ir.Model, data: np.ndarray, axis: int) -> np.ndarray:
     (item,) = quantized_layers(model, record_of(model))
-    shift = mean_shift(item, {("x", axis): sketch_of(data, axis)})
+    shift = mean_shift(item, {("x", axis): sketch_of(data, axis)}, item.layer.weight_array)
     assert not isinstance(shift, str), shift
     return shift
 

@@ -1,0 +1,95 @@
+"""Rounding learned layer by layer: each layer reads what the quantized and rounded layers in front of it give, and is to give
+what the float layer gives.
+
+The last quarter of the output positions is not learned from: a layer keeps its rounding only if it is better than the nearest
+one there. Nothing here depends on the number of samples but the time for running them.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from amct_lite import ir
+from amct_lite.exporters.integers import QuantizedLayer, quantized_layers
+from amct_lite.ops.base import Columns
+from amct_lite.rounding.course import Course
+from amct_lite.rounding.sampling import Problem, problem_of
+from amct_lite.runtime import RuntimeOptions
+from amct_lite.types import Feeds, IntArray, QuantRecord, Skip
+from amct_lite.weights import Rounder, Rounding
+
+FEWEST_POSITIONS = 32
+_HELD_OUT = 4
+
+
+@dataclass(frozen=True)
+class Learned:
+    """roundings: by layer. skips: the layers whose weight stays rounded to nearest, and why."""
+
+    roundings: dict[str, Rounding]
+    skips: tuple[Skip, ...]
+
+
+def learn_roundings(
+    prepared: ir.Model,
+    record: QuantRecord,
+    rounders: Mapping[str, Rounder],
+    data: Sequence[Feeds],
+    *,
+    corrected: bool,
+    options: RuntimeOptions | None = None,
+    progress: Callable[[int], None] = lambda _layers: None,
+) -> Learned:
+    """What the rounder of each layer of `rounders` decides. corrected: biases will take back the mean error of a weight.
+
+    progress: called with 1 after each of these layers.
+    """
+    items = quantized_layers(prepared, record)
+    columns = {item.layer.name: _columns(item, items) for item in items if item.layer.name in rounders}
+    learning = {name for name, found in columns.items() if not isinstance(found, str)}
+    course = Course(prepared, record, items, learning, data, options or RuntimeOptions())
+    roundings: dict[str, Rounding] = {}
+    skips: list[Skip] = []
+    for number, item in enumerate(items):
+        layer = item.layer
+        gather = columns.get(layer.name)
+        if gather is None or isinstance(gather, str):
+            course.skip(item)
+            reason = gather
+        else:
+            values, exact = course.approach(item)
+            centred = corrected and layer.bias is not None
+            problem = problem_of(item, gather, values, exact, seed=number, corrected=centred)
+            found = _learned(rounders[layer.name], problem)
+            codes, reason = (problem.task.nearest(), found) if isinstance(found, str) else (found[1], None)
+            if not isinstance(found, str):
+                roundings[layer.name] = found[0]
+            course.go_on(item, codes, problem.shift(codes))
+        if reason is not None:
+            skips.append(Skip(layer.name, layer.op_type, f"its weight is rounded to nearest: {reason}"))
+        if layer.name in rounders:
+            progress(1)
+    return Learned(roundings, tuple(skips))
+
+
+def _columns(item: QuantizedLayer, items: Sequence[QuantizedLayer]) -> Columns | str:
+    readers = Counter(other.layer.weight_value for other in items)
+    if readers[item.layer.weight_value] > 1:
+        return "several layers share it"
+    return item.spec.columns(item.layer)
+
+
+def _learned(rounder: Rounder, problem: Problem) -> tuple[Rounding, IntArray] | str:
+    """The best of the candidates, or why none is taken."""
+    task = problem.task
+    positions = task.columns.shape[0]
+    if positions < FEWEST_POSITIONS:
+        return f"{positions} outputs are too few to learn from, {FEWEST_POSITIONS} at least are needed (more samples)"
+    seen, unseen = task.parts(positions - positions // _HELD_OUT)
+    before = unseen.error(task.nearest())
+    after, codes = min(((unseen.error(codes), codes) for codes in rounder.candidates(seen)), key=lambda pair: pair[0])
+    if after >= before:
+        return "no other rounding is better on samples that it was not learned from"
+    return Rounding.of(task, codes, repr(rounder), before, after), codes

@@ -1,0 +1,83 @@
+"""Settles which weights keep a rounding that was learned, and has it learned; nothing is exported here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from math import inf, log10
+
+from amct_lite import ir
+from amct_lite.calibration.runner import Calibration
+from amct_lite.calibration.store import Statistics
+from amct_lite.exporters.integers import quantized_layers
+from amct_lite.rounding.learn import learn_roundings
+from amct_lite.runtime import RuntimeOptions
+from amct_lite.types import QuantPlan, QuantRecord, Skip
+from amct_lite.weights import Rounder, Rounding, make_weight_quantizer
+
+
+def rounders_of(plan: QuantPlan) -> dict[str, Rounder]:
+    """The layers whose weight method decides about rounding, too."""
+    made = {
+        layer.name: make_weight_quantizer(layer.weight_algorithm, dict(layer.weight_options))
+        for layer in plan.layers
+        if layer.weight is not None
+    }
+    return {name: rounder for name, rounder in made.items() if isinstance(rounder, Rounder)}
+
+
+def settle_roundings(
+    calibration: Calibration,
+    prepared: ir.Model,
+    plan: QuantPlan,
+    record: QuantRecord,
+    *,
+    corrected: bool,
+    options: RuntimeOptions,
+    progress: Callable[[int], None],
+) -> tuple[Calibration, tuple[Skip, ...]]:
+    """`calibration` with the roundings that `plan` asks for, and the weights that stay rounded to nearest after all.
+
+    Learning needs samples. Without them what was learned before serves, for the same method and scales. corrected: biases will
+    take back the mean error of a weight.
+    """
+    rounders = rounders_of(plan)
+    if not rounders:
+        return _with(calibration, {}), ()
+    if calibration.feeds:
+        learned = learn_roundings(
+            prepared, record, rounders, calibration.feeds, corrected=corrected, options=options, progress=progress
+        )
+        return _with(calibration, learned.roundings), learned.skips
+    known = calibration.statistics.roundings
+    weights = {item.layer.name: item for item in quantized_layers(prepared, record)}
+    kept = {
+        name: rounding
+        for name, rounding in known.items()
+        if name in rounders
+        and rounding.method == repr(rounders[name])
+        and rounding.fits(weights[name].weight, rounding.moves.shape)
+    }
+    reason = "its weight is rounded to nearest: another rounding is learned from samples only (pass --data, too)"
+    missing = tuple(Skip(name, weights[name].layer.op_type, reason) for name in rounders if name not in kept)
+    return _with(calibration, kept), missing
+
+
+def rounding_notes(statistics: Statistics | None) -> Mapping[str, str]:
+    """Layer → what its rounding has gained, as a sentence."""
+    roundings = statistics.roundings if statistics else {}
+    return {
+        name: f"learned rounding: output error {_gain(rounding):.1f} dB below that of rounding to nearest"
+        for name, rounding in roundings.items()
+    }
+
+
+def _gain(rounding: Rounding) -> float:
+    return 10 * log10(rounding.before / rounding.after) if rounding.after else inf
+
+
+def _with(calibration: Calibration, roundings: dict[str, Rounding]) -> Calibration:
+    """Shifts of biases that were measured with other weights do not serve any more."""
+    known = calibration.statistics
+    measured_with = known.bias_record if roundings.keys() == known.roundings.keys() else ""
+    return replace(calibration, statistics=replace(known, roundings=roundings, bias_record=measured_with))

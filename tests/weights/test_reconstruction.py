@@ -1,0 +1,45 @@
+"""What a rounding is judged by, and how it is kept."""
+
+import numpy as np
+
+from amct_lite.types import QParams
+from amct_lite.weights import Reconstruction, Rounding
+
+
+def task(**changed: object) -> Reconstruction:
+    """Two inputs that always come together, weights 0.4 and 0.4 on a grid of whole numbers."""
+    columns = np.array([[[1, 1]], [[2, 2]], [[-1, -1]], [[3, 3]]], np.float32)
+    rows = np.array([[0.4, 0.4]], np.float32)
+    outputs = columns[:, 0] @ rows.T
+    given = {"rows": rows, "weight": QParams((1.0,), (0,)), "columns": columns, "outputs": outputs}
+    return Reconstruction(**{**given, "bias": np.zeros(1, np.float32), **changed})
+
+
+def test_the_error_is_that_of_the_outputs() -> None:
+    # nearest gives 0 for 0.8, 1.6, -0.8, 2.4; one weight up gives 1, 2, -1, 3: mean of (0.2 x)^2 against (0.8 x)^2
+    assert np.isclose(task().error(np.array([[0, 0]])), 0.64 * 15 / 4)
+    assert np.isclose(task().error(np.array([[1, 0]])), 0.04 * 15 / 4)
+
+
+def test_what_the_activation_function_clips_is_no_error() -> None:
+    clipped = task(low=0.0, high=2.0)  # 0.8, 1.6, 0, 2 against 1, 2, 0, 2
+    assert np.isclose(clipped.error(np.array([[1, 0]])), (0.2**2 + 0.4**2) / 4)
+
+
+def test_codes_come_back_from_what_is_kept() -> None:
+    rows = np.array([[-1.28, 1.27, 0.004, 0.006]], np.float32)
+    weight = QParams((np.float32(0.01).item(),), (0,))
+    made = task(rows=rows, weight=weight)
+    codes = np.array([[127, -128, 1, 0]])  # as far from the nearest as int8 allows
+    rounding = Rounding.of(made, codes, "test", 2.0, 1.0)
+    assert rounding.moves.dtype == np.int8
+    np.testing.assert_array_equal(rounding.codes(made.nearest()), codes)
+
+
+def test_it_fits_the_scales_it_was_made_for_alone() -> None:
+    made = task()
+    rounding = Rounding.of(made, made.nearest(), "test", 2.0, 1.0)
+    assert rounding.fits(made.weight, (1, 2))
+    assert not rounding.fits(QParams((0.5,), (0,)), (1, 2))
+    assert not rounding.fits(QParams((1.0,), (0,), bits=4), (1, 2))
+    assert not rounding.fits(made.weight, (2, 1))
