@@ -27,11 +27,12 @@ from amct_lite.compat.outputs import export
 from amct_lite.compat.partial_record import format_weights, undecided
 from amct_lite.compat.quant_json import original_names, read_names, write_names
 from amct_lite.config import QuantConfig
-from amct_lite.errors import CalibrationError, UnsupportedModelError
+from amct_lite.errors import CalibrationError, ConfigError, UnsupportedModelError
 from amct_lite.files import staged_outputs
 from amct_lite.loading import fusion_of, load_prepared
 from amct_lite.plan import resolve
 from amct_lite.record import read_record
+from amct_lite.roundings import rounders_of
 from amct_lite.types import FUSE_ALL, Fusion, QuantPlan
 
 _LOG = logging.getLogger(__name__)
@@ -101,6 +102,7 @@ def write_calibration_model(
     config, source = load_configured(config_file, Path(model_file), load_amct_config)
     plan = resolve(config, source.prepared)
     _require_layers(plan, model_file)
+    _require_no_learning(plan, config)
     model = ir.clone(source.prepared)
     weights = insert_fake_weights(model, plan)
     inputs = [(str(v.name), len(dims)) for v in model.graph.inputs if (dims := ir.dims_of(v))]
@@ -148,6 +150,16 @@ def convert_model(model_file: PathLike, scale_offset_record_file: PathLike, save
 def _reloaded(model: ir.Model) -> ir.Model:
     """As `save_model` will find it."""
     return load_prepared(model, AS_IT_IS).prepared
+
+
+def _require_no_learning(plan: QuantPlan, config: QuantConfig) -> None:
+    """Weights are rounded before the first run of a calibration model, and its runs keep no samples to learn from."""
+    if learning := list(rounders_of(plan)):
+        raise ConfigError(
+            f"{config.where}: ada_quantize of {learning[0]} learns from samples, which quantize_model never sees "
+            f"({len(learning)} of {len(plan.layers)} layers ask for it). Use arq_quantize here, or quantize with the same file "
+            f"in one step: `amct-lite calibrate MODEL --data … --config {config.where}`, in Python amct_lite.quantize."
+        )
 
 
 def _require_layers(plan: QuantPlan, model_file: PathLike) -> None:

@@ -13,6 +13,9 @@ from amct_lite.compat.problems import Problems
 from amct_lite.compat.settings import (
     NOT_OFFERED,
     LayerSettings,
+    Options,
+    ada_options,
+    ada_problem,
     channel_wise,
     channel_wise_by_default,
     option_problem,
@@ -40,10 +43,13 @@ class LayerReader:
         if message.HasField("dmq_balancer"):
             inner = (*path, ("dmq_balancer", 0))
             self._add(inner, f"{where}: dmq_balancer {NOT_OFFERED}: balancing a layer's input against its weight. Remove it")
-        if message.HasField("ada_quantize"):
-            self._add((*path, ("ada_quantize", 0)), f"{where}: ada_quantize {NOT_OFFERED}: use arq_quantize")
-        per_channel = self._weight(message.arq_quantize, (*path, ("arq_quantize", 0)), where, op_type)
-        return replace(self.read_activation(message, path, where), per_channel=per_channel)
+        weight = "ada_quantize" if message.HasField("ada_quantize") else "arq_quantize"
+        inner, inner_path = getattr(message, weight), (*path, (weight, 0))
+        if weight == "arq_quantize":
+            self._bits(inner, inner_path, where)
+        per_channel = self._channel_wise(inner, inner_path, f"{where}: {weight}", where, op_type)
+        ada = self._ada(inner, inner_path, where) if weight == "ada_quantize" else None
+        return replace(self.read_activation(message, path, where), per_channel=per_channel, ada=ada)
 
     def read_activation(self, message: Any, path: Path, where: str) -> LayerSettings:
         """The same of a message that has the range methods alone, or besides."""
@@ -51,18 +57,38 @@ class LayerReader:
             return self._activation("hfmg", message.hfmg_quantize, path, where)
         return self._activation("ifmr", message.ifmr_quantize, path, where)
 
-    def _weight(self, message: Any, path: Path, where: str, op_type: str | None) -> bool | None:
+    def _ada(self, message: Any, path: Path, where: str) -> Options:
+        given = {
+            "num_iteration": message.num_iteration,
+            "reg_param": _decimal(message.reg_param),
+            "beta_range": (_decimal(message.beta_range_start), _decimal(message.beta_range_end)),
+            "warm_start": _decimal(message.warm_start),
+        }
+        options = {}
+        for name, value in given.items():
+            if problem := ada_problem({name: value}):
+                line = next(
+                    (found for end in ("", "_start", "_end") if (found := self.lines.get((*path, (f"{name}{end}", 0))))), None
+                )
+                self.problems.add(line, f"{where}: ada_quantize cannot be used: {problem}")
+            else:
+                options[name] = value
+        return ada_options(options)
+
+    def _bits(self, message: Any, path: Path, where: str) -> None:
         bits = message.quant_bits if message.HasField("quant_bits") else 8
         if bits != 8:
             wrong = NOT_OFFERED if bits in _WEIGHT_BITS else f"must be one of {', '.join(map(str, _WEIGHT_BITS))}"
             self._add((*path, ("quant_bits", 0)), f"{where}: arq_quantize.quant_bits = {bits} {wrong}. Use 8")
+
+    def _channel_wise(self, message: Any, path: Path, method: str, where: str, op_type: str | None) -> bool | None:
         if not message.HasField("channel_wise"):
             return None
         if op_type is None:
             common = where == "common_config"
             return None if common and message.channel_wise else message.channel_wise
         if message.channel_wise and not channel_wise_by_default(op_type):
-            sentence = f"{where}: arq_quantize.channel_wise must be false: {op_type} has one weight scale in AMCT's contract"
+            sentence = f"{method}.channel_wise must be false: {op_type} has one weight scale in AMCT's contract"
             self._add((*path, ("channel_wise", 0)), sentence)
         return channel_wise(message.channel_wise, op_type)
 

@@ -8,7 +8,7 @@ from google.protobuf import text_format
 
 from amct_lite.compat.cfg_schema import AMCTConfig
 from amct_lite.compat.planned import planned_layers, planned_tensors
-from amct_lite.compat.settings import LayerSettings, most_common
+from amct_lite.compat.settings import LayerSettings, Options, most_common
 from amct_lite.config import QuantConfig
 from amct_lite.types import QuantPlan
 
@@ -37,21 +37,28 @@ def cfg_text(plan: QuantPlan, config: QuantConfig) -> str:
 
 
 def _settings(settings: LayerSettings, indent: str) -> Iterator[str]:
-    if settings.per_channel is not None:
-        yield f"{indent}arq_quantize {{ channel_wise: {_word(settings.per_channel)} }}"
+    channels = [] if settings.per_channel is None else [f"channel_wise: {_word(settings.per_channel)}"]
+    if settings.ada is not None:
+        yield f"{indent}ada_quantize {{ {' '.join([*_options(settings.ada), *channels])} }}"
+    elif channels:
+        yield f"{indent}arq_quantize {{ {channels[0]} }}"
     yield from _activation(settings, indent)
 
 
 def _activation(settings: LayerSettings, indent: str) -> Iterator[str]:
     yield f"{indent}{settings.algorithm}_quantize {{"
-    for name, value in settings.options:
-        if isinstance(value, tuple):
-            yield f"{indent}  {name}_start: {value[0]}"
-            yield f"{indent}  {name}_end: {value[1]}"
-        else:
-            yield f"{indent}  {name}: {value}"
+    yield from (f"{indent}  {line}" for line in _options(settings.options))
     yield f"{indent}  asymmetric: {_word(not settings.symmetric)}"
     yield f"{indent}}}"
+
+
+def _options(options: Options) -> Iterator[str]:
+    for name, value in options:
+        if isinstance(value, tuple):
+            yield f"{name}_start: {value[0]}"
+            yield f"{name}_end: {value[1]}"
+        else:
+            yield f"{name}: {value}"
 
 
 def _word(value: bool) -> str:

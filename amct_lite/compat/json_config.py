@@ -15,6 +15,9 @@ from amct_lite.compat.json_lines import JsonText, Path, parse
 from amct_lite.compat.problems import Problems
 from amct_lite.compat.settings import (
     LayerSettings,
+    Options,
+    ada_options,
+    ada_problem,
     channel_wise,
     channel_wise_by_default,
     most_common,
@@ -155,14 +158,27 @@ class _Reader:
         assert isinstance(table, dict)
         path = (name, "weight_quant_params")
         given = self._checked(table, keys.WEIGHT, path)
-        if "wts_algo" in given:  # an algorithm that is refused is not told off for its own options
+        ada = self._ada(table, path) if given.get("wts_algo") == "ada_quantize" else None
+        if ada is None and "wts_algo" in given:
             for key in table:
                 if key in keys.ADA_OPTIONS:
                     self._add((*path, key), "belongs to ada_quantize, but wts_algo is arq_quantize. Remove it")
         wanted = given.get("channel_wise")
         if wanted and op_type is not None and not channel_wise_by_default(op_type):
             self._add((*path, "channel_wise"), f"must be false: {op_type} has one weight scale in AMCT's contract")
-        return replace(settings, per_channel=channel_wise(None if wanted is None else bool(wanted), op_type))
+        return replace(settings, per_channel=channel_wise(None if wanted is None else bool(wanted), op_type), ada=ada)
+
+    def _ada(self, table: Table, path: Path) -> Options:
+        """The options of ada_quantize."""
+        options: dict[str, object] = {}
+        for key, value in table.items():
+            if key not in keys.ADA_OPTIONS:
+                continue
+            if problem := ada_problem({key: value}):
+                self._add((*path, key), f"cannot be used: {problem}")
+            else:
+                options[key] = value
+        return ada_options(options)
 
     def _checked(self, table: Table, checks: Mapping[str, Check], base: Path) -> dict[str, object]:
         """The values that pass; the others, and keys that are unknown, become problems."""

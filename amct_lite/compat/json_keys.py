@@ -34,12 +34,6 @@ def _bits(choices: Sequence[int]) -> Check:
     return _only(8, values.one_of(choices), "models are written with 8 bits only. Use 8, or set quant_enable to false")
 
 
-def _algorithm(value: object) -> object:
-    if values.one_of(("arq_quantize", "ada_quantize"))(value) == "ada_quantize":
-        raise BadValueError(f"{NOT_OFFERED}: use arq_quantize")
-    return value
-
-
 def _table(value: object) -> object:
     if not isinstance(value, dict):
         raise BadValueError("must be a table of settings")
@@ -113,10 +107,12 @@ ACTIVATION: Mapping[str, Check] = {
     "asymmetric": values.boolean,
     "num_of_bins": _unchecked,
 }
+WEIGHT_ALGORITHMS = {"arq_quantize": "arq", "ada_quantize": "ada"}
+"""AMCT's names of weight methods, and this package's."""
 ADA_OPTIONS = ("num_iteration", "reg_param", "beta_range", "warm_start")
 WEIGHT: Mapping[str, Check] = {
     "num_bits": _bits((4, 6, 7, 8)),
     "channel_wise": values.boolean,
-    "wts_algo": _algorithm,
+    "wts_algo": values.one_of(tuple(WEIGHT_ALGORITHMS)),
     **dict.fromkeys(ADA_OPTIONS, _unchecked),
 }

@@ -6,7 +6,7 @@ import json
 
 from amct_lite.compat import json_keys as keys
 from amct_lite.compat.planned import PlannedLayer, planned_layers, planned_tensors
-from amct_lite.compat.settings import LayerSettings
+from amct_lite.compat.settings import LayerSettings, Options
 from amct_lite.config import QuantConfig
 from amct_lite.errors import ConfigError
 from amct_lite.types import QuantPlan
@@ -43,11 +43,21 @@ def _table(layer: PlannedLayer) -> dict[str, object]:
     return {
         "quant_enable": layer.enabled,
         "activation_quant_params": _activation(layer.settings),
-        "weight_quant_params": {"num_bits": 8, "channel_wise": layer.channel_wise, "wts_algo": "arq_quantize"},
+        "weight_quant_params": {"num_bits": 8, "channel_wise": layer.channel_wise, **_weight_method(layer.settings)},
     }
 
 
 def _activation(settings: LayerSettings) -> dict[str, object]:
-    options = {name: list(value) if isinstance(value, tuple) else value for name, value in settings.options}
+    options = _listed(settings.options)
     given = {"num_bits": 8, **options, "act_algo": settings.algorithm, "asymmetric": not settings.symmetric}
     return {key: given[key] for key in keys.ACTIVATION if key in given}
+
+
+def _weight_method(settings: LayerSettings) -> dict[str, object]:
+    if settings.ada is None:
+        return {"wts_algo": "arq_quantize"}
+    return {"wts_algo": "ada_quantize", **_listed(settings.ada)}
+
+
+def _listed(options: Options) -> dict[str, object]:
+    return {name: list(value) if isinstance(value, tuple) else value for name, value in options}

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from amct_lite.compat.settings import LayerSettings, channel_wise, channel_wise_by_default, with_defaults
+from amct_lite.compat.settings import LayerSettings, ada_options, channel_wise, channel_wise_by_default, with_defaults
 from amct_lite.config import LayerConfig, QuantConfig
 from amct_lite.errors import ConfigError
 from amct_lite.ops import OPS
 from amct_lite.types import LayerPlan, QuantPlan, TensorPlan, TensorRead
 
 _ALGORITHMS = ("ifmr", "hfmg")
+_WEIGHT_ALGORITHMS = ("arq", "ada")
 
 
 @dataclass(frozen=True)
@@ -81,15 +82,16 @@ def _planned(layer: LayerPlan, problems: list[str]) -> PlannedLayer:
     algorithm = tensor.algorithm
     if algorithm not in _ALGORITHMS:
         problems.append(f"layer {layer.name!r}: range method {algorithm!r}; AMCT has {' and '.join(_ALGORITHMS)}")
-    if spec and layer.weight_algorithm != "arq":
-        problems.append(f"layer {layer.name!r}: weight algorithm {layer.weight_algorithm!r}; AMCT has arq")
+    if spec and layer.weight_algorithm not in _WEIGHT_ALGORITHMS:
+        known = " and ".join(_WEIGHT_ALGORITHMS)
+        problems.append(f"layer {layer.name!r}: weight algorithm {layer.weight_algorithm!r}; AMCT has {known}")
     if per_channel and not channel_wise_by_default(layer.op_type):
         problems.append(f"layer {layer.name!r}: a weight scale a channel; AMCT gives {layer.op_type} one for all")
     options = with_defaults(algorithm, dict(tensor.options))
     said = None if spec is None else channel_wise(per_channel, layer.op_type)
-    return PlannedLayer(
-        layer.op_type, LayerSettings(algorithm, options, tensor.spec.symmetric, said), per_channel, enabled=True
-    )
+    ada = ada_options(dict(layer.weight_options)) if layer.weight_algorithm == "ada" else None
+    settings = LayerSettings(algorithm, options, tensor.spec.symmetric, said, ada)
+    return PlannedLayer(layer.op_type, settings, per_channel, enabled=True)
 
 
 def _skipped(op_type: str, wanted: LayerConfig) -> PlannedLayer:

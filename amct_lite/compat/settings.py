@@ -13,7 +13,10 @@ from amct_lite.config import Override, QuantConfig
 from amct_lite.errors import ConfigError
 from amct_lite.observers import make_observer
 from amct_lite.ops import OPS
+from amct_lite.weights import make_weight_quantizer
+from amct_lite.weights.ada import AdaRound
 
+Options = tuple[tuple[str, object], ...]
 NOT_OFFERED = "is not offered yet"
 LAYER_TYPES: Mapping[str, tuple[str, ...]] = {
     "Conv1d": ("Conv",),
@@ -30,12 +33,14 @@ LAYER_TYPES: Mapping[str, tuple[str, ...]] = {
 
 @dataclass(frozen=True)
 class LayerSettings:
-    """How one layer is quantized. options: all of the algorithm's. per_channel: None for what the operator has by default."""
+    """How one layer is quantized. options: all of the algorithm's. per_channel: None for what the operator has by default.
+    ada: all options of ada_quantize, None for arq_quantize."""
 
     algorithm: str = "ifmr"
     options: tuple[tuple[str, object], ...] = ()
     symmetric: bool = False
     per_channel: bool | None = None
+    ada: Options | None = None
 
     def override(self, base: LayerSettings) -> Override:
         """What a layer with these settings says where all others are like `base`."""
@@ -45,6 +50,8 @@ class LayerSettings:
             options=dict(self.options) if other or self.options != base.options else None,
             symmetric=self.symmetric if self.symmetric != base.symmetric else None,
             per_channel=self._per_channel if self.per_channel != base.per_channel else None,
+            weight_algorithm=self._weight_algorithm if self.ada != base.ada else None,
+            weight_options=dict(self.ada) if self.ada and self.ada != base.ada else None,
         )
 
     def tensor_override(self, base: LayerSettings) -> Override:
@@ -54,7 +61,12 @@ class LayerSettings:
     def full_override(self) -> Override:
         """What a layer with these settings says whatever all others are like."""
         return Override(
-            algorithm=self.algorithm, options=dict(self.options), symmetric=self.symmetric, per_channel=self._per_channel
+            algorithm=self.algorithm,
+            options=dict(self.options),
+            symmetric=self.symmetric,
+            per_channel=self._per_channel,
+            weight_algorithm=self._weight_algorithm,
+            weight_options=dict(self.ada or ()),
         )
 
     def applied_to(self, config: QuantConfig) -> QuantConfig:
@@ -66,7 +78,13 @@ class LayerSettings:
             options={} if standard else dict(self.options),
             symmetric=self.symmetric,
             per_channel=self._per_channel,
+            weight_algorithm=self._weight_algorithm,
+            weight_options={} if self.ada is None or self.ada == ada_options({}) else dict(self.ada),
         )
+
+    @property
+    def _weight_algorithm(self) -> str:
+        return "arq" if self.ada is None else "ada"
 
     @property
     def _per_channel(self) -> str:
@@ -96,6 +114,20 @@ def option_problem(algorithm: str, options: Mapping[str, object]) -> str:
         make_observer(algorithm, options)
     except ConfigError as error:
         return str(error).removeprefix(f"{algorithm}: ").rstrip(".")
+    return ""
+
+
+def ada_options(given: Mapping[str, object]) -> Options:
+    """All options of ada_quantize in the order of its definition, with `given` (which pass `ada_problem`) in place."""
+    return tuple(dataclasses.asdict(AdaRound(**given)).items())  # type: ignore[arg-type]  # checked
+
+
+def ada_problem(options: Mapping[str, object]) -> str:
+    """Why ada_quantize does not take these values; empty when it does."""
+    try:
+        make_weight_quantizer("ada", options)
+    except ConfigError as error:
+        return str(error).removeprefix("ada: ").rstrip(".")
     return ""
 
 

@@ -208,7 +208,11 @@ PROBLEMS = [
         r"q.cfg:2: override_layer_types 'Gemm': arq_quantize.channel_wise must be false: Gemm has one weight scale",
     ),
     (in_layer("dmq_balancer {}"), rf"q.cfg:2: {LAYER}: dmq_balancer {NOT_YET}"),
-    (in_layer("ada_quantize {}"), rf"q.cfg:2: {LAYER}: ada_quantize {NOT_YET}: use arq_quantize"),
+    (
+        in_layer("ada_quantize { warm_start: 1 }"),
+        rf"q.cfg:2: {LAYER}: ada_quantize cannot be used: warm_start = 1\.0 must be a number between 0 and 1",
+    ),
+    (in_layer("ada_quantize { beta_range_start: 1 }"), rf"q.cfg:2: {LAYER}: ada_quantize cannot be used: beta_range = "),
     (in_layer("arq_quantize { quant_bits: 4 }"), rf"q.cfg:2: {LAYER}: arq_quantize.quant_bits = 4 {NOT_YET}"),
     (in_layer("arq_quantize { quant_bits: 5 }"), rf"q.cfg:2: {LAYER}: arq_quantize.quant_bits = 5 must be one of 4, 6, 7, 8"),
     (in_layer("ifmr_quantize {\n dst_type: INT16 }"), rf"q.cfg:3: {LAYER}: ifmr_quantize.dst_type = INT16 {NOT_YET}"),
@@ -232,7 +236,7 @@ def test_problem_is_named(text: str, message: str, model: ir.Model) -> None:
 
 
 def test_all_problems_are_found_at_once_in_the_order_of_the_file(model: ir.Model) -> None:
-    text = 'skip_layers: "c11"\nbatch_num: 0\ncommon_config { ada_quantize {} }'
+    text = 'skip_layers: "c11"\nbatch_num: 0\ncommon_config { ada_quantize { reg_param: 0 } }'
     with pytest.raises(
         ConfigError, match=r"^q.cfg has 3 problems:\n  q.cfg:1: .*\n  q.cfg:2: .*\n  q.cfg:3: common_config: ada"
     ):

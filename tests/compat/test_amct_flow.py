@@ -187,6 +187,14 @@ def test_a_wild_sample_counts_as_in_amct_and_is_named(model: Path, caplog: pytes
     assert "tensor images: sample 3 reaches" in caplog.text
 
 
+def test_learned_rounding_is_refused_where_no_sample_is_seen(model: Path) -> None:
+    (model.parent / "q.cfg").write_text("common_config { ada_quantize {} }")
+    amct.create_quant_config(model.parent / "config.json", model, config_defination=model.parent / "q.cfg")
+    with pytest.raises(ConfigError, match=r"ada_quantize of \S+ learns from samples, .*amct-lite calibrate MODEL --data"):
+        amct.quantize_model(model.parent / "config.json", model, model.parent / "modified.onnx", model.parent / "record.txt")
+    assert not (model.parent / "modified.onnx").exists()
+
+
 def test_calling_quantize_model_again_starts_anew(model: Path) -> None:
     modified, record = prepare(model, 1)
     session = amct.CalibrationSession(modified)

@@ -41,6 +41,7 @@ IFMR = {
     "act_algo": "ifmr",
     "asymmetric": True,
 }
+ADA = {"num_bits": 8, "channel_wise": True, "wts_algo": "ada_quantize"}
 HFMG = {"num_bits": 8, "act_algo": "hfmg", "asymmetric": True, "num_of_bins": 4096}
 
 
@@ -193,7 +194,10 @@ PROBLEMS = [
     ("c1.weight_quant_params.channel_wise", "true", r"channel_wise = \"true\" must be true or false"),
     ("fc.weight_quant_params.channel_wise", True, r"layer 'fc': weight_quant_params.channel_wise must be false: Gemm"),
     ("p.weight_quant_params.channel_wise", True, r"layer 'p': weight_quant_params.channel_wise must be false: AveragePool"),
-    ("c1.weight_quant_params.wts_algo", "ada_quantize", rf"wts_algo = \"ada_quantize\" {NOT_YET}: use arq_quantize"),
+    ("c1.weight_quant_params", {**ADA, "num_iteration": 0}, r"num_iteration cannot be used: num_iteration = 0 must be a whole"),
+    ("c1.weight_quant_params", {**ADA, "reg_param": -1}, r"reg_param cannot be used: reg_param = -1 must be a number above 0"),
+    ("c1.weight_quant_params", {**ADA, "beta_range": [2, 20]}, r"beta_range cannot be used: .* must be \(start, end\)"),
+    ("c1.weight_quant_params", {**ADA, "warm_start": 1.0}, r"warm_start cannot be used: .*between 0 and 1"),
     ("c1.weight_quant_params.wts_algo", "arq", r"wts_algo = \"arq\" must be arq_quantize or ada_quantize"),
     ("c1.weight_quant_params.num_iteration", 10, r"num_iteration belongs to ada_quantize, but wts_algo is arq_quantize"),
     ("c1.weight_quant_params.chanel_wise", True, r"chanel_wise is unknown \(did you mean 'channel_wise'\?\)"),
@@ -265,10 +269,20 @@ def test_text_is_refused(text: str, message: str, model: ir.Model) -> None:
 def test_written_file_is_read_to_the_same_plan(model: ir.Model) -> None:
     content = set_at(whole_file(), "c1.activation_quant_params", {**HFMG, "asymmetric": False})
     content = set_at(content, "p.quant_enable", False)
+    options = {"num_iteration": 500, "reg_param": 0.1, "beta_range": [10.0, 2.0], "warm_start": 0.5}
+    content = set_at(content, "fc.weight_quant_params", {**ADA, "channel_wise": False, **options})
     config = read(content, model)
     text = json_text(resolve(config, model), config)
     assert resolve(read_json(text, "again", model), model).layers == resolve(config, model).layers
     assert json.loads(text) == content
+
+
+def test_ada_quantize_is_this_package_s_ada(model: ir.Model) -> None:
+    config = read(set_at(whole_file(), "c1.weight_quant_params", {**ADA, "num_iteration": 500}), model)
+    methods = {layer.name: (layer.weight_algorithm, dict(layer.weight_options)) for layer in resolve(config, model).layers}
+    options = {"num_iteration": 500, "reg_param": 0.01, "beta_range": (20.0, 2.0), "warm_start": 0.2}
+    assert methods["c1"] == ("ada", options)
+    assert methods["fc"] == ("arq", {})
 
 
 def test_root_keys_come_in_order_and_layers_by_name(model: ir.Model) -> None:
@@ -282,7 +296,7 @@ def test_root_keys_come_in_order_and_layers_by_name(model: ir.Model) -> None:
     ("config", "message"),
     [
         (QuantConfig(algorithm="kl"), r"layer 'c1': range method 'kl'; AMCT has ifmr and hfmg"),
-        (QuantConfig(weight_algorithm="mse"), r"layer 'fc': weight algorithm 'mse'; AMCT has arq"),
+        (QuantConfig(weight_algorithm="mse"), r"layer 'fc': weight algorithm 'mse'; AMCT has arq and ada"),
         (QuantConfig(per_channel="all"), r"layer 'fc': a weight scale a channel; AMCT gives Gemm one for all"),
     ],
 )

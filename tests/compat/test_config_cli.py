@@ -42,7 +42,9 @@ def rich(tmp_path: Path) -> Path:
         activation: {algorithm: hfmg, options: {num_of_bins: 2048}}
         types: {AveragePool: {activation: {symmetric: true}}}
         layers:
-          block1.*: {activation: {algorithm: ifmr, options: {search_step: 0.02}}, weight: {per_channel: none}}
+          block1.*:
+            activation: {algorithm: ifmr, options: {search_step: 0.02}}
+            weight: {per_channel: none, algorithm: ada, options: {warm_start: 0.3}}
     """)
     return path
 
