@@ -56,7 +56,7 @@ def settle_roundings(
         for name, rounding in known.items()
         if name in rounders
         and rounding.method == repr(rounders[name])
-        and rounding.fits(weights[name].weight, rounding.moves.shape)
+        and rounding.fits(weights[name].layer.rows(weights[name].layer.weight_array), weights[name].weight)
     }
     reason = "its weight is rounded to nearest: another rounding is learned from samples only (pass --data, too)"
     missing = tuple(Skip(name, weights[name].layer.op_type, reason) for name in rounders if name not in kept)

@@ -114,7 +114,7 @@ def to_bytes(statistics: Statistics) -> bytes:
         "bias_shifts": list(shifts) if statistics.bias_shifts is not None else None,
     }
     if statistics.roundings:
-        meta["roundings"] = [[name, r.scales, r.method, r.before, r.after] for name, r in statistics.roundings.items()]
+        meta["roundings"] = [[name, r.weight, r.method, r.before, r.after] for name, r in statistics.roundings.items()]
     arrays: dict[str, AnyArray] = {"meta": np.frombuffer(json.dumps(meta).encode(), np.uint8)}
     for number, key in enumerate(keys):
         for name, array in statistics.sketches[key].to_arrays().items():
@@ -179,7 +179,7 @@ def _statistics(meta: dict[str, Any], archive: Any) -> Statistics:
         tuple(map(str, meta.get("unfused", ()))),
         {name: (tuple(before), tuple(then)) for name, (before, then) in meta.get("differing", {}).items()},
         {
-            str(name): Rounding(archive[f"rounding{i}"], str(scales), str(method), float(before), float(after))
-            for i, (name, scales, method, before, after) in enumerate(meta.get("roundings", ()))
+            str(name): Rounding(archive[f"rounding{i}"], str(weight), str(method), float(before), float(after))
+            for i, (name, weight, method, before, after) in enumerate(meta.get("roundings", ()))
         },
     )

@@ -26,11 +26,11 @@ def apply_roundings(
         rounding = roundings.get(layer.name)
         if rounding is None:
             continue
-        if layer.weight is not None and rounding.fits(item.weight, layer.rows(layer.weight_array).shape):
+        if layer.weight is not None and rounding.fits(layer.rows(layer.weight_array), item.weight):
             nearest: IntArray = layer.rows(quantized_weight(item)).astype(np.int32)
             set_codes(item, rounding.codes(nearest))
         else:
-            reason = "its weight is rounded to nearest: the record has other scales than its rounding was learned for"
+            reason = "its weight is rounded to nearest: its rounding was learned for other scales, or another weight"
             skips.append(Skip(layer.name, layer.op_type, reason))
     return result, tuple(skips)
 

@@ -36,10 +36,11 @@ def test_codes_come_back_from_what_is_kept() -> None:
     np.testing.assert_array_equal(rounding.codes(made.nearest()), codes)
 
 
-def test_it_fits_the_scales_it_was_made_for_alone() -> None:
+def test_it_fits_the_weight_and_scales_it_was_made_for_alone() -> None:
     made = task()
     rounding = Rounding.of(made, made.nearest(), "test", 2.0, 1.0)
-    assert rounding.fits(made.weight, (1, 2))
-    assert not rounding.fits(QParams((0.5,), (0,)), (1, 2))
-    assert not rounding.fits(QParams((1.0,), (0,), bits=4), (1, 2))
-    assert not rounding.fits(made.weight, (2, 1))
+    assert rounding.fits(made.rows, made.weight)
+    assert not rounding.fits(made.rows, QParams((0.5,), (0,)))
+    assert not rounding.fits(made.rows, QParams((1.0,), (0,), bits=4))
+    assert not rounding.fits(made.rows.T, made.weight)
+    assert not rounding.fits(2 * made.rows, made.weight)
