@@ -13,7 +13,8 @@ def to_rows(array: AnyArray, axis: int | None, *, groups: int = 1) -> AnyArray:
     """(C, n): one row a channel; a view where the memory allows, else a copy. None: the whole array is one row.
 
     groups: a grouped transposed convolution holds its weight as (Cin, Cout / groups, …); its output channels are group
-    after group, so that C = groups * shape[axis], each with the input channels of its own group.
+    after group, so that C = groups * shape[axis], each with the input channels of its own group. The input channels of a
+    grouped convolution (Cout, Cin / groups, …) lie in the same way.
     """
     if axis is None:
         return array.reshape(1, -1)
