@@ -16,6 +16,7 @@ from amct_lite.calibration.store import Sketches
 from amct_lite.config import Override, QuantConfig
 from amct_lite.decide import Decision
 from amct_lite.loading import SourceModel
+from amct_lite.prebalance import rebalanced
 from amct_lite.roundings import settle_roundings
 from amct_lite.runtime import RuntimeOptions
 from amct_lite.tensors import without_obstacles
@@ -45,8 +46,11 @@ class Calibrated:
         reads, blocked = without_obstacles(self.plan.reads, self.source.prepared, {layer.name for layer in kept})
         gone = {*layers, *(skip.node for skip in blocked)}
         record = QuantRecord(tuple(entry for entry in self.decision.record.layers if entry.key not in gone))
+        source, statistics = rebalanced(self.source, self.calibration.statistics, layers)
         return replace(
             self,
+            source=source,
+            calibration=replace(self.calibration, statistics=statistics),
             settings=_skipping(self.settings, left),
             plan=replace(self.plan, layers=kept, reads=reads, skips=(*self.plan.skips, *left, *blocked)),
             decision=Decision(record, {name: text for name, text in self.decision.repairs.items() if name not in layers}),

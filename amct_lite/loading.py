@@ -22,7 +22,8 @@ _QUANTIZED_OPS = frozenset(
 @dataclass(frozen=True)
 class SourceModel:
     """A model ready to be planned. original: as loaded (opset raised, nothing folded); notes: what the user should know.
-    file_opset: of the file, before it was raised."""
+    file_opset: of the file, before it was raised. unbalanced: the prepared model before its layers were balanced (None:
+    they were not)."""
 
     original: ir.Model
     prepared: ir.Model
@@ -30,6 +31,7 @@ class SourceModel:
     notes: tuple[str, ...]
     path: Path | None
     file_opset: int
+    unbalanced: ir.Model | None = None
 
     @property
     def unfused(self) -> tuple[str, ...]:

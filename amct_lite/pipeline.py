@@ -26,14 +26,16 @@ from amct_lite.loading import SourceModel, fusion_of, load_prepared
 from amct_lite.numerics.sketch import Outlier
 from amct_lite.ops import OPS
 from amct_lite.plan import layer_facts, not_in_record, require_input_shapes, resolve
+from amct_lite.prebalance import balance_of, balanced, decide_balance, fitted, known_balance, with_factors
 from amct_lite.record import read_record, require_valid
-from amct_lite.reports.checks import Checked, check_exports
+from amct_lite.reports.checks import COMPARED_SAMPLES, Checked, check_exports
 from amct_lite.reports.report import Report, layer_rows, sizes_of
 from amct_lite.reports.warnings import local_warnings, outlier_warnings, record_notes, weight_warnings
 from amct_lite.result import QuantizeResult
 from amct_lite.roundings import rounders_of, rounding_notes
 from amct_lite.runtime import RuntimeOptions
-from amct_lite.types import AnyArray, Feeds, QuantPlan, QuantRecord, Skip
+from amct_lite.types import AnyArray, Balance, Feeds, QuantPlan, QuantRecord, Skip
+from amct_lite.validate.balanced import verify_balanced
 
 Progress = Callable[[str, int, int | None], None]
 """(stage, how many more are done, how many there are; None when unknown)."""
@@ -85,18 +87,25 @@ def calibrate(
     statistics: str | Path | Statistics | None = None,
     options: RunOptions | None = None,
 ) -> Calibrated:
-    """The first half of `quantize`: the data are read, once, and every scale and rounding is decided. No model is
-    built."""
+    """The first half of `quantize`: the data are read (twice where layers are balanced), and every scale and rounding is
+    decided. No model is built."""
     chosen = options or RunOptions()
     settings = config or QuantConfig()
     source = load_prepared(model, settings.folding)
     plan = resolve(settings, source.prepared)
     _require_layers(source, plan)
     stream = _stream(source, data, settings, chosen)
-    calibration = _calibration(source, plan, stream, statistics, settings, chosen)
+    known = store.load(statistics) if isinstance(statistics, str | Path) else statistics
+    balance = known_balance(known, plan, settings) if known else _new_balance(source, plan, stream, settings, chosen)
+    if balance:
+        source = balanced(source, balance)
+        plan = resolve(settings, source.prepared)
+    calibration = _calibration(source, plan, stream, known, settings, chosen)
+    calibration = replace(calibration, statistics=replace(calibration.statistics, balance=balance))
     usable, outliers = calibration.statistics.usable()
     calibration = _without_wild_samples(calibration, source, outliers, chosen)
     decision = decide(source.prepared, plan, usable, source.unfused)
+    decision = replace(decision, record=with_factors(decision.record, balance))
     warnings = (*calibration.statistics.warnings(), *outlier_warnings(outliers))
     decided = Calibrated(source, settings, plan, calibration, usable, decision, stream, warnings)
     total = len(rounders_of(plan))
@@ -141,8 +150,8 @@ def convert(
 ) -> QuantizeResult:
     """Build, run and compare the models of a record that was made elsewhere or edited by hand. Nothing is written.
 
-    config: its target, input shapes and fusion count, the record decides the rest. statistics: the calibration file for bias
-    correction and static shapes; when left out, the one that lies beside the record's file under the same prefix is taken,
+    config: its target, input shapes, fusion and balance_fold count, the record decides the rest. statistics: the calibration
+    file for bias correction and static shapes; when left out, the one that lies beside the record's file is taken,
     which the report says. bias_correction: None for the one of the calibration. data: samples to compare with the float model.
     Raises RecordError when the record does not fit the model.
     """
@@ -153,6 +162,10 @@ def convert(
     source = load_prepared(model, fusion_of(given, settings.folding, known.unfused if known else ()))
     require_valid(given, layer_facts(settings.target, source.prepared))
     require_input_shapes(settings, source.prepared)
+    fold = settings.balance_fold or bool(known and known.balance and known.balance.fold)
+    balance = balance_of(given, fold=fold)
+    source = balanced(source, balance)
+    known = fitted(known, source, balance) if known else None
     known, notes, warnings = _of_this_model(known, source, beside)
     _require_correction(bias_correction, known)
     exports = build_exports(
@@ -211,12 +224,11 @@ def _calibration(
     source: SourceModel,
     plan: QuantPlan,
     stream: CalibrationData | None,
-    statistics: str | Path | Statistics | None,
+    known: Statistics | None,
     settings: QuantConfig,
     options: RunOptions,
 ) -> Calibration:
-    if statistics is not None:
-        known = statistics if isinstance(statistics, Statistics) else store.load(statistics)
+    if known is not None:
         _require_same_model(known, source)
         feeds, outputs = keep(source.prepared, stream, options.runtime) if stream else ((), ())
         return Calibration(_decided(known, settings), feeds, outputs)
@@ -273,6 +285,20 @@ def _require_correction(asked: str | None, known: Statistics | None) -> None:
     )
 
 
+def _new_balance(
+    source: SourceModel, plan: QuantPlan, stream: CalibrationData | None, settings: QuantConfig, options: RunOptions
+) -> Balance | None:
+    total = stream.count if stream else None
+    return decide_balance(
+        source,
+        plan,
+        settings,
+        stream,
+        options=options.runtime,
+        progress=lambda batches: options.progress("balance", batches, total),
+    )
+
+
 def _statistics_of(record: QuantRecord, given: str | Path | Statistics | None) -> tuple[Statistics | None, Path | None]:
     """What was given, else what lies beside the record, then with its path."""
     if given is not None:
@@ -292,7 +318,8 @@ def _of_this_model(
         return known, (), ()
     if known.model == ir.checksum(source.prepared):
         return known, (f"bias correction ({known.bias_correction}) and static shapes from {path}",), ()
-    return None, (), (f"{path} belongs to another model and was not used; biases are not corrected.",)
+    other = "other balance factors or another model" if source.unbalanced or known.balance else "another model"
+    return None, (), (f"{path} belongs to {other} and was not used; biases are not corrected.",)
 
 
 def _check(
@@ -305,6 +332,9 @@ def _check(
 ) -> Checked:
     options.progress("verify", 0, None)
     specs = input_specs(source.prepared)
+    if source.unbalanced is not None:
+        random = random_data(specs, 2, shapes=exports.shapes) if exports.deploy is not None else ()
+        verify_balanced(source.unbalanced, source.prepared, feeds[:COMPARED_SAMPLES] or tuple(random), options.runtime)
     return check_exports(source.prepared, record, exports, feeds, outputs, specs, options.runtime)
 
 

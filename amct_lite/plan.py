@@ -62,7 +62,8 @@ def layer_facts(target: str, model: ir.Model) -> dict[str, LayerFacts]:
             reason = _target_refusal(bound, target, shared)
             channels = 1 if len(bound.data) > 1 else bound.channels
             symmetric = _why_symmetric(bound, target) if target == ASCEND else ""
-            facts[bound.name] = LayerFacts(bound.op_type, channels, bound.input_channels, not reason, reason, symmetric, inputs)
+            balanced = None if bound.balance_refusal else bound.input_channels
+            facts[bound.name] = LayerFacts(bound.op_type, channels, balanced, not reason, reason, symmetric, inputs)
         else:
             reason = bound or f"{node.op_type} is not among the operators that are quantized"
             facts[str(node.name)] = LayerFacts(node.op_type, quantizable=False, reason=reason, reads=inputs)
@@ -138,7 +139,11 @@ def _plan_layer(layer: Layer, wanted: LayerConfig, target: str) -> LayerPlan:
         for index in layer.data
         if (value := layer.node.inputs[index]) is not None
     )
-    plan = LayerPlan(layer.name, layer.op_type, layer.data, inputs, notes=notes)
+    refusal = layer.balance_refusal if wanted.balance else ""
+    if refusal:
+        notes = (*notes, f"not balanced: {refusal}")
+    balance = 0.0 if refusal else wanted.balance
+    plan = LayerPlan(layer.name, layer.op_type, layer.data, inputs, notes=notes, balance=balance)
     weight = layer.weight_value
     if weight is None:
         return plan

@@ -5,6 +5,7 @@ Scales are Python floats that are exactly representable as float32; zero points 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -137,7 +138,7 @@ class LayerPlan:
 
     data: the indices of its activation inputs; inputs: the tensor at each of them. weight: the name of the constant
     weight (None: no weight, or a product of two variable tensors), weight_spec, weight_algorithm and
-    weight_options how to quantize it.
+    weight_options how to quantize it. balance: the share of the activation's range that moves into the weight (0: none).
     """
 
     name: str
@@ -149,6 +150,7 @@ class LayerPlan:
     weight_algorithm: str = ""
     weight_options: tuple[tuple[str, Any], ...] = ()
     notes: tuple[str, ...] = ()
+    balance: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -189,6 +191,19 @@ class QuantPlan:
         """(node name, input index) of every quantized activation input."""
         layers = {(layer.name, index) for layer in self.layers for index in layer.data}
         return frozenset(layers | {(read.node, read.index) for read in self.reads})
+
+
+@dataclass(frozen=True)
+class Balance:
+    """Layers whose input is divided and whose weight is multiplied, channel by channel.
+
+    factors: layer → one for each input channel, float32 numbers above 0. strengths: layer → what they were made with,
+    empty where they were given. fold: whether the division goes into the weights in front where these can take it.
+    """
+
+    factors: Mapping[str, tuple[float, ...]]
+    strengths: Mapping[str, float] = field(default_factory=dict)
+    fold: bool = False
 
 
 @dataclass(frozen=True)

@@ -39,6 +39,8 @@ def test_mapping_and_back_is_the_same(config: QuantConfig) -> None:
 def test_mapping_leaves_out_what_is_unset() -> None:
     assert QuantConfig(skip=("a",)).to_mapping() == {
         "target": "ascend",
+        "balance": 0.0,
+        "balance_fold": False,
         "trust_data": False,
         "bias_correction": "auto",
         "skip": ["a"],

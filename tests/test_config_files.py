@@ -134,7 +134,7 @@ def test_all_problems_of_a_file_are_listed(tmp_path: Path) -> None:
     path = written(tmp_path, "q.yaml", "target: x\nskip: a\nskip: [b]\nlayers:\n  c: {bits: 8}\n")
     with pytest.raises(ConfigError) as caught:
         load_config(path)
-    keys = "skip, activation, weight"
+    keys = "skip, activation, weight, balance"
     assert str(caught.value).splitlines() == [
         f"{path} has 4 problems:",
         f"  {path}:3: skip is given twice. Keep one.",

@@ -18,7 +18,7 @@ import numpy as np
 
 from amct_lite.errors import CalibrationError
 from amct_lite.numerics.sketch import Outlier, Sketch
-from amct_lite.types import AnyArray, FloatArray
+from amct_lite.types import AnyArray, Balance, FloatArray
 from amct_lite.weights import Rounding
 
 FORMAT = 1
@@ -36,7 +36,7 @@ class Statistics:
     random: made from random data. bias_shifts: layer → (Cout,) measured output errors, where bias correction was `full`;
     bias_record: digest of the record they were measured with. runs: inference runs they were collected in, where somebody
     else's loop made them. unfused: the layers that were kept apart from their normalizations when the model was prepared.
-    roundings: layer → what was learned about rounding its weight.
+    roundings: layer → what was learned about rounding its weight. balance: how the model was balanced before.
     """
 
     sketches: Sketches
@@ -53,6 +53,7 @@ class Statistics:
     unfused: tuple[str, ...] = ()
     differing: dict[str, tuple[Dims, Dims]] = field(default_factory=dict)
     roundings: dict[str, Rounding] = field(default_factory=dict)
+    balance: Balance | None = None
 
     def usable(self) -> tuple[Sketches, dict[str, tuple[Outlier, ...]]]:
         """The sketches to decide from, and what was left out of them, by tensor: wild samples unless data is trusted."""
@@ -115,6 +116,8 @@ def to_bytes(statistics: Statistics) -> bytes:
     }
     if statistics.roundings:
         meta["roundings"] = [[name, r.weight, r.method, r.before, r.after] for name, r in statistics.roundings.items()]
+    if statistics.balance is not None:
+        meta["balance"] = {"strengths": dict(statistics.balance.strengths), "fold": statistics.balance.fold}
     arrays: dict[str, AnyArray] = {"meta": np.frombuffer(json.dumps(meta).encode(), np.uint8)}
     for number, key in enumerate(keys):
         for name, array in statistics.sketches[key].to_arrays().items():
@@ -123,6 +126,9 @@ def to_bytes(statistics: Statistics) -> bytes:
         arrays[f"bias{number}"] = shift
     for number, rounding in enumerate(statistics.roundings.values()):
         arrays[f"rounding{number}"] = rounding.moves
+    if (balance := statistics.balance) is not None:
+        factors = {f"balance{i}": balance.factors[layer] for i, layer in enumerate(balance.strengths)}
+        arrays |= {name: np.array(values, dtype=np.float32) for name, values in factors.items()}
     buffer = io.BytesIO()
     np.savez_compressed(buffer, allow_pickle=False, **arrays)
     return buffer.getvalue()
@@ -182,4 +188,13 @@ def _statistics(meta: dict[str, Any], archive: Any) -> Statistics:
             str(name): Rounding(archive[f"rounding{i}"], str(weight), str(method), float(before), float(after))
             for i, (name, weight, method, before, after) in enumerate(meta.get("roundings", ()))
         },
+        _balance(meta.get("balance"), archive),
     )
+
+
+def _balance(meta: dict[str, Any] | None, archive: Any) -> Balance | None:
+    if meta is None:
+        return None
+    strengths = {str(layer): float(strength) for layer, strength in meta["strengths"].items()}
+    factors = {layer: tuple(archive[f"balance{number}"].tolist()) for number, layer in enumerate(strengths)}
+    return Balance(factors, strengths, bool(meta["fold"]))

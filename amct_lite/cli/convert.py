@@ -33,6 +33,7 @@ _FILE = click.Path(path_type=Path)
 @click.option(
     "--bias-correction", type=click.Choice(["none", "analytic", "full"]), help="Default: as the calibration file says."
 )
+@click.option("--balance-fold", is_flag=True, help="Balance without a Mul where the layer in front can take the factors.")
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
 @click.option("-q", "--quiet", is_flag=True, help="Print warnings and errors only.")
 @image_options
@@ -57,6 +58,7 @@ def command(
     config = QuantConfig(
         target=settings["target"],
         batches=settings["batches"],
+        balance_fold=settings["balance_fold"],
         input_shapes=parse_input_shapes(settings["input_shape"]) if settings["input_shape"] else {},
     )
     with progress_bar(hidden=quiet or as_json) as progress:

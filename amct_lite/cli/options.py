@@ -88,6 +88,15 @@ _QUANTIZATION = (
         type=click.Choice(["none", "analytic", "full", "auto"]),
         help="Take back the mean error of each channel (default: auto: analytic unless full is clearly better).",
     ),
+    click.option(
+        "--balance",
+        type=float,
+        is_flag=False,
+        flag_value=0.5,
+        metavar="[STRENGTH]",
+        help="Move a share of the inputs' ranges into the weights, channel by channel (0.2 to 0.8; 0.5 without a number).",
+    ),
+    click.option("--balance-fold", is_flag=True, help="Balance without a Mul where the layer in front can take the factors."),
 )
 
 

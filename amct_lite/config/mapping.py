@@ -25,6 +25,7 @@ LAYER_KEYS: Table = {
     ("weight", "options"): ("weight_options", values.options),
     ("weight", "bits"): ("weight_bits", values.one_of(values.WEIGHT_BITS)),
     ("weight", "per_channel"): ("per_channel", values.one_of(values.PER_CHANNEL)),
+    ("balance",): ("balance", values.strength),
 }
 OVERRIDE_KEYS: Table = {("skip",): ("skip", values.boolean), **LAYER_KEYS}
 GLOBAL_KEYS: Table = {
@@ -33,6 +34,7 @@ GLOBAL_KEYS: Table = {
     ("trust_data",): ("trust_data", values.boolean),
     ("input_shapes",): ("input_shapes", values.input_shapes),
     ("bias_correction",): ("bias_correction", values.one_of(values.BIAS_CORRECTIONS)),
+    ("balance_fold",): ("balance_fold", values.boolean),
     ("skip",): ("skip", values.names),
     ("fusion",): ("fusion", values.boolean),
     ("skip_fusion",): ("skip_fusion", values.names),

@@ -22,6 +22,7 @@ class Override:
     weight_options: Mapping[str, object] | None = None
     weight_bits: int | None = None
     per_channel: str | None = None
+    balance: float | None = None
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,7 @@ class LayerConfig:
     per_channel: str
     options: Mapping[str, object] = field(default_factory=dict)
     weight_options: Mapping[str, object] = field(default_factory=dict)
+    balance: float = 0.0
 
     def overridden(self, override: Override, reason: str) -> LayerConfig:
         """With the deviations of `override`; `reason` is what `skip` says when it skips the layer."""

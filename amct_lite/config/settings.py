@@ -38,8 +38,9 @@ class QuantConfig:
 
     target: "ascend" (what ATC takes) or "generic". algorithm, options, bits, symmetric: the activations' ranges.
     weight_algorithm, weight_options, weight_bits, per_channel ("auto": as the target's contract says, "all", "none"):
-    the weights. bias_correction: "none", "analytic" (from input means), "full" (sequential), or "auto"
-    (analytic unless full is clearly better). skip: node names, patterns or operator types to
+    the weights. bias_correction: "none", "analytic" (from input means), "full" (sequential), or "auto" (analytic unless full is
+    clearly better). balance: the share of the inputs' ranges that moves into the weights, channel by channel (0.2 to 0.8; 0:
+    none); balance_fold: without a Mul where the layer in front can divide. skip: node names, patterns or operator types to
     leave in float. fusion: whether layers take in the normalizations around them; skip_fusion: nodes, by name, pattern or
     operator type, that do not take part. joint_quant: kept for AMCT's files, without effect. batches: how many to calibrate
     on (None: all). trust_data: let a wild sample count like any other.
@@ -61,6 +62,8 @@ class QuantConfig:
     weight_bits: int = 8
     per_channel: str = "auto"
     bias_correction: str = "auto"
+    balance: float = 0.0
+    balance_fold: bool = False
     skip: tuple[str, ...] = ()
     fusion: bool = True
     skip_fusion: tuple[str, ...] = ()
@@ -154,6 +157,7 @@ class QuantConfig:
             per_channel=self.per_channel,
             options=self.options,
             weight_options=self.weight_options,
+            balance=self.balance,
         )
 
     @property

@@ -72,6 +72,15 @@ def batches(value: object) -> object:
     return value
 
 
+def strength(value: object) -> object:
+    """A migration strength within AMCT's bounds; false and 0 are none."""
+    if value is False or (type(value) in {int, float} and value == 0):
+        return 0.0
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0.2 <= value <= 0.8:
+        raise BadValueError("must be a number from 0.2 to 0.8, or false")
+    return float(value)
+
+
 def options(value: object) -> object:
     """Options of an algorithm, by name; lists become tuples. What an algorithm offers, it checks itself."""
     if not isinstance(value, Mapping):

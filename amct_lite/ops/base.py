@@ -27,15 +27,16 @@ class Layer:
 
     data: indices of the activation inputs. weight: index of the constant weight input (None: no weight). bias: index of
     the bias input on `bias_node` (the node itself, or the Add behind a MatMul); the index may lie beyond the node's
-    present inputs, then the layer has no bias yet but can be given one. weight_axis: axis of the output channels in the
-    weight. channel_axis: axis of the input channels in the data (None: channels are not told apart). channels: Cout, None
-    without weight.
+    present inputs, then the layer has no bias yet but can be given one. weight_axis, input_axis: axes of the output and of
+    the input channels in the weight (input_axis None: they are not told apart). channel_axis: axis of the input channels in
+    the data (None: likewise). channels: Cout, None without weight.
     """
 
     node: ir.Node
     data: tuple[int, ...] = (0,)
     weight: int | None = None
     weight_axis: int = 0
+    input_axis: int | None = None
     channel_axis: int | None = None
     bias: int | None = None
     bias_node: ir.Node | None = None
@@ -80,6 +81,28 @@ class Layer:
     def from_rows(self, rows: AnyArray, shape: tuple[int, ...]) -> AnyArray:
         """The inverse of `rows` for a weight of `shape`."""
         return from_rows(rows, shape, self.weight_axis, groups=self._groups)
+
+    @property
+    def balance_refusal(self) -> str:
+        """The reason why its input cannot be divided and its weight multiplied channel by channel; empty when they can."""
+        if self.weight is None:
+            return "it has no constant weight"
+        if self.input_axis is None or self.channel_axis is None:
+            return "its constant is the first factor"
+        return ""
+
+    def input_rows(self, weight: AnyArray) -> AnyArray:
+        """The weight as (Cin, n): a row holds what one input channel is multiplied with."""
+        return to_rows(weight, self.input_axis, groups=self._input_groups)
+
+    def from_input_rows(self, rows: AnyArray, shape: tuple[int, ...]) -> AnyArray:
+        """The inverse of `input_rows` for a weight of `shape`."""
+        return from_rows(rows, shape, self.input_axis, groups=self._input_groups)
+
+    @property
+    def _input_groups(self) -> int:
+        """A grouped ConvTranspose has all input channels on axis 0 anyway; a grouped Conv has them group by group."""
+        return self.group if self.input_axis != 0 else 1
 
     @property
     def _groups(self) -> int:

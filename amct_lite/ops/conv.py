@@ -34,6 +34,7 @@ def _bind(node: ir.Node, *, transposed: bool) -> Layer | str:
         node,
         weight=1,
         weight_axis=1 if transposed else 0,
+        input_axis=0 if transposed else 1,
         channel_axis=1,
         bias=2,
         bias_node=node,

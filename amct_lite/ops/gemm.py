@@ -26,6 +26,7 @@ def _bind(node: ir.Node) -> Layer | str:
         node,
         weight=1,
         weight_axis=1,
+        input_axis=0,
         channel_axis=-1,
         bias=2,
         bias_node=node,

@@ -35,6 +35,7 @@ def _bind(node: ir.Node) -> Layer | str:
         node,
         weight=1,
         weight_axis=weight.ndim - 1,
+        input_axis=weight.ndim - 2,
         channel_axis=-1,
         bias=1 if bias_add else None,
         bias_node=bias_add,

@@ -21,8 +21,8 @@ class LayerFacts:
     """One node of the model, as far as a record can contradict it.
 
     channels: Cout; 1 for a product of two variable tensors (scale_w is the second one's only scale); None: no weight.
-    input_channels: Cin, None when unknown. quantizable: whether the target takes it; reason: why not. symmetric:
-    why the zero point must be 0, empty when it need not. reads: what its inputs are, for entries of single tensors.
+    input_channels: Cin, None when its input cannot be balanced. quantizable: whether the target takes it; reason: why not.
+    symmetric: why the zero point must be 0, empty when it need not. reads: what its inputs are, for entries of single tensors.
     """
 
     op_type: str
@@ -98,6 +98,8 @@ def _weight_problem(layer: LayerRecord, facts: LayerFacts) -> str:
 
 def _balance_problem(layer: LayerRecord, facts: LayerFacts) -> str:
     count = len(layer.balance_factor)
-    if not count or facts.input_channels is None or count == facts.input_channels:
+    if not count or count == facts.input_channels:
         return ""
+    if facts.input_channels is None:
+        return f"({facts.op_type}) has {count} tensor_balance_factor, but no constant weight to multiply by them: remove them"
     return f"({facts.op_type}) has {count} tensor_balance_factor, must be {facts.input_channels}, its input channels"
