@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from amct_lite.accuracy.auto import AutoCalibration
     from amct_lite.by_hand import qparams
-    from amct_lite.compat.api import convert_model, create_quant_config, quantize_model, save_model
+    from amct_lite.compat.api import convert_model, create_quant_config, quantize_model, quantize_preprocess, save_model
     from amct_lite.compat.auto_calibration import accuracy_based_auto_calibration
     from amct_lite.compat.dropin import AMCT_SO
     from amct_lite.compat.session import CalibrationSession
@@ -45,6 +45,7 @@ _HOMES = {
     "qparams": "by_hand",
     "quantize": "public",
     "quantize_model": "compat.api",
+    "quantize_preprocess": "compat.api",
     "read_record": "record",
     "save_model": "compat.api",
 }
@@ -70,6 +71,7 @@ __all__ = [
     "qparams",
     "quantize",
     "quantize_model",
+    "quantize_preprocess",
     "read_record",
     "save_model",
 ]

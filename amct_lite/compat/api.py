@@ -1,6 +1,7 @@
 """AMCT's functions, by its names: a script written for `amct_onnx` calls these.
 
     create_quant_config → quantize_model → the user's runs → save_model        calibration
+    … quantize_preprocess → the user's runs → quantize_model …                 with balanced layers
     convert_model                                                             from a record that exists
 
 Each step goes on from the files of the step before, in whatever process.
@@ -10,10 +11,14 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import numpy as np
+
 from amct_lite import ir
+from amct_lite.balance.factors import input_channel_max
+from amct_lite.balance.graph import balanced_layers, factors_in
 from amct_lite.calibration import store
 from amct_lite.calibration.store import Statistics
 from amct_lite.compat.arguments import require_arguments
@@ -24,16 +29,17 @@ from amct_lite.compat.fake_weights import insert_fake_weights
 from amct_lite.compat.job import Watch, watches_of
 from amct_lite.compat.json_writer import json_text
 from amct_lite.compat.outputs import export
-from amct_lite.compat.partial_record import format_weights, undecided
+from amct_lite.compat.partial_record import format_weights, read_factors, undecided
 from amct_lite.compat.quant_json import original_names, read_names, write_names
 from amct_lite.config import QuantConfig
-from amct_lite.errors import CalibrationError, ConfigError, UnsupportedModelError
+from amct_lite.errors import CalibrationError, ConfigError, RecordError, UnsupportedModelError
 from amct_lite.files import staged_outputs
 from amct_lite.loading import fusion_of, load_prepared
 from amct_lite.plan import resolve
+from amct_lite.prebalance import balanced, balanced_only, strengths_of
 from amct_lite.record import read_record
 from amct_lite.roundings import rounders_of
-from amct_lite.types import FUSE_ALL, Fusion, QuantPlan
+from amct_lite.types import FUSE_ALL, Balance, Fusion, QuantPlan
 
 _LOG = logging.getLogger(__name__)
 _DEFAULT_BATCHES = 1
@@ -81,11 +87,43 @@ def create_quant_config(
             ir.save(ir.load(model_file).model, out.stage(updated_model))
 
 
+def balances(config_file: PathLike, model_file: PathLike) -> bool:
+    """Whether the configuration wants layers balanced, so that `quantize_preprocess` has to come first."""
+    config, source = load_configured(config_file, Path(model_file), load_amct_config)
+    return bool(strengths_of(resolve(config, source.prepared)))
+
+
+def quantize_preprocess(
+    config_file: PathLike, record_file: PathLike, model_file: PathLike, modified_onnx_file: PathLike
+) -> None:
+    """Write a calibration model that decides the balance factors of the layers for which the configuration wants them.
+
+    Run it as the one of `quantize_model`: the factors are in the record after the first run, and the next ones, up to
+    `batch_num`, make them better. `quantize_model`, called with the same record, then balances the model with them.
+    Raises ConfigError when the configuration balances no layer.
+    """
+    config, source = load_configured(config_file, Path(model_file), load_amct_config)
+    plan = resolve(config, source.prepared)
+    _require_layers(plan, model_file)
+    strengths = strengths_of(plan)
+    if not strengths:
+        raise ConfigError(
+            f"{os.fspath(config_file)} balances no layer: give one dmq_balancer_param (dmq_balancer in a .cfg), or leave "
+            f"quantize_preprocess out."
+        )
+    model = ir.clone(source.prepared)
+    weight_max = {layer.name: tuple(input_channel_max(layer).tolist()) for layer in balanced_layers(model, strengths)}
+    watches = _watches(model, balanced_only(plan), Path(record_file), config, model_file, weight_max)
+    insert(model, watches)
+    _write(model, "", inputs=[model_file, config_file], modified=modified_onnx_file, record=record_file)
+
+
 def quantize_model(config_file: PathLike, model_file: PathLike, modified_onnx_file: PathLike, record_file: PathLike) -> None:
     """Write the calibration model, its weights rounded as the quantized model will have them, and a record with their factors.
 
     Run it `batch_num` times, with `onnxruntime.InferenceSession(modified_onnx_file, amct.AMCT_SO)` or with
-    `CalibrationSession`; the activation factors are then in the record. What an earlier calibration left is dropped.
+    `CalibrationSession`; the activation factors are then in the record. What an earlier calibration left is dropped, but
+    for the balance factors of `quantize_preprocess`, which the layers to balance need.
     """
     write_calibration_model(config_file, model_file, modified_onnx_file, record_file)
 
@@ -103,21 +141,18 @@ def write_calibration_model(
     plan = resolve(config, source.prepared)
     _require_layers(plan, model_file)
     _require_no_learning(plan, config)
+    wanted = balanced_layers(source.prepared, strengths_of(plan))
+    factors = read_factors(Path(record_file), {layer.name: layer.input_channels for layer in wanted}) if wanted else {}
+    if factors:
+        source = balanced(source, Balance(factors))
+        plan = resolve(config, source.prepared)
     model = ir.clone(source.prepared)
     weights = insert_fake_weights(model, plan)
-    inputs = [(str(v.name), len(dims)) for v in model.graph.inputs if (dims := ir.dims_of(v))]
-    if not inputs:
-        raise UnsupportedModelError(f"{model_file} says the rank of none of its inputs. Export it with input shapes.")
-    checksum = ir.checksum(_reloaded(model))
-    batch_num = config.batches or _DEFAULT_BATCHES
-    watches = watches_of(plan, Path(record_file), model=checksum, batch_num=batch_num, inputs=inputs)
+    watches = _watches(model, plan, Path(record_file), config, model_file)
     insert(model, watches, with_feeds=with_feeds)
     write_names(model, source)
-    with staged_outputs(inputs=[Path(model_file), Path(config_file)]) as out:
-        ir.save(model, out.stage(modified_onnx_file))
-        text = format_weights(weights, source.unfused, tensors=[read.key for read in plan.reads])
-        out.stage(record_file).write_text(text, encoding="utf-8")
-    state_path(record_file).unlink(missing_ok=True)
+    text = format_weights(weights, source.unfused, factors, tensors=[read.key for read in plan.reads])
+    _write(model, text, inputs=[model_file, config_file], modified=modified_onnx_file, record=record_file)
     for sentence in config.without_effect:
         _LOG.warning("%s", sentence)
     told = {note for report in source.reports for note in report.notes}
@@ -127,17 +162,50 @@ def write_calibration_model(
         _LOG.info("%s (%s) stays in float: %s", skip.node, skip.op_type, skip.reason)
 
 
+def _watches(
+    model: ir.Model,
+    plan: QuantPlan,
+    record: Path,
+    config: QuantConfig,
+    model_file: PathLike,
+    weight_max: Mapping[str, tuple[float, ...]] | None = None,
+) -> tuple[Watch, ...]:
+    """What the calibration nodes for `model` are told. weight_max: of the layers, where these are to be balanced."""
+    inputs = [(str(v.name), len(dims)) for v in model.graph.inputs if (dims := ir.dims_of(v))]
+    if not inputs:
+        raise UnsupportedModelError(
+            f"{os.fspath(model_file)} says the rank of none of its inputs. Export it with input shapes."
+        )
+    checksum = f"{'balance ' if weight_max is not None else ''}{ir.checksum(_reloaded(model))}"
+    batch_num = config.batches or _DEFAULT_BATCHES
+    return watches_of(plan, record, model=checksum, batch_num=batch_num, inputs=inputs, weight_max=weight_max)
+
+
+def _write(model: ir.Model, text: str, *, inputs: Sequence[PathLike], modified: PathLike, record: PathLike) -> None:
+    """Calibration model and record, both or none; what an earlier calibration saw goes."""
+    with staged_outputs(inputs=[Path(path) for path in inputs]) as out:
+        ir.save(model, out.stage(modified))
+        out.stage(record).write_text(text, encoding="utf-8")
+    state_path(record).unlink(missing_ok=True)
+
+
 def save_model(modified_onnx_file: PathLike, record_file: PathLike, save_path: PathLike) -> None:
     """Write `<save_path>_deploy_model.onnx`, `_fake_quant_model.onnx` and `_quant.json` of a calibrated model.
 
     Raises CalibrationError that names the layers without data when there were fewer runs than `batch_num`.
     """
     model = ir.load(modified_onnx_file).model
-    known = finished_calibration(record_file, watches_in(model))
+    watches = watches_in(model)
+    if watches[0].balances:
+        raise UnsupportedModelError(
+            f"{os.fspath(modified_onnx_file)} was written by quantize_preprocess. Save the model that quantize_model wrote."
+        )
+    known = finished_calibration(record_file, watches)
     names = read_names(model)
     strip(model)
+    _require_same_factors(model, record_file)
     inputs = [Path(modified_onnx_file)]
-    export(model, record_file, save_path, names=names, statistics=known, fusion=AS_IT_IS, inputs=inputs)
+    export(model, record_file, save_path, names=names, statistics=known, fusion=AS_IT_IS, inputs=inputs, balanced=True)
 
 
 def convert_model(model_file: PathLike, scale_offset_record_file: PathLike, save_path: PathLike) -> None:
@@ -168,6 +236,20 @@ def _require_layers(plan: QuantPlan, model_file: PathLike) -> None:
         raise UnsupportedModelError(
             f"{os.fspath(model_file)} has no layer to quantize: {reasons or 'none is of a type that is taken'}."
         )
+
+
+def _require_same_factors(model: ir.Model, record_file: PathLike) -> None:
+    """Raises RecordError when balance factors were edited since `quantize_model` put them into the model."""
+    in_model = factors_in(model)
+    for layer in read_record(record_file).layers:
+        factors = layer.balance_factor if any(factor != 1 for factor in layer.balance_factor) else ()
+        there = in_model.get(layer.key, ())
+        # The model holds 1 / f: two roundings of 2^-24.
+        if len(there) != len(factors) or not np.allclose(there, factors, rtol=2.0**-22, atol=0):
+            raise RecordError(
+                f"{os.fspath(record_file)}: the tensor_balance_factor of {layer.key} are not those that the model "
+                f"was calibrated with. Put the old ones back, or call quantize_model and calibrate again."
+            )
 
 
 def finished_calibration(record_file: PathLike, watches: Sequence[Watch]) -> Statistics | None:

@@ -7,6 +7,7 @@ import logging
 import os
 import tempfile
 from collections.abc import Iterable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -18,7 +19,14 @@ from amct_lite.analysis.ranking import Ranking, Sensitivity, rank_layers, requir
 from amct_lite.build import build_exports
 from amct_lite.calibration.store import Statistics
 from amct_lite.calibration.user_code import running_user_code
-from amct_lite.compat.api import AS_IT_IS, PathLike, finished_calibration, write_calibration_model
+from amct_lite.compat.api import (
+    AS_IT_IS,
+    PathLike,
+    balances,
+    finished_calibration,
+    quantize_preprocess,
+    write_calibration_model,
+)
 from amct_lite.compat.calibration_model import watches_in
 from amct_lite.compat.configs import load_amct_config, load_configured
 from amct_lite.compat.kept_feeds import keeping_feeds
@@ -28,6 +36,7 @@ from amct_lite.compat.strategies import AmctStrategy, strategy_of
 from amct_lite.errors import CalibrationError, ConfigError
 from amct_lite.files import output_path, staged_outputs
 from amct_lite.loading import SourceModel
+from amct_lite.prebalance import balance_of, balanced
 from amct_lite.record import format_record, read_record
 from amct_lite.search.trials import Layers
 from amct_lite.types import Feeds, QuantRecord
@@ -65,13 +74,14 @@ def accuracy_based_auto_calibration(
     content = _json_config(config_file)
     referee = Referee(model_evaluator)
     source, record, statistics, feeds = _calibrated(model_file, model_evaluator, config_file, record_file)
-    ranking = rank_layers(source.prepared, source.prepared, record, feeds, sensitivity)
+    prepared = balanced(source, balance_of(record, fold=False)).prepared
+    ranking = rank_layers(prepared, prepared, record, feeds, sensitivity)
     journal = Journal(
         Path(f"{os.fspath(record_file)}.autocalibration_journal.jsonl"),
-        journal_key(source.prepared, record, "none", referee),
+        journal_key(prepared, record, "none", referee),
     )
     search = Search(
-        Path(model_file), ranking, lambda layers: _candidate(source, record, layers), referee, journal, on_trial=_tell
+        Path(model_file), ranking, lambda layers: _candidate(prepared, record, layers), referee, journal, on_trial=_tell
     )
     outcome = search.run(chosen)
     accepted = _without(record, outcome.found.rolled_back)
@@ -82,7 +92,15 @@ def accuracy_based_auto_calibration(
         for path, text in texts.items():
             out.stage(path).write_text(text, encoding="utf-8")
     names = original_names(source)
-    export(source.prepared, record_file, save_dir, names=names, statistics=statistics, fusion=AS_IT_IS, inputs=inputs)
+    model = balanced(source, balance_of(accepted, fold=False)).prepared
+    export(
+        *(model, record_file, save_dir),
+        names=names,
+        statistics=statistics,
+        fusion=AS_IT_IS,
+        inputs=inputs,
+        balanced=True,
+    )
     journal.remove()
     _tell_end(outcome, ranking)
 
@@ -115,13 +133,20 @@ def _json_config(config_file: PathLike) -> dict[str, Any]:
 def _calibrated(
     model_file: PathLike, evaluator: AmctEvaluator, config_file: PathLike, record_file: PathLike
 ) -> tuple[SourceModel, QuantRecord, Statistics | None, list[Feeds]]:
-    """The only calibration: what it leaves in the record and beside it, and its first samples."""
+    """The only calibration: what it leaves in the record and beside it, and its first samples.
+
+    Where the configuration balances layers, the evaluator's calibration runs twice, first for the factors.
+    """
     _, source = load_configured(config_file, Path(model_file), load_amct_config)
     with tempfile.TemporaryDirectory(prefix="amct_lite_") as folder:
         modified = Path(folder) / "modified_model.onnx"
+        running = partial(running_user_code, source_of(evaluator.calibration), "Correct the evaluator.", when="calibration")
+        if balances(config_file, model_file):
+            quantize_preprocess(config_file, record_file, model_file, modified)
+            with running():
+                evaluator.calibration(str(modified))
         write_calibration_model(config_file, model_file, modified, record_file, with_feeds=True)
-        running = running_user_code(source_of(evaluator.calibration), "Correct the evaluator.", when="calibration")
-        with keeping_feeds(record_file) as feeds, running:
+        with keeping_feeds(record_file) as feeds, running():
             evaluator.calibration(str(modified))
         statistics = finished_calibration(record_file, watches_in(ir.load(modified).model))
     if not feeds:
@@ -132,12 +157,10 @@ def _calibrated(
     return source, read_record(record_file), statistics, feeds
 
 
-def _candidate(source: SourceModel, record: QuantRecord, in_float: Layers) -> ir.Model:
+def _candidate(prepared: ir.Model, record: QuantRecord, in_float: Layers) -> ir.Model:
     """The fake-quant model; its biases stay as they are, as AMCT's do."""
     narrowed = _without(record, in_float)
-    exports = build_exports(
-        source.prepared, narrowed, target="generic", statistics=None, bias_correction="none", input_shapes={}
-    )
+    exports = build_exports(prepared, narrowed, target="generic", statistics=None, bias_correction="none", input_shapes={})
     return exports.fake_quant
 
 

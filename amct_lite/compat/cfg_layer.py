@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from amct_lite.compat import json_keys as keys
 from amct_lite.compat.cfg_lines import Path
 from amct_lite.compat.problems import Problems
 from amct_lite.compat.settings import (
@@ -21,6 +22,7 @@ from amct_lite.compat.settings import (
     option_problem,
     with_defaults,
 )
+from amct_lite.config.values import BadValueError
 
 _IFMR = ("max_percentile", "min_percentile", "search_step")
 _WEIGHT_BITS = (4, 6, 7, 8)
@@ -40,22 +42,32 @@ class LayerReader:
         where: what it belongs to, for messages. op_type: of the layers it is for, None when they are of all types (then
         `channel_wise` holds for those that can have it).
         """
-        if message.HasField("dmq_balancer"):
-            inner = (*path, ("dmq_balancer", 0))
-            self._add(inner, f"{where}: dmq_balancer {NOT_OFFERED}: balancing a layer's input against its weight. Remove it")
         weight = "ada_quantize" if message.HasField("ada_quantize") else "arq_quantize"
         inner, inner_path = getattr(message, weight), (*path, (weight, 0))
         if weight == "arq_quantize":
             self._bits(inner, inner_path, where)
         per_channel = self._channel_wise(inner, inner_path, f"{where}: {weight}", where, op_type)
         ada = self._ada(inner, inner_path, where) if weight == "ada_quantize" else None
-        return replace(self.read_activation(message, path, where), per_channel=per_channel, ada=ada)
+        balance = self._balance(message, path, where)
+        return replace(self.read_activation(message, path, where), per_channel=per_channel, ada=ada, balance=balance)
 
     def read_activation(self, message: Any, path: Path, where: str) -> LayerSettings:
         """The same of a message that has the range methods alone, or besides."""
         if message.HasField("hfmg_quantize"):
             return self._activation("hfmg", message.hfmg_quantize, path, where)
         return self._activation("ifmr", message.ifmr_quantize, path, where)
+
+    def _balance(self, message: Any, path: Path, where: str) -> float:
+        """The migration strength; 0 where nothing is balanced."""
+        if not message.HasField("dmq_balancer"):
+            return 0.0
+        strength = _decimal(message.dmq_balancer.migration_strength)
+        try:
+            return float(str(keys.balancer(strength)))
+        except BadValueError as error:
+            place = (*path, ("dmq_balancer", 0), ("migration_strength", 0))
+            self._add(place, f"{where}: dmq_balancer.migration_strength = {strength} {error}")
+            return 0.0
 
     def _ada(self, message: Any, path: Path, where: str) -> Options:
         given = {

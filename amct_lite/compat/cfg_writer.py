@@ -50,6 +50,8 @@ def _activation(settings: LayerSettings, indent: str) -> Iterator[str]:
     yield from (f"{indent}  {line}" for line in _options(settings.options))
     yield f"{indent}  asymmetric: {_word(not settings.symmetric)}"
     yield f"{indent}}}"
+    if settings.balance:
+        yield f"{indent}dmq_balancer {{ migration_strength: {settings.balance} }}"
 
 
 def _options(options: Options) -> Iterator[str]:

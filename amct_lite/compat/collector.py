@@ -13,14 +13,18 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
+
+from amct_lite.balance.factors import activation_max
 from amct_lite.calibration import store
 from amct_lite.calibration.gather import Gatherer
 from amct_lite.calibration.store import Statistics
 from amct_lite.compat.job import Watch
-from amct_lite.compat.partial_record import completed
+from amct_lite.compat.partial_record import completed, format_factors
 from amct_lite.decide import activation_qparams
 from amct_lite.errors import CalibrationError, RecordError
 from amct_lite.files import staged_outputs
+from amct_lite.numerics.balance import balance_factors
 from amct_lite.types import AnyArray, QParams
 
 _LOG = logging.getLogger(__name__)
@@ -77,7 +81,9 @@ class Collector:
     def _keep(self, statistics: Statistics) -> None:
         with staged_outputs() as out:
             out.stage(self._state).write_bytes(store.to_bytes(statistics))
-            if statistics.runs == self._batch_num:
+            if self._watches[0].balances:  # the factors hold after each run, better ones after more
+                out.stage(self._record).write_text(format_factors(self._factors(statistics)), encoding="utf-8")
+            elif statistics.runs == self._batch_num:
                 text = completed(self._read_record(), self._record, self._decided(statistics))
                 out.stage(self._record).write_text(text, encoding="utf-8")
         self._known, self._stamp = statistics, _stamp(self._state)
@@ -103,6 +109,16 @@ class Collector:
             for watch in self._watches
             for reader in watch.readers
         }
+
+    def _factors(self, statistics: Statistics) -> dict[str, tuple[float, ...]]:
+        """Of each layer to balance, from all data so far."""
+        found: dict[str, tuple[float, ...]] = {}
+        for watch in self._watches:
+            seen = activation_max(statistics.sketches[watch.tap.tensor, watch.tap.channel_axis])
+            for reader in watch.readers:
+                weight_max = np.array(reader.weight_max, dtype=np.float32)
+                found[reader.layer] = tuple(balance_factors(seen, weight_max, reader.strength).tolist())
+        return found
 
     def _current(self) -> Statistics:
         stamp = _stamp(self._state)

@@ -7,8 +7,8 @@ which process, with which version of the config file.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from amct_lite.calibration.nodes import Tap
@@ -19,7 +19,10 @@ from amct_lite.types import QuantPlan, QuantSpec, TensorPlan
 @dataclass(frozen=True)
 class Reader:
     """One layer that reads the tensor, or another node (`alone`: as a single tensor). index: the input of the node; position:
-    among the layer's activation inputs."""
+    among the layer's activation inputs.
+
+    strength, weight_max: of a layer to balance, its migration strength and the (Cin,) largest magnitudes in its weight.
+    """
 
     layer: str
     index: int
@@ -29,6 +32,8 @@ class Reader:
     algorithm: str
     options: tuple[tuple[str, object], ...]
     alone: bool = False
+    strength: float = 0.0
+    weight_max: tuple[float, ...] = ()
 
     @property
     def entry(self) -> tuple[str, int]:
@@ -63,7 +68,13 @@ class Watch:
         try:
             data = json.loads(text)
             readers = tuple(
-                Reader(**{**reader, "options": tuple((key, _frozen(value)) for key, value in reader["options"])})
+                Reader(
+                    **{
+                        **reader,
+                        "options": tuple((key, _frozen(value)) for key, value in reader["options"]),
+                        "weight_max": tuple(reader["weight_max"]),
+                    }
+                )
                 for reader in data.pop("readers")
             )
             inputs = tuple((str(name), int(rank)) for name, rank in data.pop("inputs"))
@@ -72,6 +83,11 @@ class Watch:
             raise UnsupportedModelError(
                 f"a calibration node of the model is damaged ({error}). Write the model again with quantize_model."
             ) from error
+
+    @property
+    def balances(self) -> bool:
+        """Whether the run decides balance factors instead of ranges."""
+        return any(reader.strength for reader in self.readers)
 
     def plan_of(self, reader: Reader) -> TensorPlan:
         """What is asked for one reader, as the decision wants it."""
@@ -102,14 +118,23 @@ class Feed:
 
 
 def watches_of(
-    plan: QuantPlan, record: Path, *, model: str, batch_num: int, inputs: Sequence[tuple[str, int]]
+    plan: QuantPlan,
+    record: Path,
+    *,
+    model: str,
+    batch_num: int,
+    inputs: Sequence[tuple[str, int]],
+    weight_max: Mapping[str, tuple[float, ...]] | None = None,
 ) -> tuple[Watch, ...]:
-    """One for each observed tensor of `plan`."""
+    """One for each observed tensor of `plan`. weight_max: of its layers, where these are to be balanced."""
     tensors = plan.tensors
     readers: dict[tuple[str, int | None], list[Reader]] = {tensor.key: [] for tensor in tensors}
     for layer in plan.layers:
         for position, (index, tensor) in enumerate(zip(layer.data, layer.inputs, strict=True)):
-            readers[tensor.key].append(_reader(layer.name, index, position, tensor))
+            reader = _reader(layer.name, index, position, tensor)
+            if weight_max is not None:
+                reader = replace(reader, strength=layer.balance, weight_max=weight_max[layer.name])
+            readers[tensor.key].append(reader)
     for read in plan.reads:
         readers[read.tensor.key].append(_reader(read.node, read.index, 0, read.tensor, alone=True))
     return tuple(

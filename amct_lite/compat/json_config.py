@@ -130,7 +130,7 @@ class _Reader:
         settings = LayerSettings(symmetric=symmetric)
         settings = self._activation((name, "activation_quant_params"), given.get("activation_quant_params", {}), settings)
         settings = self._weight(name, given.get("weight_quant_params", {}), settings, op_type)
-        self.settings[name] = settings
+        self.settings[name] = replace(settings, balance=float(str(given.get("dmq_balancer_param", 0.0))))
         if not given.get("quant_enable", True):
             self.disabled.add(name)
 

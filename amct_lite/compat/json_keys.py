@@ -46,10 +46,11 @@ def _batch_num(value: object) -> object:
     return values.batches(value)
 
 
-def _balancer(value: object) -> object:
+def balancer(value: object) -> object:
+    """A migration strength."""
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0.2 <= value <= 0.8:
         raise BadValueError("must be a number from 0.2 to 0.8")
-    raise BadValueError(f"{NOT_OFFERED}: balancing a layer's input against its weight. Remove the key")
+    return float(value)
 
 
 def _tensors(value: object) -> object:
@@ -83,7 +84,7 @@ KEPT = {"joint_quant": "joint_quant", "do_fusion": "fusion", "skip_fusion_layers
 """Root keys that are fields of `QuantConfig`, under its names."""
 LAYER: Mapping[str, Check] = {
     "quant_enable": values.boolean,
-    "dmq_balancer_param": _balancer,
+    "dmq_balancer_param": balancer,
     "activation_quant_params": _table,
     "weight_quant_params": _table,
 }

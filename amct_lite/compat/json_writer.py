@@ -42,6 +42,7 @@ def json_text(plan: QuantPlan, config: QuantConfig) -> str:
 def _table(layer: PlannedLayer) -> dict[str, object]:
     return {
         "quant_enable": layer.enabled,
+        **({"dmq_balancer_param": layer.settings.balance} if layer.settings.balance else {}),
         "activation_quant_params": _activation(layer.settings),
         "weight_quant_params": {"num_bits": 8, "channel_wise": layer.channel_wise, **_weight_method(layer.settings)},
     }

@@ -17,6 +17,7 @@ from amct_lite.errors import StaticShapeError
 from amct_lite.files import output_path, staged_outputs
 from amct_lite.loading import load_prepared
 from amct_lite.pipeline import convert
+from amct_lite.record import read_record
 from amct_lite.reports.warnings import record_notes
 from amct_lite.types import FUSE_ALL, Fusion
 
@@ -32,19 +33,23 @@ def export(
     statistics: Statistics | None,
     fusion: Fusion = FUSE_ALL,
     inputs: Sequence[Path],
+    balanced: bool = False,
 ) -> None:
     """Write deploy model, fake-quant model and quant.json of a float model and its record.
 
     Biases stay as they are: AMCT does not correct them. statistics: the input shapes of the calibration runs are taken
     from it where the model leaves them open. fusion: of layers that the record does not speak of.
-    inputs: files that must not be replaced.
+    inputs: files that must not be replaced. balanced: the model has the record's balance factors in it already.
     Raises RecordError when the record does not fit, StaticShapeError when a dimension of the deploy model
     stays open; the fake-quant model is then written alone.
     """
     if statistics is not None:
         statistics = replace(statistics, model=ir.checksum(load_prepared(model, fusion).prepared))
     config = QuantConfig(bias_correction="none", fusion=fusion.enabled)
-    result = convert(model, Path(record_file), config=config, bias_correction="none", statistics=statistics)
+    record = read_record(record_file)
+    if balanced:
+        record = replace(record, layers=tuple(replace(layer, balance_factor=()) for layer in record.layers))
+    result = convert(model, record, config=config, bias_correction="none", statistics=statistics)
     exports = result.exports
     fake_quant = output_path(save_path, "fake_quant_model.onnx")
     with staged_outputs(inputs=[*inputs, Path(record_file)]) as out:

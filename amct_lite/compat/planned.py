@@ -63,7 +63,7 @@ def _activation(tensor: TensorPlan) -> LayerSettings:
 def left_out(config: QuantConfig) -> tuple[str, ...]:
     """What `config` asks for that AMCT's formats have no word for and that can be asked for elsewhere, as sentences."""
     plain = QuantConfig()
-    names = ("target", "bias_correction", "trust_data", "input_shapes")
+    names = ("target", "bias_correction", "trust_data", "input_shapes", "balance_fold")
     sentences = [
         f"{name} is left out: AMCT's configuration has no word for it. Pass it on the command line."
         for name in names
@@ -90,7 +90,7 @@ def _planned(layer: LayerPlan, problems: list[str]) -> PlannedLayer:
     options = with_defaults(algorithm, dict(tensor.options))
     said = None if spec is None else channel_wise(per_channel, layer.op_type)
     ada = ada_options(dict(layer.weight_options)) if layer.weight_algorithm == "ada" else None
-    settings = LayerSettings(algorithm, options, tensor.spec.symmetric, said, ada)
+    settings = LayerSettings(algorithm, options, tensor.spec.symmetric, said, ada, layer.balance)
     return PlannedLayer(layer.op_type, settings, per_channel, enabled=True)
 
 

@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping
 
 from amct_lite import ir
+from amct_lite.balance.graph import FACTOR
 from amct_lite.loading import SourceModel
 
 Names = Mapping[str, tuple[str, ...]]
@@ -79,7 +80,7 @@ def quant_json(deploy: ir.Model, names: Names, title: str) -> str:
 def _operator(node: ir.Node, names: Names) -> dict[str, object]:
     name = str(node.name)
     layer = name.removesuffix(".dequant") if node.op_type == "AscendDequant" else name
-    originals = [] if node.op_type in _ADDED else list(names.get(layer, (layer,)))
+    originals = [] if node.op_type in _ADDED or _balances(node) else list(names.get(layer, (layer,)))
     return {
         "name": name,
         "type": node.op_type,
@@ -88,6 +89,12 @@ def _operator(node: ir.Node, names: Names) -> dict[str, object]:
         ],
         "output_desc": [{"attr": _output(originals[-1] if originals else "", index)} for index in range(len(node.outputs))],
     }
+
+
+def _balances(node: ir.Node) -> bool:
+    """Whether it is the Mul in front of a balanced layer, not one of the user's model."""
+    names = [str(value.name) for value in node.inputs if value is not None]
+    return node.op_type == "Mul" and f"{str(node.name).removesuffix('.mul')}.{FACTOR}" in names
 
 
 def _output(origin: str, index: int) -> list[dict[str, object]]:

@@ -34,13 +34,14 @@ LAYER_TYPES: Mapping[str, tuple[str, ...]] = {
 @dataclass(frozen=True)
 class LayerSettings:
     """How one layer is quantized. options: all of the algorithm's. per_channel: None for what the operator has by default.
-    ada: all options of ada_quantize, None for arq_quantize."""
+    ada: all options of ada_quantize, None for arq_quantize. balance: migration strength, 0 for none."""
 
     algorithm: str = "ifmr"
     options: tuple[tuple[str, object], ...] = ()
     symmetric: bool = False
     per_channel: bool | None = None
     ada: Options | None = None
+    balance: float = 0.0
 
     def override(self, base: LayerSettings) -> Override:
         """What a layer with these settings says where all others are like `base`."""
@@ -52,6 +53,7 @@ class LayerSettings:
             per_channel=self._per_channel if self.per_channel != base.per_channel else None,
             weight_algorithm=self._weight_algorithm if self.ada != base.ada else None,
             weight_options=dict(self.ada) if self.ada and self.ada != base.ada else None,
+            balance=self.balance if self.balance != base.balance else None,
         )
 
     def tensor_override(self, base: LayerSettings) -> Override:
@@ -67,6 +69,7 @@ class LayerSettings:
             per_channel=self._per_channel,
             weight_algorithm=self._weight_algorithm,
             weight_options=dict(self.ada or ()),
+            balance=self.balance,
         )
 
     def applied_to(self, config: QuantConfig) -> QuantConfig:
@@ -80,6 +83,7 @@ class LayerSettings:
             per_channel=self._per_channel,
             weight_algorithm=self._weight_algorithm,
             weight_options={} if self.ada is None or self.ada == ada_options({}) else dict(self.ada),
+            balance=self.balance,
         )
 
     @property

@@ -207,7 +207,10 @@ PROBLEMS = [
         'override_layer_types { layer_type: "Gemm" calibration_config { arq_quantize {\nchannel_wise: true } } }',
         r"q.cfg:2: override_layer_types 'Gemm': arq_quantize.channel_wise must be false: Gemm has one weight scale",
     ),
-    (in_layer("dmq_balancer {}"), rf"q.cfg:2: {LAYER}: dmq_balancer {NOT_YET}"),
+    (
+        in_layer("dmq_balancer {\n migration_strength: 0.9 }"),
+        rf"q.cfg:3: {LAYER}: dmq_balancer.migration_strength = 0.9 must be a number from 0.2 to 0.8",
+    ),
     (
         in_layer("ada_quantize { warm_start: 1 }"),
         rf"q.cfg:2: {LAYER}: ada_quantize cannot be used: warm_start = 1\.0 must be a number between 0 and 1",

@@ -172,7 +172,7 @@ PROBLEMS = [
     ("c1", 3, r"c1 is unknown"),
     ("c1.quant_enabled", True, r"layer 'c1': quant_enabled is unknown \(did you mean 'quant_enable'\?\); the keys here are"),
     ("c1.quant_enable", "yes", r"layer 'c1': quant_enable = \"yes\" must be true or false"),
-    ("c1.dmq_balancer_param", 0.5, rf"layer 'c1': dmq_balancer_param = 0.5 {NOT_YET}"),
+    ("c1.dmq_balancer_param", "0.5", r"layer 'c1': dmq_balancer_param = \"0.5\" must be a number from 0.2 to 0.8"),
     ("c1.dmq_balancer_param", 0.9, r"layer 'c1': dmq_balancer_param = 0.9 must be a number from 0.2 to 0.8"),
     ("c1.activation_quant_params", 8, r"layer 'c1': activation_quant_params = 8 must be a table"),
     ("c1.activation_quant_params.num_bits", 16, rf"layer 'c1': activation_quant_params.num_bits = 16 {NOT_YET}"),

@@ -285,3 +285,21 @@ def test_an_evaluator_without_its_methods_and_a_config_that_is_no_json_are_told(
     (model.parent / "config.json").write_text("batch_num: 1")
     with pytest.raises(ConfigError, match=r"is no JSON configuration .*config_defination"):
         run(model, Evaluator(model))
+
+
+def test_balanced_layers_get_their_factors_from_a_calibration_of_their_own(model: Path) -> None:
+    config = model.parent / "config.json"
+    content = read(config)
+    for layer in ("conv1", "conv2", "conv3", "conv4"):
+        content[layer]["dmq_balancer_param"] = 0.5
+    config.write_text(json.dumps(content))
+    evaluator = Evaluator(model)
+    out = run(model, evaluator)
+    assert evaluator.calibrations == 2
+    record = amct.read_record(model.parent / "record.txt")
+    assert record.layers
+    for kind in ("fake_quant", "deploy"):
+        names = {node.name for node in onnx.load(out / f"net_{kind}_model.onnx").graph.node if node.op_type == "Mul"}
+        assert names == {f"{layer.key}.mul" for layer in record.layers}
+    # The models are what was accepted: float and balanced float model agree to 100 dB and more.
+    assert evaluator.metric_eval(evaluator.evaluate(str(model)), evaluator.evaluate(str(out / "net_fake_quant_model.onnx")))[0]
