@@ -32,16 +32,20 @@ class Trial:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a search found. exports: how many candidates were written. history: every trial, in order."""
+    """What a search found. history: every trial, in order."""
 
     found: Found
     history: tuple[Trial, ...]
-    exports: int
 
     @property
     def evaluations(self) -> int:
         """Calls of the user's `evaluate` in this run."""
         return sum(not trial.resumed for trial in self.history)
+
+    @property
+    def exports(self) -> int:
+        """Candidates that were written in this run; the float model is the user's own file."""
+        return sum(not trial.resumed and trial.in_float is not None for trial in self.history)
 
 
 Strategy = Callable[[Ranking, Trials], Found]
@@ -63,12 +67,12 @@ class Search:
     def run(self, strategy: Strategy) -> Outcome:
         """Raises DataError when the evaluator does not even accept the float model, CalibrationError when nothing can be
         quantized, and what the evaluator is to blame for."""
-        history: list[Trial] = []
-        exported: list[Layers] = []
         order = [layer for layer, _ in self.ranking]
-        original, resumed = self._metric(None, lambda: self.float_model)
+        if not order:
+            raise CalibrationError("no layer is quantized, so none can go back to float. Quantize layers, not tensors alone.")
+        original, resumed = self._metric(None, lambda _folder: self.float_model)
         in_float = self.referee.judge(original, original)
-        self._tell(history, Trial(None, original, in_float.acceptable, in_float.loss, resumed))
+        history = [self._told(Trial(None, original, in_float.acceptable, in_float.loss, resumed))]
         if not in_float.acceptable:
             raise DataError(
                 f"{self.referee.source}: metric_eval({original}, {original}) is not acceptable, so not even the float model "
@@ -76,39 +80,35 @@ class Search:
             )
 
         def judge(layers: Layers) -> Judgement:
-            with tempfile.TemporaryDirectory(prefix="amct_lite_") as folder:
-                number = len(history)
-
-                def written() -> Path:
-                    path = Path(folder) / f"candidate_{number}_fake_quant_model.onnx"
-                    ir.save(self.export(layers), path)
-                    exported.append(layers)
-                    return path
-
-                metric, resumed = self._metric(layers, written)
+            metric, resumed = self._metric(layers, lambda folder: self._written(layers, folder))
             judgement = self.referee.judge(original, metric)
             left = tuple(layer for layer in order if layer in layers)
-            self._tell(history, Trial(left, metric, judgement.acceptable, judgement.loss, resumed))
+            history.append(self._told(Trial(left, metric, judgement.acceptable, judgement.loss, resumed)))
             return judgement
 
-        trials = Trials(judge, order, budget=self.limit - 1, in_float=in_float)
-        found = strategy(self.ranking, trials)
+        found = strategy(self.ranking, Trials(judge, order, budget=self.limit - 1, in_float=in_float))
         _require_something_quantized(found, history, order)
-        return Outcome(found, tuple(history), len(exported))
+        return Outcome(found, tuple(history))
 
-    def _metric(self, layers: Layers | None, model: Callable[[], Path]) -> tuple[Metric, bool]:
-        """The metric, and whether it was known from an interrupted run."""
+    def _metric(self, layers: Layers | None, model: Callable[[Path], Path]) -> tuple[Metric, bool]:
+        """The metric, and whether it was known from an interrupted run. model: makes the model, in a folder of its own."""
         known = self.journal.find(layers)
         if known is not None:
             return known, True
         what = "the float model" if layers is None else f"the model with {len(layers)} of {len(self.ranking)} layers in float"
-        metric = self.referee.measure(model(), what)
+        with tempfile.TemporaryDirectory(prefix="amct_lite_") as folder:
+            metric = self.referee.measure(model(Path(folder)), what)
         self.journal.add(layers, metric)
         return metric, False
 
-    def _tell(self, history: list[Trial], trial: Trial) -> None:
-        history.append(trial)
+    def _written(self, layers: Layers, folder: Path) -> Path:
+        path = folder / f"{len(layers)}_in_float_fake_quant_model.onnx"
+        ir.save(self.export(layers), path)
+        return path
+
+    def _told(self, trial: Trial) -> Trial:
         self.on_trial(trial)
+        return trial
 
 
 def _require_something_quantized(found: Found, history: Sequence[Trial], order: Sequence[str]) -> None:

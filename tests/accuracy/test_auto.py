@@ -139,7 +139,7 @@ def test_an_interrupted_run_goes_on_and_evaluates_nothing_twice(
 
 def test_a_journal_of_other_scales_is_not_used(model: Path, tmp_path: Path) -> None:
     def broken(path: str) -> float:
-        raise Stop if "candidate" in path else OSError
+        raise Stop if "in_float" in path else OSError
 
     with pytest.raises(DataError, match="OSError"):
         run(model, broken, journal=tmp_path / "journal")

@@ -15,7 +15,7 @@ from amct_lite.config import QuantConfig
 from amct_lite.errors import CalibrationError, ConfigError
 from amct_lite.numerics.metrics import cosine
 from amct_lite.pipeline import quantize
-from amct_lite.types import QuantRecord
+from amct_lite.types import LayerRecord, QParams, QuantRecord
 
 
 @pytest.fixture(scope="module")
@@ -74,3 +74,10 @@ def test_a_score_that_is_no_number_names_the_layer(quantized: tuple[ir.Model, Qu
     model, record = quantized
     with pytest.raises(CalibrationError, match="the similarity of conv1 is nan"):
         rank_layers(model, model, record, images(), Nan())
+
+
+def test_single_tensors_are_not_ranked(quantized: tuple[ir.Model, QuantRecord]) -> None:
+    model, record = quantized
+    tensor = LayerRecord("add:0", QParams.of(0.1, 0), None, tensor_quantize=True)
+    both = QuantRecord((*record.layers, tensor))
+    assert rank_layers(model, model, both, images()) == rank_layers(model, model, record, images())

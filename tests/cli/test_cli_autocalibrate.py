@@ -149,3 +149,16 @@ def test_samples_are_asked_for(amct: Run, digits: Path) -> None:
     done = amct("autocalibrate", digits, "-o", "out/d", "--evaluator", "eval.py", "--max-loss", "1")
     assert done.code == 3
     assert "Pass --data" in done.err
+
+
+@pytest.mark.usefixtures("here")
+def test_ctrl_c_says_where_the_metrics_are(amct: Run, digits: Path, samples: Path) -> None:
+    text = "import os\ndef evaluate(m):\n    if 'fake' in m: raise KeyboardInterrupt\n    return 1.0"
+    words = ("--data", samples, "-o", "out/d", "--evaluator", evaluator(text), "--max-loss", "1")
+    done = amct("autocalibrate", digits, *words)
+    assert done.code == 130
+    assert "the metrics so far are in out/d_autocalibration_journal.jsonl, the same command goes on from there" in done.err
+    assert [file.name for file in Path("out").iterdir()] == ["d_autocalibration_journal.jsonl"]
+    done = amct("autocalibrate", digits, *words)
+    assert "there is a journal of an interrupted run" in done.err
+    assert "1. float model: metric 1 (from the journal)" in done.err
