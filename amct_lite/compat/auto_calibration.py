@@ -6,7 +6,7 @@ import json
 import logging
 import os
 import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
@@ -37,8 +37,9 @@ from amct_lite.errors import CalibrationError, ConfigError
 from amct_lite.files import output_path, staged_outputs
 from amct_lite.loading import SourceModel
 from amct_lite.prebalance import balance_of, balanced
-from amct_lite.record import format_record, read_record
+from amct_lite.record import format_record, obstacle, read_record, split_key
 from amct_lite.search.trials import Layers
+from amct_lite.tensors import read_facts
 from amct_lite.types import Feeds, QuantRecord
 
 _LOG = logging.getLogger(__name__)
@@ -84,7 +85,7 @@ def accuracy_based_auto_calibration(
         Path(model_file), ranking, lambda layers: _candidate(prepared, record, layers), referee, journal, on_trial=_tell
     )
     outcome = search.run(chosen)
-    accepted = _without(record, outcome.found.rolled_back)
+    accepted = _without(prepared, record, outcome.found.rolled_back)
     texts = _files(save_dir, ranking, outcome, content)
     inputs = [Path(model_file), Path(config_file)]
     with staged_outputs(inputs=inputs) as out:
@@ -159,14 +160,17 @@ def _calibrated(
 
 def _candidate(prepared: ir.Model, record: QuantRecord, in_float: Layers) -> ir.Model:
     """The fake-quant model; its biases stay as they are, as AMCT's do."""
-    narrowed = _without(record, in_float)
+    narrowed = _without(prepared, record, in_float)
     exports = build_exports(prepared, narrowed, target="generic", statistics=None, bias_correction="none", input_shapes={})
     return exports.fake_quant
 
 
-def _without(record: QuantRecord, layers: Iterable[str]) -> QuantRecord:
-    left = set(layers)
-    return QuantRecord(tuple(entry for entry in record.layers if entry.key not in left))
+def _without(prepared: ir.Model, record: QuantRecord, layers: Layers) -> QuantRecord:
+    """`record` without these layers, and without the single tensors that their weights would then read."""
+    kept = tuple(entry for entry in record.layers if entry.key not in layers)
+    quantized = {entry.key for entry in kept if not entry.tensor_quantize}
+    facts = read_facts(prepared) if len(quantized) < len(kept) else {}
+    return QuantRecord(tuple(e for e in kept if not e.tensor_quantize or not obstacle(facts[split_key(e.key)[0]], quantized)))
 
 
 def _files(save_dir: PathLike, ranking: Ranking, outcome: Outcome, config: Mapping[str, Any]) -> dict[Path, str]:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import onnxruntime
-from small_nets import images, net, saved
+from small_nets import FOUR_CONVS, images, net, saved
 
 from amct_lite.config import QuantConfig
 from amct_lite.numerics.metrics import sqnr_db
@@ -14,7 +14,7 @@ from amct_lite.numerics.metrics import sqnr_db
 PER_TENSOR = QuantConfig(per_channel="none", bias_correction="analytic")
 
 
-def delicate(folder: Path, **outliers: float) -> Path:
+def delicate(folder: Path, text: str = FOUR_CONVS, **outliers: float) -> Path:
     """conv1 to conv4, channel 0 of whose data is always zero. Weights of `outliers` (conv2, conv3, conv4) that read it are
     that large: they change no output, but with one scale for all they leave the other weights few integers."""
     rng = np.random.default_rng(3)
@@ -27,7 +27,7 @@ def delicate(folder: Path, **outliers: float) -> Path:
         weights[layer][(0 if layer == "conv2" else slice(None)), 0] = 0.0
         weights[layer][(0, 0, 0, 0) if layer != "conv3" else (1, 0, 0, 0)] = size
     biases = {"b1": never, "b2": never, "b3": np.zeros(8, np.float32)}
-    return saved(net(**{f"w{layer[-1]}": array for layer, array in weights.items()}, **biases), folder)
+    return saved(net(text, **{f"w{layer[-1]}": array for layer, array in weights.items()}, **biases), folder)
 
 
 class Fidelity:

@@ -57,13 +57,18 @@ class Stock(Evaluator):
 def model(tmp_path: Path) -> Path:
     """conv2 and conv4 suffer."""
     path = delicate(tmp_path, conv2=20.0, conv4=20.0)
-    config = tmp_path / "config.json"
-    amct.create_quant_config(config, path, batch_num=4)
-    content = json.loads(config.read_text())
-    for layer in ("conv1", "conv2", "conv3", "conv4"):
-        content[layer]["weight_quant_params"]["channel_wise"] = False
-    config.write_text(json.dumps(content))
+    write_config(path)
     return path
+
+
+def write_config(model: Path, **more: object) -> None:
+    """One scale for each weight, beside the model."""
+    config = model.parent / "config.json"
+    amct.create_quant_config(config, model, batch_num=4)
+    content = json.loads(config.read_text())
+    for layer in (table for table in content.values() if isinstance(table, dict)):
+        layer["weight_quant_params"]["channel_wise"] = False
+    config.write_text(json.dumps({**content, **more}))
 
 
 def run(model: Path, evaluator: object, save_dir: str = "out/net", **given: Any) -> Path:
@@ -303,3 +308,18 @@ def test_balanced_layers_get_their_factors_from_a_calibration_of_their_own(model
         assert names == {f"{layer.key}.mul" for layer in record.layers}
     # The models are what was accepted: float and balanced float model agree to 100 dB and more.
     assert evaluator.metric_eval(evaluator.evaluate(str(model)), evaluator.evaluate(str(out / "net_fake_quant_model.onnx")))[0]
+
+
+POOLED = """net (float[N,3,16,16] x) => (float[N,8,8,8] y) {
+  [conv1] a = Conv<pads = [1,1,1,1]>(x, w1, b1)
+  [relu] b = Relu(a)
+  [pool] c = MaxPool<kernel_shape = [2,2], strides = [2,2]>(b)
+  [conv2] y = Conv<group = 8, pads = [1,1,1,1]>(c, w2, b2)
+}"""
+
+
+def test_a_single_tensor_that_a_float_layer_would_read_goes_with_it(tmp_path: Path) -> None:
+    model = delicate(tmp_path, POOLED, conv2=200.0)
+    write_config(model, tensor_quantize=[{"layer_name": "pool", "input_index": 0}])
+    run(model, Evaluator(model))
+    assert set(amct.read_record(tmp_path / "record.txt").by_key) == {"conv1"}
