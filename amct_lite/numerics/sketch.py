@@ -6,7 +6,7 @@ commutative, and neither batch size nor order changes a decision. Because wild s
 can be taken out again.
 
 A sketch knows no tensor names and no quantization; observers read it through `count`, `low`, `high`, `points`,
-`histogram`, `kth_largest` and `kth_smallest`.
+`resolution`, `histogram`, `kth_largest` and `kth_smallest`.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from amct_lite.errors import CalibrationError, NumericsError
 from amct_lite.numerics.density import MOST_POINTS, counts_between, thinned, weighted_points
 from amct_lite.numerics.observation import Observation
 from amct_lite.numerics.sketch_arrays import strata_from_arrays, strata_to_arrays
-from amct_lite.numerics.stratum import EXACT_VALUES, ZERO_EXPONENT, Stratum, exponents_of
+from amct_lite.numerics.stratum import EXACT_VALUES, ZERO_EXPONENT, Stratum, bin_width, exponents_of
 from amct_lite.types import AnyArray, DoubleArray, FloatArray
 
 __all__ = ["Observation", "Outlier", "Sketch"]
@@ -206,6 +206,11 @@ class Sketch:
     def is_exact(self) -> bool:
         """Whether every observed value is still known."""
         return all(stratum.histogram is None for stratum in self._strata.values())
+
+    @property
+    def resolution(self) -> float:
+        """How far apart `points` may lie where they stand for all values between them; 0 when they are the values."""
+        return max((bin_width(s.exponent) for s in self._strata.values() if s.histogram is not None), default=0.0)
 
     def histogram(self, edges: DoubleArray) -> DoubleArray:
         """Values in each [edges[i], edges[i+1]), the last bin with its upper end."""

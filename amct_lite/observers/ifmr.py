@@ -70,7 +70,10 @@ class Ifmr:
             lows = np.full_like(candidates, low)
             scales = (candidates - lows) / np.float32(spec.qmax - spec.qmin)
         tried = zip(lows.tolist(), candidates.tolist(), scales.tolist(), strict=True)
-        losses = [clipped_error(points, weights, lower, upper, scale=scale) for lower, upper, scale in tried]
+        losses = [
+            clipped_error(points, weights, lower, upper, scale=scale, resolution=sketch.resolution)
+            for lower, upper, scale in tried
+        ]
         best = int(np.argmin(losses))
         if spec.symmetric and not upward:
             return qparams_from_range(-candidates[best], 0.0, spec)

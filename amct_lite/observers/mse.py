@@ -33,7 +33,7 @@ class MeanSquaredError:
         low, high = min(sketch.low, 0.0), max(sketch.high, 0.0)
         if low == high:
             return qparams_from_range(low, high, spec)
-        search = _Search(*sketch.points(), low=low, high=high, spec=spec)
+        search = _Search(sketch, low=low, high=high, spec=spec)
         low, high = search.walk(*search.coarse())
         return qparams_from_range(low, high, spec)
 
@@ -41,7 +41,9 @@ class MeanSquaredError:
 class _Search:
     """Errors of ranges on one set of points. A symmetric range is [-t, t] cut to the extremes of the data."""
 
-    def __init__(self, x: DoubleArray, w: DoubleArray, *, low: float, high: float, spec: QuantSpec) -> None:
+    def __init__(self, sketch: Sketch, *, low: float, high: float, spec: QuantSpec) -> None:
+        x, w = sketch.points()
+        self._resolution = sketch.resolution
         self._x, self._w, self._spec = x, w, spec
         self._low, self._high = low, high
         self._sums = [np.concatenate([[0.0], np.cumsum(w * x**power)]) for power in range(3)]
@@ -87,7 +89,7 @@ class _Search:
         params = qparams_from_range(low, high, self._spec)
         scale, zero_point = params.scale[0], params.zero_point[0]
         bottom, top = (self._spec.qmin - zero_point) * scale, (self._spec.qmax - zero_point) * scale
-        return clipped_error(self._x, self._w, bottom, top, scale=scale)
+        return clipped_error(self._x, self._w, bottom, top, scale=scale, resolution=self._resolution)
 
     def _within(self, steps: DoubleArray) -> DoubleArray:
         """Rounding error of every value, for each step: those below half a step become 0, the others get noise."""

@@ -187,3 +187,15 @@ def test_observers_decide_the_same_twice() -> None:
     for method in METHODS:
         observer = make_observer(method, {})
         assert observer.qparams(sketch, QuantSpec()) == observer.qparams(sketch, QuantSpec())
+
+
+def test_a_grid_finer_than_the_histogram_does_not_fall_in_step_with_its_points() -> None:
+    # At 1.7 times the range a step of 16 bits is 2^-16, and every point of the sketch a multiple of it: no error to be seen.
+    high = np.float32(65535 / 65536 / 1.7)
+    array = np.random.default_rng(1).uniform(0, high, COUNT).astype(np.float32)
+    array[0] = high
+    sketch, spec = sketch_of(array, samples=8), QuantSpec(16, symmetric=False)
+    assert not sketch.is_exact
+    assert sketch.resolution == 2**-12
+    observer = make_observer("ifmr", {"search_range": (0.7, 1.8)})
+    assert observer.qparams(sketch, spec).scale[0] == pytest.approx(high / 65535, rel=0.011)
