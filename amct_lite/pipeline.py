@@ -30,7 +30,7 @@ from amct_lite.prebalance import balance_of, balanced, decide_balance, fitted, k
 from amct_lite.record import read_record, require_valid
 from amct_lite.reports.checks import COMPARED_SAMPLES, Checked, check_exports
 from amct_lite.reports.report import Report, layer_rows, sizes_of
-from amct_lite.reports.warnings import local_warnings, outlier_warnings, record_notes, weight_warnings
+from amct_lite.reports.warnings import local_warnings, outlier_warnings, record_notes, weight_warnings, width_notes
 from amct_lite.result import QuantizeResult
 from amct_lite.roundings import rounders_of, rounding_notes
 from amct_lite.runtime import RuntimeOptions
@@ -362,7 +362,7 @@ def _report(
             *weight_warnings(source.prepared, record),
             *local_warnings(checked.local, source.prepared, record),
         ),
-        notes=(*notes, *(f"{s.node}: {s.reason}" for s in exports.skips)),
+        notes=(*notes, *(f"{s.node}: {s.reason}" for s in exports.skips), *width_notes(exports, checked)),
         passes=tuple(report for report in source.reports if report.changed or report.skips),
         outputs=checked.outputs,
         compared_samples=checked.samples,

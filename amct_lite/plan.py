@@ -13,6 +13,7 @@ from amct_lite.config import LayerConfig, QuantConfig
 from amct_lite.errors import ConfigError
 from amct_lite.observers import make_observer
 from amct_lite.ops import OPS, Layer, OpSpec, bind
+from amct_lite.ops.widths import data_problem, weight_problem, widths, with_codes
 from amct_lite.record.check import LayerFacts
 from amct_lite.registry import did_you_mean
 from amct_lite.tensors import plan_reads, read_facts
@@ -20,7 +21,6 @@ from amct_lite.types import LayerPlan, QuantPlan, QuantRecord, QuantSpec, Skip, 
 from amct_lite.weights import make_weight_quantizer
 
 ASCEND = "ascend"
-_EXPORTED_BITS = (8,)
 _RECURRENT = frozenset({"LSTM", "GRU", "RNN"})
 
 
@@ -46,6 +46,7 @@ def resolve(config: QuantConfig, model: ir.Model) -> QuantPlan:
             assert isinstance(bound, Layer)
             layers.append(_plan_layer(bound, wanted, config.target))
     skips += _inside_bodies(model)
+    with_codes(model, {tensor.spec.bits for layer in layers for tensor in layer.inputs})  # refused now, not after calibration
     reads, without = plan_reads(config, model, {layer.name for layer in layers})
     return _with_one_tap_a_tensor(QuantPlan(tuple(layers), (*skips, *without), config.target, reads))
 
@@ -63,11 +64,18 @@ def layer_facts(target: str, model: ir.Model) -> dict[str, LayerFacts]:
             channels = 1 if len(bound.data) > 1 else bound.channels
             symmetric = _why_symmetric(bound, target) if target == ASCEND else ""
             balanced = None if bound.balance_refusal else bound.input_channels
-            facts[bound.name] = LayerFacts(bound.op_type, channels, balanced, not reason, reason, symmetric, inputs)
+            widths_of = partial(_width_problem, bound, packed=target == ASCEND)
+            facts[bound.name] = LayerFacts(bound.op_type, channels, balanced, not reason, reason, symmetric, inputs, widths_of)
         else:
             reason = bound or f"{node.op_type} is not among the operators that are quantized"
             facts[str(node.name)] = LayerFacts(node.op_type, quantizable=False, reason=reason, reads=inputs)
     return facts
+
+
+def _width_problem(layer: Layer, bits: int, weight_bits: int, *, packed: bool) -> str:
+    return data_problem(layer, max(bits, weight_bits) if len(layer.data) > 1 else bits, weight_bits) or weight_problem(
+        layer, weight_bits, packed=packed
+    )
 
 
 def not_in_record(record: QuantRecord, model: ir.Model, target: str) -> tuple[Skip, ...]:
@@ -118,19 +126,15 @@ def _target_refusal(bound: Layer, target: str, shared: Counter[ir.Value]) -> str
 
 
 def _plan_layer(layer: Layer, wanted: LayerConfig, target: str) -> LayerPlan:
-    if wanted.bits not in _EXPORTED_BITS:
-        raise ConfigError(
-            f"activation.bits = {wanted.bits} of {layer.name} ({layer.op_type}): models are written with 8-bit activations "
-            f"only. Use 8, or leave the layer in float with skip."
-        )
     spec = OPS.get(layer.op_type)
+    bits = widths(layer, wanted.bits, wanted.weight_bits, packed=target == ASCEND)
     why = _why_symmetric(layer, target)
     symmetric = wanted.symmetric or bool(why)
-    notes = (f"symmetric, {why}",) if why and not wanted.symmetric else ()
+    notes = (*bits.notes, *((f"symmetric, {why}",) if why and not wanted.symmetric else ()))
     inputs = tuple(
         TensorPlan(
             str(value.name),
-            QuantSpec(wanted.bits, symmetric),
+            QuantSpec(bits.data, symmetric),
             layer.channel_axis,
             layer.input_channels,
             wanted.algorithm,
@@ -150,7 +154,7 @@ def _plan_layer(layer: Layer, wanted: LayerConfig, target: str) -> LayerPlan:
     return replace(
         plan,
         weight=str(weight.name),
-        weight_spec=QuantSpec(wanted.weight_bits, symmetric=True, per_channel=_per_channel(spec, wanted, target)),
+        weight_spec=QuantSpec(bits.weight, symmetric=True, per_channel=_per_channel(spec, wanted, target)),
         weight_algorithm=wanted.weight_algorithm,
         weight_options=tuple(sorted(wanted.weight_options.items())),
     )

@@ -8,29 +8,31 @@ from itertools import product
 import numpy as np
 
 
-def codes_of(x, scale, zero_point):
+def codes_of(x, scale, zero_point, bits=8):
     """As QuantizeLinear: float32 division, half to even, then the zero point."""
-    return np.clip(np.rint(x / np.float32(scale)) + zero_point, -128, 127).astype(np.int64)
+    half = 2 ** (bits - 1)
+    return np.clip(np.rint(x / np.float32(scale)) + zero_point, -half, half - 1).astype(np.int64)
 
 
-def device_codes_of(x, scale, zero_point):
+def device_codes_of(x, scale, zero_point, bits=8):
     """As the NPU: float32 multiplication by the float32 reciprocal."""
+    half = 2 ** (bits - 1)
     reciprocal = np.float32(1) / np.float32(scale)
-    return np.clip(np.rint(x * reciprocal) + np.float32(zero_point), -128, 127).astype(np.int64)
+    return np.clip(np.rint(x * reciprocal) + np.float32(zero_point), -half, half - 1).astype(np.int64)
 
 
-def weight_codes(weight, scales, axis, group=1):
-    """int8 values in the weight's layout; `scales` (1,) or one an output channel (axis 1 holds one group's only)."""
-    scales = np.asarray(scales, np.float32)
+def weight_codes(weight, scales, axis, group=1, bits=8):
+    """Codes of so many bits in the weight's layout; `scales` (1,) or one an output channel (axis 1 holds one group's only)."""
+    scales, half = np.asarray(scales, np.float32), 2 ** (bits - 1)
     if scales.size == 1:
-        return np.clip(np.rint(weight / scales), -128, 127).astype(np.int64)
+        return np.clip(np.rint(weight / scales), -half, half - 1).astype(np.int64)
     codes = np.empty(weight.shape, np.int64)
     each = weight.shape[0] // group if axis == 1 and group > 1 else weight.shape[0]
     for index in np.ndindex(weight.shape):
         channel = index[axis]
         if axis == 1 and group > 1:
             channel += index[0] // each * weight.shape[1]
-        codes[index] = np.clip(np.rint(weight[index] / scales[channel]), -128, 127)
+        codes[index] = np.clip(np.rint(weight[index] / scales[channel]), -half, half - 1)
     return codes
 
 

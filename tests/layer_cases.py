@@ -51,32 +51,34 @@ def layer_node(model: ir.Model) -> ir.Node:
     return next(node for node in model.graph if node.op_type in {"Conv", "ConvTranspose", "Gemm", "MatMul", "AveragePool"})
 
 
-def data_range(array) -> QParams:
+def data_range(array, bits: int = 8) -> QParams:
     """Narrower than the data, so that some codes saturate; asymmetric."""
     low, high = float(array.min()) * 0.9, float(array.max()) * 0.95
-    scale = np.float32((high - low) / 255)
-    return QParams.of(scale, int(-128 - np.rint(low / scale)))
+    scale = np.float32((high - low) / (2**bits - 1))
+    return QParams.of(scale, int(-(2 ** (bits - 1)) - np.rint(low / scale)), bits)
 
 
-def symmetric_range(array) -> QParams:
-    return QParams.of(np.float32(np.abs(array).max() * 0.9 / 127), 0)
+def symmetric_range(array, bits: int = 8) -> QParams:
+    return QParams.of(np.float32(np.abs(array).max() * 0.9 / (2 ** (bits - 1) - 1)), 0, bits)
 
 
-def channel_scales(weight, axis: int, group: int, per_channel: bool):
+def channel_scales(weight, axis: int, group: int, per_channel: bool, bits: int = 8):
+    top = 2 ** (bits - 1) - 1
     if not per_channel:
-        return np.array([np.abs(weight).max() / 127], np.float32)
+        return np.array([np.abs(weight).max() / top], np.float32)
     if axis == 1 and group > 1:
         weight = np.concatenate(np.split(weight, group), axis=1)
-    return (np.abs(np.moveaxis(weight, axis, 0)).reshape(weight.shape[axis], -1).max(axis=1) / 127).astype(np.float32)
+    return (np.abs(np.moveaxis(weight, axis, 0)).reshape(weight.shape[axis], -1).max(axis=1) / top).astype(np.float32)
 
 
-def record_for(case: Case, model: ir.Model, feeds, *, per_channel: bool) -> QuantRecord:
+def record_for(case: Case, model: ir.Model, feeds, *, per_channel: bool, bits: int = 8, weight_bits: int = 8) -> QuantRecord:
     node = layer_node(model)
-    first = symmetric_range(feeds["x"]) if case.symmetric or case.two else data_range(feeds["x"])
+    first = symmetric_range(feeds["x"], bits) if case.symmetric or case.two else data_range(feeds["x"], bits)
     if case.two:
         second = symmetric_range(feeds["x2"])
     elif case.weight:
-        second = QParams.of(channel_scales(weight_of(case, model), case.axis, case.group, per_channel), 0)
+        scales = channel_scales(weight_of(case, model), case.axis, case.group, per_channel, weight_bits)
+        second = QParams.of(scales, 0, weight_bits)
     else:
         second = QParams.of(1.0, 0)
     return QuantRecord((LayerRecord(str(node.name), first, second),))
@@ -100,11 +102,12 @@ def reference(case: Case, model: ir.Model, record: QuantRecord, feeds, quantize=
     """(accumulators with bias, what one step of them is worth), both broadcastable to the output."""
     entry = record.layers[0]
     first, second = entry.activation, entry.weight
-    centred = quantize(feeds["x"], first.scale[0], first.zero_point[0]) - first.zero_point[0]
+    centred = quantize(feeds["x"], first.scale[0], first.zero_point[0], first.bits) - first.zero_point[0]
     if case.two:
         total = case.accumulate(centred, quantize(feeds["x2"], second.scale[0], 0))
     elif case.weight:
-        total = case.accumulate(centred, weight_codes(weight_of(case, model), second.scale, case.axis, case.group))
+        codes = weight_codes(weight_of(case, model), second.scale, case.axis, case.group, second.bits)
+        total = case.accumulate(centred, codes)
     else:
         total = case.accumulate(centred, None)
     steps = second.scales * first.scales[0]  # float32 times float32

@@ -148,14 +148,14 @@ def test_every_algorithm_that_is_named_can_be_checked() -> None:
         ({"bias_correction": "yes"}, "^bias_correction = 'yes' must be none, analytic, full or auto"),
         ({"skip": "conv1"}, r'^skip = \'conv1\' must be a list: \["conv1"\]'),
         ({"skip": [1]}, "must be a list of node names, patterns or operator types"),
-        ({"activation": {"bits": 3}}, r"^activation\.bits = 3 must be 8 or 16"),
-        ({"activation": {"bits": "8"}}, r"^activation\.bits = '8' must be 8 or 16"),
+        ({"activation": {"bits": 3}}, r"^activation\.bits = 3 must be 4, 8 or 16"),
+        ({"activation": {"bits": "8"}}, r"^activation\.bits = '8' must be 4, 8 or 16"),
         ({"activation": {"symmetric": "no"}}, r"^activation\.symmetric = 'no' must be true or false"),
         ({"activation": {"algorithm": 3}}, r"^activation\.algorithm = 3 must be a name"),
         ({"activation": {"options": [1]}}, r"^activation\.options = \[1\] must be a table of option names"),
         ({"activation": "kl"}, "^activation = 'kl' must be a table of settings"),
         ({"weight": {"per_channel": True}}, r"^weight\.per_channel = True must be auto, all or none"),
-        ({"weight": {"bits": 4}}, r"^weight\.bits = 4 must be 8"),
+        ({"weight": {"bits": 5}}, r"^weight\.bits = 5 must be 4, 6, 7 or 8"),
         (
             {"algorithm": "kl"},
             r"^algorithm is unknown \(did you mean 'activation\.algorithm'\?\); the keys here are target, ",
@@ -196,7 +196,7 @@ def test_unset_settings_are_defaults() -> None:
 
 
 def test_values_given_in_python_are_checked_too() -> None:
-    with pytest.raises(ConfigError, match=r"^bits = 5 must be 8 or 16"):
+    with pytest.raises(ConfigError, match=r"^bits = 5 must be 4, 8 or 16"):
         QuantConfig(bits=5)
     with pytest.raises(ConfigError, match=r'^layers\["a"\]\.per_channel = \'some\' must be auto, all or none'):
         QuantConfig(layers={"a": Override(per_channel="some")})

@@ -95,7 +95,7 @@ def test_empty_file_is_the_default(tmp_path: Path, name: str) -> None:
 @pytest.mark.parametrize(
     ("name", "text", "message"),
     [
-        ("q.yaml", "batches: 1\nactivation:\n  bits: 3\n", r"q.yaml:3: activation\.bits = 3 must be 8 or 16"),
+        ("q.yaml", "batches: 1\nactivation:\n  bits: 3\n", r"q.yaml:3: activation\.bits = 3 must be 4, 8 or 16"),
         ("q.yaml", "batches: 1\nbatches: 2\n", r"q.yaml:2: batches is given twice\. Keep one"),
         ("q.yaml", "layers:\n  a: {}\n  a: {}\n", r'q.yaml:3: layers\["a"\] is given twice'),
         ("q.yaml", "layers:\n  1: {}\n", r'q.yaml:2: layers\["1"\]: the key 1 must be text'),
@@ -106,11 +106,11 @@ def test_empty_file_is_the_default(tmp_path: Path, name: str) -> None:
         ("q.yaml", "batches: \x00\n", "q.yaml is not YAML: "),
         ("q.yaml", "- a\n", "q.yaml holds a list, must be a table of settings"),
         ("q.yaml", "a: &a [*a]\n", "q.yaml:1: .*(recursive|nested too deeply)"),
-        ("q.toml", "[activation]\nbits = 3\n", r"q.toml:2: activation\.bits = 3 must be 8 or 16"),
+        ("q.toml", "[activation]\nbits = 3\n", r"q.toml:2: activation\.bits = 3 must be 4, 8 or 16"),
         ("q.toml", "batches = 1\nbatches = 2\n", "q.toml:2: not TOML: Cannot overwrite a value"),
-        ("q.toml", "[layers.conv1.weight]\nbits = 3\n", r'q.toml:2: layers\["conv1"\]\.weight\.bits = 3 must be 8'),
+        ("q.toml", "[layers.conv1.weight]\nbits = 3\n", r'q.toml:2: layers\["conv1"\]\.weight\.bits = 3 must be 4, 6, 7 or 8'),
         ("q.toml", "target = generic\n", "q.toml:1: not TOML: "),
-        ("q.json", '{"weight": {},\n "activation": {"bits": 3}}', r"q.json:2: activation\.bits = 3 must be 8 or 16"),
+        ("q.json", '{"weight": {},\n "activation": {"bits": 3}}', r"q.json:2: activation\.bits = 3 must be 4, 8 or 16"),
         ("q.json", '{"batches": 1,\n"batches": 2}', r"q.json:2: the key 'batches' is given twice"),
         ("q.json", '{"batches": 1,\n}', "q.json:2: not JSON: "),
         ("q.json", "[" * 100_000, "q.json is nested too deeply"),

@@ -7,7 +7,7 @@ from passes.graphs import parse
 
 from amct_lite import ir
 from amct_lite.config import Override, QuantConfig
-from amct_lite.errors import ConfigError
+from amct_lite.errors import ConfigError, UnsupportedModelError
 from amct_lite.plan import layer_facts, resolve
 
 OPSET = '<ir_version: 8, opset_import: ["": 13]>'
@@ -54,6 +54,38 @@ def test_who_wants_no_zero_point_gets_none(case_id: str, config: QuantConfig, sy
     (layer,) = resolve(config, BY_ID[case_id].model()).layers
     assert {tensor.spec.symmetric for tensor in layer.inputs} == {symmetric}
     assert bool(layer.notes) == (symmetric and not config.symmetric)
+
+
+@pytest.mark.parametrize(
+    ("case_id", "target", "asked", "given", "note"),
+    [
+        ("conv2d_dilated", "ascend", (16, 4), (16, 4), ""),
+        ("gemm", "ascend", (4, 4), (4, 4), ""),
+        ("conv2d_group", "ascend", (16, 4), (16, 8), "group = 2"),
+        ("conv2d_group", "generic", (16, 4), (16, 4), ""),
+        ("conv2d", "ascend", (8, 4), (8, 8), "it has 3 of them"),
+        ("conv2d", "ascend", (4, 4), (8, 8), "INT4 data go with INT4 weights only"),
+        ("conv2d", "generic", (4, 8), (8, 8), "INT4 data go with INT4 weights only"),
+        ("conv2d_depthwise", "ascend", (8, 6), (8, 6), ""),
+        ("matmul_two", "ascend", (16, 8), (8, None), "INT8 on both sides"),
+        ("pool", "ascend", (16, 4), (16, None), ""),
+        ("pool", "ascend", (4, 4), (8, None), "INT4 data go with INT4 weights only"),
+    ],
+)
+def test_a_width_that_a_layer_cannot_have_becomes_8_bits_with_a_note(case_id, target, asked, given, note) -> None:
+    (layer,) = resolve(QuantConfig(target=target, bits=asked[0], weight_bits=asked[1]), BY_ID[case_id].model()).layers
+    assert (layer.inputs[0].spec.bits, layer.weight_spec and layer.weight_spec.bits) == given
+    assert note in "; ".join(layer.notes)
+    assert bool(note) == any("INT8" in text for text in layer.notes)
+
+
+def test_16_bits_are_refused_before_calibration_where_the_opset_cannot_be_raised() -> None:
+    text = """g (float[1,4,3,3] x, float[4,4,1,1] w, float[2] s, float[2] t) => (float[1,4,3,3] y)
+        { h = GroupNormalization <num_groups = 2> (x, s, t) y = Conv (h, w) }"""
+    model = named(parse(text, "w s t", '<ir_version: 8, opset_import: ["": 18]>\n'))
+    assert resolve(QuantConfig(), model).layers
+    with pytest.raises(UnsupportedModelError, match=r"16-bit activations need opset 21.*GroupNormalization.*Or use 8 bits"):
+        resolve(QuantConfig(bits=16), model)
 
 
 @pytest.mark.parametrize(

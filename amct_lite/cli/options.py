@@ -62,6 +62,10 @@ _QUANTIZATION = (
         metavar="NAME",
         help="How weights are quantized: arq or mse find scales, gptq or ada also learn the rounding from samples (ada: slow).",
     ),
+    click.option(
+        "--bits", type=click.Choice(["4", "8", "16"]), help="Bits of the activations (default: 8; 4 with --weight-bits 4 only)."
+    ),
+    click.option("--weight-bits", type=click.Choice(["4", "6", "7", "8"]), help="Bits of the weights (default: 8)."),
     click.option("--symmetric", is_flag=True, help="Zero point 0 for all activations."),
     click.option(
         "--channel-wise",
@@ -219,6 +223,8 @@ def take_config(settings: Settings, model: Path) -> QuantConfig:
         settings["input_shapes"] = parse_input_shapes(shapes)
     settings["skip"] = (*config.skip, *settings.pop("skip"))
     settings["tensors"] = {**dict.fromkeys(settings["tensors"], Override()), **config.tensors}
+    for name in ("bits", "weight_bits"):
+        settings[name] = int(text) if (text := settings[name]) else None
     if algorithm := settings.pop("algorithm"):
         config = config.with_algorithm(algorithm)
     if weight_algorithm := settings.pop("weight_algorithm"):

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Mapping
 
 from amct_lite.cli.layout import NARROW, console, entries, print_annotated, say
-from amct_lite.record import UNIT_WEIGHT, RecurrentRecord, record_fields
+from amct_lite.record import UNIT_WEIGHT, RecurrentRecord, record_fields, type_names
 from amct_lite.types import LayerRecord, QParams, QuantRecord, QuantSpec
 
 _ONCE = {"scale_d", "offset_d", "scale_h", "offset_h"}
@@ -22,7 +22,7 @@ def print_record(record: QuantRecord) -> None:
         activation = layer.activation
         low, high = real_range(activation)
         cells = [layer.key, f"{activation.scale[0]:.6g}", str(activation.zero_point[0]), rf"\[{low:.4g}, {high:.4g}]"]
-        cells += [_weight_scales(layer.weight), *([] if narrow else [_types(layer)])]
+        cells += [_weight_scales(layer.weight), *([] if narrow else [type_names(layer)])]
         rows.append(cells)
     print_annotated(out, record.source or "record", columns, rows, [_notes(layer) for layer in record.layers])
     tensors = sum(entry.tensor_quantize for entry in record.layers)
@@ -30,7 +30,7 @@ def print_record(record: QuantRecord) -> None:
 
 
 def _types_counted(record: QuantRecord) -> list[str]:
-    return [f"{count} {types}" for types, count in Counter(map(_types, record.layers)).items()]
+    return [f"{count} {types}" for types, count in Counter(map(type_names, record.layers)).items()]
 
 
 def as_mapping(record: QuantRecord) -> dict[str, object]:
@@ -61,11 +61,6 @@ def _weight_scales(weight: QParams | None) -> str:
     if weight.per_tensor:
         return f"{weight.scale[0]:.4g}"
     return f"{min(weight.scale):.4g} … {max(weight.scale):.4g} ({len(weight.scale)})"
-
-
-def _types(layer: LayerRecord) -> str:
-    act = f"INT{layer.activation.bits}"
-    return act if layer.weight is None or layer.weight == UNIT_WEIGHT else f"{act} × INT{layer.weight.bits}"
 
 
 def _notes(layer: LayerRecord) -> str:

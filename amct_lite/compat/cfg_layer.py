@@ -12,7 +12,6 @@ from amct_lite.compat import json_keys as keys
 from amct_lite.compat.cfg_lines import Path
 from amct_lite.compat.problems import Problems
 from amct_lite.compat.settings import (
-    NOT_OFFERED,
     LayerSettings,
     Options,
     ada_options,
@@ -22,10 +21,10 @@ from amct_lite.compat.settings import (
     option_problem,
     with_defaults,
 )
-from amct_lite.config.values import BadValueError
+from amct_lite.config.values import WEIGHT_BITS, BadValueError
 
+_INT16 = 2  # of the enumeration dst_type; INT8 is 1
 _IFMR = ("max_percentile", "min_percentile", "search_step")
-_WEIGHT_BITS = (4, 6, 7, 8)
 
 
 @dataclass(frozen=True)
@@ -44,12 +43,16 @@ class LayerReader:
         """
         weight = "ada_quantize" if message.HasField("ada_quantize") else "arq_quantize"
         inner, inner_path = getattr(message, weight), (*path, (weight, 0))
-        if weight == "arq_quantize":
-            self._bits(inner, inner_path, where)
+        bits = self._weight_bits(inner, inner_path, where) if weight == "arq_quantize" else 8
         per_channel = self._channel_wise(inner, inner_path, f"{where}: {weight}", where, op_type)
         ada = self._ada(inner, inner_path, where) if weight == "ada_quantize" else None
-        balance = self._balance(message, path, where)
-        return replace(self.read_activation(message, path, where), per_channel=per_channel, ada=ada, balance=balance)
+        return replace(
+            self.read_activation(message, path, where),
+            per_channel=per_channel,
+            ada=ada,
+            balance=self._balance(message, path, where),
+            weight_bits=bits,
+        )
 
     def read_activation(self, message: Any, path: Path, where: str) -> LayerSettings:
         """The same of a message that has the range methods alone, or besides."""
@@ -87,11 +90,14 @@ class LayerReader:
                 options[name] = value
         return ada_options(options)
 
-    def _bits(self, message: Any, path: Path, where: str) -> None:
-        bits = message.quant_bits if message.HasField("quant_bits") else 8
-        if bits != 8:
-            wrong = NOT_OFFERED if bits in _WEIGHT_BITS else f"must be one of {', '.join(map(str, _WEIGHT_BITS))}"
-            self._add((*path, ("quant_bits", 0)), f"{where}: arq_quantize.quant_bits = {bits} {wrong}. Use 8")
+    def _weight_bits(self, message: Any, path: Path, where: str) -> int:
+        bits: int = message.quant_bits if message.HasField("quant_bits") else 8
+        if bits not in WEIGHT_BITS:
+            choices = ", ".join(map(str, WEIGHT_BITS))
+            sentence = f"{where}: arq_quantize.quant_bits = {bits} must be one of {choices}. Use 8"
+            self._add((*path, ("quant_bits", 0)), sentence)
+            return 8
+        return bits
 
     def _channel_wise(self, message: Any, path: Path, method: str, where: str, op_type: str | None) -> bool | None:
         if not message.HasField("channel_wise"):
@@ -106,9 +112,7 @@ class LayerReader:
 
     def _activation(self, algorithm: str, message: Any, base: Path, where: str) -> LayerSettings:
         path = (*base, (f"{algorithm}_quantize", 0))
-        if message.HasField("dst_type") and message.dst_type != 1:
-            sentence = f"{where}: {algorithm}_quantize.dst_type = INT16 {NOT_OFFERED}: models are written with 8 bits. Use INT8"
-            self._add((*path, ("dst_type", 0)), sentence)
+        bits = 16 if message.HasField("dst_type") and message.dst_type == _INT16 else 8
         options: dict[str, object] = {}
         for name, value in self._options(algorithm, message).items():
             if problem := option_problem(algorithm, {name: value}):
@@ -120,7 +124,7 @@ class LayerReader:
         if problem := option_problem(algorithm, options):
             self._add(path, f"{where}: {algorithm}_quantize cannot be used: {problem}")
         symmetric = not message.asymmetric if message.HasField("asymmetric") else self.symmetric
-        return LayerSettings(algorithm, with_defaults(algorithm, options), symmetric)
+        return LayerSettings(algorithm, with_defaults(algorithm, options), symmetric, bits=bits)
 
     @staticmethod
     def _options(algorithm: str, message: Any) -> dict[str, object]:

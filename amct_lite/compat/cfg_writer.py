@@ -10,6 +10,7 @@ from amct_lite.compat.cfg_schema import AMCTConfig
 from amct_lite.compat.planned import planned_layers, planned_tensors
 from amct_lite.compat.settings import LayerSettings, Options, most_common
 from amct_lite.config import QuantConfig
+from amct_lite.errors import ConfigError
 from amct_lite.types import QuantPlan
 
 
@@ -20,6 +21,10 @@ def cfg_text(plan: QuantPlan, config: QuantConfig) -> str:
     """
     layers = planned_layers(plan, config)
     enabled = {name: layer.settings for name, layer in layers.items() if layer.enabled}
+    if rounded := [name for name, settings in enabled.items() if settings.ada is not None and settings.weight_bits != 8]:
+        raise ConfigError(f"layer {rounded[0]!r} has ada_quantize with other than 8 bits, for which .cfg has no word.")
+    if narrow := [name for name, settings in enabled.items() if settings.bits == 4]:
+        raise ConfigError(f"layer {narrow[0]!r} has 4-bit data, for which .cfg has no word (its dst_type is INT8 or INT16).")
     base = most_common(enabled, symmetric=config.symmetric)
     lines = [f"batch_num: {config.batches or 1}", f"activation_offset: {_word(not config.symmetric)}"]
     lines += ["joint_quant: true"] * config.joint_quant + ["do_fusion: false"] * (not config.fusion)
@@ -37,17 +42,19 @@ def cfg_text(plan: QuantPlan, config: QuantConfig) -> str:
 
 
 def _settings(settings: LayerSettings, indent: str) -> Iterator[str]:
-    channels = [] if settings.per_channel is None else [f"channel_wise: {_word(settings.per_channel)}"]
+    weight = [] if settings.per_channel is None else [f"channel_wise: {_word(settings.per_channel)}"]
     if settings.ada is not None:
-        yield f"{indent}ada_quantize {{ {' '.join([*_options(settings.ada), *channels])} }}"
-    elif channels:
-        yield f"{indent}arq_quantize {{ {channels[0]} }}"
+        yield f"{indent}ada_quantize {{ {' '.join([*_options(settings.ada), *weight])} }}"
+    elif weight := weight + ([] if settings.weight_bits == 8 else [f"quant_bits: {settings.weight_bits}"]):
+        yield f"{indent}arq_quantize {{ {' '.join(weight)} }}"
     yield from _activation(settings, indent)
 
 
 def _activation(settings: LayerSettings, indent: str) -> Iterator[str]:
     yield f"{indent}{settings.algorithm}_quantize {{"
     yield from (f"{indent}  {line}" for line in _options(settings.options))
+    if settings.bits != 8:
+        yield f"{indent}  dst_type: INT{settings.bits}"
     yield f"{indent}  asymmetric: {_word(not settings.symmetric)}"
     yield f"{indent}}}"
     if settings.balance:

@@ -152,7 +152,8 @@ class _Reader:
         if problem := option_problem(algorithm, options):
             self._add(path, f"cannot be used: {problem}")
         symmetric = not given["asymmetric"] if given.get("asymmetric") is not None else settings.symmetric
-        return replace(settings, algorithm=algorithm, options=with_defaults(algorithm, options), symmetric=symmetric)
+        bits = int(str(given.get("num_bits", 8)))
+        return replace(settings, algorithm=algorithm, options=with_defaults(algorithm, options), symmetric=symmetric, bits=bits)
 
     def _weight(self, name: str, table: object, settings: LayerSettings, op_type: str | None) -> LayerSettings:
         assert isinstance(table, dict)
@@ -166,7 +167,8 @@ class _Reader:
         wanted = given.get("channel_wise")
         if wanted and op_type is not None and not channel_wise_by_default(op_type):
             self._add((*path, "channel_wise"), f"must be false: {op_type} has one weight scale in AMCT's contract")
-        return replace(settings, per_channel=channel_wise(None if wanted is None else bool(wanted), op_type), ada=ada)
+        per_channel = channel_wise(None if wanted is None else bool(wanted), op_type)
+        return replace(settings, per_channel=per_channel, ada=ada, weight_bits=int(str(given.get("num_bits", 8))))
 
     def _ada(self, table: Table, path: Path) -> Options:
         """The options of ada_quantize."""

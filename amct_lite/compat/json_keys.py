@@ -7,7 +7,7 @@ not do yet is told apart from what AMCT would refuse, too.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 from amct_lite.compat.settings import NOT_OFFERED
 from amct_lite.config import values
@@ -28,10 +28,6 @@ def _only(wanted: object, check: Check, remedy: str) -> Check:
         return value
 
     return checked
-
-
-def _bits(choices: Sequence[int]) -> Check:
-    return _only(8, values.one_of(choices), "models are written with 8 bits only. Use 8, or set quant_enable to false")
 
 
 def _table(value: object) -> object:
@@ -99,7 +95,7 @@ OPTION_OF = {
 }
 """Which range method an option belongs to. Their values are checked by the method."""
 ACTIVATION: Mapping[str, Check] = {
-    "num_bits": _bits((4, 8, 16)),
+    "num_bits": values.one_of(values.ACTIVATION_BITS),
     "max_percentile": _unchecked,
     "min_percentile": _unchecked,
     "search_range": _unchecked,
@@ -112,7 +108,7 @@ WEIGHT_ALGORITHMS = {"arq_quantize": "arq", "ada_quantize": "ada"}
 """AMCT's names of weight methods, and this package's."""
 ADA_OPTIONS = ("num_iteration", "reg_param", "beta_range", "warm_start")
 WEIGHT: Mapping[str, Check] = {
-    "num_bits": _bits((4, 6, 7, 8)),
+    "num_bits": values.one_of(values.WEIGHT_BITS),
     "channel_wise": values.boolean,
     "wts_algo": values.one_of(tuple(WEIGHT_ALGORITHMS)),
     **dict.fromkeys(ADA_OPTIONS, _unchecked),

@@ -44,13 +44,17 @@ def _table(layer: PlannedLayer) -> dict[str, object]:
         "quant_enable": layer.enabled,
         **({"dmq_balancer_param": layer.settings.balance} if layer.settings.balance else {}),
         "activation_quant_params": _activation(layer.settings),
-        "weight_quant_params": {"num_bits": 8, "channel_wise": layer.channel_wise, **_weight_method(layer.settings)},
+        "weight_quant_params": {
+            "num_bits": layer.settings.weight_bits,
+            "channel_wise": layer.channel_wise,
+            **_weight_method(layer.settings),
+        },
     }
 
 
 def _activation(settings: LayerSettings) -> dict[str, object]:
     options = _listed(settings.options)
-    given = {"num_bits": 8, **options, "act_algo": settings.algorithm, "asymmetric": not settings.symmetric}
+    given = {"num_bits": settings.bits, **options, "act_algo": settings.algorithm, "asymmetric": not settings.symmetric}
     return {key: given[key] for key in keys.ACTIVATION if key in given}
 
 

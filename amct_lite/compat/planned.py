@@ -90,7 +90,8 @@ def _planned(layer: LayerPlan, problems: list[str]) -> PlannedLayer:
     options = with_defaults(algorithm, dict(tensor.options))
     said = None if spec is None else channel_wise(per_channel, layer.op_type)
     ada = ada_options(dict(layer.weight_options)) if layer.weight_algorithm == "ada" else None
-    settings = LayerSettings(algorithm, options, tensor.spec.symmetric, said, ada, layer.balance)
+    bits, weight_bits = tensor.spec.bits, spec.bits if spec else 8
+    settings = LayerSettings(algorithm, options, tensor.spec.symmetric, said, ada, layer.balance, bits, weight_bits)
     return PlannedLayer(layer.op_type, settings, per_channel, enabled=True)
 
 

@@ -42,6 +42,8 @@ class LayerSettings:
     per_channel: bool | None = None
     ada: Options | None = None
     balance: float = 0.0
+    bits: int = 8
+    weight_bits: int = 8
 
     def override(self, base: LayerSettings) -> Override:
         """What a layer with these settings says where all others are like `base`."""
@@ -54,6 +56,8 @@ class LayerSettings:
             weight_algorithm=self._weight_algorithm if self.ada != base.ada else None,
             weight_options=dict(self.ada) if self.ada and self.ada != base.ada else None,
             balance=self.balance if self.balance != base.balance else None,
+            bits=self.bits if self.bits != base.bits else None,
+            weight_bits=self.weight_bits if self.weight_bits != base.weight_bits else None,
         )
 
     def tensor_override(self, base: LayerSettings) -> Override:
@@ -70,6 +74,8 @@ class LayerSettings:
             weight_algorithm=self._weight_algorithm,
             weight_options=dict(self.ada or ()),
             balance=self.balance,
+            bits=self.bits,
+            weight_bits=self.weight_bits,
         )
 
     def applied_to(self, config: QuantConfig) -> QuantConfig:
@@ -84,6 +90,8 @@ class LayerSettings:
             weight_algorithm=self._weight_algorithm,
             weight_options={} if self.ada is None or self.ada == ada_options({}) else dict(self.ada),
             balance=self.balance,
+            bits=self.bits,
+            weight_bits=self.weight_bits,
         )
 
     @property

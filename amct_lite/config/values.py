@@ -13,8 +13,8 @@ from amct_lite.registry import did_you_mean
 TARGETS = ("ascend", "generic")
 PER_CHANNEL = ("auto", "all", "none")
 BIAS_CORRECTIONS = ("none", "analytic", "full", "auto")
-ACTIVATION_BITS = (8, 16)
-WEIGHT_BITS = (8,)
+ACTIVATION_BITS = (4, 8, 16)
+WEIGHT_BITS = (4, 6, 7, 8)
 
 Check = Callable[[object], object]
 

@@ -12,6 +12,7 @@ from collections.abc import Iterable
 import numpy as np
 
 from amct_lite import ir
+from amct_lite.errors import ExportError
 from amct_lite.exporters.integers import (
     QuantizedLayer,
     attach_bias,
@@ -20,6 +21,8 @@ from amct_lite.exporters.integers import (
 )
 from amct_lite.exporters.outputs import quantize_outputs
 from amct_lite.exporters.reads import QuantizedRead, in_graph_order
+from amct_lite.numerics.packing import pack_int4
+from amct_lite.ops.widths import weight_problem
 from amct_lite.types import AnyArray, FloatArray, QParams, QuantRecord
 
 _DST_TYPES = {8: "INT8", 16: "INT16", 4: "INT4"}
@@ -131,9 +134,19 @@ def _quantize_constants(item: QuantizedLayer) -> None:
     bias = quantized_bias(item)
     if layer.weight is not None:
         codes = quantized_weight(item)
+        if item.weight.bits == 4:
+            codes = _packed(item, codes)
         ir.replace_input(layer.node, layer.weight, ir.add_initializer(graph, f"{layer.name}.weight", codes))
     if bias is not None:
         attach_bias(layer, ir.add_initializer(graph, f"{layer.name}.bias", bias))
+
+
+def _packed(item: QuantizedLayer, codes: AnyArray) -> AnyArray:
+    """INT4: two codes a byte along the input channels. The initializer is INT8, half as long on that axis."""
+    if reason := weight_problem(item.layer, 4, packed=True):
+        raise ExportError(f"{item.layer.name} ({item.layer.op_type}): {reason}. Give it wts_type INT8 in the record.")
+    assert item.spec.input_axis is not None
+    return pack_int4(codes, item.spec.input_axis)
 
 
 def _dequantize_output(item: QuantizedLayer) -> None:

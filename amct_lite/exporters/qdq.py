@@ -21,17 +21,21 @@ from amct_lite.exporters.integers import (
 )
 from amct_lite.exporters.reads import QuantizedRead, in_graph_order
 from amct_lite.ir.build import Inserter
+from amct_lite.numerics.affine import dequantize
+from amct_lite.ops.widths import with_codes
 from amct_lite.types import AnyArray, QParams, QuantRecord
 
-_CODE_TYPES = {8: np.int8, 16: np.int16}
+_CODE_TYPES = {4: np.int8, 8: np.int8, 16: np.int16}
 
 
 def export(model: ir.Model, record: QuantRecord) -> ir.Model:
     """A new model in which each layer and tensor of `record` is quantized; `model` (prepared, opset >= 13) is not modified.
 
-    Raises ExportError where the record does not fit the model.
+    Raises ExportError where the record does not fit the model, UnsupportedModelError where 16-bit codes need an opset that
+    the model cannot be raised to.
     """
-    result = ir.clone(model)
+    bits = {layer.activation.bits for layer in record.layers}
+    result, _ = with_codes(ir.clone(model), bits)
     writer = _Writer()
     for item in in_graph_order(result, record):
         if isinstance(item, QuantizedRead):
@@ -76,7 +80,7 @@ class _Writer:
             b = Inserter(node, prefix)
             scale = b.constant(params.scale[0], np.float32)
             zero_point = b.constant(params.zero_point[0], _CODE_TYPES[params.bits])
-            codes = b.op("QuantizeLinear", value, scale, zero_point)
+            codes = b.op("QuantizeLinear", _saturated(b, value, params), scale, zero_point)
             self._activations[value, params] = b.op("DequantizeLinear", codes, scale, zero_point)
         return self._activations[value, params]
 
@@ -94,6 +98,14 @@ class _Writer:
     def _bias(item: QuantizedLayer, steps: AnyArray) -> ir.Value:
         b = Inserter(item.layer.bias_node or item.layer.node, f"{item.layer.name}.bias")
         return _dequantize(b, steps, item.accumulator_scale, axis=0)
+
+
+def _saturated(b: Inserter, value: ir.Value, params: QParams) -> ir.Value:
+    """4-bit codes travel as int8, which runs everywhere; the value is clipped to where they saturate."""
+    if params.bits != 4:
+        return value
+    low, high = dequantize(np.array([-8, 7]), params)
+    return b.op("Clip", value, b.constant(low, np.float32), b.constant(high, np.float32))
 
 
 def _dequantize(b: Inserter, codes: AnyArray, scales: AnyArray, *, axis: int) -> ir.Value:

@@ -142,6 +142,7 @@ OPS.register("Conv")(
         ascend=_ascend_conv,
         ascend_symmetric=lambda layer: layer.weight_array.ndim == 5,
         channel_shape=_along_channels,
+        input_axis=1,
     )
 )
 OPS.register("ConvTranspose")(
@@ -153,5 +154,6 @@ OPS.register("ConvTranspose")(
         columns=_transpose_columns,
         ascend=_ascend_conv_transpose,
         channel_shape=_along_channels,
+        input_axis=0,
     )
 )

@@ -64,5 +64,6 @@ OPS.register("Gemm")(
         mean_shift=product_shift,
         columns=product_columns,
         per_channel_on_ascend=False,
+        input_axis=0,
     )
 )

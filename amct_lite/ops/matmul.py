@@ -82,5 +82,6 @@ OPS.register("MatMul")(
         columns=product_columns,
         ascend=_ascend,
         per_channel_on_ascend=False,
+        input_axis=-2,
     )
 )

@@ -5,7 +5,7 @@ Source of the checks: the AMCT contract, section 4.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from amct_lite.errors import RecordError
@@ -23,6 +23,7 @@ class LayerFacts:
     channels: Cout; 1 for a product of two variable tensors (scale_w is the second one's only scale); None: no weight.
     input_channels: Cin, None when its input cannot be balanced. quantizable: whether the target takes it; reason: why not.
     symmetric: why the zero point must be 0, empty when it need not. reads: what its inputs are, for entries of single tensors.
+    width_problem: (bits of the data, bits of the weight) → why it cannot have them, empty when it can.
     """
 
     op_type: str
@@ -32,6 +33,7 @@ class LayerFacts:
     reason: str = ""
     symmetric: str = ""
     reads: ReadFacts = field(default_factory=ReadFacts)
+    width_problem: Callable[[int, int], str] = field(default=lambda _data, _weight: "", compare=False)
 
 
 def check_record(record: QuantRecord, layers: Mapping[str, LayerFacts]) -> tuple[str, ...]:
@@ -65,7 +67,8 @@ def _layer_problems(
         return [f"is no node of the model{did_you_mean(layer.key, known)}: correct its key or remove the entry"]
     if not facts.quantizable:
         return [f"({facts.op_type}) cannot be quantized: {facts.reason or 'no reason is known'}. Remove the entry"]
-    return [p for p in (_offset_problem(layer, facts), _weight_problem(layer, facts), _balance_problem(layer, facts)) if p]
+    checks = (_offset_problem, _weight_problem, _width_problem, _balance_problem)
+    return [problem for check in checks if (problem := check(layer, facts))]
 
 
 def _offset_problem(layer: LayerRecord, facts: LayerFacts) -> str:
@@ -94,6 +97,12 @@ def _weight_problem(layer: LayerRecord, facts: LayerFacts) -> str:
         choices = "1" if facts.channels == 1 else f"1 or {facts.channels}, its output channels"
         return f"({facts.op_type}) has {count} scale_w, must be {choices}"
     return ""
+
+
+def _width_problem(layer: LayerRecord, facts: LayerFacts) -> str:
+    data, weight = layer.activation.bits, layer.weight.bits if layer.weight is not None else 8
+    reason = facts.width_problem(data, weight)
+    return f"({facts.op_type}) cannot be INT{data} × INT{weight}: {reason}. Use INT8 there" if reason else ""
 
 
 def _balance_problem(layer: LayerRecord, facts: LayerFacts) -> str:

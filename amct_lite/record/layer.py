@@ -31,6 +31,12 @@ class RecurrentRecord(LayerRecord):
     recurrence: QParams | None = None
 
 
+def type_names(layer: LayerRecord) -> str:
+    """`INT8 × INT4`: act_type and wts_type; the first alone for an op without weight."""
+    data = f"INT{layer.activation.bits}"
+    return data if layer.weight is None or layer.weight == UNIT_WEIGHT else f"{data} × INT{layer.weight.bits}"
+
+
 class LayerReader:
     """Reads one entry and collects what is wrong with it in `problems`, as (line, sentence).
 

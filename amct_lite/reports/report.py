@@ -14,7 +14,7 @@ from amct_lite.analysis.local_error import LocalError
 from amct_lite.build import Exports
 from amct_lite.loading import SourceModel
 from amct_lite.numerics.metrics import cosine, mse, sqnr_db
-from amct_lite.record import UNIT_WEIGHT, split_key
+from amct_lite.record import UNIT_WEIGHT, split_key, type_names
 from amct_lite.types import AnyArray, LayerRecord, PassReport, QuantPlan, QuantRecord, Skip
 from amct_lite.validate.equivalence import Equivalence
 
@@ -22,7 +22,7 @@ from amct_lite.validate.equivalence import Equivalence
 @dataclass(frozen=True)
 class LayerRow:
     """One quantized layer, or single tensor (`node:index`). weight: "per channel (64)", "per tensor", "—"; sqnr_db, cosine:
-    error of the layer's own output, or of the tensor itself, if measured."""
+    error of the layer's own output, or of the tensor itself, if measured. types: of data and weight."""
 
     name: str
     op_type: str
@@ -33,6 +33,7 @@ class LayerRow:
     cosine: float | None = None
     notes: tuple[str, ...] = ()
     tensor: bool = False
+    types: str = "INT8 × INT8"
 
 
 @dataclass(frozen=True)
@@ -94,6 +95,7 @@ def layer_rows(
                 error.cosine if error else None,
                 (*notes.get(layer.key, ()), *(said[layer.key] for said in remarks if layer.key in said)),
                 layer.tensor_quantize,
+                type_names(layer),
             )
         )
     return tuple(rows)

@@ -9,8 +9,10 @@ import numpy as np
 
 from amct_lite import ir
 from amct_lite.analysis.local_error import LocalError
+from amct_lite.build import Exports
 from amct_lite.exporters.integers import QuantizedLayer, quantized_layers, quantized_weight
 from amct_lite.numerics.sketch import Outlier
+from amct_lite.reports.checks import Checked
 from amct_lite.types import FloatArray, QuantRecord
 
 POOR_SQNR_DB = 29.0
@@ -22,6 +24,20 @@ LOST_SHARE = 0.25
 DEAD_CHANNEL = 1e-6
 """A channel with weights this small beside the layer's largest does nothing that float32 would notice."""
 MOST_NAMED = 5
+
+
+def width_notes(exports: Exports, checked: Checked) -> list[str]:
+    """What 16-bit activations bring with them; nothing where there are none."""
+    notes = []
+    before, after = ir.opset(exports.corrected), ir.opset(exports.fake_quant)
+    if after > before:
+        notes.append(f"16-bit activations: the fake-quant model has opset {after} instead of {before}: the first with int16.")
+    if checked.equivalence and checked.equivalence.int32_share:
+        notes.append(
+            f"16-bit activations: accumulators filled at most {100 * checked.equivalence.int32_share:.2g} % of int32 on the "
+            f"samples compared; a larger input could overflow, if the NPU sums in int32."
+        )
+    return notes
 
 
 def outlier_warnings(outliers: Mapping[str, tuple[Outlier, ...]]) -> list[str]:

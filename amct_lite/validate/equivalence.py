@@ -26,7 +26,8 @@ FLOAT_STEPS = 2.0**-16
 products of one sign round the same way again and again (2^-17 seen on GoogLeNet with constant weights)."""
 TIE_DISTANCE = 0.02
 """A code may differ by one where the value lies this close, in steps, to the middle between two codes: x · (1/scale) and
-x / scale round differently there, and the float layers in front (a logarithm, a normalization) enlarge the last bit."""
+x / scale round differently there, and the float layers in front (a logarithm, a normalization) enlarge the last bit. Codes
+of 16 bits are so fine that float32 itself, see FLOAT_STEPS, is half a step at the end of the grid: any may differ by one."""
 MOST_VALUES = 1 << 22
 """Integer forms run many times slower than the float model; four million accumulators leave no layer unseen."""
 OUTPUT_TOLERANCE = 1e-3
@@ -60,7 +61,7 @@ class _Guided:
 class Equivalence:
     """What was compared: so many layers and single tensors. code_mismatch: share of codes that differ (by one step).
     accumulator_error: largest difference in accumulator steps beyond what float32 can tell; output_error: relative to the
-    largest output."""
+    largest output. int32_share: how much of int32 the accumulators of 16-bit data needed at most; 0 without such layers."""
 
     samples: int
     layers: int
@@ -68,6 +69,7 @@ class Equivalence:
     accumulator_error: float
     output_error: float
     tensors: int = 0
+    int32_share: float = 0.0
 
 
 def verify_deploy(
@@ -85,7 +87,7 @@ def verify_deploy(
     deployed = open_session(lowered.model, chosen)
     outputs = [str(value.name) for value in fake_quant.graph.outputs]
     order = _order(lowered)
-    samples, compared, mismatch, error, output_error = 0, 0, 0.0, 0.0, 0.0
+    samples, compared, mismatch, error, output_error, share = 0, 0, 0.0, 0.0, 0.0, 0.0
     for feeds in data:
         ours = dict(zip(deployed.output_names, deployed.run(feeds), strict=True))
         given = {tensor.given: ours[lowered.codes[quant]] for quant, tensor in guided.codes.items()}
@@ -98,6 +100,7 @@ def verify_deploy(
                 steps = theirs[tensor.source] / np.float64(tensor.scale)
                 mismatch = max(mismatch, _compare_codes(quant, ours[lowered.codes[quant]], theirs[tensor.computed], steps))
             if layer is not None:
+                share = max(share, _int32_share(layer, ours[layer.accumulators]))
                 error = max(error, _compare_layer(layer, ours[layer.accumulators], theirs[guided.results[layer.name]]))
         for name in outputs:
             output_error = max(output_error, _compare_output(name, ours[name], theirs[name]))
@@ -105,7 +108,7 @@ def verify_deploy(
         compared += sum(ours[layer.accumulators].size for layer in lowered.layers)
         if compared >= MOST_VALUES:
             break
-    return Equivalence(samples, len(lowered.layers), mismatch, error, output_error, len(lowered.restored))
+    return Equivalence(samples, len(lowered.layers), mismatch, error, output_error, len(lowered.restored), share)
 
 
 def _order(lowered: Lowered) -> list[tuple[list[str], LoweredLayer | None]]:
@@ -134,7 +137,10 @@ def _guided(fake_quant: ir.Model, lowered: Lowered) -> _Guided:
         source, scale = node.inputs[0], ir.constant_of(node.inputs[1])
         assert source is not None
         assert scale is not None
-        given = ir.new_input(model, f"{computed.name}.given", ir.DataType.INT8, shapes[lowered.codes[quant]])
+        zero_point = ir.constant_of(node.inputs[2])
+        assert zero_point is not None
+        dtype = ir.DataType.from_numpy(zero_point.dtype)
+        given = ir.new_input(model, f"{computed.name}.given", dtype, shapes[lowered.codes[quant]])
         for usage in ir.uses(computed):
             ir.replace_input(usage.node, usage.idx, given)
         if not computed.is_graph_output():
@@ -175,11 +181,12 @@ def _result_of(node: ir.Node) -> ir.Value:
 
 def _compare_codes(quant: str, ours: AnyArray, theirs: AnyArray, steps: DoubleArray) -> float:
     """The share of codes that differ. steps: the values in steps of the scale, before rounding."""
-    difference = np.abs(ours.astype(np.int16) - theirs)
+    difference = np.abs(ours.astype(np.int32) - theirs)
     differs = difference > 0
     share = float(np.count_nonzero(differs) / max(difference.size, 1))
     from_tie = np.abs(steps[differs] - np.floor(steps[differs]) - 0.5)
-    if differs.any() and (difference.max() > 1 or from_tie.max() > TIE_DISTANCE):
+    near = 0.5 if ours.dtype == np.int16 else TIE_DISTANCE
+    if differs.any() and (difference.max() > 1 or from_tie.max() > near):
         raise VerificationError(
             f"{quant}: deploy and fake-quant model compute different codes (largest difference {difference.max()}, "
             f"{100 * share:.3f} % of them, {from_tie.max():.2g} steps away from a tie). "
@@ -211,6 +218,19 @@ def _compare_layer(layer: LoweredLayer, accumulators: AnyArray, result: AnyArray
             f"(float32 explains {allowed:.3g}). The exported models do not agree; please report this model."
         )
     return worst
+
+
+def _int32_share(layer: LoweredLayer, accumulators: AnyArray) -> float:
+    """The share of int32 that the sums of 16-bit data need, computed in int64; 0 for all others."""
+    if accumulators.dtype != np.int64:
+        return 0.0
+    share = float(np.abs(accumulators).max(initial=0)) / np.iinfo(np.int32).max
+    if share > 1:
+        raise VerificationError(
+            f"{layer.name}: with 16-bit data its accumulators reach {share:.3g} times the range of int32 and would overflow. "
+            f"Give the layer 8-bit activations, or leave it in float."
+        )
+    return share
 
 
 def _compare_output(name: str, ours: AnyArray, theirs: AnyArray) -> float:

@@ -1,8 +1,9 @@
 """Turns a deploy model into one that stock ONNX Runtime executes, operator by operator as the NPU does.
 
-AscendQuant becomes round(x · scale) + offset, clipped, as int8. A layer becomes its integer form (int8 products summed in
-int32, the zero point taken off the data), its bias an int32 addition, AscendDequant one float32 multiplication. AscendAntiQuant
-becomes (x − offset) · scale: ATC negates the offset of the file, and the device adds it.
+AscendQuant becomes round(x · scale) + offset, clipped, as int8 or int16. A layer becomes its integer form (int8 products
+summed in int32, the zero point taken off the data; 16-bit data as `words` says), its bias an int32 addition, AscendDequant
+one float32 multiplication. AscendAntiQuant becomes (x − offset) · scale: ATC negates the offset of the file, and the device
+adds it.
 """
 
 from __future__ import annotations
@@ -15,10 +16,10 @@ from amct_lite import ir
 from amct_lite.errors import VerificationError
 from amct_lite.exporters.ascend import dequant_scale
 from amct_lite.ir.build import Inserter
-from amct_lite.ops import OPS
+from amct_lite.numerics.packing import unpack_int4
+from amct_lite.ops import OPS, OpSpec
 from amct_lite.types import FloatArray
-
-QMIN, QMAX = -128, 127
+from amct_lite.validate.words import accumulate, code_type
 
 
 @dataclass(frozen=True)
@@ -36,8 +37,8 @@ class LoweredLayer:
 
 @dataclass(frozen=True)
 class Lowered:
-    """codes: AscendQuant node → name of its int8 output. restored: AscendAntiQuant node → name of its float output. All that
-    is named here is an output of `model`."""
+    """codes: AscendQuant node → name of its int8 or int16 output. restored: AscendAntiQuant node → name of its float output.
+    All that is named here is an output of `model`."""
 
     model: ir.Model
     codes: dict[str, str]
@@ -76,14 +77,13 @@ def _lower_anti_quant(node: ir.Node) -> ir.Value:
 
 
 def _lower_quant(node: ir.Node) -> ir.Value:
-    if (kind := ir.attribute(node, "dst_type", "INT8")) != "INT8":
-        raise VerificationError(f"{node.name} quantizes to {kind}, only INT8 can be executed.")
+    kind = code_type(node)
     b = Inserter(node, f"{node.name}.lowered")
     scaled = b.op("Mul", node.inputs[0], b.constant(ir.attribute(node, "scale", 1.0), np.float32))
     moved = b.op("Add", b.op("Round", scaled), b.constant(ir.attribute(node, "offset", 0.0), np.float32))
-    clipped = b.op("Clip", moved, b.constant(QMIN, np.float32), b.constant(QMAX, np.float32))
-    codes = b.cast(clipped, ir.DataType.INT8)
-    codes.shape, codes.dtype = node.outputs[0].shape, ir.DataType.INT8
+    clipped = b.op("Clip", moved, b.constant(kind.qmin, np.float32), b.constant(kind.qmax, np.float32))
+    codes = b.cast(clipped, kind.dtype)
+    codes.shape, codes.dtype = node.outputs[0].shape, kind.dtype
     ir.redirect(node.outputs[0], codes)
     ir.remove_node(node)
     return codes
@@ -97,10 +97,13 @@ def _lower_layer(dequant: ir.Node) -> tuple[str, ir.Value, ir.Value, FloatArray]
     quant = data.producer()
     assert quant is not None
     b = Inserter(dequant, f"{node.name}.lowered")
-    accumulators = spec.integer_form(b, node, data, _zero_point(quant), other)
+    accumulators = accumulate(b, spec, node, quant, _unpacked(b, spec, node, data, other))
     rank = _rank(node)
+    wide = code_type(quant).dtype == ir.DataType.INT16
     if bias is not None:
-        accumulators = b.op("Add", accumulators, b.constant(spec.channel_shape(bias, rank)))
+        accumulators = b.op(
+            "Add", accumulators, b.constant(spec.channel_shape(bias.astype(np.int64 if wide else np.int32), rank))
+        )
     param = ir.constant_of(dequant.inputs[1])
     assert param is not None
     step = dequant_scale(param)
@@ -141,11 +144,14 @@ def _operands(node: ir.Node) -> tuple[ir.Value, ir.Value | None]:
     return first, others[0] if others else None
 
 
-def _zero_point(quant: ir.Node) -> int:
-    offset = ir.attribute(quant, "offset", 0.0)
-    if not (offset == int(offset) and QMIN <= offset <= QMAX):
-        raise VerificationError(f"{quant.name} has offset {offset}, which is no INT8 code: write {QMIN} to {QMAX}.")
-    return int(offset)
+def _unpacked(b: Inserter, spec: OpSpec, node: ir.Node, data: ir.Value, weight: ir.Value | None) -> ir.Value | None:
+    """INT4 codes one a byte again: a weight with half as many input channels as the data holds two in each of its bytes."""
+    codes, axis = ir.constant_of(weight), spec.input_axis
+    dims = ir.dims_of(data)
+    if codes is None or axis is None or dims is None or ir.attribute(node, "group", 1) > 1:
+        return weight
+    channels = dims[-1 if axis == -2 or codes.ndim == 2 else 1]  # of a product, of a convolution
+    return b.constant(unpack_int4(codes, axis)) if channels == 2 * codes.shape[axis] else weight
 
 
 def _rank(node: ir.Node) -> int:

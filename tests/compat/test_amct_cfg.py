@@ -111,6 +111,16 @@ def test_common_config_stands_over_activation_offset(model: ir.Model) -> None:
     )
 
 
+def test_widths_reach_the_plan(model: ir.Model) -> None:
+    text = """
+        common_config { ifmr_quantize { dst_type: INT16 } arq_quantize { quant_bits: 7 } }
+        override_layer_configs { layer_name: "c2" calibration_config { hfmg_quantize { dst_type: INT8 } } }
+    """
+    layers = planned(text, model)
+    assert {name: layer.inputs[0].spec.bits for name, layer in layers.items()} == {"c1": 16, "c2": 8, "fc": 16}
+    assert {name: layer.weight_spec.bits for name, layer in layers.items() if layer.weight_spec} == {"c1": 7, "c2": 8, "fc": 7}
+
+
 def test_type_stands_over_common_config_and_layer_over_type(model: ir.Model) -> None:
     text = """
         activation_offset: false
@@ -216,9 +226,7 @@ PROBLEMS = [
         rf"q.cfg:2: {LAYER}: ada_quantize cannot be used: warm_start = 1\.0 must be a number between 0 and 1",
     ),
     (in_layer("ada_quantize { beta_range_start: 1 }"), rf"q.cfg:2: {LAYER}: ada_quantize cannot be used: beta_range = "),
-    (in_layer("arq_quantize { quant_bits: 4 }"), rf"q.cfg:2: {LAYER}: arq_quantize.quant_bits = 4 {NOT_YET}"),
     (in_layer("arq_quantize { quant_bits: 5 }"), rf"q.cfg:2: {LAYER}: arq_quantize.quant_bits = 5 must be one of 4, 6, 7, 8"),
-    (in_layer("ifmr_quantize {\n dst_type: INT16 }"), rf"q.cfg:3: {LAYER}: ifmr_quantize.dst_type = INT16 {NOT_YET}"),
     (in_layer("ifmr_quantize { dst_type: INT4 }"), r"q.cfg:2: .*INT4"),
     (
         in_layer("ifmr_quantize {\n search_step: 0 }"),

@@ -45,6 +45,7 @@ def rich(tmp_path: Path) -> Path:
           block1.*:
             activation: {algorithm: ifmr, options: {search_step: 0.02}}
             weight: {per_channel: none, algorithm: ada, options: {warm_start: 0.3}}
+          block2.depthwise: {activation: {bits: 16}, weight: {bits: 7}}
     """)
     return path
 
@@ -117,6 +118,13 @@ def test_what_amct_cannot_say_is_refused_or_noted(tmp_path: Path) -> None:
     assert not (tmp_path / "q.cfg").exists()
     made = run("config", "create", MODEL, "-o", tmp_path / "q.cfg", "--bias-correction", "full")
     assert "note: bias_correction is left out" in made.output
+
+
+def test_cfg_has_no_word_for_4_bit_data(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"has 4-bit data, for which \.cfg has no word"):
+        run("config", "create", MODEL, "-o", tmp_path / "q.cfg", "--bits", "4", "--weight-bits", "4")
+    run("config", "create", MODEL, "-o", tmp_path / "q.json", "--bits", "4", "--weight-bits", "4")
+    assert 4 in {layer.inputs[0].spec.bits for layer in plan_of(tmp_path / "q.json").layers}
 
 
 def test_unknown_ending(tmp_path: Path) -> None:

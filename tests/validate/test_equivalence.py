@@ -157,8 +157,8 @@ def test_results_that_are_not_numbers_do_not_pass() -> None:
 
 def test_a_codes_type_that_cannot_be_executed_is_named() -> None:
     deploy, _ = exported()
-    ir.set_attribute(node(deploy, "Conv_0.quant"), "dst_type", "INT4")
-    with pytest.raises(VerificationError, match=r"Conv_0\.quant quantizes to INT4"):
+    ir.set_attribute(node(deploy, "Conv_0.quant"), "dst_type", "INT2")
+    with pytest.raises(VerificationError, match=r"Conv_0\.quant has dst_type 'INT2'; there are INT4, INT8, INT16"):
         lower(deploy)
 
 
