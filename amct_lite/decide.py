@@ -20,6 +20,9 @@ from amct_lite.record import UNIT_WEIGHT, split_key
 from amct_lite.types import LayerPlan, LayerRecord, QParams, QuantPlan, QuantRecord, TensorPlan
 from amct_lite.weights import make_weight_quantizer, raise_scales
 
+HALF = "FLOAT16"
+"""op_data_type of a layer that the source computes in float16; absent for float32."""
+
 Sketches = Mapping[tuple[str, int | None], Sketch]
 
 
@@ -31,11 +34,13 @@ class Decision:
     repairs: Mapping[str, str]
 
 
-def decide(model: ir.Model, plan: QuantPlan, sketches: Sketches, unfused: Container[str] = ()) -> Decision:
+def decide(
+    model: ir.Model, plan: QuantPlan, sketches: Sketches, unfused: Container[str] = (), half: Container[str] = ()
+) -> Decision:
     """A record for every layer and tensor of `plan`, in the order of the graph.
 
-    sketches: robust ones, by (tensor, channel axis). unfused: the layers that were kept apart from their normalizations, which
-    the record says.
+    sketches: robust ones, by (tensor, channel axis). unfused: the layers that were kept apart from their normalizations, half:
+    those that the source computes in float16, which the record says.
     Raises CalibrationError that names the tensor or layer whose values give no usable scale.
     """
     nodes = {str(node.name): node for node in model.graph}
@@ -65,7 +70,8 @@ def decide(model: ir.Model, plan: QuantPlan, sketches: Sketches, unfused: Contai
             weight, repair = _repaired(layer, first, weights[key])
             if told := "; ".join(filter(None, (repair, _vanished(layer, weight)))):
                 repairs[planned.name] = told
-        layers.append(LayerRecord(planned.name, first, weight, skip_fusion=planned.name in unfused or None))
+        apart, data_type = planned.name in unfused or None, HALF if planned.name in half else ""
+        layers.append(LayerRecord(planned.name, first, weight, skip_fusion=apart, data_type=data_type))
     for read in plan.reads:
         if read.tensor not in activations:
             activations[read.tensor] = activation_qparams(read.tensor, sketches)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
 from amct_lite import ir, passes
@@ -41,6 +42,29 @@ class SourceModel:
     @property
     def name(self) -> str:
         return self.path.name if self.path else "model"
+
+    @cached_property
+    def float_types(self) -> Mapping[str, ir.DataType]:
+        """Value of the original → float16 or float32; empty where there is no float16."""
+        if not _mentions_half(self.original.graph):
+            return {}
+        typed = ir.clone(self.original)
+        ir.infer_shapes(typed)
+        kinds = {ir.DataType.FLOAT16, ir.DataType.FLOAT}
+        values = (*typed.graph.inputs, *(output for node in typed.graph for output in node.outputs))
+        return {str(value.name): value.dtype for value in values if value.dtype in kinds}
+
+    @property
+    def half_nodes(self) -> frozenset[str]:
+        """Nodes of the prepared model whose result is float16 in the original, or stands for one that is no more there."""
+        types = self.float_types
+        nodes = self.prepared.graph if types else ()
+        return frozenset(str(n.name) for n in nodes if all(types.get(str(o.name)) != ir.DataType.FLOAT for o in n.outputs))
+
+
+def _mentions_half(graph: ir.Graph) -> bool:
+    values = (*graph.inputs, *graph.initializers.values(), *graph.outputs, *(o for node in graph for o in node.outputs))
+    return any(value.dtype == ir.DataType.FLOAT16 for value in values)
 
 
 def load_prepared(model: str | Path | ir.Model, fusion: Fusion = FUSE_ALL) -> SourceModel:

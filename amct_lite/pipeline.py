@@ -28,7 +28,7 @@ from amct_lite.ops import OPS
 from amct_lite.plan import layer_facts, not_in_record, require_input_shapes, resolve
 from amct_lite.prebalance import balance_of, balanced, decide_balance, fitted, known_balance, with_factors
 from amct_lite.record import read_record, require_valid
-from amct_lite.reports.checks import COMPARED_SAMPLES, Checked, check_exports
+from amct_lite.reports.checks import COMPARED_SAMPLES, Checked, check_exports, settle_half
 from amct_lite.reports.report import Report, layer_rows, sizes_of
 from amct_lite.reports.warnings import local_warnings, outlier_warnings, record_notes, weight_warnings, width_notes
 from amct_lite.result import QuantizeResult
@@ -104,7 +104,7 @@ def calibrate(
     calibration = replace(calibration, statistics=replace(calibration.statistics, balance=balance))
     usable, outliers = calibration.statistics.usable()
     calibration = _without_wild_samples(calibration, source, outliers, chosen)
-    decision = decide(source.prepared, plan, usable, source.unfused)
+    decision = decide(source.prepared, plan, usable, source.unfused, source.half_nodes)
     decision = replace(decision, record=with_factors(decision.record, balance))
     warnings = (*calibration.statistics.warnings(), *outlier_warnings(outliers))
     decided = Calibrated(source, settings, plan, calibration, usable, decision, stream, warnings)
@@ -119,9 +119,10 @@ def conclude(calibrated: Calibrated, options: RunOptions) -> QuantizeResult:
     source, decision, calibration = settled.source, settled.decision, settled.calibration
     exports = settled.exports()
     checked = _check(source, decision.record, exports, calibration.feeds, calibration.outputs, options)
+    exports, half_notes = _in_half(source, exports, calibration.feeds, options)
     settings = settled.settings
     corrected = bias_note(settings.bias_correction, calibration)
-    notes = (*settings.without_effect, *source.notes, *calibration.statistics.notes(), *corrected)
+    notes = (*settings.without_effect, *source.notes, *calibration.statistics.notes(), *corrected, *half_notes)
     plan = settled.plan
     remarks = (decision.repairs, rounding_notes(calibration.statistics), {skip.node: skip.reason for skip in settled.nearest})
     report = _report(
@@ -179,7 +180,8 @@ def convert(
     stream = _stream(source, data, settings, chosen)
     feeds, outputs = keep(source.prepared, stream, chosen.runtime) if stream else ((), ())
     checked = _check(source, given, exports, feeds, outputs, chosen)
-    notes, remarks = (*source.notes, *notes, *record_notes(given)), (rounding_notes(known),)
+    exports, half_notes = _in_half(source, exports, feeds, chosen)
+    notes, remarks = (*source.notes, *notes, *record_notes(given), *half_notes), (rounding_notes(known),)
     skips = not_in_record(given, source.prepared, settings.target)
     report = _report(source, given, exports, checked, skips=skips, notes=notes, warnings=warnings, remarks=remarks)
     return QuantizeResult(source, None, given, known, exports, report)
@@ -336,6 +338,12 @@ def _check(
         random = random_data(specs, 2, shapes=exports.shapes) if exports.deploy is not None else ()
         verify_balanced(source.unbalanced, source.prepared, feeds[:COMPARED_SAMPLES] or tuple(random), options.runtime)
     return check_exports(source.prepared, record, exports, feeds, outputs, specs, options.runtime)
+
+
+def _in_half(
+    source: SourceModel, exports: Exports, feeds: tuple[Feeds, ...], options: RunOptions
+) -> tuple[Exports, tuple[str, ...]]:
+    return settle_half(exports, source.float_types, feeds, input_specs(source.prepared), options.runtime)
 
 
 def _report(

@@ -122,3 +122,28 @@ def test_command_line_takes_and_shows_the_widths(tmp_path: Path) -> None:
     assert "INT16 × INT4" in done.output
     assert "INT8 weights: INT4 weights are stored in pairs" in " ".join(done.output.split())
     assert "opset 21 instead of" in " ".join(done.output.split())
+
+
+@pytest.mark.parametrize(("bits", "weight_bits"), [(16, 8), (8, 4), (4, 4), (8, 6)])
+def test_amct_s_functions_keep_the_widths_of_the_configuration(bits: int, weight_bits: int, tmp_path: Path) -> None:
+    import json
+
+    import amct_lite as amct
+
+    digits = str(Path(__file__).parents[1] / "samples/digits/digits.onnx")
+    config, model, record = (str(tmp_path / name) for name in ("q.json", "m.onnx", "r.txt"))
+    amct.create_quant_config(config, digits)
+    content = json.loads(Path(config).read_text())
+    for layer in content.values():
+        if isinstance(layer, dict):
+            layer["activation_quant_params"]["num_bits"] = bits
+            layer["weight_quant_params"]["num_bits"] = weight_bits
+    Path(config).write_text(json.dumps(content))
+    amct.quantize_model(config, digits, model, record)
+    data = np.random.default_rng(0).random((8, 1, 8, 8)).astype(np.float32)
+    amct.CalibrationSession(model).run(None, {"images": data})
+    amct.save_model(model, record, str(tmp_path / "out"))
+    text = Path(record).read_text()
+    assert f'act_type: "INT{bits}"' in text
+    assert f'wts_type: "INT{weight_bits}"' in text
+    assert (tmp_path / "out_deploy_model.onnx").is_file()

@@ -12,6 +12,7 @@ from google.protobuf import text_format
 from amct_lite.errors import CalibrationError, RecordError
 from amct_lite.numerics.balance import SMALLEST
 from amct_lite.record import UNIT_WEIGHT, format_record
+from amct_lite.record.layer import WEIGHT_TYPES
 from amct_lite.record.schema import ScaleOffsetRecord
 from amct_lite.types import LayerRecord, QParams, QuantRecord
 
@@ -66,7 +67,8 @@ def completed(text: str, path: Path, activations: Mapping[tuple[str, int], QPara
     layers = []
     for entry in message.record:
         scales = tuple(entry.value.scale_w)
-        weight = QParams(scales, tuple(entry.value.offset_w)) if scales else activations.get((entry.key, 1))
+        bits = WEIGHT_TYPES.get(entry.value.wts_type, 8)
+        weight = QParams(scales, tuple(entry.value.offset_w), bits) if scales else activations.get((entry.key, 1))
         if (entry.key, 0) in activations:
             value, activation = entry.value, activations[entry.key, 0]
             layers.append(

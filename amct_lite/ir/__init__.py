@@ -55,6 +55,7 @@ from amct_lite.ir.io import (
 from amct_lite.ir.naming import name_nodes, unique_name
 from amct_lite.ir.opset import opset, raise_opset
 from amct_lite.ir.shapes import Dims, dims_of, fix_input_shapes, infer_shapes, unknown_dims
+from amct_lite.ir.signature import Signature, signature
 from amct_lite.ir.sizes import parameter_count, weight_bytes
 
 __all__ = [
@@ -70,6 +71,7 @@ __all__ = [
     "Node",
     "OperatorIdentifier",
     "Shape",
+    "Signature",
     "SymbolicDim",
     "Tensor",
     "TensorProtocol",
@@ -107,6 +109,7 @@ __all__ = [
     "replace_input",
     "save",
     "set_attribute",
+    "signature",
     "to_bytes",
     "unique_name",
     "unknown_dims",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -12,10 +12,13 @@ from amct_lite.analysis.local_error import LocalError, measure
 from amct_lite.build import Exports
 from amct_lite.calibration.data import random_data
 from amct_lite.calibration.feeds import InputSpec
+from amct_lite.errors import ExportError
+from amct_lite.exporters import narrow
 from amct_lite.reports.report import OutputError, output_errors
 from amct_lite.runtime import RuntimeOptions, open_session
 from amct_lite.types import AnyArray, Feeds, QuantRecord
 from amct_lite.validate.equivalence import Equivalence, verify_deploy
+from amct_lite.validate.halves import half_problem
 
 COMPARED_SAMPLES = 8
 """End to end: enough for a stable figure, a fraction of the calibration pass."""
@@ -59,6 +62,28 @@ def check_exports(
         samples, description = _deploy_feeds(feeds, inputs, exports.shapes)
         equivalence = verify_deploy(exports.deploy, exports.fake_quant, samples, options)
     return Checked(local, outputs, len(quantized), equivalence, description)
+
+
+def settle_half(
+    exports: Exports,
+    floats: narrow.FloatTypes,
+    feeds: Sequence[Feeds],
+    inputs: Sequence[InputSpec],
+    options: RuntimeOptions,
+) -> tuple[Exports, tuple[str, ...]]:
+    """The deploy model in float16 where the source is (floats: value of the source → its type) and it computes the same on
+    samples; else as it is. With what to tell the user."""
+    if exports.deploy is None or not floats:
+        return exports, ()
+    try:
+        half = narrow.narrow(exports.deploy, floats)
+        problem = half_problem(exports.deploy, half, _deploy_feeds(feeds, inputs, exports.shapes)[0], options)
+    except ExportError as error:
+        problem = str(error)
+    if problem:
+        return exports, (f"the source is float16, the deploy model computes in float32 between its layers: {problem}.",)
+    note = "the source is float16, and so is the deploy model; the fake-quant model computes in float32 inside."
+    return replace(exports, deploy=half), (note,)
 
 
 def _known(feeds: Feeds, names: Sequence[str]) -> Feeds:

@@ -79,7 +79,7 @@ def _lower_anti_quant(node: ir.Node) -> ir.Value:
 def _lower_quant(node: ir.Node) -> ir.Value:
     kind = code_type(node)
     b = Inserter(node, f"{node.name}.lowered")
-    scaled = b.op("Mul", node.inputs[0], b.constant(ir.attribute(node, "scale", 1.0), np.float32))
+    scaled = b.op("Mul", _wide(b, node.inputs[0]), b.constant(ir.attribute(node, "scale", 1.0), np.float32))
     moved = b.op("Add", b.op("Round", scaled), b.constant(ir.attribute(node, "offset", 0.0), np.float32))
     clipped = b.op("Clip", moved, b.constant(kind.qmin, np.float32), b.constant(kind.qmax, np.float32))
     codes = b.cast(clipped, kind.dtype)
@@ -87,6 +87,11 @@ def _lower_quant(node: ir.Node) -> ir.Value:
     ir.redirect(node.outputs[0], codes)
     ir.remove_node(node)
     return codes
+
+
+def _wide(b: Inserter, value: ir.Value | None) -> ir.Value | None:
+    """float16 data are scaled in float32."""
+    return b.cast(value, ir.DataType.FLOAT) if value is not None and value.dtype == ir.DataType.FLOAT16 else value
 
 
 def _lower_layer(dequant: ir.Node) -> tuple[str, ir.Value, ir.Value, FloatArray]:
@@ -109,6 +114,8 @@ def _lower_layer(dequant: ir.Node) -> tuple[str, ir.Value, ir.Value, FloatArray]
     step = dequant_scale(param)
     step = step if step.size == 1 else np.asarray(spec.channel_shape(step, rank))
     result = b.op("Mul", b.cast(accumulators, ir.DataType.FLOAT), b.constant(step))
+    if ir.attribute(dequant, "dtype", 0) == 1:
+        result = b.cast(result, ir.DataType.FLOAT16)
     ir.redirect(dequant.outputs[0], result)
     total = dequant.inputs[0]
     add = total.producer() if total is not None else None
