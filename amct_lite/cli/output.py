@@ -134,7 +134,7 @@ def _print_comparison(out: Console, report: Report) -> None:
             out,
             f"deploy against fake-quant, executed on {count_of(e.samples, 'batch', 'batches')} ({report.equivalence_data}): "
             f"{entries(e.layers, e.tensors)}, accumulators equal (within {e.accumulator_error:.2g} of a step), "
-            f"{100 * e.code_mismatch:.4f} % of codes on a tie",
+            f"{100 * e.code_mismatch:.4f} % of codes rounded otherwise",
         )
     say(out, "weights: " + ", ".join(f"{name} {size(count)}" for name, count in report.sizes.items()))
 

@@ -9,6 +9,7 @@ from passes.graphs import feeds_for, outputs_of, parse
 from amct_lite import ir
 from amct_lite.errors import ExportError, VerificationError
 from amct_lite.exporters import ascend, qdq
+from amct_lite.ir.build import Inserter
 from amct_lite.numerics.packing import pack_int4
 from amct_lite.ops import Layer, bind
 from amct_lite.ops.widths import data_problem, weight_problem
@@ -133,6 +134,22 @@ def test_accumulators_beyond_int32_are_refused() -> None:
     fake, deploy = qdq.export(model, record), ascend.export(model, record)
     with pytest.raises(VerificationError, match=r"MatMul_0: .* reach 1\.36 times the range of int32.*8-bit activations"):
         verify_deploy(deploy, fake, [feeds])
+
+
+@pytest.mark.parametrize(("moved", "agrees"), [(6, True), (7, False)])
+def test_16_bit_codes_may_differ_by_what_float_layers_explain(moved: int, agrees: bool) -> None:
+    """0.02 of a step of 8 bits is 5 steps of 16 bits: 6 codes after rounding."""
+    model, feeds, record = prepared(BY_ID["conv2d"], 16, 8)
+    fake, deploy = qdq.export(model, record), ascend.export(model, record)
+    quant = next(node for node in fake.graph if node.op_type == "QuantizeLinear")
+    b = Inserter(quant, "moved")
+    distance = b.constant(moved * record.layers[0].activation.scale[0], np.float32)
+    ir.replace_input(quant, 0, b.op("Add", quant.inputs[0], distance))
+    if agrees:
+        assert verify_deploy(deploy, fake, [feeds]).code_mismatch > 0.9
+    else:
+        with pytest.raises(VerificationError, match=r"different codes \(largest difference 7"):
+            verify_deploy(deploy, fake, [feeds])
 
 
 def test_a_product_of_two_16_bit_tensors_is_not_executed() -> None:
