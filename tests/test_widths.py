@@ -87,6 +87,9 @@ def test_what_a_layer_cannot_have_is_noted_and_shown() -> None:
     assert rows["conv4"].types == "INT8 × INT4"
     assert rows["conv2"].types == "INT8 × INT8"
     assert any("group = 8" in note for note in rows["conv2"].notes)
+    # One scale for all channels and 4 bits on both sides: no layer keeps 29 dB.
+    coarse = quantized(QuantConfig(bits=4, weight_bits=4, per_channel="none"))
+    assert "or try more bits (--bits, --weight-bits), a weight scale a channel" in " ".join(coarse.report.warnings)
 
 
 def test_a_record_that_asks_for_the_impossible_is_refused_with_the_reason() -> None:

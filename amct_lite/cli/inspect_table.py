@@ -66,7 +66,8 @@ def _granularity(layer: LayerPlan) -> str:
     if layer.weight_spec is None:
         return "—"
     scales = "per channel" if layer.weight_spec.per_channel else "per tensor"
-    return f"{scales} {layer.weight_algorithm}"
+    width = f"int{layer.weight_spec.bits} " if layer.weight_spec.bits != 8 else ""
+    return f"{width}{scales} {layer.weight_algorithm}"
 
 
 def _activation(inputs: tuple[TensorPlan, ...]) -> str:

@@ -60,21 +60,24 @@ def outlier_warnings(outliers: Mapping[str, tuple[Outlier, ...]]) -> list[str]:
 def local_warnings(local: Mapping[str, LocalError], model: ir.Model, record: QuantRecord) -> list[str]:
     """Layers whose own output suffers, the worst by name."""
     poor = sorted((error.sqnr_db, name) for name, error in local.items() if error.sqnr_db < POOR_SQNR_DB)
-    one_scale = {i.layer.name for i in quantized_layers(model, record) if i.layer.weight is not None and i.weight.per_tensor}
+    items = [item for item in quantized_layers(model, record) if item.layer.weight is not None]
+    one_scale = {item.layer.name for item in items if item.weight.per_tensor}
+    narrow = {item.layer.name for item in items if min(item.activation.bits, item.weight.bits) < 8}
     tensors = {entry.key for entry in record.layers if entry.tensor_quantize}
     warnings = [
         f"{name}: rounding leaves this tensor {sqnr:.1f} dB above the noise. Take it out of `tensors`, or try other ranges."
         if name in tensors
         else f"{name}: quantization alone leaves its output {sqnr:.1f} dB above the noise. Keep it in float "
-        f"(--skip {shlex.quote(name)}), or try {_other_ways(name in one_scale)}."
+        f"(--skip {shlex.quote(name)}), or try {_other_ways(name in one_scale, name in narrow)}."
         for sqnr, name in poor[:MOST_NAMED]
     ]
     return warnings + _rest(len(poor), f"have outputs less than {POOR_SQNR_DB:.0f} dB above the noise; the table has them all")
 
 
-def _other_ways(one_scale: bool) -> str:
+def _other_ways(one_scale: bool, narrow: bool) -> str:
+    wider = "more bits (--bits, --weight-bits), " if narrow else ""
     channels = "a weight scale a channel (--channel-wise all), " if one_scale else ""
-    return f"{channels}learned rounding (--weight-algo gptq) or ranges (--algo mse)"
+    return f"{wider}{channels}learned rounding (--weight-algo gptq) or ranges (--algo mse)"
 
 
 def record_notes(record: QuantRecord) -> tuple[str, ...]:
