@@ -218,3 +218,20 @@ def test_wrong_options_are_told_before_anything_runs(model: Path) -> None:
     with pytest.raises(ConfigError, match="max_evaluations = 1 must be 2 or more"):
         run(model, fidelity, max_evaluations=1)
     assert fidelity.calls == []
+
+
+def test_balanced_layers_are_searched_in_two_passes(tmp_path: Path) -> None:
+    """The factors come from a pass of their own; what is saved is still what was evaluated."""
+    model = delicate(tmp_path, conv2=20.0, conv4=20.0)
+    written: list[bytes] = []
+    fidelity = Fidelity(model)
+
+    def evaluate(path: str) -> float:
+        written.append(Path(path).read_bytes())
+        return fidelity(path)
+
+    balanced = QuantConfig(per_channel="none", bias_correction="analytic", balance=0.5)
+    found = run(model, evaluate, config=balanced, max_loss=20.0)
+    assert found.passes == 2
+    assert found.in_float
+    assert ir.to_bytes(found.result.exports.fake_quant) in written
