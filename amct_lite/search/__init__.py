@@ -1,1 +1,1 @@
-"""Which layers to leave in float so that a metric is kept: pure search over names, nothing of models."""
+"""Pure search over names, nothing of models: which layers to leave in float, and one choice for each within a budget."""
