@@ -19,11 +19,10 @@ from amct_lite.accuracy.evaluation import Evaluator
 from amct_lite.analysis.ranking import Sensitivity
 from amct_lite.calibration.data import DataSource
 from amct_lite.calibration.store import Statistics
-from amct_lite.compat.configs import is_amct_config, load_any_config
+from amct_lite.compat.configs import is_amct_config, load_any_config, load_configured
 from amct_lite.config import QuantConfig
 from amct_lite.inspection import Inspection
 from amct_lite.inspection import inspect as inspect_with
-from amct_lite.loading import load_prepared
 from amct_lite.pipeline import RunOptions
 from amct_lite.result import QuantizeResult
 from amct_lite.types import QuantRecord
@@ -134,7 +133,7 @@ def load_config(path: str | os.PathLike[str], model: Model | None = None) -> Qua
     """
     if model is None or not is_amct_config(path):
         return load_any_config(path)
-    return load_any_config(path, load_prepared(model).prepared)
+    return load_configured(path, model)[0]
 
 
 def _settings(config: Config, model: Model) -> QuantConfig:

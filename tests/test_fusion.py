@@ -169,6 +169,16 @@ def test_amcts_flow_keeps_layers_apart(model: Path, said: dict[str, object], tmp
     assert "norm1" in {node.name for node in onnx.load(tmp_path / "again" / "net_deploy_model.onnx").graph.node}
 
 
+def test_a_normalization_that_stays_may_be_named_like_any_other_node(model: Path, tmp_path: Path) -> None:
+    said = 'tensor_quantize { layer_name: "norm1" input_index: 0 ifmr_quantize {} }'
+    (tmp_path / "q.cfg").write_text(f"batch_num: 1 do_fusion: false {said}")
+    result = amct.quantize(model, images(1), tmp_path / "q.cfg", options=ONE_THREAD)
+    assert "norm1:0" in result.record.by_key
+    (tmp_path / "q.cfg").write_text(f"batch_num: 1 {said}")
+    with pytest.raises(ConfigError, match="norm1"):
+        amct.quantize(model, images(1), tmp_path / "q.cfg")
+
+
 def test_amcts_flow_names_the_line_of_an_unknown_layer(model: Path, tmp_path: Path) -> None:
     (tmp_path / "q.cfg").write_text('batch_num: 1\nskip_fusion_layers: "conv11"\n')
     with pytest.raises(ConfigError, match=r"q.cfg:2: skip_fusion: 'conv11' is no node.*did you mean 'conv1'"):

@@ -20,13 +20,13 @@ from amct_lite.config import FORMATS, QuantConfig, format_config, load_config
 from amct_lite.errors import ConfigError
 from amct_lite.files import staged_outputs
 from amct_lite.loading import SourceModel, load_prepared
-from amct_lite.types import FUSE_ALL, QuantPlan
+from amct_lite.types import FUSE_ALL, Fusion, QuantPlan
 
 AMCT_FORMATS = ("amct", "cfg")
 ALL_FORMATS = (*AMCT_FORMATS, *FORMATS)
 """amct: AMCT's JSON; cfg: AMCT's simplified configuration; the others: this package's own tables."""
 
-Reader = Callable[[str | os.PathLike[str], ir.Model], QuantConfig]
+Reader = Callable[[str | os.PathLike[str], ir.Model | None], QuantConfig]
 
 _OWN_SUFFIXES = (".yaml", ".yml", ".toml")
 _FORMAT_OF = {".json": "amct", ".cfg": "cfg", ".yaml": "yaml", ".yml": "yaml", ".toml": "toml"}
@@ -76,9 +76,18 @@ def load_configured(
 
     Raises ConfigError as `load_amct_config` does, and for nodes in skip_fusion_layers that the model does not have.
     """
-    source = load_prepared(model)
+    folding = _folding(path, read)
+    source = load_prepared(model, folding)
     config = read(path, source.prepared)
-    return config, source if config.folding == FUSE_ALL else load_prepared(model, config.folding)
+    return config, source if config.folding == folding else load_prepared(model, config.folding)
+
+
+def _folding(path: str | os.PathLike[str], read: Reader) -> Fusion:
+    """What the file says of it; a file with problems is told off when it is read against the model, which finds them all."""
+    try:
+        return read(path, None).folding
+    except ConfigError:
+        return FUSE_ALL
 
 
 def format_of(path: str | os.PathLike[str]) -> str:
