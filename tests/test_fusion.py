@@ -9,12 +9,14 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
+from click.testing import CliRunner
 from small_nets import ONE_THREAD, images, net, saved
 
 import amct_lite as amct
 from amct_lite import ir
+from amct_lite.cli import group
 from amct_lite.compat.configs import load_any_config, load_configured, write_config
-from amct_lite.config import QuantConfig
+from amct_lite.config import Override, QuantConfig
 from amct_lite.errors import CalibrationError, ConfigError
 from amct_lite.loading import load_prepared
 from amct_lite.pipeline import convert, quantize
@@ -191,6 +193,13 @@ def test_shift_bit_is_kept_and_the_user_is_told_that_it_is_not_used(model: Path,
     result = convert(model, shifted, options=ONE_THREAD)
     assert result.record.layers[0].shift_bit == (1,)
     assert any("shift_bit of conv1 is not used" in note for note in result.report.notes)
+
+
+def test_record_check_sees_the_normalizations_that_the_record_leaves(model: Path, tmp_path: Path) -> None:
+    config = QuantConfig(skip_fusion=("conv1",), tensors={"norm1:0": Override()})
+    text = amct.format_record(quantize(model, images(1), config, options=ONE_THREAD).record)
+    (tmp_path / "r.txt").write_text(text)
+    assert CliRunner().invoke(group, ["record", "check", str(tmp_path / "r.txt"), str(model)]).exit_code == 0
 
 
 def test_joint_quant_is_told_to_change_nothing(model: Path) -> None:

@@ -55,12 +55,13 @@ def show(record: Path, pattern: str | None, as_json: bool) -> None:
 def check(record: Path, model: Path, target: str, as_json: bool) -> None:
     """Check RECORD against MODEL: all problems with their lines (exit code 7), or ok."""
     from amct_lite.cli.layout import write_text
-    from amct_lite.loading import load_prepared
+    from amct_lite.loading import fusion_of, load_prepared
     from amct_lite.plan import layer_facts
     from amct_lite.record import check_record, read_record, require_valid
+    from amct_lite.types import FUSE_ALL
 
     found = read_record(record)
-    facts = layer_facts(target, load_prepared(model).prepared)
+    facts = layer_facts(target, load_prepared(model, fusion_of(found, FUSE_ALL)).prepared)
     rest = _quantizable_without_entry(found, facts)
     if as_json:
         problems = check_record(found, facts)
