@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from amct_lite.compat.dropin import AMCT_SO
     from amct_lite.compat.session import CalibrationSession
     from amct_lite.config import QuantConfig
+    from amct_lite.diagnosis.bitops import bitops
     from amct_lite.errors import AmctError
     from amct_lite.inspection import Inspection
     from amct_lite.pipeline import RunOptions
@@ -36,6 +37,7 @@ _HOMES = {
     "RuntimeOptions": "runtime",
     "accuracy_based_auto_calibration": "compat.auto_calibration",
     "autocalibrate": "public",
+    "bitops": "diagnosis.bitops",
     "convert_model": "compat.api",
     "create_quant_config": "compat.api",
     "export": "public",
@@ -62,6 +64,7 @@ __all__ = [
     "RuntimeOptions",
     "accuracy_based_auto_calibration",
     "autocalibrate",
+    "bitops",
     "convert_model",
     "create_quant_config",
     "export",

@@ -18,7 +18,7 @@ LAYERS = (
     {"public"},
     {"compat"},
     {"accuracy"},
-    {"pipeline", "inspection", "by_hand", "common"},
+    {"pipeline", "inspection", "diagnosis", "by_hand", "common"},
     {"result"},
     {"reports", "calibrated"},
     {"build", "biases", "roundings", "prebalance"},

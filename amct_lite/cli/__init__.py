@@ -16,6 +16,7 @@ _COMMANDS = {
     "convert": "amct_lite.cli.convert",
     "record": "amct_lite.cli.record",
     "inspect": "amct_lite.cli.inspect",
+    "bitops": "amct_lite.cli.bitops",
     "config": "amct_lite.cli.config",
 }
 

@@ -127,6 +127,15 @@ def entries(layers: int, tensors: int) -> str:
     return " and ".join(counts)
 
 
+def quantity(count: float) -> str:
+    """A large count in three digits with k, M, G, T or P."""
+    for power, letter in ((15, "P"), (12, "T"), (9, "G"), (6, "M"), (3, "k")):
+        if count >= 10**power:
+            digits = count / 10**power
+            return f"{digits:.{2 if digits < 10 else 1 if digits < 100 else 0}f} {letter}"
+    return f"{count:g}"
+
+
 def count_of(count: int, noun: str, plural: str = "") -> str:
     """`1 layer`, `2 layers`."""
     return f"{count:,} {noun if count == 1 else plural or f'{noun}s'}"

@@ -40,7 +40,7 @@ from amct_lite.ir.edit import (
     set_attribute,
     uses,
 )
-from amct_lite.ir.extract import extract
+from amct_lite.ir.extract import extract, reads
 from amct_lite.ir.functions import add_function, define_function, remove_function
 from amct_lite.ir.io import (
     LoadedModel,
@@ -102,6 +102,7 @@ __all__ = [
     "opset",
     "parameter_count",
     "raise_opset",
+    "reads",
     "redirect",
     "remove_function",
     "remove_node",

@@ -30,7 +30,7 @@ def _frontier(targets: Sequence[Value], available: set[str]) -> list[Value]:
         if node in seen:
             continue
         seen.add(node)
-        for value in _reads(node):
+        for value in reads(node):
             producer = value.producer()
             if value.name in available or (value.is_graph_input() and not value.is_initializer()):
                 found[value] = None
@@ -39,14 +39,14 @@ def _frontier(targets: Sequence[Value], available: set[str]) -> list[Value]:
     return list(found)
 
 
-def _reads(node: Node) -> list[Value]:
+def reads(node: Node) -> list[Value]:
     """Everything `node` reads, values captured by its subgraphs included."""
-    reads = [value for value in node.inputs if value is not None]
+    found = [value for value in node.inputs if value is not None]
     for attribute in node.attributes.values():
         for graph in _graphs(attribute.value):
             inner = {value for inner_node in graph.all_nodes() for value in inner_node.outputs} | set(graph.inputs)
-            reads += [v for n in graph.all_nodes() for v in n.inputs if v is not None and v not in inner]
-    return reads
+            found += [v for n in graph.all_nodes() for v in n.inputs if v is not None and v not in inner]
+    return found
 
 
 def _graphs(value: object) -> list[Graph]:

@@ -22,13 +22,14 @@ def fix_shapes(model: ir.Model, shapes: Mapping[str, Dims]) -> ir.Model:
 
     Raises StaticShapeError that names each open dimension and the option to pass, or the first tensor without a shape.
     """
-    fixed = ir.clone(model)
-    _fix_inputs(fixed, shapes)
-    ir.infer_shapes(fixed)
-    while _fold_shapes(fixed):  # each round lets the next inference know the results of more Reshapes and the like
-        fold_constants.run(fixed)
-        remove_dead.run(fixed)
-        ir.infer_shapes(fixed)
+    problems, suggestion = open_inputs(model, shapes)
+    if problems:
+        raise StaticShapeError(
+            f"no deploy model: {'; '.join(problems)}. An Ascend deploy model has fixed shapes only: "
+            f'pass --input-shape "{suggestion}" with the sizes you want. `amct-lite convert` takes it '
+            f"too, with the record that was written: no new calibration."
+        )
+    fixed = settle_shapes(model, shapes)
     if unknown := ir.unknown_dims(fixed):
         listed = ", ".join(f"{value.name!r} {_shown(dims)}{_origin(value)}" for value, dims in unknown[:5])
         raise StaticShapeError(
@@ -39,7 +40,20 @@ def fix_shapes(model: ir.Model, shapes: Mapping[str, Dims]) -> ir.Model:
     return fixed
 
 
-def _fix_inputs(model: ir.Model, shapes: Mapping[str, Dims]) -> None:
+def settle_shapes(model: ir.Model, shapes: Mapping[str, Dims]) -> ir.Model:
+    """A copy of `model` with `shapes` for its inputs, and all shapes that follow from them; others stay open."""
+    settled = ir.clone(model)
+    ir.fix_input_shapes(settled, shapes)
+    ir.infer_shapes(settled)
+    while _fold_shapes(settled):  # each round lets the next inference know the results of more Reshapes and the like
+        fold_constants.run(settled)
+        remove_dead.run(settled)
+        ir.infer_shapes(settled)
+    return settled
+
+
+def open_inputs(model: ir.Model, shapes: Mapping[str, Dims]) -> tuple[tuple[str, ...], str]:
+    """What leaves inputs of `model` open with these `shapes`, a clause each, and a value for `--input-shape` that would not."""
     problems: list[str] = []
     suggestion: list[str] = []
     for value in model.graph.inputs:
@@ -49,21 +63,17 @@ def _fix_inputs(model: ir.Model, shapes: Mapping[str, Dims]) -> None:
             problems.append(f"input {value.name!r} is {_shown(declared)}")
         elif wanted is not None and declared is not None and not _fits(wanted, declared):
             problems.append(f"input {value.name!r} is {_shown(declared)}, which {_shown(wanted)} does not fit")
+        elif wanted is None:
+            continue
         suggestion.append(f"{value.name}:{','.join(map(str, _example(declared, wanted)))}")
-    if problems:
-        raise StaticShapeError(
-            f"no deploy model: {'; '.join(problems)}. An Ascend deploy model has fixed shapes only: "
-            f'pass --input-shape "{";".join(suggestion)}" with the sizes you want. `amct-lite convert` takes it '
-            f"too, with the record that was written: no new calibration."
-        )
-    ir.fix_input_shapes(model, shapes)
+    return tuple(problems), ";".join(suggestion)
 
 
 def _example(declared: tuple[object, ...] | None, wanted: Dims | None) -> tuple[object, ...]:
     """Dimensions that fit: fixed ones as declared, the open ones as asked for, else 1 for the batch and ? for others."""
     if declared is None:
         return wanted or ()
-    asked = wanted if wanted is not None and len(wanted) == len(declared) else (1, *["?"] * (len(declared) - 1))
+    asked = wanted if wanted is not None and len(wanted) == len(declared) else (1, *["?"] * len(declared))[: len(declared)]
     return tuple(d if isinstance(d, int) else a for d, a in zip(declared, asked, strict=True))
 
 

@@ -111,3 +111,9 @@ def test_the_model_given_is_not_modified() -> None:
     before = ir.to_bytes(model)
     fix_shapes(model, {"x": (2, 4, 3, 5)})
     assert ir.to_bytes(model) == before
+
+
+def test_the_suggestion_leaves_out_what_is_fixed_scalars_too() -> None:
+    model = model_of("g (float[N,2] x, int64 rate) => (float[N,2] y) { y = Relu (x) }")
+    with pytest.raises(StaticShapeError, match='pass --input-shape "x:1,2" with'):
+        fix_shapes(model, {})

@@ -1,0 +1,1 @@
+"""Looks at models and reports: what they cost, where their error arises, what ONNX Runtime makes of them. Changes nothing."""

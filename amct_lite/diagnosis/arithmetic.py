@@ -1,0 +1,139 @@
+"""The layers whose operations are counted, and the bits in which they compute and store: all in float, or as a record says."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from math import prod
+
+from amct_lite import ir
+from amct_lite.diagnosis.flops import COUNTED, UNCOUNTED, Work, work_of
+from amct_lite.diagnosis.memory import Readers
+from amct_lite.ops import Layer, bind
+from amct_lite.types import QParams, QuantRecord, Skip
+
+_BIAS_BITS = 32
+_FLOATS = frozenset({ir.DataType.FLOAT, ir.DataType.FLOAT16, ir.DataType.DOUBLE})
+
+
+@dataclass(frozen=True)
+class Counted:
+    """A node with products. layer: how it can be quantized, None where it cannot."""
+
+    node: ir.Node
+    layer: Layer | None
+    work: Work
+
+    @property
+    def name(self) -> str:
+        return str(self.node.name)
+
+    @property
+    def output(self) -> ir.Value:
+        return self.layer.output if self.layer else self.node.outputs[0]
+
+    @property
+    def flops(self) -> int:
+        bias = any(is_bias for _, is_bias in self.constants.values()) or _third_input(self.node) is not None
+        return self.work.flops(bias=bias)
+
+    @cached_property
+    def constants(self) -> Mapping[ir.Usage, tuple[int, bool]]:
+        """Where the layer reads constants: how many elements, and whether they are the bias."""
+        places = {ir.Usage(self.node, index): index == 2 for index in range(len(self.node.inputs))}
+        if self.layer and self.layer.bias_node is not None and self.layer.bias_node is not self.node:
+            places[ir.Usage(self.layer.bias_node, self.layer.bias or 0)] = True
+        arrays = ((place, ir.constant_of(place.node.inputs[place.idx]), bias) for place, bias in places.items())
+        return {place: (array.size, bias) for place, array, bias in arrays if array is not None}
+
+
+@dataclass(frozen=True)
+class Arithmetic:
+    """float_bits: of what is not quantized. record: of what is; readers: where it quantizes data."""
+
+    name: str
+    float_bits: int
+    record: QuantRecord | None = None
+    readers: Readers = field(default_factory=dict)
+
+    @staticmethod
+    def of(record: QuantRecord, model: ir.Model) -> Arithmetic:
+        """What `record` makes of `model`; the rest stays in float32."""
+        readers: dict[tuple[str, int], QParams] = {}
+        for entry in record.layers:
+            node, _, index = entry.key.rpartition(":")
+            if entry.tensor_quantize:
+                readers[node, int(index)] = entry.activation
+        for node_ in model.graph:
+            layer = bind(node_) if (entry_ := record.by_key.get(str(node_.name))) else None
+            if entry_ is not None and isinstance(layer, Layer):
+                second = entry_.weight or entry_.activation
+                readers |= {
+                    (layer.name, index): second if place else entry_.activation for place, index in enumerate(layer.data)
+                }
+        return Arithmetic("record", 32, record, readers)
+
+    def bits(self, layer: str) -> tuple[int, int]:
+        """Of its activation and its weight (of both factors, where both are data)."""
+        entry = self.record.by_key.get(layer) if self.record else None
+        if entry is None or entry.tensor_quantize:
+            return self.float_bits, self.float_bits
+        return entry.activation.bits, entry.weight.bits if entry.weight else entry.activation.bits
+
+    def stored_bits(self, item: Counted, is_bias: bool) -> int:
+        """Of a constant of a layer; the bias of a quantized one counts steps of its accumulator."""
+        quantized = self.record is not None and item.name in self.record.by_key
+        return (_BIAS_BITS if is_bias else self.bits(item.name)[1]) if quantized else self.float_bits
+
+
+def count_work(model: ir.Model) -> tuple[tuple[Counted, ...], tuple[Skip, ...]]:
+    """The layers of the main graph of `model` (shapes settled), and the nodes with operations that are not counted."""
+    counted: list[Counted] = []
+    skips: list[Skip] = []
+    for node in model.graph:
+        work = work_of(node)
+        if isinstance(work, Work):
+            layer = bind(node)
+            counted.append(Counted(node, layer if isinstance(layer, Layer) else None, work))
+        elif reason := work or _unknown(node):
+            skips.append(Skip(str(node.name), node.op_type, reason))
+    inner = (node for node in model.graph.all_nodes() if node.graph is not model.graph)
+    skips += [
+        Skip(
+            str(node.name), node.op_type, "it stands inside the body of a control-flow node, which may run any number of times"
+        )
+        for node in inner
+        if node.op_type in COUNTED or _unknown(node)
+    ]
+    return tuple(counted), tuple(skips)
+
+
+def _unknown(node: ir.Node) -> str:
+    """The reason to name a node whose operations nobody here can count; empty for one that has no products."""
+    if node.domain not in {"", "ai.onnx"}:
+        return f"nothing is known of operators of the domain {node.domain}"
+    return f"there is no formula for {node.op_type}" if node.op_type in UNCOUNTED else ""
+
+
+def float_constants(model: ir.Model) -> dict[ir.Value, int]:
+    """The constants of floats in `model` and the bodies of its control-flow nodes, each with its number of elements."""
+    found = [(value, value.const_value) for graph in model.graphs() for value in graph.initializers.values()]
+    for node in model.graph.all_nodes():
+        tensor = node.attributes.get("value") if node.op_type == "Constant" else None
+        if tensor is not None and tensor.type == ir.AttributeType.TENSOR:
+            found.append((node.outputs[0], tensor.as_tensor()))
+    return {
+        value: prod(tensor.shape.numpy())
+        for value, tensor in found
+        if tensor is not None and tensor.dtype in _FLOATS and value.uses()
+    }
+
+
+def packed_bytes(elements: int, bits: int) -> int:
+    """Bytes of so many elements at `bits` each."""
+    return -(-elements * bits // 8)
+
+
+def _third_input(node: ir.Node) -> ir.Value | None:
+    return node.inputs[2] if len(node.inputs) > 2 else None

@@ -1,0 +1,178 @@
+"""What a model costs: operations, parameters, bytes of weights and activations, as floats and as a record has it.
+
+Counted is the prepared model, in which constants and BatchNormalization are folded, so names are those of the record.
+What has no formula or no static shape is named, never estimated.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from math import prod
+from pathlib import Path
+
+from amct_lite import ir
+from amct_lite.diagnosis.arithmetic import Arithmetic, Counted, count_work, float_constants, packed_bytes
+from amct_lite.diagnosis.flops import static_shape
+from amct_lite.diagnosis.memory import Activations
+from amct_lite.errors import StaticShapeError
+from amct_lite.loading import load_prepared
+from amct_lite.plan import layer_facts
+from amct_lite.record import read_record, require_valid
+from amct_lite.types import QuantRecord, Skip
+from amct_lite.validate.static_shape import open_inputs, settle_shapes
+
+
+@dataclass(frozen=True)
+class LayerCost:
+    """One layer. output: its shape. bitops = flops · act_bits · weight_bits; parameters: of weight and bias.
+
+    weight_bytes: both as stored, a quantized layer's bias as int32; activation_bytes: of its output as its readers want it.
+    """
+
+    name: str
+    op_type: str
+    output: tuple[int, ...]
+    macs: int
+    flops: int
+    act_bits: int
+    weight_bits: int
+    bitops: int
+    parameters: int
+    weight_bytes: int
+    activation_bytes: int
+
+
+@dataclass(frozen=True)
+class Total:
+    """A whole model in one arithmetic. weight_bytes: its float constants, shared ones once, without the scales of a record.
+    activation_bytes: all that is written; peak_activation_bytes: the most that is held at once, while `peak_at` runs."""
+
+    bitops: int
+    weight_bytes: int
+    activation_bytes: int
+    peak_activation_bytes: int
+    peak_at: str
+
+
+@dataclass(frozen=True)
+class Cost:
+    """totals: by arithmetic, `fp32`, `fp16` and, with a record, `record`. layers: in the last of them but fp16.
+
+    parameters: elements of float constants, shared ones once. not_counted: nodes that the operations leave out;
+    unknown_shapes: tensors that the activation bytes leave out, which then are lower bounds.
+    """
+
+    model: str
+    input_shapes: Mapping[str, tuple[int, ...]]
+    macs: int
+    flops: int
+    parameters: int
+    totals: Mapping[str, Total]
+    layers: tuple[LayerCost, ...]
+    not_counted: tuple[Skip, ...] = field(default=())
+    unknown_shapes: tuple[str, ...] = field(default=())
+
+    @property
+    def main(self) -> Total:
+        """With the record's widths where there is one, else in float32."""
+        return self.totals.get("record") or self.totals["fp32"]
+
+    def to_json(self) -> str:
+        """Indented JSON: `total` (of the record, else of float32), `totals`, `layers`, and what was left out."""
+        content = {
+            "model": self.model,
+            "input_shapes": dict(self.input_shapes),
+            "total": {"macs": self.macs, "flops": self.flops, "parameters": self.parameters, **asdict(self.main)},
+            "totals": {name: asdict(total) for name, total in self.totals.items()},
+            "layers": [asdict(layer) for layer in self.layers],
+            "not_counted": [asdict(skip) for skip in self.not_counted],
+            "unknown_shapes": list(self.unknown_shapes),
+        }
+        return json.dumps(content, indent=1, ensure_ascii=False)
+
+
+def bitops(
+    model: str | Path | ir.Model,
+    record: QuantRecord | str | Path | None = None,
+    *,
+    input_shapes: Mapping[str, tuple[int, ...]] | None = None,
+) -> Cost:
+    """Operations and bytes of a float model, layer by layer and in total. Nothing is run.
+
+    record: bits of its layers; a layer that it does not name counts as 32 x 32. input_shapes: name → dimensions, for inputs
+    that the model leaves open.
+    Raises StaticShapeError for an input without a fixed shape, RecordError for a record of another model.
+    """
+    source = load_prepared(model)
+    given = read_record(record) if isinstance(record, str | Path) else record
+    if given is not None:
+        require_valid(given, layer_facts("generic", source.prepared))
+    settled = _settled(source.prepared, input_shapes or {})
+    activations = Activations(settled)
+    counted, skips = count_work(settled)
+    arithmetics = (Arithmetic("fp32", 32), Arithmetic("fp16", 16), *((Arithmetic.of(given, settled),) if given else ()))
+    layers = tuple(_layer_cost(item, arithmetics[2 if given else 0], activations) for item in counted)
+    return Cost(
+        source.name,
+        {str(value.name): static_shape(value) or () for value in settled.graph.inputs},
+        sum(layer.macs for layer in layers),
+        sum(layer.flops for layer in layers),
+        sum(float_constants(settled).values()),
+        {arithmetic.name: _total(settled, counted, arithmetic, activations) for arithmetic in arithmetics},
+        layers,
+        skips,
+        tuple(str(value.name) for value in activations.unknown),
+    )
+
+
+def _settled(model: ir.Model, shapes: Mapping[str, tuple[int, ...]]) -> ir.Model:
+    ir.fix_input_shapes(ir.clone(model), shapes)  # tells names that are not inputs before it tells open dimensions
+    problems, suggestion = open_inputs(model, shapes)
+    if problems:
+        raise StaticShapeError(
+            f'the cost depends on the input shape: {"; ".join(problems)}. Pass --input-shape "{suggestion}" with the '
+            f"sizes you want."
+        )
+    return settle_shapes(model, shapes)
+
+
+def _layer_cost(item: Counted, arithmetic: Arithmetic, activations: Activations) -> LayerCost:
+    act_bits, weight_bits = arithmetic.bits(item.name)
+    stored = [packed_bytes(size, arithmetic.stored_bits(item, bias)) for size, bias in item.constants.values()]
+    return LayerCost(
+        item.name,
+        item.node.op_type,
+        static_shape(item.output) or (),
+        item.work.macs,
+        item.flops,
+        act_bits,
+        weight_bits,
+        item.flops * act_bits * weight_bits,
+        sum(size for size, _ in item.constants.values()),
+        sum(stored),
+        activations.bytes_of(item.output, arithmetic.readers, arithmetic.float_bits),
+    )
+
+
+def _total(model: ir.Model, counted: tuple[Counted, ...], arithmetic: Arithmetic, activations: Activations) -> Total:
+    operations = (item.flops * prod(arithmetic.bits(item.name)) for item in counted)
+    peak = activations.peak(arithmetic.readers, arithmetic.float_bits)
+    return Total(
+        sum(operations),
+        _stored_bytes(model, counted, arithmetic),
+        activations.total(arithmetic.readers, arithmetic.float_bits),
+        peak.bytes,
+        peak.node,
+    )
+
+
+def _stored_bytes(model: ir.Model, counted: tuple[Counted, ...], arithmetic: Arithmetic) -> int:
+    """Each float constant once for every width in which somebody reads it."""
+    widths = {place: arithmetic.stored_bits(item, bias) for item in counted for place, (_, bias) in item.constants.items()}
+    return sum(
+        packed_bytes(elements, bits)
+        for value, elements in float_constants(model).items()
+        for bits in {widths.get(usage, arithmetic.float_bits) for usage in ir.uses(value)}
+    )

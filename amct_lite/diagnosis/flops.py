@@ -1,0 +1,82 @@
+"""Multiply-accumulates and floating point operations of one node, from shapes alone.
+
+Source of the formulas: the AMCT contract, section 9, for each image of the batch. With K products summed for an output,
+FLOPs = (2K - 1, + 1 with a bias) · outputs. ConvTranspose counts the same at the positions of its input, where its products
+are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from math import prod
+
+from amct_lite import ir
+
+UNCOUNTED = frozenset(
+    {"Attention", "ConvInteger", "DFT", "DeformConv", "Einsum", "GRU", "LSTM", "MatMulInteger", "QLinearConv"}
+    | {"QLinearMatMul", "RNN", "STFT"}
+)
+"""Operators of the standard that multiply and accumulate, for which the contract has no formula."""
+
+Shape = tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Work:
+    """terms: products summed for one output; sums: how many such sums there are."""
+
+    terms: int
+    sums: int
+
+    @property
+    def macs(self) -> int:
+        return self.terms * self.sums
+
+    def flops(self, *, bias: bool) -> int:
+        """(2K - 1) · sums, and one more addition each with a bias."""
+        return (2 * self.terms - (0 if bias else 1)) * self.sums
+
+
+def work_of(node: ir.Node) -> Work | str | None:
+    """The products of `node`, a sentence why they cannot be counted, or None for an operator that has none."""
+    formula = _FORMULAS.get(node.op_type) if node.domain in {"", "ai.onnx"} else None
+    if formula is None:
+        return None
+    shapes = [static_shape(value) for value in (node.inputs[0], node.inputs[1], node.outputs[0])]
+    data, weight, output = shapes
+    if data is None or weight is None or output is None:
+        return "the shape of its inputs or output is not known before it runs"
+    return formula(node, data, weight, output)
+
+
+def static_shape(value: ir.Value | None) -> Shape | None:
+    """The dimensions of `value`, None when one of them is open."""
+    dims = None if value is None else ir.dims_of(value)
+    return None if dims is None or not all(isinstance(dim, int) for dim in dims) else tuple(int(dim or 0) for dim in dims)
+
+
+def _conv(_node: ir.Node, _data: Shape, weight: Shape, output: Shape) -> Work:
+    return Work(prod(weight[1:]), prod(output))
+
+
+def _conv_transpose(node: ir.Node, data: Shape, weight: Shape, _output: Shape) -> Work:
+    group = int(ir.attribute(node, "group", 1))
+    return Work(weight[0] // group * prod(weight[2:]), data[0] * prod(data[2:]) * weight[1] * group)
+
+
+def _gemm(node: ir.Node, data: Shape, _weight: Shape, output: Shape) -> Work:
+    return Work(data[0] if ir.attribute(node, "transA", 0) else data[1], prod(output))
+
+
+def _matmul(_node: ir.Node, data: Shape, _weight: Shape, output: Shape) -> Work:
+    return Work(data[-1], prod(output))
+
+
+_FORMULAS: dict[str, Callable[[ir.Node, Shape, Shape, Shape], Work]] = {
+    "Conv": _conv,
+    "ConvTranspose": _conv_transpose,
+    "Gemm": _gemm,
+    "MatMul": _matmul,
+}
+COUNTED = frozenset(_FORMULAS)
