@@ -1,10 +1,10 @@
-"""`amct-lite record`: look at a record file, check it against a model, compare two of them."""
+"""`amct-lite record`: look at a record file, check it against a model, change numbers in it, compare two of them."""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -21,28 +21,46 @@ _COLOURS = {"-": "red", "+": "green", "~": "yellow"}
 
 @click.group("record")
 def command() -> None:
-    """Show a record file, check it against a model, compare two."""
+    """Show, check, edit and compare record files."""
 
 
 @command.command("show")
 @click.argument("record", type=_FILE)
 @click.option("--layer", "pattern", metavar="NAME|GLOB", help="Only these layers.")
+@click.option(
+    "--sort",
+    type=click.Choice(["scale_d", "offset_d", "range", "scale_w", "ratio", "channels"]),
+    help="Largest first: width of the range, largest weight scale, ratio of weight scales, number of them.",
+)
+@click.option("--model", type=_FILE, help="The float model: tells what share of the calibration's values each range clips.")
 @_JSON
-def show(record: Path, pattern: str | None, as_json: bool) -> None:
-    """Show the layers of RECORD: scales and offsets, and the real range each activation has."""
+def show(record: Path, pattern: str | None, sort: str | None, model: Path | None, as_json: bool) -> None:
+    """Show the layers of RECORD: scales and offsets, the real range each activation has, and what looks odd."""
     from amct_lite.cli import record_table
     from amct_lite.cli.layout import matching, write_text
     from amct_lite.record import read_record
-    from amct_lite.types import QuantRecord
 
-    found = read_record(record)
-    if pattern is not None:
-        keys = matching(pattern, [layer.key for layer in found.layers], where=str(record))
-        found = QuantRecord(tuple(layer for layer in found.layers if layer.key in keys), found.source)
+    whole = read_record(record)
+    keys = matching(pattern or "*", [layer.key for layer in whole.layers], where=str(record))
+    shown = record_table.findings(whole, keys, clipped=_clipped(whole, record, model), sort=sort)
     if as_json:
-        write_text(json.dumps(record_table.as_mapping(found), indent=1, ensure_ascii=False))
+        write_text(json.dumps(record_table.as_mapping(shown), indent=1, ensure_ascii=False))
     else:
-        record_table.print_record(found)
+        record_table.print_record(shown)
+
+
+def _clipped(record: QuantRecord, file: Path, model: Path | None) -> Mapping[str, float]:
+    if model is None:
+        return {}
+    from amct_lite.diagnosis.saturation import calibration_beside, saturated_shares
+    from amct_lite.errors import CalibrationError
+
+    calibration = calibration_beside(file)
+    if calibration is None:
+        raise CalibrationError(
+            f"no calibration file lies beside {file}, so what its ranges clip is not known. Leave out --model."
+        )
+    return saturated_shares(record, calibration, model)
 
 
 @command.command("check")
@@ -79,6 +97,37 @@ def check(record: Path, model: Path, target: str, as_json: bool) -> None:
     tensors = sum(entry.tensor_quantize for entry in found.layers)
     left = f"{count_of(len(rest), 'more layer')} could be quantized" if rest else "no other layer could be quantized"
     click.echo(f"ok: {entries(len(found.layers) - tensors, tensors)} of {record} {verb} {model}; {left}.")
+
+
+@command.command("edit")
+@click.argument("record", type=_FILE)
+@click.option("--layer", "pattern", metavar="NAME|GLOB", required=True, help="The layers to change.")
+@click.option("--scale-d", type=float, metavar="X", help="New scale_d: one step of the input.")
+@click.option("--offset-d", type=int, metavar="N", help="New offset_d: the integer that stands for 0.0.")
+@click.option("--scale-w-factor", type=float, metavar="X", help="Multiply every scale_w by this.")
+@click.option("-o", "--output", type=_FILE, help="Write to this file (default: print the record).")
+@click.option("--in-place", is_flag=True, help="Write to RECORD itself.")
+def edit(record: Path, pattern: str, output: Path | None, in_place: bool, **numbers: Any) -> None:
+    """Change numbers of some layers of RECORD; all others stay, in their order. What has changed is told on standard error."""
+    from amct_lite.cli.layout import matching, write_text
+    from amct_lite.errors import ConfigError
+    from amct_lite.files import staged_outputs
+    from amct_lite.record import Edit, diff_records, edit_record, format_record, read_record
+
+    if all(number is None for number in numbers.values()):
+        raise ConfigError("there is nothing to change: pass --scale-d, --offset-d or --scale-w-factor.")
+    if in_place and output is not None:
+        raise ConfigError("--in-place goes without -o: write to the record itself, or to another file.")
+    old = read_record(record)
+    new = edit_record(old, matching(pattern, [layer.key for layer in old.layers], where=str(record)), Edit(**numbers))
+    target = record if in_place else output
+    if target is None:
+        write_text(format_record(new))
+    else:
+        with staged_outputs(inputs=[] if in_place else [record]) as outputs:
+            outputs.stage(target).write_text(format_record(new), encoding="utf-8")
+    for line in diff_records(old, new).lines():
+        click.secho(line, fg=_COLOURS.get(line[0]), err=True)
 
 
 @command.command("diff")

@@ -3,42 +3,88 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
 
 from amct_lite.cli.layout import NARROW, console, entries, print_annotated, say
-from amct_lite.record import UNIT_WEIGHT, RecurrentRecord, record_fields, type_names
+from amct_lite.record import UNIT_WEIGHT, RecurrentRecord, channel_ratio, distinct_scales, record_fields, suspicions, type_names
 from amct_lite.types import LayerRecord, QParams, QuantRecord, QuantSpec
 
+MOST_CLIPPED = 0.01
+"""Range searches clip a few values in ten thousand on purpose; 1 % is a cut through the distribution."""
+_ORDERS: Mapping[str, Callable[[LayerRecord], float]] = {
+    "scale_d": lambda layer: layer.activation.scale[0],
+    "offset_d": lambda layer: layer.activation.zero_point[0],
+    "range": lambda layer: layer.activation.scale[0] * 2.0**layer.activation.bits,
+    "scale_w": lambda layer: max(layer.weight.scale) if layer.weight else 0.0,
+    "ratio": channel_ratio,
+    "channels": lambda layer: len(layer.weight.scale) if layer.weight else 0,
+}
 _ONCE = {"scale_d", "offset_d", "scale_h", "offset_h"}
 
 
-def print_record(record: QuantRecord) -> None:
+@dataclass(frozen=True)
+class Findings:
+    """What is shown. layers: in the order of the table. odd: key → clauses; clipped: key → share of values, where known."""
+
+    source: str | None
+    layers: tuple[LayerRecord, ...]
+    odd: Mapping[str, tuple[str, ...]]
+    clipped: Mapping[str, float]
+
+
+def findings(record: QuantRecord, keys: Collection[str], *, clipped: Mapping[str, float], sort: str | None = None) -> Findings:
+    """Of the layers `keys`; what is odd is judged with all layers in view. sort: a name in `_ORDERS`, largest first."""
+    layers = [layer for layer in record.layers if layer.key in keys]
+    if sort is not None:
+        layers.sort(key=_ORDERS[sort], reverse=True)
+    odd = dict(suspicions(record))
+    for key, share in clipped.items():
+        if share > MOST_CLIPPED:
+            odd[key] = (*odd.get(key, ()), f"its range clips {100 * share:.2g} % of the values")
+    return Findings(record.source, tuple(layers), odd, clipped)
+
+
+def print_record(found: Findings) -> None:
     """A row a layer on standard output."""
     out = console()
     narrow = out.width < NARROW
-    columns = ["layer", "#scale_d", "#offset_d", "range", "scale_w", *([] if narrow else ["types"])]
+    columns = ["layer", "#scale_d", "#offset_d", "range", *(["#clipped"] if found.clipped else []), "scale_w"]
+    columns += [] if narrow else ["types"]
     rows = []
-    for layer in record.layers:
+    for layer in found.layers:
         activation = layer.activation
         low, high = real_range(activation)
         cells = [layer.key, f"{activation.scale[0]:.6g}", str(activation.zero_point[0]), rf"\[{low:.4g}, {high:.4g}]"]
+        if found.clipped:
+            share = found.clipped.get(layer.key)
+            cells.append("" if share is None else f"{100 * share:.2g} %")
         cells += [_weight_scales(layer.weight), *([] if narrow else [type_names(layer)])]
         rows.append(cells)
-    print_annotated(out, record.source or "record", columns, rows, [_notes(layer) for layer in record.layers])
-    tensors = sum(entry.tensor_quantize for entry in record.layers)
-    say(out, f"{entries(len(record.layers) - tensors, tensors)}: {', '.join(_types_counted(record))}")
+    notes = [", ".join(filter(None, (_notes(layer), *found.odd.get(layer.key, ())))) for layer in found.layers]
+    print_annotated(out, found.source or "record", columns, rows, notes)
+    tensors = sum(layer.tensor_quantize for layer in found.layers)
+    say(out, f"{entries(len(found.layers) - tensors, tensors)}: {', '.join(_types_counted(found.layers))}")
 
 
-def _types_counted(record: QuantRecord) -> list[str]:
-    return [f"{count} {types}" for types, count in Counter(map(type_names, record.layers)).items()]
+def _types_counted(layers: Sequence[LayerRecord]) -> list[str]:
+    return [f"{count} {types}" for types, count in Counter(map(type_names, layers)).items()]
 
 
-def as_mapping(record: QuantRecord) -> dict[str, object]:
-    """Plain lists and dicts: every field of every layer, and `range`, the real numbers that the codes stand for."""
+def as_mapping(found: Findings) -> dict[str, object]:
+    """Plain lists and dicts: every field of every layer; `range`, the real numbers that the codes stand for;
+    `distinct_scale_w`; `odd`; `clipped`, null where it is not known."""
     return {
-        "source": record.source,
+        "source": found.source,
         "layers": {
-            layer.key: {**_single(record_fields(layer)), "range": real_range(layer.activation)} for layer in record.layers
+            layer.key: {
+                **_single(record_fields(layer)),
+                "range": real_range(layer.activation),
+                "distinct_scale_w": distinct_scales(layer),
+                "odd": found.odd.get(layer.key, ()),
+                "clipped": found.clipped.get(layer.key),
+            }
+            for layer in found.layers
         },
     }
 
@@ -60,7 +106,9 @@ def _weight_scales(weight: QParams | None) -> str:
         return "—"
     if weight.per_tensor:
         return f"{weight.scale[0]:.4g}"
-    return f"{min(weight.scale):.4g} … {max(weight.scale):.4g} ({len(weight.scale)})"
+    count, distinct = len(weight.scale), len(set(weight.scale))
+    different = "" if distinct == count else f", {distinct} distinct"
+    return f"{min(weight.scale):.4g} … {max(weight.scale):.4g} ({count}{different})"
 
 
 def _notes(layer: LayerRecord) -> str:

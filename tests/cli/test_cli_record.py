@@ -1,9 +1,10 @@
-"""`record show`, `check` and `diff`."""
+"""`record show`, `check`, `edit` and `diff`."""
 
 from __future__ import annotations
 
 import json
 import re
+import shutil
 
 import pytest
 
@@ -66,6 +67,85 @@ def test_show_of_all_that_a_record_of_pytorch_can_hold(amct, tmp_path):
     assert "scale_h 0.125, scale_r 0.5, shift_bit 1 … 2, skip_fusion true" in done.out
     assert "one tensor" in done.out
     assert "[-6.554e+04, 6.553e+04]" in done.out  # (-32768 - 1) * 2 and (32767 - 1) * 2
+
+
+def test_show_sorted_has_the_largest_first(amct, calibrated):
+    done = amct("record", "show", calibrated.file("record.txt"), "--sort", "scale_d", "--json")
+    scales = [layer["scale_d"] for layer in json.loads(done.out)["layers"].values()]
+    assert scales == sorted(scales, reverse=True)
+    assert len(scales) == 7
+
+
+def test_show_flags_what_is_odd(amct, calibrated, tmp_path):
+    record = tmp_path / "r.txt"
+    assert (
+        amct(
+            "record", "edit", calibrated.file("record.txt"), "--layer", "block2.depthwise", "--scale-d", "50", "-o", record
+        ).code
+        == 0
+    )
+    assert re.search(r"^block2.depthwise .* × that of its neighbours", amct("record", "show", record).out, re.MULTILINE)
+
+
+def test_show_with_the_model_tells_what_each_range_clips(amct, calibrated, digits):
+    done = amct("record", "show", calibrated.file("record.txt"), "--model", digits, "--json")
+    layers = json.loads(done.out)["layers"].values()
+    assert all(0 <= layer["clipped"] < 0.01 for layer in layers)
+
+
+def test_a_range_cut_to_a_tenth_clips_many_values_and_is_flagged(amct, calibrated, digits, tmp_path):
+    shutil.copy(calibrated.file("calibration.npz"), tmp_path / "cut_calibration.npz")
+    record = tmp_path / "cut_record.txt"
+    old = json.loads(amct("record", "show", calibrated.file("record.txt"), "--json").out)["layers"]["classifier"]["scale_d"]
+    amct("record", "edit", calibrated.file("record.txt"), "--layer", "classifier", "--scale-d", old / 10, "-o", record)
+    done = amct("record", "show", record, "--model", digits)
+    assert re.search(r"^classifier .*its range clips \d+ % of the values", done.out, re.MULTILINE)
+
+
+def test_show_with_a_model_wants_the_calibration_beside(amct, calibrated, digits, tmp_path):
+    record = shutil.copy(calibrated.file("record.txt"), tmp_path / "alone_record.txt")
+    done = amct("record", "show", record, "--model", digits)
+    assert done.code == 6
+    assert "no calibration file lies beside" in done.err
+
+
+def test_edit_prints_the_record_and_tells_the_changes_on_stderr(amct, calibrated):
+    before = calibrated.file("record.txt").read_text(encoding="utf-8")
+    done = amct("record", "edit", calibrated.file("record.txt"), "--layer", "stem.conv", "--offset-d", "-100")
+    assert done.out == before.replace("offset_d: -128", "offset_d: -100", 1)
+    assert done.err == "~ stem.conv: offset_d -128 → -100\n"
+    assert calibrated.file("record.txt").read_text(encoding="utf-8") == before
+
+
+def test_edit_writes_to_a_file_and_in_place_only_when_told(amct, edited, tmp_path):
+    before = edited.read_text(encoding="utf-8")
+    assert amct("record", "edit", edited, "--layer", "stem.*", "--offset-d", "-90", "-o", tmp_path / "new.txt").code == 0
+    assert edited.read_text(encoding="utf-8") == before
+    assert amct("record", "edit", edited, "--layer", "stem.*", "--offset-d", "-90", "--in-place").code == 0
+    assert edited.read_text(encoding="utf-8") == (tmp_path / "new.txt").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "message"),
+    [
+        (["--layer", "stem.conv"], 3, "there is nothing to change"),
+        (["--layer", "stem.con", "--offset-d", "1"], 3, "did you mean 'stem.conv'?"),
+        (["--layer", "*", "--offset-d", "1", "--in-place", "-o", "x.txt"], 3, "--in-place goes without -o"),
+        (["--layer", "*", "--offset-d", "300"], 7, "offset_d 300 is outside [-128, 127]"),
+    ],
+)
+def test_edit_says_what_is_wrong(amct, edited, options, code, message):
+    before = edited.read_text(encoding="utf-8")
+    done = amct("record", "edit", edited, *options)
+    assert (done.code, done.out) == (code, "")
+    assert message in done.err
+    assert edited.read_text(encoding="utf-8") == before
+
+
+def test_edit_never_replaces_its_input_under_another_name(amct, edited):
+    done = amct("record", "edit", edited, "--layer", "*", "--offset-d", "1", "-o", edited)
+    assert done.code == 8
+    assert "would overwrite the input" in done.err
 
 
 def test_check_says_ok_with_counts(amct, calibrated, digits):

@@ -1,0 +1,49 @@
+"""How many values of each quantized tensor its codes cannot reach, from the sketches of a calibration."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from amct_lite import ir
+from amct_lite.calibration import store
+from amct_lite.errors import CalibrationError
+from amct_lite.loading import load_prepared
+from amct_lite.numerics.sketch import Sketch
+from amct_lite.ops import Layer, bind
+from amct_lite.types import QParams, QuantRecord, QuantSpec
+
+
+def calibration_beside(record: str | Path) -> Path | None:
+    """The calibration file that was written with the record `<prefix>_record.txt`, if it still lies there."""
+    text = str(record)
+    path = Path(f"{text.removesuffix('record.txt')}calibration.npz")
+    return path if text.endswith("record.txt") and path.is_file() else None
+
+
+def saturated_shares(record: QuantRecord, calibration: str | Path, model: str | Path | ir.Model) -> Mapping[str, float]:
+    """Key → share of the calibration's values that are clipped: more than half a step beyond the outermost codes.
+
+    Exact up to 32768 values of a tensor, from a histogram beyond. Layers whose input was not observed are left out.
+    Raises CalibrationError for a calibration of another model.
+    """
+    prepared = load_prepared(model).prepared
+    statistics = store.load(calibration)
+    if statistics.model != ir.checksum(prepared):
+        raise CalibrationError(f"{calibration} was made from another model. Give the model that was calibrated.")
+    sketches = {name: sketch for (name, _), sketch in statistics.sketches.items()}
+    shares: dict[str, float] = {}
+    for node in prepared.graph:
+        entry = record.by_key.get(str(node.name))
+        layer = bind(node) if entry is not None else None
+        value = layer.node.inputs[layer.data[0]] if isinstance(layer, Layer) else None
+        if entry is not None and value is not None and str(value.name) in sketches:
+            shares[entry.key] = _saturated(sketches[str(value.name)], entry.activation)
+    return shares
+
+
+def _saturated(sketch: Sketch, activation: QParams) -> float:
+    spec, scale, zero_point = QuantSpec(activation.bits), activation.scale[0], activation.zero_point[0]
+    low, high = (spec.qmin - zero_point - 0.5) * scale, (spec.qmax - zero_point + 0.5) * scale
+    values, weights = sketch.points()
+    return float(weights[(values < low) | (values > high)].sum() / weights.sum())

@@ -1,0 +1,48 @@
+"""New numbers for some layers of a record; the others, and the order, stay as they are."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass, replace
+
+from amct_lite.errors import RecordError
+from amct_lite.record.layer import UNIT_WEIGHT
+from amct_lite.record.text import format_record, parse_record
+from amct_lite.types import LayerRecord, QParams, QuantRecord
+
+
+@dataclass(frozen=True)
+class Edit:
+    """None: as it was. scale_w_factor: every weight scale of the layer is multiplied by it."""
+
+    scale_d: float | None = None
+    offset_d: int | None = None
+    scale_w_factor: float | None = None
+
+
+def edit_record(record: QuantRecord, keys: Collection[str], edit: Edit) -> QuantRecord:
+    """`record` with `edit` made to the layers `keys`. Layers without weight scales have no use for `scale_w_factor`.
+
+    Raises RecordError when a result is not a valid record (a scale of 0, an offset outside of its integers …), or when none
+    of the layers has the weight scales that are to change.
+    """
+    chosen = [layer for layer in record.layers if layer.key in keys]
+    if edit.scale_w_factor is not None and not any(map(_has_weight, chosen)):
+        raise RecordError(f"no weight scale to change: {', '.join(layer.key for layer in chosen)} have none.")
+    edited = QuantRecord(tuple(_edited(layer, edit) if layer.key in keys else layer for layer in record.layers), record.source)
+    return replace(parse_record(format_record(edited)), source=record.source)
+
+
+def _edited(layer: LayerRecord, edit: Edit) -> LayerRecord:
+    activation, weight = layer.activation, layer.weight
+    if edit.scale_d is not None:
+        activation = QParams.of(edit.scale_d, activation.zero_point[0], activation.bits)
+    if edit.offset_d is not None:
+        activation = replace(activation, zero_point=(edit.offset_d,))
+    if edit.scale_w_factor is not None and weight is not None and _has_weight(layer):
+        weight = QParams.of(weight.scales * edit.scale_w_factor, weight.zero_points, weight.bits)
+    return replace(layer, activation=activation, weight=weight)
+
+
+def _has_weight(layer: LayerRecord) -> bool:
+    return layer.weight is not None and layer.weight != UNIT_WEIGHT

@@ -1,0 +1,48 @@
+"""Editing numbers: only what was asked for changes, and the result is a valid record."""
+
+import pytest
+
+from amct_lite.errors import RecordError
+from amct_lite.record import Edit, diff_records, edit_record, format_record
+from amct_lite.types import LayerRecord, QParams, QuantRecord
+
+CONV = LayerRecord("conv", QParams((0.5,), (3,)), QParams((0.25, 0.125), (0, 0)))
+POOL = LayerRecord("pool", QParams((0.5,), (3,)), None)
+RECORD = QuantRecord((CONV, POOL), "r.txt")
+
+
+def lines(keys: set[str], edit: Edit) -> list[str]:
+    return list(diff_records(RECORD, edit_record(RECORD, keys, edit)).lines())
+
+
+def test_only_the_chosen_layers_and_fields_change() -> None:
+    assert lines({"conv"}, Edit(scale_d=1.0)) == ["~ conv: scale_d 0.5 → 1 (+100 %)"]
+    assert lines({"pool"}, Edit(offset_d=-128)) == ["~ pool: offset_d 3 → -128"]
+
+
+def test_the_factor_multiplies_each_weight_scale_and_passes_over_layers_without_weight() -> None:
+    edited = edit_record(RECORD, {"conv", "pool"}, Edit(scale_w_factor=3.0))
+    assert edited.by_key["conv"].weight.scale == (0.75, 0.375)
+    assert format_record(edited).count("scale_w: 1.0\n") == 1  # the pool's, as before
+
+
+def test_the_order_of_the_layers_stays() -> None:
+    assert [layer.key for layer in edit_record(RECORD, {"pool"}, Edit(scale_d=2.0)).layers] == ["conv", "pool"]
+
+
+@pytest.mark.parametrize(
+    ("edit", "message"),
+    [
+        (Edit(scale_d=0.0), "layer 'conv': scale_d is 0.0, but a scale is a finite float32 above 0"),
+        (Edit(offset_d=200), r"layer 'conv': offset_d 200 is outside \[-128, 127\]"),
+        (Edit(scale_w_factor=-1.0), r"layer 'conv': scale_w\[0\] \(and 1 more\) is -0.25"),
+    ],
+)
+def test_an_invalid_result_is_refused(edit: Edit, message: str) -> None:
+    with pytest.raises(RecordError, match=message):
+        edit_record(RECORD, {"conv"}, edit)
+
+
+def test_a_factor_for_layers_without_weight_alone_is_refused() -> None:
+    with pytest.raises(RecordError, match="no weight scale to change: pool"):
+        edit_record(RECORD, {"pool"}, Edit(scale_w_factor=2.0))
