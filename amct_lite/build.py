@@ -5,7 +5,7 @@ The same three inputs give the same bytes, whether they come fresh from a calibr
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from amct_lite import ir
@@ -13,7 +13,7 @@ from amct_lite.calibration.store import Statistics
 from amct_lite.correction.analytic import correct_bias
 from amct_lite.correction.full import apply_shifts
 from amct_lite.errors import StaticShapeError
-from amct_lite.exporters import ascend, qdq
+from amct_lite.exporters import ascend, ort, qdq
 from amct_lite.rounding.apply import apply_roundings
 from amct_lite.types import QuantRecord, Skip
 from amct_lite.validate.static_shape import fix_shapes
@@ -22,10 +22,27 @@ Dims = tuple[int, ...]
 
 
 @dataclass(frozen=True)
+class Target:
+    """What runs the result. export: (prepared model, record) → the model it wants; suffix: of that model's file name.
+    static: whether every shape must be known."""
+
+    export: Callable[[ir.Model, QuantRecord], ir.Model]
+    suffix: str
+    static: bool
+
+
+TARGETS: Mapping[str, Target] = {
+    "ascend": Target(ascend.export, "deploy_model.onnx", static=True),
+    "ort": Target(ort.export, "ort_model.onnx", static=False),
+}
+"""The targets that get a model of their own, beside the fake-quant model."""
+
+
+@dataclass(frozen=True)
 class Exports:
-    """corrected: the prepared model with the weights and biases that are exported. deploy: None where the target has none, or
-    where `deploy_problem` says which shape is missing. shapes: the fixed input shapes of the deploy model. samples: how many
-    the statistics were made from. skips: weights and biases that are not as learned or corrected."""
+    """corrected: the prepared model with the weights and biases that are exported. deploy: the target's own model, None where
+    it has none, or where `deploy_problem` says which shape is missing. shapes: the input shapes of a deploy model that must be
+    static. samples: how many the statistics were made from. skips: weights and biases that are not as learned or corrected."""
 
     corrected: ir.Model
     fake_quant: ir.Model
@@ -49,11 +66,12 @@ def build_exports(
     """Both models of `record`. Raises ExportError where the record does not fit the model."""
     corrected, skips = _corrected(prepared, record, statistics, bias_correction)
     fake_quant = qdq.export(corrected, record)
-    shapes = _shapes(prepared, statistics, input_shapes)
+    chosen = TARGETS.get(target)
+    shapes = _shapes(prepared, statistics, input_shapes) if chosen is None or chosen.static else {}
     deploy, problem = None, None
-    if target == "ascend":
+    if chosen is not None:
         try:
-            deploy = ascend.export(fix_shapes(corrected, shapes), record)
+            deploy = chosen.export(fix_shapes(corrected, shapes) if chosen.static else corrected, record)
         except StaticShapeError as error:
             problem = StaticShapeError(f"{error}{statistics.shape_remark if statistics else ''}")
     samples = statistics.samples if statistics else 0

@@ -15,7 +15,9 @@ from amct_lite.calibration.runner import Calibration
 from amct_lite.calibration.store import Sketches
 from amct_lite.config import Override, QuantConfig
 from amct_lite.decide import Decision
+from amct_lite.flow.reads import narrowed_flow
 from amct_lite.loading import SourceModel
+from amct_lite.plan import ORT
 from amct_lite.prebalance import rebalanced
 from amct_lite.roundings import settle_roundings
 from amct_lite.runtime import RuntimeOptions
@@ -42,17 +44,20 @@ class Calibrated:
         """The same with these layers left in float, for `reason`; the scales of the others stay as they are. A single tensor
         that their weights would then read is left alone, too."""
         kept = tuple(layer for layer in self.plan.layers if layer.name not in layers)
+        plan = replace(self.plan, layers=kept)
+        if plan.target == ORT:  # what the layers that are gone no longer hand on
+            plan = narrowed_flow(plan, self.source.prepared)
         left = tuple(Skip(layer.name, layer.op_type, reason) for layer in self.plan.layers if layer.name in layers)
-        reads, blocked = without_obstacles(self.plan.reads, self.source.prepared, {layer.name for layer in kept})
-        gone = {*layers, *(skip.node for skip in blocked)}
-        record = QuantRecord(tuple(entry for entry in self.decision.record.layers if entry.key not in gone))
+        reads, blocked = without_obstacles(plan.reads, self.source.prepared, {layer.name for layer in kept})
+        stays = {*(layer.name for layer in kept), *(read.key for read in reads)}
+        record = QuantRecord(tuple(entry for entry in self.decision.record.layers if entry.key in stays))
         source, statistics = rebalanced(self.source, self.calibration.statistics, layers)
         return replace(
             self,
             source=source,
             calibration=replace(self.calibration, statistics=statistics),
             settings=_skipping(self.settings, left),
-            plan=replace(self.plan, layers=kept, reads=reads, skips=(*self.plan.skips, *left, *blocked)),
+            plan=replace(plan, reads=reads, skips=(*self.plan.skips, *left, *blocked)),
             decision=Decision(record, {name: text for name, text in self.decision.repairs.items() if name not in layers}),
         )
 

@@ -7,12 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Container, Mapping
 from dataclasses import dataclass, replace
+from math import inf
 
 import numpy as np
 
 from amct_lite import ir
 from amct_lite.errors import CalibrationError, NumericsError
 from amct_lite.numerics.affine import SMALLEST_SCALE
+from amct_lite.numerics.shared_range import covering
 from amct_lite.numerics.sketch import Sketch
 from amct_lite.observers import make_observer
 from amct_lite.ops import Layer, bind
@@ -51,7 +53,7 @@ def decide(
     for planned in plan.layers:
         for tensor in planned.inputs:
             if tensor not in activations:
-                activations[tensor] = activation_qparams(tensor, sketches)
+                activations[tensor] = _fitted(tensor, plan, sketches)
         first, *rest = (activations[tensor] for tensor in planned.inputs)
         weight = rest[0] if rest else UNIT_WEIGHT
         if planned.weight is not None:
@@ -74,11 +76,19 @@ def decide(
         layers.append(LayerRecord(planned.name, first, weight, skip_fusion=apart, data_type=data_type))
     for read in plan.reads:
         if read.tensor not in activations:
-            activations[read.tensor] = activation_qparams(read.tensor, sketches)
+            activations[read.tensor] = _fitted(read.tensor, plan, sketches)
         layers.append(LayerRecord(read.key, activations[read.tensor], None, tensor_quantize=True))
     order = {name: place for place, name in enumerate(nodes)}
     layers.sort(key=lambda entry: order[split_key(entry.key)[0] if entry.tensor_quantize else entry.key])
     return Decision(QuantRecord(tuple(layers)), repairs)
+
+
+def _fitted(tensor: TensorPlan, plan: QuantPlan, sketches: Sketches) -> QParams:
+    """The range of a tensor, together with those that must have the same, and within its bounds."""
+    if not tensor.grid and tensor.bounds is None:
+        return activation_qparams(tensor, sketches)
+    members = [other for other in plan.tensors if other.name in tensor.grid] or [tensor]
+    return covering([activation_qparams(t, sketches) for t in members], tensor.spec, tensor.bounds or (-inf, inf))
 
 
 def activation_qparams(tensor: TensorPlan, sketches: Sketches) -> QParams:

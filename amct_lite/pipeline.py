@@ -34,6 +34,7 @@ from amct_lite.reports.warnings import local_warnings, outlier_warnings, record_
 from amct_lite.result import QuantizeResult
 from amct_lite.roundings import rounders_of, rounding_notes
 from amct_lite.runtime import RuntimeOptions
+from amct_lite.sparing import spare
 from amct_lite.types import AnyArray, Balance, Feeds, QuantPlan, QuantRecord, Skip
 from amct_lite.validate.balanced import verify_balanced
 
@@ -104,6 +105,7 @@ def calibrate(
     calibration = replace(calibration, statistics=replace(calibration.statistics, balance=balance))
     usable, outliers = calibration.statistics.usable()
     calibration = _without_wild_samples(calibration, source, outliers, chosen)
+    plan = spare(plan, source.prepared, usable)
     decision = decide(source.prepared, plan, usable, source.unfused, source.half_nodes)
     decision = replace(decision, record=with_factors(decision.record, balance))
     warnings = (*calibration.statistics.warnings(), *outlier_warnings(outliers))
@@ -136,7 +138,9 @@ def conclude(calibrated: Calibrated, options: RunOptions) -> QuantizeResult:
         warnings=settled.warnings,
         remarks=remarks,
     )
-    return QuantizeResult(source, plan, decision.record, calibration.statistics, exports, report)
+    return QuantizeResult(
+        source, plan, decision.record, calibration.statistics, exports, report, next(iter(calibration.feeds), None)
+    )
 
 
 def convert(
@@ -184,7 +188,7 @@ def convert(
     notes, remarks = (*source.notes, *notes, *record_notes(given), *half_notes), (rounding_notes(known),)
     skips = not_in_record(given, source.prepared, settings.target)
     report = _report(source, given, exports, checked, skips=skips, notes=notes, warnings=warnings, remarks=remarks)
-    return QuantizeResult(source, None, given, known, exports, report)
+    return QuantizeResult(source, None, given, known, exports, report, next(iter(feeds), None))
 
 
 def input_specs(model: ir.Model) -> tuple[InputSpec, ...]:
@@ -376,6 +380,7 @@ def _report(
         compared_samples=checked.samples,
         equivalence=checked.equivalence,
         equivalence_data=checked.data,
+        kernels=checked.kernels,
         deploy_problem=str(exports.deploy_problem) if exports.deploy_problem else None,
         deploy_shapes=dict(exports.shapes),
         sizes=sizes_of(source, exports),

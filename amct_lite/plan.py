@@ -11,6 +11,8 @@ from functools import partial
 from amct_lite import ir
 from amct_lite.config import LayerConfig, QuantConfig
 from amct_lite.errors import ConfigError
+from amct_lite.flow.kernels import KERNELS
+from amct_lite.flow.reads import with_flow
 from amct_lite.observers import make_observer
 from amct_lite.ops import OPS, Layer, OpSpec, bind
 from amct_lite.ops.widths import data_problem, weight_problem, widths, with_codes
@@ -21,6 +23,7 @@ from amct_lite.types import LayerPlan, QuantPlan, QuantRecord, QuantSpec, Skip, 
 from amct_lite.weights import make_weight_quantizer
 
 ASCEND = "ascend"
+ORT = "ort"
 _RECURRENT = frozenset({"LSTM", "GRU", "RNN"})
 
 
@@ -38,6 +41,8 @@ def resolve(config: QuantConfig, model: ir.Model) -> QuantPlan:
             if reason := _unknown_layer(node):
                 skips.append(Skip(str(node.name), node.op_type, reason))
             continue
+        if config.target == ORT and node.op_type in KERNELS:
+            continue  # it has no weights: it is quantized where integers flow through it
         wanted = config.for_layer(str(node.name), node.op_type)
         reason = _refusal(bound, wanted, config.target, shared)
         if reason:
@@ -48,7 +53,11 @@ def resolve(config: QuantConfig, model: ir.Model) -> QuantPlan:
     skips += _inside_bodies(model)
     with_codes(model, {tensor.spec.bits for layer in layers for tensor in layer.inputs})  # refused now, not after calibration
     reads, without = plan_reads(config, model, {layer.name for layer in layers})
-    return _with_one_tap_a_tensor(QuantPlan(tuple(layers), (*skips, *without), config.target, reads))
+    plan = QuantPlan(tuple(layers), (*skips, *without), config.target, reads)
+    if config.target == ORT:
+        _require_bytes(plan)
+        plan = with_flow(plan, model, partial(_passed_on, config))
+    return _with_one_tap_a_tensor(plan)
 
 
 def layer_facts(target: str, model: ir.Model) -> dict[str, LayerFacts]:
@@ -117,7 +126,27 @@ def _refusal(bound: Layer | str, wanted: LayerConfig, target: str, shared: Count
     return bound if isinstance(bound, str) else _target_refusal(bound, target, shared)
 
 
+def _require_bytes(plan: QuantPlan) -> None:
+    for layer in plan.layers:
+        if any(tensor.spec.bits != 8 for tensor in layer.inputs):
+            raise ConfigError(
+                f"activation.bits = {layer.inputs[0].spec.bits} of {layer.name} ({layer.op_type}): the integer kernels of ONNX "
+                f"Runtime take 8 bits. Use 8, skip the layer, or choose the target ascend or generic."
+            )
+
+
+def _passed_on(config: QuantConfig, node: ir.Node, value: ir.Value) -> TensorPlan | None:
+    """How a tensor is quantized that `node` passes on as integers; None where the configuration skips the node."""
+    wanted = config.for_layer(str(node.name), node.op_type)
+    if wanted.skip:
+        return None
+    spec = QuantSpec(symmetric=wanted.symmetric)
+    return TensorPlan(str(value.name), spec, None, 1, wanted.algorithm, tuple(sorted(wanted.options.items())))
+
+
 def _target_refusal(bound: Layer, target: str, shared: Counter[ir.Value]) -> str:
+    if target == ORT:
+        return OPS.get(bound.op_type).ort(bound) or ""
     if target != ASCEND:
         return ""
     if bound.weight_value is not None and shared[bound.weight_value] > 1:

@@ -3,23 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from amct_lite import ir
-from amct_lite.build import Exports
+from amct_lite.build import TARGETS, Exports
 from amct_lite.calibration import store
 from amct_lite.calibration.store import Statistics
 from amct_lite.files import output_path, staged_outputs
 from amct_lite.loading import SourceModel
 from amct_lite.record import format_record
 from amct_lite.reports.report import Report
-from amct_lite.types import QuantPlan, QuantRecord
+from amct_lite.types import Feeds, QuantPlan, QuantRecord
 
 
 @dataclass(frozen=True)
 class QuantizeResult:
-    """plan: None where the record was given. statistics: None where there were none."""
+    """plan: None where the record was given. statistics: None where there were none. sample: one that was compared on."""
 
     source: SourceModel
     plan: QuantPlan | None
@@ -27,6 +27,7 @@ class QuantizeResult:
     statistics: Statistics | None
     exports: Exports
     report: Report
+    sample: Feeds | None = field(default=None, repr=False)
 
     def __repr__(self) -> str:
         """In a line: the models would fill screens in a notebook."""
@@ -56,7 +57,7 @@ class QuantizeResult:
                 place("record.txt").write_text(format_record(self.record), encoding="utf-8")
             ir.save(self.exports.fake_quant, place("fake_quant_model.onnx"))
             if self.exports.deploy is not None:
-                ir.save(self.exports.deploy, place("deploy_model.onnx"))
+                ir.save(self.exports.deploy, place(TARGETS[self.exports.target].suffix))
             if self.plan is not None and self.statistics is not None:
                 place("calibration.npz").write_bytes(store.to_bytes(self.statistics))
             place("report.json").write_text(self.report.to_json(), encoding="utf-8")

@@ -119,6 +119,29 @@ def open_session(model: ir.Model | Path, options: RuntimeOptions | None = None, 
     return opened
 
 
+def optimized(model: ir.Model | Path, options: RuntimeOptions | None = None) -> ir.Model:
+    """The graph that ONNX Runtime really executes, after all its optimizations for this machine. For its nodes alone: the data
+    of its constants are gone.
+
+    Raises as `open_session`.
+    """
+    settings = _settings(options or RuntimeOptions(), optimize=True)
+    with _source(model) as (source, folder), tempfile.TemporaryDirectory(prefix="amct_lite_") as place:
+        written = Path(place) / "optimized.onnx"
+        settings.optimized_model_filepath = str(written)
+        settings.add_session_config_entry("session.optimized_model_external_initializers_file_name", "constants")
+        settings.add_session_config_entry("session.optimized_model_external_initializers_min_size_in_bytes", "1024")
+        try:
+            onnxruntime.InferenceSession(source, settings, providers=["CPUExecutionProvider"])
+        except Exception as error:  # as above
+            raise UnsupportedModelError(
+                f"ONNX Runtime {onnxruntime.__version__} does not take the model: {_message(error)}{_hint(str(error))}"
+            ) from error
+        finally:
+            shutil.rmtree(folder or "", ignore_errors=True)
+        return ir.load(written).model
+
+
 def session_options(libraries: tuple[str, ...]) -> onnxruntime.SessionOptions:
     """ONNX Runtime's own options object, for sessions that the user opens; its optimizations stay on."""
     return _settings(RuntimeOptions(custom_op_libraries=libraries), optimize=True)

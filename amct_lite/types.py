@@ -116,7 +116,8 @@ class TensorPlan:
     """One activation to quantize: observed once, however many layers read it.
 
     channel_axis: where the input channels lie (1 for convolutions, -1 for matrix products; None: not told apart).
-    channels: how many there are (1 when they are not told apart).
+    channels: how many there are (1 when they are not told apart). grid: the names of the tensors that must have one scale with
+    it, its own among them. bounds: what its range need not go beyond.
     """
 
     name: str
@@ -125,6 +126,8 @@ class TensorPlan:
     channels: int
     algorithm: str
     options: tuple[tuple[str, Any], ...] = ()
+    grid: tuple[str, ...] = ()
+    bounds: tuple[float, float] | None = None
 
     @property
     def key(self) -> tuple[str, int | None]:
@@ -155,12 +158,16 @@ class LayerPlan:
 
 @dataclass(frozen=True)
 class TensorRead:
-    """One input of a node that stays in float: the node reads this tensor rounded to integers and back."""
+    """One input of a node that stays in float: the node reads this tensor rounded to integers and back.
+
+    passed_on: whether that is only so that integers are handed on between layers; nobody asked for this tensor by name.
+    """
 
     node: str
     op_type: str
     index: int
     tensor: TensorPlan
+    passed_on: bool = False
 
     @property
     def key(self) -> str:

@@ -139,8 +139,8 @@ def test_every_algorithm_that_is_named_can_be_checked() -> None:
 @pytest.mark.parametrize(
     ("data", "message"),
     [
-        ({"target": "npu"}, r"^target = 'npu' must be ascend or generic\.$"),
-        ({"target": "ascent"}, r"must be ascend or generic \(did you mean 'ascend'\?\)"),
+        ({"target": "npu"}, r"^target = 'npu' must be ascend, ort or generic\.$"),
+        ({"target": "ascent"}, r"must be ascend, ort or generic \(did you mean 'ascend'\?\)"),
         ({"batches": 0}, "^batches = 0 must be a whole number of batches, 1 or more"),
         ({"batches": True}, "^batches = True must be a whole number"),
         ({"batches": "8"}, "^batches = '8' must be a whole number"),

@@ -138,7 +138,7 @@ def test_all_problems_of_a_file_are_listed(tmp_path: Path) -> None:
     assert str(caught.value).splitlines() == [
         f"{path} has 4 problems:",
         f"  {path}:3: skip is given twice. Keep one.",
-        f"  {path}:1: target = 'x' must be ascend or generic.",
+        f"  {path}:1: target = 'x' must be ascend, ort or generic.",
         f"  {path}:2: skip = 'a' must be a list: [\"a\"].",
         f"  {path}:5: layers[\"c\"].bits is unknown (did you mean 'activation.bits'?); the keys here are {keys}.",
     ]

@@ -25,7 +25,7 @@ _FILE = click.Path(path_type=Path)
 @click.option("--input-shape", metavar="NAME:DIMS;…", help="Static shapes of the inputs, e.g. 'x:1,3,224,224;ids:1,128'.")
 @click.option(
     "--target",
-    type=click.Choice(["ascend", "generic"]),
+    type=click.Choice(["ascend", "ort", "generic"]),
     default="ascend",
     show_default=True,
     help="What runs the result.",

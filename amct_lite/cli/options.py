@@ -84,8 +84,8 @@ _QUANTIZATION = (
     ),
     click.option(
         "--target",
-        type=click.Choice(["ascend", "generic"]),
-        help="What runs the result; ascend (default) also gets a deploy model.",
+        type=click.Choice(["ascend", "ort", "generic"]),
+        help="What runs the result: ascend (default) and ort (ONNX Runtime on CPUs) get a model of their own.",
     ),
     click.option(
         "--bias-correction",

@@ -27,6 +27,8 @@ from amct_lite.reports.report import LayerRow, Report
 from amct_lite.reports.warnings import POOR_SQNR_DB
 from amct_lite.result import QuantizeResult
 from amct_lite.types import Skip
+from amct_lite.validate.kernels import Kernels
+from amct_lite.validate.speed import compare_speed
 
 
 @contextmanager
@@ -65,8 +67,25 @@ def finish(result: QuantizeResult, files: tuple[Path, ...], seconds: float, *, a
         print_report(out, result.report, files, seconds)
     if not as_json:
         _print_warnings(console(stderr=quiet), result.report)
+        _print_speed(console(stderr=quiet), result, quiet=quiet)
     if result.exports.deploy_problem is not None:
         raise result.exports.deploy_problem
+
+
+def _print_speed(out: Console, result: QuantizeResult, *, quiet: bool) -> None:
+    """How the model for ONNX Runtime fares here: whoever asked for speed must hear when there is none."""
+    deploy = result.exports.deploy
+    if result.exports.target != "ort" or deploy is None or result.sample is None:
+        return
+    speed = compare_speed(result.source.original, deploy, [result.sample])
+    told = f"float {speed.float_ms:.3g} ms, quantized {speed.integer_ms:.3g} ms ({speed.ratio:.2f} of float)"
+    if speed.ratio > 1:
+        say(
+            out,
+            f"[bold yellow]warning:[/] slower than the float model on this machine: {told}. Layers to blame: amct-lite explain",
+        )
+    elif not quiet:
+        say(out, f"latency here: {told}")
 
 
 def print_report(out: Console, report: Report, files: tuple[Path, ...], seconds: float) -> None:
@@ -136,7 +155,21 @@ def _print_comparison(out: Console, report: Report) -> None:
             f"{entries(e.layers, e.tensors)}, accumulators equal (within {e.accumulator_error:.2g} of a step), "
             f"{100 * e.code_mismatch:.4f} % of codes rounded otherwise",
         )
+    if report.kernels:
+        _print_kernels(out, report.kernels)
     say(out, "weights: " + ", ".join(f"{name} {size(count)}" for name, count in report.sizes.items()))
+
+
+def _print_kernels(out: Console, kernels: Kernels) -> None:
+    """What ONNX Runtime makes of the model written for it."""
+    left = f"{kernels.quantize} QuantizeLinear and {kernels.dequantize} DequantizeLinear left"
+    say(
+        out,
+        f"ONNX Runtime executes {kernels.integer} of {count_of(kernels.layers, 'layer')} as integer kernels ({left}); "
+        f"against fake-quant, {count_of(kernels.samples, 'batch', 'batches')}: SQNR {kernels.sqnr_db:.1f} dB",
+    )
+    if kernels.in_float:
+        say(out, f"[bold yellow]in float:[/] {escape(', '.join(kernels.in_float))}")
 
 
 def _atc_command(report: Report, files: tuple[Path, ...]) -> str:

@@ -67,7 +67,11 @@ def _clipped(record: QuantRecord, file: Path, model: Path | None) -> Mapping[str
 @click.argument("record", type=_FILE)
 @click.argument("model", type=_FILE)
 @click.option(
-    "--target", type=click.Choice(["ascend", "generic"]), default="ascend", show_default=True, help="What is to run the result."
+    "--target",
+    type=click.Choice(["ascend", "ort", "generic"]),
+    default="ascend",
+    show_default=True,
+    help="What is to run the result.",
 )
 @_JSON
 def check(record: Path, model: Path, target: str, as_json: bool) -> None:

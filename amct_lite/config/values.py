@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from amct_lite.errors import ConfigError
 from amct_lite.registry import did_you_mean
 
-TARGETS = ("ascend", "generic")
+TARGETS = ("ascend", "ort", "generic")
 PER_CHANNEL = ("auto", "all", "none")
 BIAS_CORRECTIONS = ("none", "analytic", "full", "auto")
 ACTIVATION_BITS = (4, 8, 16)

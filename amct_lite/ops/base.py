@@ -142,6 +142,7 @@ class OpSpec:
     columns: layer → what gathers the columns of output positions, or why nothing can.
     ascend: the reason why ATC does not take it. ascend_symmetric: whether the NPU wants a zero point of 0.
     per_channel_on_ascend: whether the contract gives the op one weight scale per channel there.
+    ort: the reason why it is better left in float on ONNX Runtime's CPU kernels.
     channel_shape: (a (Cout,) vector, rank of the output) → the vector shaped to broadcast along the output channels.
     input_axis: axis of the input channels in the weight, along which INT4 codes are packed; None: no weight.
     """
@@ -154,6 +155,7 @@ class OpSpec:
     ascend: Callable[[Layer], str | None] = _nothing
     ascend_symmetric: Callable[[Layer], bool] = field(default=lambda _layer: False)
     per_channel_on_ascend: bool = True
+    ort: Callable[[Layer], str | None] = _nothing
     channel_shape: Callable[[AnyArray, int], AnyArray] = field(default=lambda vector, _rank: vector)
     input_axis: int | None = None
 

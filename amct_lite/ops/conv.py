@@ -153,6 +153,7 @@ OPS.register("ConvTranspose")(
         mean_shift=_conv_transpose_shift,
         columns=_transpose_columns,
         ascend=_ascend_conv_transpose,
+        ort=lambda _layer: "ONNX Runtime has no integer kernel for ConvTranspose on CPUs",
         channel_shape=_along_channels,
         input_axis=0,
     )

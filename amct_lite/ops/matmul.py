@@ -73,6 +73,12 @@ def _ascend(layer: Layer) -> str | None:
     return None
 
 
+def _ort(layer: Layer) -> str | None:
+    if layer.weight is None:
+        return "ONNX Runtime multiplies two activations faster in float than it rounds both"
+    return "ONNX Runtime has no integer kernel for a constant as first factor" if layer.weight == 0 else None
+
+
 OPS.register("MatMul")(
     OpSpec(
         "MatMul",
@@ -83,5 +89,6 @@ OPS.register("MatMul")(
         ascend=_ascend,
         per_channel_on_ascend=False,
         input_axis=-2,
+        ort=_ort,
     )
 )

@@ -19,6 +19,7 @@ from amct_lite.runtime import RuntimeOptions, open_session
 from amct_lite.types import AnyArray, Feeds, QuantRecord
 from amct_lite.validate.equivalence import Equivalence, verify_deploy
 from amct_lite.validate.halves import half_problem
+from amct_lite.validate.kernels import Kernels, verify_kernels
 
 COMPARED_SAMPLES = 8
 """End to end: enough for a stable figure, a fraction of the calibration pass."""
@@ -37,6 +38,7 @@ class Checked:
     samples: int
     equivalence: Equivalence | None
     data: str
+    kernels: Kernels | None = None
 
 
 def check_exports(
@@ -58,6 +60,8 @@ def check_exports(
     quantized = [tuple(session.run(_known(sample, session.input_names))) for sample in feeds[:COMPARED_SAMPLES]]
     outputs = output_errors(session.output_names, exact[:COMPARED_SAMPLES], quantized) if feeds else ()
     equivalence, description = None, ""
+    if exports.deploy is not None and exports.target == "ort":
+        return Checked(local, outputs, len(quantized), None, "", _check_kernels(record, exports, feeds, exact, inputs, options))
     if exports.deploy is not None:
         samples, description = _deploy_feeds(feeds, inputs, exports.shapes)
         equivalence = verify_deploy(exports.deploy, exports.fake_quant, samples, options)
@@ -73,7 +77,7 @@ def settle_half(
 ) -> tuple[Exports, tuple[str, ...]]:
     """The deploy model in float16 where the source is (floats: value of the source → its type) and it computes the same on
     samples; else as it is. With what to tell the user."""
-    if exports.deploy is None or not floats:
+    if exports.deploy is None or exports.target != "ascend" or not floats:
         return exports, ()
     try:
         half = narrow.narrow(exports.deploy, floats)
@@ -84,6 +88,20 @@ def settle_half(
         return exports, (f"the source is float16, the deploy model computes in float32 between its layers: {problem}.",)
     note = "the source is float16, and so is the deploy model; the fake-quant model computes in float32 inside."
     return replace(exports, deploy=half), (note,)
+
+
+def _check_kernels(
+    record: QuantRecord,
+    exports: Exports,
+    feeds: Sequence[Feeds],
+    exact: Sequence[tuple[AnyArray, ...]],
+    inputs: Sequence[InputSpec],
+    options: RuntimeOptions,
+) -> Kernels:
+    assert exports.deploy is not None
+    samples = list(feeds[:COMPARED_SAMPLES]) or list(random_data(inputs, 2, shapes=exports.shapes))
+    layers = [entry.key for entry in record.layers if not entry.tensor_quantize]
+    return verify_kernels(exports.deploy, exports.fake_quant, layers, samples, exact[: len(feeds[:COMPARED_SAMPLES])], options)
 
 
 def _known(feeds: Feeds, names: Sequence[str]) -> Feeds:

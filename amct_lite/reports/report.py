@@ -11,12 +11,13 @@ import numpy as np
 
 from amct_lite import ir
 from amct_lite.analysis.local_error import LocalError
-from amct_lite.build import Exports
+from amct_lite.build import TARGETS, Exports
 from amct_lite.loading import SourceModel
 from amct_lite.numerics.metrics import cosine, mse, sqnr_db
 from amct_lite.record import UNIT_WEIGHT, split_key, type_names
 from amct_lite.types import AnyArray, LayerRecord, PassReport, QuantPlan, QuantRecord, Skip
 from amct_lite.validate.equivalence import Equivalence
+from amct_lite.validate.kernels import Kernels
 
 
 @dataclass(frozen=True)
@@ -62,6 +63,7 @@ class Report:
     compared_samples: int = 0
     equivalence: Equivalence | None = None
     equivalence_data: str = ""
+    kernels: Kernels | None = None
     deploy_problem: str | None = None
     deploy_shapes: dict[str, tuple[int, ...]] = field(default_factory=dict)
     sizes: dict[str, int] = field(default_factory=dict)
@@ -132,7 +134,11 @@ def _plain(value: Any) -> Any:
     return value
 
 
+def _own_model(target: str) -> str:
+    return TARGETS[target].suffix.removesuffix("_model.onnx") if target in TARGETS else "deploy"
+
+
 def sizes_of(source: SourceModel, exports: Exports) -> dict[str, int]:
     """Bytes of weights in each model: what a file takes, but for the graph itself."""
-    models = {"float": source.original, "fake_quant": exports.fake_quant, "deploy": exports.deploy}
+    models = {"float": source.original, "fake_quant": exports.fake_quant, _own_model(exports.target): exports.deploy}
     return {name: ir.weight_bytes(model) for name, model in models.items() if model is not None}

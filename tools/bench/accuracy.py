@@ -3,8 +3,9 @@
     python tools/bench/accuracy.py [--tasks mobilenet_v1 keywords ...] [--variant "kl: --algo kl"] ... [--json]
 
 For each task: 64 calibration samples are dumped, `amct-lite calibrate` runs on them with the variant's arguments, and
-the fake-quant model is scored on the test data. The default variant passes no arguments. Samples and float scores are
-kept in the --work folder for the next run. Needs the package, Pillow, and the corpus (a folder with tasks.py).
+the fake-quant model (with `--target ort` the one for ONNX Runtime) is scored on the test data. The default variant passes
+no arguments. Samples and float scores are kept in the --work folder for the next run. Needs the package, Pillow, and the
+corpus (a folder with tasks.py).
 """
 
 from __future__ import annotations
@@ -89,7 +90,8 @@ def score(tasks: ModuleType, name: str, variant: Variant, *, work: Path, samples
     data = calibration_data(tasks, name, work, samples)
     baseline = float_score(tasks, name, work)
     prefix = work / "out" / variant.name.replace("/", "_") / name
-    model = Path(f"{prefix}_fake_quant_model.onnx")
+    own = Path(f"{prefix}_ort_model.onnx")
+    model = own if "ort" in variant.arguments else Path(f"{prefix}_fake_quant_model.onnx")
     model.unlink(missing_ok=True)  # a failed run must not be scored with the last one's model
     inputs = [str(tasks.TASKS[name].model_path), "--data", str(data), "-o", str(prefix)]
     run = measure([sys.executable, "-m", "amct_lite", "calibrate", *inputs, *variant.arguments])

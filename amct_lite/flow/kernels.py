@@ -1,0 +1,82 @@
+"""Operators between the layers for which ONNX Runtime has integer kernels on the CPU: one row each.
+
+Each was seen to become an integer kernel when a DequantizeLinear stands in front of every data input and a QuantizeLinear
+behind it (ONNX Runtime 1.31); `tests/flow/test_kernels.py` asks the installed one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from amct_lite import ir
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """An operator with an integer kernel.
+
+    data: indices of its data inputs, None for all. one_grid: it only moves values, so what goes in and out must have one
+    scale. taken: whether this node is of the form that has the kernel.
+    """
+
+    data: tuple[int, ...] | None = (0,)
+    one_grid: bool = False
+    taken: Callable[[ir.Node], bool] = field(default=lambda _node: True)
+
+    def indices(self, node: ir.Node) -> tuple[int, ...]:
+        """The indices of the data inputs of `node`."""
+        return tuple(range(len(node.inputs))) if self.data is None else self.data
+
+
+def _nearest(node: ir.Node) -> bool:
+    return ir.attribute(node, "mode", "nearest") == "nearest"
+
+
+def _one_output(node: ir.Node) -> bool:
+    return len([output for output in node.outputs if output.name]) == 1
+
+
+def _spatial_mean(node: ir.Node) -> bool:
+    """A mean over all that lies behind the channels of an image: a GlobalAveragePool in other words."""
+    axes = ir.attribute(node, "axes", None)
+    if axes is None and len(node.inputs) > 1:
+        constant = ir.constant_of(node.inputs[1])
+        axes = None if constant is None else constant.tolist()
+    dims = ir.dims_of(node.inputs[0]) if node.inputs[0] is not None else None
+    return axes is not None and dims is not None and sorted(a % len(dims) for a in axes) == [2, 3] and len(dims) == 4
+
+
+def _zero_padding(node: ir.Node) -> bool:
+    """A Pad with zeros, which are the zero point among the codes."""
+    value = node.inputs[2] if len(node.inputs) > 2 else None
+    constant = ir.constant_of(value)
+    zeros = value is None or (constant is not None and not constant.any())
+    return ir.attribute(node, "mode", "constant") == "constant" and zeros
+
+
+KERNELS: Mapping[str, Kernel] = {
+    "Add": Kernel(data=None),
+    "Mul": Kernel(data=None),
+    "AveragePool": Kernel(),
+    "GlobalAveragePool": Kernel(),
+    "LeakyRelu": Kernel(),
+    "ReduceMean": Kernel(taken=_spatial_mean),
+    "Sigmoid": Kernel(),
+    "Concat": Kernel(data=None, one_grid=True),
+    "DepthToSpace": Kernel(one_grid=True),
+    "Flatten": Kernel(one_grid=True),
+    "MaxPool": Kernel(one_grid=True, taken=_one_output),
+    "Pad": Kernel(one_grid=True, taken=_zero_padding),
+    "Reshape": Kernel(one_grid=True),
+    "Resize": Kernel(one_grid=True, taken=_nearest),
+    "Slice": Kernel(one_grid=True),
+    "Squeeze": Kernel(one_grid=True),
+    "Transpose": Kernel(one_grid=True),
+    "Unsqueeze": Kernel(one_grid=True),
+}
+BOUNDS = frozenset({"Relu", "Clip"})
+"""They vanish into the range of the tensor behind them, if nobody reads the one in front."""
+INTEGERS_ONLY = frozenset({"Conv"})
+"""Layers whose integer kernel cannot write float."""
+WEIGHTED = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul"})

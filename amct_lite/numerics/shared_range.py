@@ -1,0 +1,35 @@
+"""One range for several tensors, and a range that does not go beyond what its tensor can be."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import inf
+
+import numpy as np
+
+from amct_lite.numerics.affine import SMALLEST_SCALE, qparams_from_range
+from amct_lite.types import QParams, QuantSpec
+
+
+def covering(params: Sequence[QParams], spec: QuantSpec, bounds: tuple[float, float] = (-inf, inf)) -> QParams:
+    """Per-tensor parameters on the grid of `spec` whose range holds the ranges of all `params`, as far as `bounds` allow.
+
+    bounds: (low, high) around 0 that no value leaves, as behind a Relu or Clip. The range never goes beyond a finite bound:
+    codes up there would stand for nothing, and a Clip that the range implies can be left out.
+    """
+    lows, highs = zip(*(_range(p, spec) for p in params), strict=True)
+    low, high = max(min(lows), bounds[0]), min(max(highs), bounds[1])
+    if len(params) == 1 and (low, high) == (lows[0], highs[0]):
+        return params[0]
+    found = qparams_from_range(low, high, spec)
+    steps = spec.qmax - found.zero_point[0]
+    if steps == 0 or bounds[1] < steps * SMALLEST_SCALE or steps * found.scale[0] <= bounds[1]:
+        return found
+    rounded_down = np.nextafter(np.float32(bounds[1] / steps), np.float32(0))
+    return QParams.of(rounded_down, found.zero_point[0], spec.bits)
+
+
+def _range(params: QParams, spec: QuantSpec) -> tuple[float, float]:
+    """What the smallest and the largest code stand for."""
+    scale, zero_point = params.scale[0], params.zero_point[0]
+    return (spec.qmin - zero_point) * scale, (spec.qmax - zero_point) * scale

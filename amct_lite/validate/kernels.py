@@ -1,0 +1,98 @@
+"""Runs a model written for ONNX Runtime's integer kernels: which of its layers became such kernels, and whether it still
+computes what the fake-quant model computes.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from amct_lite import ir
+from amct_lite.errors import VerificationError
+from amct_lite.numerics.metrics import sqnr_db
+from amct_lite.runtime import RuntimeOptions, open_session, optimized
+from amct_lite.types import AnyArray, Feeds
+
+FLOAT_KERNELS = frozenset({"Conv", "FusedConv", "ConvTranspose", "Gemm", "FusedGemm", "MatMul", "FusedMatMul"})
+INTEGER_KERNELS = frozenset({"QLinearConv", "QGemm", "QLinearMatMul", "MatMulIntegerToFloat", "MatMulInteger", "ConvInteger"})
+LOST_DB = 3.0
+"""How much the integer kernels may lose against the fake-quant model, both measured against the float model. They round ties
+differently, which costs nothing on average; kernels that saturate or read a wrong scale lose far more."""
+_ADDED = re.compile(r"(_token_\d+|_nchwc|_nhwc)+$")
+"""What ONNX Runtime's layout transformations add to the name of a node."""
+
+
+@dataclass(frozen=True)
+class Kernels:
+    """What ONNX Runtime makes of a model. integer: how many of the `layers` are integer kernels; in_float: the others.
+    quantize, dequantize: how many nodes of either kind are left. samples, sqnr_db: against the fake-quant model's outputs."""
+
+    layers: int
+    integer: int
+    in_float: tuple[str, ...]
+    quantize: int
+    dequantize: int
+    samples: int
+    sqnr_db: float
+
+
+def verify_kernels(
+    model: ir.Model,
+    fake_quant: ir.Model,
+    layers: Sequence[str],
+    feeds: Sequence[Feeds],
+    exact: Sequence[Sequence[AnyArray]],
+    options: RuntimeOptions,
+) -> Kernels:
+    """Open `model` with all optimizations and run it beside `fake_quant`.
+
+    layers: names of the quantized layers. exact: the float model's outputs for each of `feeds`, empty where they are not known.
+    Raises VerificationError when its outputs are further from the float model than quantization explains.
+    """
+    nodes = tuple(optimized(model, options).graph)
+    floats = {_ADDED.sub("", str(node.name)) for node in nodes if node.op_type in FLOAT_KERNELS}
+    ops = Counter(node.op_type for node in nodes)
+    in_float = tuple(name for name in layers if name in floats)
+    ours, theirs = _run(model, feeds, options), _run(fake_quant, feeds, options)
+    if exact:
+        _require_equal_quality(exact, ours, theirs)
+    return Kernels(
+        len(layers),
+        len(layers) - len(in_float),
+        in_float,
+        ops["QuantizeLinear"],
+        ops["DequantizeLinear"],
+        len(feeds),
+        _worst(theirs, ours),
+    )
+
+
+def _run(model: ir.Model, feeds: Sequence[Feeds], options: RuntimeOptions) -> list[list[AnyArray]]:
+    session = open_session(model, options)
+    return [session.run({name: sample[name] for name in session.input_names}) for sample in feeds]
+
+
+def _worst(exact: Sequence[Sequence[AnyArray]], other: Sequence[Sequence[AnyArray]]) -> float:
+    """The SQNR, in dB, of the output that suffers most, over all samples together."""
+    found = [
+        sqnr_db(np.concatenate([a.reshape(-1) for a in left]), np.concatenate([b.reshape(-1) for b in right]))
+        for left, right in zip(zip(*exact, strict=True), zip(*other, strict=True), strict=True)
+        if np.issubdtype(left[0].dtype, np.floating)
+    ]
+    return min(found, default=np.inf)
+
+
+def _require_equal_quality(
+    exact: Sequence[Sequence[AnyArray]], ours: Sequence[Sequence[AnyArray]], theirs: Sequence[Sequence[AnyArray]]
+) -> None:
+    reached, wanted = _worst(exact, ours), _worst(exact, theirs)
+    if not reached >= wanted - LOST_DB:
+        raise VerificationError(
+            f"ONNX Runtime's integer kernels compute something else than the model says: {reached:.1f} dB above the noise, "
+            f"where the fake-quant model reaches {wanted:.1f} dB. On a CPU without VNNI, int8 products can saturate: use 7-bit "
+            f"weights (weight.bits 7); otherwise please report this model."
+        )

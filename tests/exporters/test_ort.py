@@ -1,0 +1,138 @@
+"""The model for ONNX Runtime's integer kernels: the same function as the fake-quant model, written so that all of it fuses."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import numpy as np
+import pytest
+from small_nets import FOUR_CONVS, ONE_THREAD, images, net
+
+from amct_lite import ir
+from amct_lite.config import QuantConfig
+from amct_lite.exporters import ort, qdq
+from amct_lite.pipeline import convert, quantize
+from amct_lite.result import QuantizeResult
+from amct_lite.runtime import open_session, optimized
+
+ORT = QuantConfig(target="ort", bias_correction="none")
+CLASSIFIER = """net (float[N,3,16,16] x) => (float[N,5] y) {
+  [c1] a = Conv <pads=[1,1,1,1]> (x, w1) [clip] b = Clip (a, low, high) [c2] c = Conv (b, w2)
+  [pool] d = ReduceMean <axes=[2,3], keepdims=0> (c)
+  [fc] y = Gemm (d, g, gb) }"""
+PARTS = {"w2": (8, 8, 1, 1), "g": (8, 5), "gb": (5,), "low": np.float32(0), "high": np.float32(0.5)}
+PADDED = """net (float[1,3,16,16] x) => (float[1,8,18,18] y) {
+  [c1] a = Conv <pads=[1,1,1,1]> (x, w1) [pad] b = Pad (a, around) [c2] c = Conv (b, w2) [relu] y = Relu (c) }"""
+AROUND = {"w2": (8, 8, 1, 1), "around": np.array([0, 0, 1, 1, 0, 0, 1, 1])}
+MOVED = """net (float[1,3,16,16] x) => (float[1,2,32,32] y) {
+  [c1] a = Conv <pads=[1,1,1,1]> (x, w1) [shuffle] y = DepthToSpace <blocksize=2> (a) }"""
+PRODUCT = """net (float[1,3,4,4] x) => (float[1,3,5] y) {
+  [flat] a = Reshape (x, rows) [mm] b = MatMul (a, m) [bias] y = Add (b, mb) }"""
+MATRIX = {"rows": np.array([1, 3, 16]), "m": (16, 5), "mb": (5,)}
+NETS = {
+    "residual": (FOUR_CONVS, {}),
+    "classifier": (CLASSIFIER, PARTS),
+    "padded": (PADDED, AROUND),
+    "moved": (MOVED, {}),
+    "product": (PRODUCT, MATRIX),
+    "open product": (PRODUCT.replace("[1,3,4,4]", "[N,3,4,4]"), MATRIX | {"rows": np.array([-1, 3, 16])}),
+}
+
+
+def quantized(name: str) -> QuantizeResult:
+    text, values = NETS[name]
+    size = (4, 4) if "product" in name else (16, 16)
+    return quantize(ir.load_bytes(net(text, **values).SerializeToString()), images(8, size=size), ORT, options=ONE_THREAD)
+
+
+@pytest.mark.parametrize("name", NETS)
+def test_it_computes_what_the_fake_quant_model_computes(name: str) -> None:
+    """Node by node, without fusions. One step of the last activation: a mean over pixels rounds in another order, and a bias
+    as float is not rounded to a step; everything else is equal."""
+    result = quantized(name)
+    assert result.exports.deploy is not None
+    size = (4, 4) if "product" in name else (16, 16)
+    pair = [open_session(m, ONE_THREAD.runtime, optimize=False) for m in (result.exports.fake_quant, result.exports.deploy)]
+    for sample in images(4, seed=1, size=size):
+        theirs, ours = (session.run(sample)[0] for session in pair)
+        np.testing.assert_allclose(ours, theirs, atol=2e-2 * np.abs(theirs).max())
+        if name in {"residual", "padded", "moved"}:
+            np.testing.assert_array_equal(ours, theirs)
+
+
+def nodes(name: str) -> Counter[str]:
+    result = quantized(name)
+    assert result.exports.deploy is not None
+    return Counter(node.op_type for node in optimized(result.exports.deploy).graph)
+
+
+def test_a_classifier_runs_on_integers_from_the_first_layer_to_the_last() -> None:
+    """The Clip vanished into the range, the mean became a pooling, the last product writes float."""
+    found = nodes("classifier")
+    assert found["QLinearConv"] == 2
+    assert found["QLinearGlobalAveragePool"] == 1
+    assert found["QGemm"] == 1
+    assert found["QuantizeLinear"] == 1
+    assert found["DequantizeLinear"] == found["Clip"] == found["ReduceMean"] == 0
+
+
+def test_a_pad_between_layers_pads_codes() -> None:
+    assert nodes("padded")["QuantizeLinear"] == 1
+
+
+def test_the_output_of_a_node_that_moves_values_is_moved_as_integers() -> None:
+    found = nodes("moved")
+    assert found["QLinearConv"] == 1
+    assert found["QuantizeLinear"] == found["DequantizeLinear"] == 1
+
+
+def test_a_matrix_product_with_bias_is_one_integer_product() -> None:
+    """Of known sizes, ONNX Runtime makes a Gemm of both nodes; of open ones it adds the bias, kept as float, behind."""
+    assert nodes("product")["QGemm"] == 1
+    found = nodes("open product")
+    assert found["MatMulIntegerToFloat"] == found["Add"] == 1
+    assert found["DequantizeLinear"] == 0
+
+
+def test_activations_are_unsigned_and_weights_signed() -> None:
+    result = quantized("classifier")
+    assert result.exports.deploy is not None
+    kinds = Counter()
+    for node in result.exports.deploy.graph:
+        if node.op_type == "QuantizeLinear":
+            kinds[str(ir.constant_of(node.inputs[2]).dtype)] += 1
+        elif node.op_type == "DequantizeLinear" and (codes := ir.constant_of(node.inputs[0])) is not None:
+            kinds[f"weight {codes.dtype}"] += 1
+    assert set(kinds) == {"uint8", "weight int8", "weight int32"}
+
+
+def test_three_input_channels_get_a_fourth_of_zeros() -> None:
+    deploy = quantized("classifier").exports.deploy
+    assert deploy is not None
+    first = next(node for node in deploy.graph if node.name == "c1")
+    weight = first.inputs[1].producer().inputs[0]
+    assert ir.constant_of(weight).shape == (8, 4, 3, 3)
+    assert not ir.constant_of(weight)[:, 3].any()
+
+
+def test_the_prepared_model_is_not_touched() -> None:
+    result = quantized("residual")
+    before = ir.checksum(result.source.prepared)
+    ort.export(result.source.prepared, result.record)
+    qdq.export(result.source.prepared, result.record)
+    assert ir.checksum(result.source.prepared) == before
+
+
+def test_what_is_written_is_loaded_and_named_for_its_target(tmp_path) -> None:
+    files = {path.name for path in quantized("residual").save(tmp_path / "net")}
+    assert "net_ort_model.onnx" in files
+    assert not any("deploy" in name for name in files)
+    open_session(tmp_path / "net_ort_model.onnx")
+
+
+def test_the_record_alone_gives_the_same_model_again(tmp_path) -> None:
+    result = quantized("residual")
+    again = convert(result.source.original, result.record, config=ORT, bias_correction="none")
+    assert result.exports.deploy is not None
+    assert again.exports.deploy is not None
+    assert ir.to_bytes(again.exports.deploy) == ir.to_bytes(result.exports.deploy)

@@ -1,0 +1,105 @@
+"""Where integers flow: which tensors are read as integers, share a grid and are bounded, on graphs small enough to follow."""
+
+from __future__ import annotations
+
+from math import inf
+
+import pytest
+from small_nets import net
+
+from amct_lite.flow.placement import Placement, place
+from amct_lite.ir import load_bytes
+from amct_lite.loading import load_prepared
+
+WEIGHTS = {"w": (4, 4, 1, 1), "v": (4, 4, 1, 1), "m": (256, 3)}
+ALL = {"c1": (0,), "c2": (0,), "c3": (0,), "g": (0,)}
+
+
+def placed(body: str, *, output: str = "float[1,4,8,8] y", left_out: str = "", without: str = "") -> Placement:
+    """Every Conv called c1 to c3 and every Gemm called g is a quantized layer."""
+    text = f"net (float[1,4,8,8] x) => ({output}) {{ {body} }}"
+    prepared = load_prepared(load_bytes(net(text, **WEIGHTS).SerializeToString())).prepared
+    layers = {str(node.name): ALL[str(node.name)] for node in prepared.graph if node.name in ALL}
+    return place(prepared, layers, left_out=left_out.split(), without=without.split())
+
+
+def test_a_sum_of_two_layers_that_a_layer_reads_is_computed_on_integers() -> None:
+    found = placed("[c1] a = Conv (x, w) [c2] b = Conv (a, v) [add] s = Add (b, a) [c3] y = Conv (s, w)")
+    assert found.reads == (("add", 0), ("add", 1))
+    assert found.grids == {}
+
+
+def test_a_sum_with_the_input_of_the_network_stays_float() -> None:
+    """x is no integer, so the sum would need a QuantizeLinear of its own; the Conv in front still writes integers."""
+    found = placed("[c1] a = Conv (x, w) [add] s = Add (a, x) [c2] y = Conv (s, v)")
+    assert found.reads == (("add", 0),)
+
+
+def test_a_sum_that_only_the_outside_reads_stays_float() -> None:
+    found = placed("[c1] a = Conv (x, w) [c2] b = Conv (a, v) [add] y = Add (b, a)")
+    assert found.reads == (("add", 0), ("add", 1)), "its inputs are written by integer kernels all the same"
+
+
+def test_a_relu_behind_a_layer_vanishes_and_bounds_the_tensor_behind_it() -> None:
+    found = placed(
+        "[c1] a = Conv (x, w) [relu] r = Relu (a) [pool] p = AveragePool <kernel_shape=[1,1]> (r) [c2] y = Conv (p, v)"
+    )
+    assert found.reads == (("pool", 0),)
+    assert found.bounds == {"r": (0.0, inf)}
+
+
+def test_a_relu_whose_input_others_read_stays() -> None:
+    """a is rounded for both readers; the Relu is computed in float, behind a DequantizeLinear."""
+    found = placed("[c1] a = Conv (x, w) [relu] r = Relu (a) [c2] b = Conv (a, v) [add] s = Add (b, r) [c3] y = Conv (s, w)")
+    assert ("relu", 0) in found.reads
+    assert ("add", 1) not in found.reads
+
+
+def test_what_is_only_moved_keeps_one_grid() -> None:
+    found = placed("[c1] a = Conv (x, w) [pool] p = MaxPool <kernel_shape=[1,1]> (a) [c2] y = Conv (p, v)")
+    assert found.reads == (("pool", 0),)
+    assert found.grids == {"a": ("a", "p"), "p": ("a", "p")}
+
+
+def test_a_concat_puts_what_it_joins_on_one_grid() -> None:
+    found = placed(
+        "[c1] a = Conv (x, w) [c2] b = Conv (a, v) [cat] c = Concat <axis=2> (a, b) [c3] y = Conv (c, w)",
+        output="float[1,4,16,8] y",
+    )
+    assert found.reads == (("cat", 0), ("cat", 1))
+    assert found.grids["c"] == ("a", "b", "c")
+
+
+def test_values_are_rounded_before_they_are_moved_to_a_layer() -> None:
+    found = placed("[t] a = Transpose <perm=[0,1,3,2]> (x) [c1] y = Conv (a, w)")
+    assert found.reads == (("t", 0),)
+    assert found.grids["x"] == ("a", "x")
+
+
+def test_a_moved_tensor_that_float_needs_too_is_not_rounded_for_it() -> None:
+    found = placed("[t] a = Transpose <perm=[0,1,3,2]> (x) [c1] b = Conv (a, w) [add] y = Add (b, a)")
+    assert ("t", 0) not in found.reads
+
+
+def test_movers_between_float_and_float_hold_nobody_up() -> None:
+    """What a matrix product wrote is float, and the Softmax wants float: the two in the middle must not carry each other."""
+    found = placed(
+        "[f] a = Flatten (x) [g] b = Gemm (a, m) [t] c = Transpose <perm=[1,0]> (b) [u] d = Flatten (c) [s] y = Softmax (d)",
+        output="float[3,1] y",
+    )
+    assert found.reads == (("f", 0),)
+
+
+def test_float_readers_of_what_an_integer_kernel_writes_read_it_rounded() -> None:
+    assert placed("[c1] a = Conv (x, w) [s] y = Softmax (a)").reads == (("s", 0),)
+
+
+def test_a_layer_in_float_never_reads_a_rounded_tensor() -> None:
+    """ONNX Runtime would quantize its weights unasked."""
+    assert placed("[c1] a = Conv (x, w) [other] y = Conv (a, v)").reads == ()
+
+
+@pytest.mark.parametrize("asked", [{"left_out": "s"}, {"without": "add"}])
+def test_tensors_and_nodes_can_be_kept_out(asked: dict[str, str]) -> None:
+    found = placed("[c1] a = Conv (x, w) [c2] b = Conv (a, v) [add] s = Add (b, a) [c3] y = Conv (s, w)", **asked)
+    assert {node for node, _ in found.reads} == ({"add"} if "left_out" in asked else set())
