@@ -14,13 +14,14 @@ from amct_lite.calibration.data import CalibrationData
 from amct_lite.calibration.runner import Calibration
 from amct_lite.calibration.store import Sketches
 from amct_lite.config import Override, QuantConfig
-from amct_lite.decide import Decision
+from amct_lite.decide import Decision, decide
 from amct_lite.flow.reads import narrowed_flow
 from amct_lite.loading import SourceModel
-from amct_lite.plan import ORT
-from amct_lite.prebalance import rebalanced
+from amct_lite.plan import ORT, resolve
+from amct_lite.prebalance import rebalanced, with_factors
 from amct_lite.roundings import settle_roundings
 from amct_lite.runtime import RuntimeOptions
+from amct_lite.sparing import spare
 from amct_lite.tensors import without_obstacles
 from amct_lite.types import QuantPlan, QuantRecord, Skip
 
@@ -60,6 +61,14 @@ class Calibrated:
             plan=replace(plan, reads=reads, skips=(*self.plan.skips, *left, *blocked)),
             decision=Decision(record, {name: text for name, text in self.decision.repairs.items() if name not in layers}),
         )
+
+    def decided_for(self, settings: QuantConfig) -> Calibrated:
+        """The same model and statistics with everything decided anew, as `settings` say; roundings are not learned again.
+        What is quantized must have been before: others have no statistics, and `without` leaves layers out."""
+        plan = spare(resolve(settings, self.source.prepared), self.source.prepared, self.usable)
+        decision = decide(self.source.prepared, plan, self.usable, self.source.unfused, self.source.half_nodes)
+        record = with_factors(decision.record, self.calibration.statistics.balance)
+        return replace(self, settings=settings, plan=plan, decision=replace(decision, record=record), nearest=())
 
     def with_roundings(self, runtime: RuntimeOptions, progress: Callable[[int], None]) -> Calibrated:
         """The same with the roundings that its weight methods learn. progress: as for `with_biases`."""

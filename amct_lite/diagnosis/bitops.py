@@ -109,25 +109,25 @@ def bitops(
     given = read_record(record) if isinstance(record, str | Path) else record
     if given is not None:
         require_valid(given, layer_facts("generic", source.prepared))
-    settled = _settled(source.prepared, input_shapes or {})
+    settled = settled_model(source.prepared, input_shapes or {})
     activations = Activations(settled)
     counted, skips = count_work(settled)
     arithmetics = (Arithmetic("fp32", 32), Arithmetic("fp16", 16), *((Arithmetic.of(given, settled),) if given else ()))
-    layers = tuple(_layer_cost(item, arithmetics[2 if given else 0], activations) for item in counted)
+    layers = tuple(layer_cost(item, arithmetics[2 if given else 0], activations) for item in counted)
     return Cost(
         source.name,
         {str(value.name): static_shape(value) or () for value in settled.graph.inputs},
         sum(layer.macs for layer in layers),
         sum(layer.flops for layer in layers),
         sum(float_constants(settled).values()),
-        {arithmetic.name: _total(settled, counted, arithmetic, activations) for arithmetic in arithmetics},
+        {arithmetic.name: total_of(settled, counted, arithmetic, activations) for arithmetic in arithmetics},
         layers,
         skips,
         tuple(str(value.name) for value in activations.unknown),
     )
 
 
-def _settled(model: ir.Model, shapes: Mapping[str, tuple[int, ...]]) -> ir.Model:
+def settled_model(model: ir.Model, shapes: Mapping[str, tuple[int, ...]]) -> ir.Model:
     ir.fix_input_shapes(ir.clone(model), shapes)  # tells names that are not inputs before it tells open dimensions
     problems, suggestion = open_inputs(model, shapes)
     if problems:
@@ -138,7 +138,7 @@ def _settled(model: ir.Model, shapes: Mapping[str, tuple[int, ...]]) -> ir.Model
     return settle_shapes(model, shapes)
 
 
-def _layer_cost(item: Counted, arithmetic: Arithmetic, activations: Activations) -> LayerCost:
+def layer_cost(item: Counted, arithmetic: Arithmetic, activations: Activations) -> LayerCost:
     act_bits, weight_bits = arithmetic.bits(item.name)
     stored = [packed_bytes(size, arithmetic.stored_bits(item, bias)) for size, bias in item.constants.values()]
     return LayerCost(
@@ -156,7 +156,7 @@ def _layer_cost(item: Counted, arithmetic: Arithmetic, activations: Activations)
     )
 
 
-def _total(model: ir.Model, counted: tuple[Counted, ...], arithmetic: Arithmetic, activations: Activations) -> Total:
+def total_of(model: ir.Model, counted: tuple[Counted, ...], arithmetic: Arithmetic, activations: Activations) -> Total:
     operations = (item.flops * prod(arithmetic.bits(item.name)) for item in counted)
     peak = activations.peak(arithmetic.readers, arithmetic.float_bits)
     return Total(
