@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from amct_lite.errors import AmctError
     from amct_lite.inspection import Inspection
     from amct_lite.pipeline import RunOptions
-    from amct_lite.public import autocalibrate, export, inspect, load_config, quantize
+    from amct_lite.public import autocalibrate, export, inspect, load_config, quantize, search_precision
     from amct_lite.record import format_record, read_record
     from amct_lite.result import QuantizeResult
     from amct_lite.runtime import RuntimeOptions
@@ -50,6 +50,7 @@ _HOMES = {
     "quantize_preprocess": "compat.api",
     "read_record": "record",
     "save_model": "compat.api",
+    "search_precision": "public",
 }
 
 __all__ = [
@@ -77,6 +78,7 @@ __all__ = [
     "quantize_preprocess",
     "read_record",
     "save_model",
+    "search_precision",
 ]
 
 

@@ -8,7 +8,7 @@ What a file of AMCT's means depends on the model it is for, so files are read he
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from amct_lite import ir, pipeline
@@ -24,6 +24,12 @@ from amct_lite.config import QuantConfig
 from amct_lite.inspection import Inspection
 from amct_lite.inspection import inspect as inspect_with
 from amct_lite.pipeline import RunOptions
+from amct_lite.precision import mixed
+from amct_lite.precision.budget import Budget
+from amct_lite.precision.measured import Measured
+from amct_lite.precision.mixed import ROUNDING, Judging
+from amct_lite.precision.outcome import Found
+from amct_lite.precision.widths import DEFAULT
 from amct_lite.result import QuantizeResult
 from amct_lite.types import QuantRecord
 
@@ -84,6 +90,50 @@ def autocalibrate(
         journal=journal,
         options=options,
         on_trial=on_trial,
+    )
+
+
+def search_precision(
+    model: Model,
+    data: DataSource | None,
+    budget: str | Budget,
+    *,
+    widths: Sequence[str] = DEFAULT,
+    limits: Mapping[str, Sequence[str]] | None = None,
+    evaluate: Callable[[str], float] | Evaluator | None = None,
+    lower_is_better: bool = False,
+    config: Config = None,
+    sensitivity: str | Path = "network",
+    rounding: str | None = ROUNDING,
+    statistics: str | Path | Statistics | None = None,
+    journal: str | Path | None = None,
+    options: RunOptions | None = None,
+    on_measured: Callable[[str, Measured], None] = lambda _name, _measured: None,
+) -> Found:
+    """`quantize`, with the width of each layer chosen so that the least is lost within `budget`, or the cheapest that loses no
+    more. Nothing is written; `.save(prefix)` does.
+
+    budget: `bitops=0.25` (of the float16 model's), `bytes=0.25` (of the float32 weights), larger numbers as they are, or
+    `max-loss=X`: of the metric, without `evaluate` of the outputs (energy of the error over the signal's). widths: what layers
+    choose from beside float, such as W4A8. limits: layer or pattern → the only widths it may have. evaluate: path of an ONNX
+    model → its metric, or an object with `evaluate` and `metric_eval`. sensitivity: `network` (each layer quantized alone,
+    errors at the outputs), `local` (errors at its own output), or a file of losses. rounding: the weight method where there
+    are fewer than 8 bits; None: as configured. journal: a file that keeps what an interrupted run has measured, removed
+    at the end. on_measured: told of each model that was exported and run. data, config, statistics, options: as for `quantize`.
+    Raises ConfigError for a budget that cannot be met, or without SciPy; CalibrationError where no point keeps the loss.
+    """
+    return mixed.search_precision(
+        *(model, data, Budget.parse(budget) if isinstance(budget, str) else budget),
+        widths=widths,
+        limits=limits,
+        config=_settings(config, model),
+        sensitivity=sensitivity,
+        judging=Judging(evaluate, lower_is_better),
+        rounding=rounding,
+        statistics=statistics,
+        journal=journal,
+        options=options,
+        on_measured=on_measured,
     )
 
 

@@ -17,6 +17,7 @@ LAYERS = (
     {"cli"},
     {"public"},
     {"compat"},
+    {"precision"},
     {"accuracy"},
     {"pipeline", "inspection", "diagnosis", "by_hand", "common"},
     {"result"},

@@ -13,6 +13,7 @@ from amct_lite.registry import did_you_mean
 _COMMANDS = {
     "calibrate": "amct_lite.cli.calibrate",
     "autocalibrate": "amct_lite.cli.autocalibrate",
+    "search": "amct_lite.cli.search",
     "convert": "amct_lite.cli.convert",
     "record": "amct_lite.cli.record",
     "inspect": "amct_lite.cli.inspect",

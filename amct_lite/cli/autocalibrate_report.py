@@ -40,9 +40,9 @@ class JournalPlace:
             sys.exit(130)
 
 
-def journal_of(output: str, *, quiet: bool) -> JournalPlace:
+def journal_of(output: str, *, quiet: bool, suffix: str = "autocalibration_journal.jsonl") -> JournalPlace:
     """The journal of the output prefix; says so when there is one already."""
-    place = JournalPlace(output_path(output, "autocalibration_journal.jsonl"))
+    place = JournalPlace(output_path(output, suffix))
     if place.path.is_file() and not quiet:
         click.echo(f"there is a journal of an interrupted run, {place.path}: what it knows is not measured again.", err=True)
     return place

@@ -12,7 +12,7 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
-from accuracy.counted import Fidelity, delicate
+from counted import Fidelity, delicate
 from small_nets import images
 
 import amct_lite as amct

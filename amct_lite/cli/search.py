@@ -1,0 +1,136 @@
+"""`amct-lite search`: the width of each layer, so that the least is lost within a budget."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import click
+
+from amct_lite.cli.options import (
+    image_options,
+    quantization_options,
+    report_options,
+    require_elsewhere,
+    runtime_options,
+    sample_options,
+    source_options,
+    take_config,
+    take_images,
+    take_runtime,
+)
+from amct_lite.errors import ConfigError
+
+_FILE = click.Path(path_type=Path)
+
+
+@click.command("search", short_help="Choose the width of each layer under a budget (mixed precision).")
+@click.argument("model", type=_FILE)
+@source_options
+@click.option(
+    "--budget",
+    metavar="WHAT=X",
+    required=True,
+    help="bitops=0.25 (a share of the float16 model's) or bitops=1.5G; bytes=0.25 (of the float32 weights) or bytes=900k; "
+    "max-loss=X (what the metric of --evaluator may lose; without it error over signal at the outputs: 0.01 is 20 dB).",
+)
+@click.option(
+    "--widths",
+    metavar="W,W,…",
+    default="W8A16,W8A8,W4A8,W4A4",
+    show_default=True,
+    help="What layers choose from beside float: weights of 4, 6, 7 or 8 bits, activations of 4, 8 or 16.",
+)
+@click.option(
+    "--only",
+    "limits",
+    multiple=True,
+    metavar="LAYER=W,W,…",
+    help="The only widths of a layer or pattern, e.g. 'conv1=W8A8,float'; may be repeated.",
+)
+@click.option(
+    "--sensitivity",
+    metavar="network|local|FILE",
+    default="network",
+    show_default=True,
+    help="Losses: each layer quantized alone, at the outputs or (one pass a width) at its own; or a file that has them.",
+)
+@click.option("--evaluator", "evaluator_file", type=_FILE, help="A Python file with evaluate(model_path) -> float.")
+@click.option("--lower-is-better", is_flag=True, help="The metric is an error.")
+@click.option(
+    "--rounding",
+    metavar="NAME|none",
+    default="gptq",
+    show_default=True,
+    help="Weight method where there are fewer than 8 bits; none: as for the others.",
+)
+@quantization_options
+@sample_options
+@report_options
+@image_options
+@runtime_options
+def command(
+    model: Path,
+    data: str | None,
+    output: str,
+    budget: str,
+    widths: str,
+    limits: tuple[str, ...],
+    sensitivity: str,
+    evaluator_file: Path | None,
+    lower_is_better: bool,
+    rounding: str,
+    statistics: Path | None,
+    batch_size: int | None,
+    as_json: bool,
+    quiet: bool,
+    **settings: Any,
+) -> None:
+    """Choose float, 16, 8 or 4 bits for each layer of MODEL: the exact optimum under --budget, exported, verified and compared
+    with its neighbours and with the same widths everywhere."""
+    if not data:
+        raise ConfigError("there are no samples to calibrate with and to measure losses on. Pass --data.")
+    from amct_lite.cli.autocalibrate_report import journal_of
+    from amct_lite.cli.output import progress_bar
+    from amct_lite.cli.search_report import finish_search, tell_measured
+    from amct_lite.compat.evaluator import amct_names, load_metric
+    from amct_lite.pipeline import RunOptions
+    from amct_lite.public import search_precision
+
+    started = perf_counter()
+    require_elsewhere(output, data)
+    losses = Path(sensitivity) if Path(sensitivity).is_file() else None
+    named = (data, statistics, settings["config_file"], evaluator_file, losses)
+    files = [Path(name) for name in named if name]
+    runtime, images = take_runtime(settings), take_images(settings)
+    config = take_config(settings, model)
+    journal = journal_of(output, quiet=quiet or as_json, suffix="search_journal.jsonl")
+    with progress_bar(hidden=quiet or as_json) as progress, amct_names(), journal.kept_on_interrupt():
+        found = search_precision(
+            *(model, data, budget),
+            widths=_words(widths),
+            limits=dict(_limit(text) for text in limits),
+            evaluate=load_metric(evaluator_file) if evaluator_file else None,
+            lower_is_better=lower_is_better,
+            config=config,
+            sensitivity=losses or sensitivity,
+            rounding=None if rounding == "none" else rounding,
+            statistics=statistics,
+            journal=journal.path,
+            options=RunOptions(runtime, images, batch_size, None, progress),
+            on_measured=tell_measured(quiet=quiet or as_json),
+        )
+        written = found.save(output, inputs=[file for file in files if file.is_file()])
+    finish_search(found, written, perf_counter() - started, as_json=as_json, quiet=quiet)
+
+
+def _words(text: str) -> tuple[str, ...]:
+    return tuple(filter(None, (word.strip() for word in text.split(","))))
+
+
+def _limit(text: str) -> tuple[str, tuple[str, ...]]:
+    layer, equals, widths = text.rpartition("=")
+    if not (layer and equals and _words(widths)):
+        raise ConfigError(f"--only {text!r} is not LAYER=WIDTHS. Write for example 'conv1=W8A8,float'.")
+    return layer, _words(widths)

@@ -1,0 +1,45 @@
+"""What a model costs with given widths: bit operations and bytes, layer by layer and in total, nothing run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+from amct_lite import ir
+from amct_lite.diagnosis.arithmetic import Arithmetic, count_work
+from amct_lite.diagnosis.bitops import Total, layer_cost, settled_model, total_of
+from amct_lite.diagnosis.memory import Activations
+from amct_lite.types import QuantRecord
+
+
+class Meter:
+    """float_bits: of what no record quantizes. Raises StaticShapeError for inputs that `shapes` leaves open."""
+
+    def __init__(self, prepared: ir.Model, shapes: Mapping[str, tuple[int, ...]], float_bits: int) -> None:
+        self._model = settled_model(prepared, shapes)
+        self._counted, self.skips = count_work(self._model)
+        self._activations = Activations(self._model)
+        self._float_bits = float_bits
+
+    def layers(self, record: QuantRecord) -> dict[str, dict[str, int]]:
+        """Layer → its bitops and bytes (of weight and bias), for each layer with products, in float where `record` has no
+        entry."""
+        arithmetic = self._arithmetic(record)
+        costs = [layer_cost(item, arithmetic, self._activations) for item in self._counted]
+        return {cost.name: {"bitops": cost.bitops, "bytes": cost.weight_bytes} for cost in costs}
+
+    def total(self, record: QuantRecord) -> Total:
+        """Of the whole model."""
+        return self._total(self._arithmetic(record))
+
+    def whole(self, cost: str) -> int:
+        """What shares of a budget refer to: bitops in float16, bytes of weights in float32."""
+        if cost == "bitops":
+            return self._total(Arithmetic("fp16", 16)).bitops
+        return self._total(Arithmetic("fp32", 32)).weight_bytes
+
+    def _arithmetic(self, record: QuantRecord) -> Arithmetic:
+        return replace(Arithmetic.of(record, self._model), float_bits=self._float_bits)
+
+    def _total(self, arithmetic: Arithmetic) -> Total:
+        return total_of(self._model, self._counted, arithmetic, self._activations)

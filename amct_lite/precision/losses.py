@@ -1,0 +1,127 @@
+"""What a layer costs in accuracy when it alone is quantized: measured at the outputs of the network or at its own, or read
+from a file.
+
+A loss is the energy of the error over that of the signal, which adds up over independent errors. 0 means no loss.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+from amct_lite import ir
+from amct_lite.analysis.local_error import measure
+from amct_lite.build import build_exports
+from amct_lite.calibrated import Calibrated
+from amct_lite.errors import ConfigError, DataError
+from amct_lite.registry import did_you_mean
+from amct_lite.reports.report import OutputError, output_errors
+from amct_lite.runtime import RuntimeOptions, open_session
+from amct_lite.types import Feeds, QuantRecord
+
+SAMPLES = 8
+"""Kept batches that losses are measured on: enough for a stable figure, a fraction of the calibration pass."""
+MEASURES = ("network", "local")
+_WORST = 1e6
+"""Of an output that overflows, or an error where there is no signal."""
+
+Losses = Mapping[str, Mapping[str, float]]
+"""Widths → layer → loss."""
+
+
+def network_loss(calibrated: Calibrated, layer: str, runtime: RuntimeOptions) -> float:
+    """At the outputs of the network, with `layer` alone quantized as it would be exported."""
+    alone = build_exports(
+        calibrated.source.prepared,
+        QuantRecord((calibrated.decision.record.by_key[layer],)),
+        target="generic",
+        statistics=calibrated.calibration.statistics,
+        bias_correction="none" if calibrated.settings.bias_correction == "none" else "analytic",
+        input_shapes={},
+    )
+    return loss_of(outputs_of(alone.fake_quant, calibrated, runtime))
+
+
+def local_losses(calibrated: Calibrated, layers: Iterable[str], runtime: RuntimeOptions) -> dict[str, float]:
+    """Layer → loss at its own output, all layers in one pass."""
+    corrected = calibrated.with_biases(runtime).exports("generic").corrected
+    record = QuantRecord(tuple(calibrated.decision.record.by_key[layer] for layer in layers))
+    errors = measure(calibrated.source.prepared, corrected, record, calibrated.calibration.feeds[:SAMPLES], runtime)
+    return {layer: _ratio(errors[layer].sqnr_db) if layer in errors else _WORST for layer in record.by_key}
+
+
+def outputs_of(model: ir.Model, calibrated: Calibrated, runtime: RuntimeOptions) -> tuple[OutputError, ...]:
+    """The errors of the float outputs of `model` on the first samples. Raises DataError where no output holds floats."""
+    calibration = calibrated.calibration
+    session = open_session(model, runtime)
+    feeds: Sequence[Feeds] = calibration.feeds[:SAMPLES]
+    results = [tuple(session.run({name: sample[name] for name in session.input_names})) for sample in feeds]
+    errors = output_errors(session.output_names, calibration.outputs[:SAMPLES], results)
+    if not errors:
+        raise DataError(
+            "no output of the model holds floats of a fixed number, so there is no error to measure. Pass an evaluator, "
+            "and rank the layers with --sensitivity local."
+        )
+    return errors
+
+
+def loss_of(errors: Sequence[OutputError]) -> float:
+    """The mean over the outputs."""
+    return math.fsum(_ratio(error.sqnr_db) for error in errors) / len(errors)
+
+
+def _ratio(sqnr_db: float) -> float:
+    """Error over signal; 0 for what is identical."""
+    if math.isnan(sqnr_db):
+        return _WORST
+    return 0.0 if sqnr_db == math.inf else min(_WORST, 10 ** (-max(sqnr_db, -60.0) / 10))
+
+
+def read_losses(path: Path, wanted: Mapping[str, Iterable[str]]) -> dict[str, dict[str, float]]:
+    """The losses in a file: of a search (`<prefix>_search.json`), or of `amct-lite sensitivity --json`.
+
+    wanted: widths → the layers that must be there. Raises ConfigError for what is no such file, or one of another model.
+    """
+    losses = _table(path)
+    for widths, layers in wanted.items():
+        if widths not in losses:
+            hint = did_you_mean(widths, losses)
+            raise ConfigError(
+                f"{path} has no losses for {widths}{hint}; it has {', '.join(losses) or 'none'}. Measure them, or leave "
+                f"{widths} out with --widths."
+            )
+        if missing := [layer for layer in layers if layer not in losses[widths]]:
+            raise ConfigError(
+                f"{path} says nothing of layer {missing[0]!r} with {widths}{did_you_mean(missing[0], losses[widths])}: it was "
+                "measured with another model, or with other layers skipped. Measure again."
+            )
+    return {widths: {layer: losses[widths][layer] for layer in layers} for widths, layers in wanted.items()}
+
+
+def _table(path: Path) -> dict[str, dict[str, float]]:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(
+            f"cannot read {path}: {error.strerror}. Name a file of losses, or {' or '.join(MEASURES)}."
+        ) from error
+    except ValueError as error:
+        raise ConfigError(f"{path} is no JSON: {error}. Name a file that a search or a sensitivity analysis wrote.") from error
+    try:
+        if "losses" in content:
+            return {widths: {name: _number(loss) for name, loss in row.items()} for widths, row in content["losses"].items()}
+        found: dict[str, dict[str, float]] = {}
+        for effect in content["effects"]:
+            found.setdefault(effect["candidate"], {})[effect["layer"]] = _number(effect["damage"])
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise ConfigError(
+            f"{path} holds no losses of layers. Name a file that a search or a sensitivity analysis wrote."
+        ) from error
+    return found
+
+
+def _number(value: object) -> float:
+    """null stands for what was not finite."""
+    return _WORST if value is None else min(_WORST, float(value))  # type: ignore[arg-type]

@@ -1,0 +1,209 @@
+"""The search for mixed precision from end to end: statistics once, losses and costs of all choices, the optimum, measured."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from amct_lite import ir
+from amct_lite.accuracy.evaluation import Evaluator, Referee, evaluator_of
+from amct_lite.accuracy.journal import Journal
+from amct_lite.calibrated import Calibrated
+from amct_lite.calibration.data import DataSource
+from amct_lite.calibration.store import Statistics
+from amct_lite.config import QuantConfig
+from amct_lite.errors import CalibrationError, ConfigError
+from amct_lite.pipeline import RunOptions, calibrate, conclude
+from amct_lite.precision.budget import MAX_LOSS, Budget
+from amct_lite.precision.choosing import Prices, cheapest_acceptable, neighbours, within_budget
+from amct_lite.precision.costs import Meter
+from amct_lite.precision.losses import MEASURES, Losses, local_losses, network_loss, read_losses
+from amct_lite.precision.measured import Bench, Measured
+from amct_lite.precision.outcome import Found
+from amct_lite.precision.space import Offers, offers_of
+from amct_lite.precision.strategies import side_by_side
+from amct_lite.precision.widths import DEFAULT, Giver, float_widths, widths_named
+from amct_lite.record import record_digest
+from amct_lite.registry import did_you_mean
+from amct_lite.search.knapsack import Point, Variable, front
+from amct_lite.types import QuantRecord
+
+ROUNDING = "gptq"
+"""How weights with fewer than 8 bits are rounded: with 4 bits, learned rounding is worth several dB."""
+Limits = Mapping[str, Sequence[str]]
+
+
+@dataclass(frozen=True)
+class Judging:
+    """How points are evaluated with the user's metric. evaluate: a function model path → metric, or an AMCT evaluator, whose
+    `metric_eval` then decides; None: by the error of the outputs. lower_is_better: the metric is an error."""
+
+    evaluate: Callable[[str], float] | Evaluator | None = None
+    lower_is_better: bool = False
+
+    def referee(self, budget: Budget) -> Referee | None:
+        """With a budget of costs the loss of a function is only told."""
+        if self.evaluate is None:
+            return None
+        if callable(getattr(self.evaluate, "metric_eval", None)):
+            return Referee(evaluator_of(self.evaluate, None, lower_is_better=self.lower_is_better))
+        bound = budget.value if budget.kind == MAX_LOSS else 0.0
+        return Referee(evaluator_of(self.evaluate, bound, lower_is_better=self.lower_is_better))
+
+
+def search_precision(
+    model: str | Path | ir.Model,
+    data: DataSource | None,
+    budget: Budget,
+    *,
+    widths: Sequence[str] = DEFAULT,
+    limits: Limits | None = None,
+    config: QuantConfig | None = None,
+    sensitivity: str | Path = "network",
+    judging: Judging | None = None,
+    rounding: str | None = ROUNDING,
+    statistics: str | Path | Statistics | None = None,
+    journal: str | Path | None = None,
+    options: RunOptions | None = None,
+    on_measured: Callable[[str, Measured], None] = lambda _name, _measured: None,
+) -> Found:
+    """`amct_lite.search_precision`, where all is said of the arguments; `config` and `budget` have been read."""
+    chosen, settings = options or RunOptions(), config or QuantConfig()
+    wanted = widths_named(widths)
+    _require_measure(sensitivity)
+    referee = (judging or Judging()).referee(budget)
+    base = calibrate(model, data, settings, statistics=statistics, options=chosen)
+    if not base.calibration.feeds:
+        raise CalibrationError("losses are measured on samples: pass the data too, also with saved statistics.")
+    in_float = float_widths(settings.target)
+    meter = Meter(base.source.prepared, _shapes(base), in_float.data)
+    giver = Giver(base, rounding, chosen.runtime, chosen.progress)
+    offers = offers_of(giver, in_float, wanted).limited(limits or {})
+    kept = Journal(Path(journal) if journal else None, _key(offers, referee))
+    losses = _losses(offers, sensitivity, chosen, kept)
+    variables = offers.variables(budget.cost, meter, losses)
+    points, prices = front(variables), _prices(meter, budget, offers)
+    with TemporaryDirectory(prefix="amct_lite_") as folder:
+        path = _float_model(base, Path(folder)) if referee else None
+        bench = Bench(giver, meter, offers.widths, offers.estimator(losses), referee, kept, path, on_measured)
+        point = _choose(bench, budget, prices, variables, points)
+        taken = bench.measure("mixed", point.picks)
+        cheaper, dearer = _beside(bench, points, point)
+        strategies = side_by_side(bench, offers, taken)
+    accepted = bench.calibrated(point.picks)
+    result = conclude(accepted, chosen)
+    kept.remove()
+    return Found(
+        result,
+        accepted.settings,
+        budget,
+        prices,
+        taken,
+        cheaper,
+        dearer,
+        points,
+        tuple(variable.members for variable in variables if len(variable.members) > 1),
+        strategies,
+        losses,
+        (*offers.notes, *_shape_notes(base)),
+        bench.evaluations,
+        base.data.passes if base.data else 0,
+    )
+
+
+def _choose(bench: Bench, budget: Budget, prices: Prices, variables: Sequence[Variable], points: Sequence[Point]) -> Point:
+    if budget.kind != MAX_LOSS:
+        return within_budget(budget, prices, variables, points)
+
+    def acceptable(found: Measured) -> bool:
+        return found.loss <= budget.value if found.acceptable is None else found.acceptable
+
+    return cheapest_acceptable(points, lambda point: bench.measure("point", point.picks), acceptable)
+
+
+def _beside(bench: Bench, points: Sequence[Point], chosen: Point) -> tuple[Measured | None, Measured | None]:
+    below, above = neighbours(points, chosen)
+    return (
+        bench.measure("cheaper", below.picks) if below else None,
+        bench.measure("dearer", above.picks) if above else None,
+    )
+
+
+def _require_measure(sensitivity: str | Path) -> None:
+    """Raises ConfigError for a word that is neither a way to measure nor a file."""
+    if sensitivity not in MEASURES and not Path(sensitivity).is_file():
+        hint = did_you_mean(str(sensitivity), MEASURES)
+        raise ConfigError(
+            f"the sensitivity {str(sensitivity)!r} is not known{hint}, nor is it a file; choose {' or '.join(MEASURES)}."
+        )
+
+
+def _losses(offers: Offers, sensitivity: str | Path, options: RunOptions, journal: Journal) -> Losses:
+    if sensitivity not in MEASURES:
+        return read_losses(Path(sensitivity), offers.layers)
+    total = sum(map(len, offers.layers.values()))
+    if sensitivity == "local":
+        found: dict[str, dict[str, float]] = {}
+        for name, calibrated in offers.uniform.items():
+            found[name] = local_losses(calibrated, offers.layers[name], options.runtime)
+            options.progress("measure losses", len(found[name]), total)
+        return found
+
+    def measured(name: str, layer: str) -> float:
+        key = frozenset({f"{layer}={name}, the others in float"})
+        loss = journal.find(key)
+        if loss is None:
+            loss = network_loss(offers.uniform[name], layer, options.runtime)
+            journal.add(key, loss)
+        options.progress("measure losses", 1, total)
+        return loss if isinstance(loss, float) else math.inf
+
+    return {name: {layer: measured(name, layer) for layer in layers} for name, layers in offers.layers.items()}
+
+
+def _prices(meter: Meter, budget: Budget, offers: Offers) -> Prices:
+    """What is fixed: all that the float model costs but for the layers that can be quantized."""
+    nothing = QuantRecord(())
+    total, layers = meter.total(nothing), meter.layers(nothing)
+    spent = total.bitops if budget.cost == "bitops" else total.weight_bytes
+    own = sum(layers[layer.name][budget.cost] for layer in offers.plan.layers if layer.name in layers)
+    return Prices(budget.cost, meter.whole(budget.cost), spent - own)
+
+
+def _shapes(base: Calibrated) -> dict[str, tuple[int, ...]]:
+    """What costs are counted for: what the user says of the inputs, else the first sample."""
+    return {**{name: array.shape for name, array in base.calibration.feeds[0].items()}, **base.settings.input_shapes}
+
+
+def _shape_notes(base: Calibrated) -> tuple[str, ...]:
+    """Where samples differ in shape and the user has not said what to count."""
+    shapes, seen = _shapes(base), base.calibration.statistics.shapes
+    open_ = [f"{name} {shapes[name]}" for name, dims in seen.items() if dims is None and name not in base.settings.input_shapes]
+    if not open_:
+        return ()
+    return (f"the samples differ in shape: costs are those of the first one, {', '.join(open_)} (--input-shape for others)",)
+
+
+def _float_model(base: Calibrated, folder: Path) -> Path:
+    if base.source.path is not None:
+        return base.source.path
+    ir.save(base.source.original, folder / "float_model.onnx")
+    return folder / "float_model.onnx"
+
+
+def _key(offers: Offers, referee: Referee | None) -> str:
+    """A digest of what losses and metrics depend on: model, scales of all widths, biases, and the evaluator's own file."""
+    source = referee.source if referee else None
+    parts = [
+        ir.checksum(next(iter(offers.uniform.values())).source.prepared),
+        *(
+            f"{name} {record_digest(given.decision.record)} {given.settings.bias_correction}"
+            for name, given in offers.uniform.items()
+        ),
+        hashlib.sha256(source.read_bytes()).hexdigest() if source and source.is_file() else str(source),
+    ]
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()

@@ -1,0 +1,41 @@
+"""What users compare: the float model, the same widths for all layers, and the mixed ones, side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from amct_lite import ir
+from amct_lite.calibrated import Calibrated
+from amct_lite.plan import ORT
+from amct_lite.precision.latency import latencies
+from amct_lite.precision.measured import Bench, Measured
+from amct_lite.precision.outcome import Strategy
+from amct_lite.precision.space import Offers
+
+UNIFORM = ("W8A8", "W4A8")
+
+
+def side_by_side(bench: Bench, offers: Offers, mixed: Measured) -> tuple[Strategy, ...]:
+    """float, `UNIFORM` as far as they are offered (where a layer cannot have 4 bits, with 8), mixed."""
+    named = {"float": dict.fromkeys(mixed.picks, offers.in_float.name)}
+    named |= {f"all {name}": offers.everywhere(name, "W8A8") for name in UNIFORM if name in offers.uniform}
+    measured = {name: bench.measure(name, picks) for name, picks in named.items()} | {"mixed": mixed}
+    integers = {offers.in_float.name, "W8A8"}
+    everything = bench.giver.base.settings.target == ORT  # which has integer kernels for all that it offers
+    fast = {name: found for name, found in measured.items() if everything or set(found.picks.values()) <= integers}
+    times = latencies(_models(bench, fast), bench.calibrated(mixed.picks).calibration.feeds[0], bench.giver.runtime)
+    return tuple(Strategy(name, found, times.get(name)) for name, found in measured.items())
+
+
+def _models(bench: Bench, points: Mapping[str, Measured]) -> dict[str, ir.Model]:
+    models = {}
+    for name, found in points.items():
+        given = bench.calibrated(found.picks)
+        models[name] = _fastest(given) if given.decision.record.layers else given.source.prepared
+    return models
+
+
+def _fastest(given: Calibrated) -> ir.Model:
+    """The model of the target where that is ONNX Runtime, else the fake-quant model."""
+    exports = given.exports(ORT if given.settings.target == ORT else "generic")
+    return exports.deploy or exports.fake_quant

@@ -1,0 +1,72 @@
+"""`amct-lite search` as a user meets it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+Run = Callable[..., Any]
+METRIC = f"""
+import numpy as np, onnxruntime
+def evaluate(model_path):
+    session = onnxruntime.InferenceSession(model_path)
+    with np.load({str(ROOT / "samples/digits/test.npz")!r}) as test:
+        return 100 * float((session.run(None, {{"images": test["x"]}})[0].argmax(1) == test["y"]).mean())
+"""
+
+
+@pytest.fixture
+def search(amct: Run, digits: Path, samples: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
+    """Runs the command on the digits in an empty folder."""
+    monkeypatch.chdir(tmp_path)
+    Path("eval.py").write_text(METRIC, encoding="utf-8")
+    return lambda *words: amct("search", digits, "--data", samples, "-o", "out/d", "--threads", 1, *words)
+
+
+def test_the_choice_is_shown_beside_its_neighbours_and_the_same_widths_everywhere(search: Run) -> None:
+    done = search("--budget", "bitops=0.15", "--evaluator", "eval.py")
+    assert done.code == 0
+    lines = done.out.splitlines()
+    # Bit operations, weights and accuracy of each strategy, in one table.
+    for name in ("float", "all W8A8", "all W4A8", "mixed"):
+        assert any(line.startswith(f"{name} ") and " G " in line for line in lines), name
+    assert next(line for line in lines if line.startswith("float ")).split()[-2] == "99.4962"
+    assert any(line.startswith("next cheaper") for line in lines)
+    assert "4 and 16 bits are not faster there" in done.out
+    assert "1. mixed (" in done.err
+    names = {file.name for file in Path("out").iterdir()}
+    assert {"d_config.json", "d_search.json", "d_deploy_model.onnx", "d_record.txt"} <= names
+    assert not any("journal" in name for name in names)
+
+
+def test_json_holds_the_front_and_the_choice(search: Run) -> None:
+    done = search("--budget", "bytes=0.3", "--json", "--widths", "W8A8,W4A8", "--sensitivity", "local", "--rounding", "none")
+    found = json.loads(done.out)["search"]
+    assert found["chosen"]["weight_bytes"] <= 0.3 * found["cost_of_the_float_model"]
+    costs = [point["cost"] for point in found["front"]]
+    assert costs == sorted(costs)
+    assert set(found["latency_ms"]) == {"float", "all W8A8", "all W4A8", "mixed"}
+    assert "latency_ms" not in json.loads(Path("out/d_search.json").read_text(encoding="utf-8"))  # the same bytes each time
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("--budget", "bitops=0.01"), "cannot be met: the smallest that can is bitops=0."),
+        (("--budget", "bitop=0.5"), "did you mean 'bitops'"),
+        (("--budget", "bitops=0.2", "--only", "stem.conv"), "is not LAYER=WIDTHS"),
+        (("--budget", "bitops=0.2", "--only", "stem.con=W8A8"), "did you mean 'stem.conv'"),
+        (("--budget", "bitops=0.2", "--sensitivity", "globl"), "'globl' is not known"),
+        (("--budget", "bitops=0.2", "--rounding", "gptk"), "did you mean 'gptq'"),
+    ],
+)
+def test_mistakes_are_told_without_a_traceback(search: Run, words: tuple[str, ...], message: str) -> None:
+    done = search(*words)
+    assert done.code != 0
+    assert message in done.err
+    assert not Path("out").exists() or not any(file.suffix == ".onnx" for file in Path("out").iterdir())
