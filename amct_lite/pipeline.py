@@ -22,12 +22,12 @@ from amct_lite.calibration.tame import without_samples
 from amct_lite.config import QuantConfig
 from amct_lite.decide import decide
 from amct_lite.errors import CalibrationError, UnsupportedModelError
-from amct_lite.loading import SourceModel, fusion_of, load_prepared
+from amct_lite.loading import SourceModel, load_prepared
 from amct_lite.numerics.sketch import Outlier
 from amct_lite.ops import OPS
-from amct_lite.plan import layer_facts, not_in_record, require_input_shapes, resolve
-from amct_lite.prebalance import balance_of, balanced, decide_balance, fitted, known_balance, with_factors
-from amct_lite.record import read_record, require_valid
+from amct_lite.plan import not_in_record, resolve
+from amct_lite.prebalance import balanced, decide_balance, known_balance, with_factors
+from amct_lite.recorded import require_same_model, take_record
 from amct_lite.reports.checks import COMPARED_SAMPLES, Checked, check_exports, settle_half
 from amct_lite.reports.report import Report, layer_rows, sizes_of
 from amct_lite.reports.warnings import local_warnings, outlier_warnings, record_notes, weight_warnings, width_notes
@@ -95,7 +95,7 @@ def calibrate(
     source = load_prepared(model, settings.folding)
     plan = resolve(settings, source.prepared)
     _require_layers(source, plan)
-    stream = _stream(source, data, settings, chosen)
+    stream = open_stream(source, data, settings, chosen)
     known = store.load(statistics) if isinstance(statistics, str | Path) else statistics
     balance = known_balance(known, plan, settings) if known else _new_balance(source, plan, stream, settings, chosen)
     if balance:
@@ -162,16 +162,8 @@ def convert(
     """
     chosen = options or RunOptions()
     settings = config or QuantConfig()
-    given = record if isinstance(record, QuantRecord) else read_record(record)
-    known, beside = _statistics_of(given, statistics)
-    source = load_prepared(model, fusion_of(given, settings.folding, known.unfused if known else ()))
-    require_valid(given, layer_facts(settings.target, source.prepared))
-    require_input_shapes(settings, source.prepared)
-    fold = settings.balance_fold or bool(known and known.balance and known.balance.fold)
-    balance = balance_of(given, fold=fold)
-    source = balanced(source, balance)
-    known = fitted(known, source, balance) if known else None
-    known, notes, warnings = _of_this_model(known, source, beside)
+    taken = take_record(model, record, settings, statistics)
+    source, given, known = taken.source, taken.record, taken.statistics
     _require_correction(bias_correction, known)
     exports = build_exports(
         source.prepared,
@@ -181,13 +173,13 @@ def convert(
         bias_correction=bias_correction or (known.bias_correction if known else "none"),
         input_shapes=settings.input_shapes,
     )
-    stream = _stream(source, data, settings, chosen)
+    stream = open_stream(source, data, settings, chosen)
     feeds, outputs = keep(source.prepared, stream, chosen.runtime) if stream else ((), ())
     checked = _check(source, given, exports, feeds, outputs, chosen)
     exports, half_notes = _in_half(source, exports, feeds, chosen)
-    notes, remarks = (*source.notes, *notes, *record_notes(given), *half_notes), (rounding_notes(known),)
+    notes, remarks = (*source.notes, *taken.notes, *record_notes(given), *half_notes), (rounding_notes(known),)
     skips = not_in_record(given, source.prepared, settings.target)
-    report = _report(source, given, exports, checked, skips=skips, notes=notes, warnings=warnings, remarks=remarks)
+    report = _report(source, given, exports, checked, skips=skips, notes=notes, warnings=taken.warnings, remarks=remarks)
     return QuantizeResult(source, None, given, known, exports, report, next(iter(feeds), None))
 
 
@@ -209,7 +201,9 @@ def _require_layers(source: SourceModel, plan: QuantPlan) -> None:
     )
 
 
-def _stream(source: SourceModel, data: DataSource | None, settings: QuantConfig, options: RunOptions) -> CalibrationData | None:
+def open_stream(
+    source: SourceModel, data: DataSource | None, settings: QuantConfig, options: RunOptions
+) -> CalibrationData | None:
     """The data, its first batch already checked against the model; None when there is none."""
     specs = input_specs(source.prepared)
     if data is None:
@@ -235,7 +229,7 @@ def _calibration(
     options: RunOptions,
 ) -> Calibration:
     if known is not None:
-        _require_same_model(known, source)
+        require_same_model(known, source)
         feeds, outputs = keep(source.prepared, stream, options.runtime) if stream else ((), ())
         return Calibration(_decided(known, settings), feeds, outputs)
     if stream is None:
@@ -254,20 +248,6 @@ def _calibration(
 
 def _decided(statistics: Statistics, settings: QuantConfig) -> Statistics:
     return replace(statistics, trusted=settings.trust_data)
-
-
-def _require_same_model(statistics: Statistics, source: SourceModel) -> None:
-    if statistics.model != ir.checksum(source.prepared):
-        if set(statistics.unfused) != set(source.unfused):
-            then, now = (", ".join(layers) or "no layer" for layers in (statistics.unfused, source.unfused))
-            raise CalibrationError(
-                f"the calibration was made with {then} kept apart from normalizations, now it is {now}. "
-                "Set fusion and skip_fusion as they were, or calibrate again."
-            )
-        raise CalibrationError(
-            f"the calibration was made from another model than {source.name} (or the model has changed since). "
-            f"Calibrate again with data."
-        )
 
 
 def _without_wild_samples(
@@ -303,29 +283,6 @@ def _new_balance(
         options=options.runtime,
         progress=lambda batches: options.progress("balance", batches, total),
     )
-
-
-def _statistics_of(record: QuantRecord, given: str | Path | Statistics | None) -> tuple[Statistics | None, Path | None]:
-    """What was given, else what lies beside the record, then with its path."""
-    if given is not None:
-        return given if isinstance(given, Statistics) else store.load(given), None
-    path = Path(record.source.removesuffix("record.txt") + "calibration.npz") if record.source else None
-    return (store.load(path), path) if path is not None and path.is_file() else (None, None)
-
-
-def _of_this_model(
-    known: Statistics | None, source: SourceModel, path: Path | None
-) -> tuple[Statistics | None, tuple[str, ...], tuple[str, ...]]:
-    """Statistics, notes and warnings. path: where they were found; None for what was given, which must be of this model."""
-    if known is None:
-        return None, ("no calibration file: biases are not corrected",), ()
-    if path is None:
-        _require_same_model(known, source)
-        return known, (), ()
-    if known.model == ir.checksum(source.prepared):
-        return known, (f"bias correction ({known.bias_correction}) and static shapes from {path}",), ()
-    other = "other balance factors or another model" if source.unbalanced or known.balance else "another model"
-    return None, (), (f"{path} belongs to {other} and was not used; biases are not corrected.",)
 
 
 def _check(

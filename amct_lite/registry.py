@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import difflib
+import fnmatch
 import importlib
 import pkgutil
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Generic, TypeVar
 
 from amct_lite.errors import ConfigError
@@ -17,6 +18,14 @@ def did_you_mean(name: str, choices: Iterable[str]) -> str:
     """` (did you mean 'x'?)` for the nearest of `choices`, else an empty string."""
     close = difflib.get_close_matches(name, list(choices), n=1)
     return f" (did you mean {close[0]!r}?)" if close else ""
+
+
+def matching(pattern: str, names: Sequence[str], *, where: str) -> tuple[str, ...]:
+    """The names that are `pattern` or that it matches. Raises ConfigError when there is none."""
+    found = tuple(name for name in names if name == pattern or fnmatch.fnmatchcase(name, pattern))
+    if not found:
+        raise ConfigError(f"no layer of {where} matches {pattern!r}{did_you_mean(pattern, names)}.")
+    return found
 
 
 class Registry(Generic[T]):

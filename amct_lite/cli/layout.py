@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fnmatch
 import sys
 from collections import Counter
 from collections.abc import Sequence
@@ -13,9 +12,6 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
-
-from amct_lite.errors import ConfigError
-from amct_lite.registry import did_you_mean
 
 PIPE_WIDTH = 400
 NARROW = 100
@@ -104,14 +100,6 @@ def _cut(name: str, longest: int) -> str:
 def write_text(text: str) -> None:
     """Plain text (JSON) to standard output, as it is."""
     sys.stdout.write(text if text.endswith("\n") else f"{text}\n")
-
-
-def matching(pattern: str, names: Sequence[str], *, where: str) -> tuple[str, ...]:
-    """The names that are `pattern` or that it matches. Raises ConfigError when there is none."""
-    found = tuple(name for name in names if name == pattern or fnmatch.fnmatchcase(name, pattern))
-    if not found:
-        raise ConfigError(f"no layer of {where} matches {pattern!r}{did_you_mean(pattern, names)}.")
-    return found
 
 
 def size(count: int) -> str:

@@ -37,8 +37,9 @@ def command() -> None:
 def show(record: Path, pattern: str | None, sort: str | None, model: Path | None, as_json: bool) -> None:
     """Show the layers of RECORD: scales and offsets, the real range each activation has, and what looks odd."""
     from amct_lite.cli import record_table
-    from amct_lite.cli.layout import matching, write_text
+    from amct_lite.cli.layout import write_text
     from amct_lite.record import read_record
+    from amct_lite.registry import matching
 
     whole = read_record(record)
     keys = matching(pattern or "*", [layer.key for layer in whole.layers], where=str(record))
@@ -113,10 +114,11 @@ def check(record: Path, model: Path, target: str, as_json: bool) -> None:
 @click.option("--in-place", is_flag=True, help="Write to RECORD itself.")
 def edit(record: Path, pattern: str, output: Path | None, in_place: bool, **numbers: Any) -> None:
     """Change numbers of some layers of RECORD; all others stay, in their order. What has changed is told on standard error."""
-    from amct_lite.cli.layout import matching, write_text
+    from amct_lite.cli.layout import write_text
     from amct_lite.errors import ConfigError
     from amct_lite.files import staged_outputs
     from amct_lite.record import Edit, diff_records, edit_record, format_record, read_record
+    from amct_lite.registry import matching
 
     if all(number is None for number in numbers.values()):
         raise ConfigError("there is nothing to change: pass --scale-d, --offset-d or --scale-w-factor.")

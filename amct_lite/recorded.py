@@ -1,0 +1,89 @@
+"""A record, taken to the model it is for: the model prepared as it was for the record, and the calibration beside it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from amct_lite import ir
+from amct_lite.calibration import store
+from amct_lite.calibration.store import Statistics
+from amct_lite.config import QuantConfig
+from amct_lite.errors import CalibrationError
+from amct_lite.loading import SourceModel, fusion_of, load_prepared
+from amct_lite.plan import layer_facts, require_input_shapes
+from amct_lite.prebalance import balance_of, balanced, fitted
+from amct_lite.record import read_record, require_valid
+from amct_lite.types import QuantRecord
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """statistics: of this model; None where there are none. notes, warnings: about them."""
+
+    source: SourceModel
+    record: QuantRecord
+    statistics: Statistics | None
+    notes: tuple[str, ...]
+    warnings: tuple[str, ...]
+
+
+def take_record(
+    model: str | Path | ir.Model,
+    record: QuantRecord | str | Path,
+    settings: QuantConfig,
+    statistics: str | Path | Statistics | None = None,
+) -> Recorded:
+    """settings: its target, input shapes, fusion and balance_fold count. statistics: None for those beside the record's file.
+
+    Raises RecordError when the record does not fit the model, CalibrationError when the statistics given do not.
+    """
+    given = record if isinstance(record, QuantRecord) else read_record(record)
+    known, beside = _statistics_of(given, statistics)
+    source = load_prepared(model, fusion_of(given, settings.folding, known.unfused if known else ()))
+    require_valid(given, layer_facts(settings.target, source.prepared))
+    require_input_shapes(settings, source.prepared)
+    fold = settings.balance_fold or bool(known and known.balance and known.balance.fold)
+    balance = balance_of(given, fold=fold)
+    source = balanced(source, balance)
+    known = fitted(known, source, balance) if known else None
+    known, notes, warnings = _of_this_model(known, source, beside)
+    return Recorded(source, given, known, notes, warnings)
+
+
+def require_same_model(statistics: Statistics, source: SourceModel) -> None:
+    """Raises CalibrationError for the statistics of another model, or of this one prepared in another way."""
+    if statistics.model != ir.checksum(source.prepared):
+        if set(statistics.unfused) != set(source.unfused):
+            then, now = (", ".join(layers) or "no layer" for layers in (statistics.unfused, source.unfused))
+            raise CalibrationError(
+                f"the calibration was made with {then} kept apart from normalizations, now it is {now}. "
+                "Set fusion and skip_fusion as they were, or calibrate again."
+            )
+        raise CalibrationError(
+            f"the calibration was made from another model than {source.name} (or the model has changed since). "
+            f"Calibrate again with data."
+        )
+
+
+def _statistics_of(record: QuantRecord, given: str | Path | Statistics | None) -> tuple[Statistics | None, Path | None]:
+    """What was given, else what lies beside the record, then with its path."""
+    if given is not None:
+        return given if isinstance(given, Statistics) else store.load(given), None
+    path = Path(record.source.removesuffix("record.txt") + "calibration.npz") if record.source else None
+    return (store.load(path), path) if path is not None and path.is_file() else (None, None)
+
+
+def _of_this_model(
+    known: Statistics | None, source: SourceModel, path: Path | None
+) -> tuple[Statistics | None, tuple[str, ...], tuple[str, ...]]:
+    """Statistics, notes and warnings. path: where they were found; None for what was given, which must be of this model."""
+    if known is None:
+        return None, ("no calibration file: biases are not corrected",), ()
+    if path is None:
+        require_same_model(known, source)
+        return known, (), ()
+    if known.model == ir.checksum(source.prepared):
+        return known, (f"bias correction ({known.bias_correction}) and static shapes from {path}",), ()
+    other = "other balance factors or another model" if source.unbalanced or known.balance else "another model"
+    return None, (), (f"{path} belongs to {other} and was not used; biases are not corrected.",)
