@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from amct_lite.accuracy.auto import AutoCalibration
+    from amct_lite.analysis.sensitivity import Sensitivities
     from amct_lite.by_hand import qparams
     from amct_lite.compat.api import convert_model, create_quant_config, quantize_model, quantize_preprocess, save_model
     from amct_lite.compat.auto_calibration import accuracy_based_auto_calibration
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from amct_lite.compat.session import CalibrationSession
     from amct_lite.config import QuantConfig
     from amct_lite.diagnosis.bitops import bitops
+    from amct_lite.diagnosis.sensitivity import sensitivity
     from amct_lite.errors import AmctError
     from amct_lite.inspection import Inspection
     from amct_lite.pipeline import RunOptions
@@ -35,6 +37,7 @@ _HOMES = {
     "QuantizeResult": "result",
     "RunOptions": "pipeline",
     "RuntimeOptions": "runtime",
+    "Sensitivities": "analysis.sensitivity",
     "accuracy_based_auto_calibration": "compat.auto_calibration",
     "autocalibrate": "public",
     "bitops": "diagnosis.bitops",
@@ -51,6 +54,7 @@ _HOMES = {
     "read_record": "record",
     "save_model": "compat.api",
     "search_precision": "public",
+    "sensitivity": "diagnosis.sensitivity",
 }
 
 __all__ = [
@@ -63,6 +67,7 @@ __all__ = [
     "QuantizeResult",
     "RunOptions",
     "RuntimeOptions",
+    "Sensitivities",
     "accuracy_based_auto_calibration",
     "autocalibrate",
     "bitops",
@@ -79,6 +84,7 @@ __all__ = [
     "read_record",
     "save_model",
     "search_precision",
+    "sensitivity",
 ]
 
 

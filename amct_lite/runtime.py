@@ -225,8 +225,10 @@ def _check_feed(spec: InputSpec, array: AnyArray) -> None:
             f"input {spec.name!r} has type {array.dtype}, the model expects {spec.dtype}. Convert the data, for "
             f"example with array.astype({str(spec.dtype)!r})."
         )
-    fits = len(array.shape) == len(spec.shape) and all(
-        want is None or have == want for have, want in zip(array.shape, spec.shape, strict=True)
+    # ONNX Runtime says () also where the rank is open, and looks at scalars itself.
+    fits = not spec.shape or (
+        len(array.shape) == len(spec.shape)
+        and all(want is None or have == want for have, want in zip(array.shape, spec.shape, strict=True))
     )
     if not fits:
         shown = ", ".join("?" if dim is None else str(dim) for dim in spec.shape)

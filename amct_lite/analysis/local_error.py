@@ -94,7 +94,7 @@ def _with_twins(model: ir.Model, corrected: ir.Model, record: QuantRecord) -> tu
     sums = [
         value
         for name, exact, quantized in pairs
-        for value in _sums(Inserter.at_end(result.graph, f"{name}.error"), exact, quantized)
+        for value in error_sums(Inserter.at_end(result.graph, f"{name}.error"), exact, quantized)
     ]
     total = Inserter.at_end(result.graph, "amct").op("Concat", *sums, axis=0)
     return _exported(result, record, pairs, [total]), tuple(name for name, _, _ in pairs)
@@ -121,22 +121,28 @@ def _exported(model: ir.Model, record: QuantRecord, pairs: Iterable[Pair], outpu
 
 
 def _twin(layer: Layer, exported: Layer) -> ir.Value:
-    """A copy of the layer (with its bias Add) on the same data, with weight and bias of `exported`; returns its output."""
-    copy = _copy(layer.node, {})
+    """The output of a copy of the layer with weight and bias of `exported`."""
+    weight = exported.weight_array if layer.weight is not None else None
+    return twin(
+        layer, _TWIN, None if weight is not None and weight is layer.weight_array else weight, exported.bias_array
+    ).output
+
+
+def twin(layer: Layer, suffix: str, weight: AnyArray | None, bias: AnyArray | None) -> Layer:
+    """A copy of the layer (with its bias Add) on the same data, with another weight and bias where these are given."""
+    copy = _copy(layer.node, {}, suffix)
     ir.insert_after(layer.node, copy)
-    output = copy.outputs[0]
     if layer.bias_node is not None and layer.bias_node is not layer.node:
-        add = _copy(layer.bias_node, {layer.node.outputs[0]: output})
+        add = _copy(layer.bias_node, {layer.node.outputs[0]: copy.outputs[0]}, suffix)
         ir.insert_after(layer.bias_node, add)
-        output = add.outputs[0]
     bound, graph = bind(copy), copy.graph
     assert isinstance(bound, Layer), "a copy binds like its original"
     assert graph is not None
-    if exported.bias_array is not None:
-        attach_bias(bound, ir.add_initializer(graph, f"{copy.name}.bias", exported.bias_array))
-    if bound.weight is not None and exported.weight_array is not layer.weight_array:
-        ir.replace_input(copy, bound.weight, ir.add_initializer(graph, f"{copy.name}.weight", exported.weight_array))
-    return output
+    if bias is not None:
+        attach_bias(bound, ir.add_initializer(graph, f"{copy.name}.bias", bias))
+    if weight is not None and bound.weight is not None:
+        ir.replace_input(copy, bound.weight, ir.add_initializer(graph, f"{copy.name}.weight", weight))
+    return bound
 
 
 def _passed_on(read: QuantizedRead, key: str) -> ir.Value:
@@ -146,13 +152,13 @@ def _passed_on(read: QuantizedRead, key: str) -> ir.Value:
     return identity.outputs[0]
 
 
-def _copy(node: ir.Node, replaced: Mapping[ir.Value, ir.Value]) -> ir.Node:
+def _copy(node: ir.Node, replaced: Mapping[ir.Value, ir.Value], suffix: str) -> ir.Node:
     attributes = {name: ir.attribute(node, name, None) for name in node.attributes}
     inputs = [value if value is None else replaced.get(value, value) for value in node.inputs]
-    return ir.new_node(node.op_type, inputs, name=f"{node.name}{_TWIN}", domain=node.domain, attributes=attributes)
+    return ir.new_node(node.op_type, inputs, name=f"{node.name}{suffix}", domain=node.domain, attributes=attributes)
 
 
-def _sums(b: Inserter, exact: ir.Value, quantized: ir.Value) -> list[ir.Value]:
+def error_sums(b: Inserter, exact: ir.Value, quantized: ir.Value) -> list[ir.Value]:
     """Σ y², Σ y_q² and Σ (y_q − y)², each of shape (1,)."""
     scalars = (
         b.op("ReduceSumSquare", exact, keepdims=0),

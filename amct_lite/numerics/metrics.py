@@ -7,7 +7,7 @@ import math
 import numpy as np
 
 from amct_lite.errors import NumericsError
-from amct_lite.types import AnyArray
+from amct_lite.types import AnyArray, DoubleArray
 
 # Values taken to float64 at a time: the copies stay in cache however large the tensors are.
 _CHUNK = 1 << 16
@@ -15,13 +15,13 @@ _CHUNK = 1 << 16
 
 def mse(reference: AnyArray, other: AnyArray) -> float:
     """Mean of the squared difference; 0.0 for empty arrays."""
-    _, _, _, error = _sums(reference, other)
+    _, _, _, error = sums(reference, other)
     return error / reference.size if reference.size else 0.0
 
 
 def cosine(reference: AnyArray, other: AnyArray) -> float:
     """Cosine of the angle between the two as vectors: 1.0 when both are zero, 0.0 when only one is."""
-    square, product, other_square, _ = _sums(reference, other)
+    square, product, other_square, _ = sums(reference, other)
     if square == 0 or other_square == 0:
         return 1.0 if square == other_square else 0.0
     # Two roots: the product of the squares may leave float64's range.
@@ -42,7 +42,7 @@ def cosine_from_error(square: float, other_square: float, error: float) -> float
 
 def sqnr_db(reference: AnyArray, other: AnyArray) -> float:
     """Energy of `reference` over that of the difference, in dB: inf when identical, -inf for noise on a zero signal."""
-    square, _, _, error = _sums(reference, other)
+    square, _, _, error = sums(reference, other)
     return sqnr_db_from_sums(square, error)
 
 
@@ -53,8 +53,8 @@ def sqnr_db_from_sums(square: float, error: float) -> float:
     return 10 * math.log10(square / error) if square else -math.inf
 
 
-def _sums(a: AnyArray, b: AnyArray) -> tuple[float, float, float, float]:
-    """Σa², Σab, Σb², Σ(a-b)²."""
+def sums(a: AnyArray, b: AnyArray) -> tuple[float, float, float, float]:
+    """Σa², Σab, Σb², Σ(a-b)². Raises NumericsError for arrays of different shapes."""
     if a.shape != b.shape:
         raise NumericsError(f"cannot compare an array of shape {a.shape} with one of shape {b.shape}.")
     total = np.zeros(4)
@@ -67,3 +67,28 @@ def _sums(a: AnyArray, b: AnyArray) -> tuple[float, float, float, float]:
         pairs = ((x, x), (x, y), (y, y), (difference, difference))
         total += [np.einsum("i,i->", left, right) for left, right in pairs]
     return float(total[0]), float(total[1]), float(total[2]), float(total[3])
+
+
+def softmax_divergence(reference: AnyArray, other: AnyArray) -> tuple[float, int]:
+    """(Σ KL(softmax(reference) ‖ softmax(other)) in nats, number of distributions); (0, 0) where there are no classes.
+
+    Classes lie on axis 1 of images (rank 4 and more), else on the last; an array of rank 1 is one distribution. Where all
+    rows of `reference` are probabilities already they are taken as they are.
+    """
+    axis = 1 if reference.ndim > 3 else -1
+    if reference.ndim == 0 or reference.shape[axis] < 2:
+        return 0.0, 0
+    p, q = (np.moveaxis(array.astype(np.float64), axis, -1).reshape(-1, array.shape[axis]) for array in (reference, other))
+    if (p >= 0).all() and np.allclose(p.sum(axis=1), 1, atol=1e-3):
+        log_p, log_q = (np.log(np.maximum(array, np.finfo(np.float32).tiny)) for array in (p, q))
+    else:
+        log_p, log_q = _log_softmax(p), _log_softmax(q)
+        p = np.exp(log_p)
+    # Never below 0, which rounding alone makes of equal distributions.
+    return max(0.0, float((p * (log_p - log_q)).sum())), len(p)
+
+
+def _log_softmax(x: DoubleArray) -> DoubleArray:
+    shifted = x - x.max(axis=1, keepdims=True)
+    result: DoubleArray = shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
+    return result
