@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from amct_lite.compat.api import convert_model, create_quant_config, quantize_model, quantize_preprocess, save_model
     from amct_lite.compat.auto_calibration import accuracy_based_auto_calibration
     from amct_lite.compat.dropin import AMCT_SO
+    from amct_lite.compat.mixed_precision import auto_mixed_precision_search
     from amct_lite.compat.session import CalibrationSession
     from amct_lite.config import QuantConfig
     from amct_lite.diagnosis.bitops import bitops
@@ -39,6 +40,7 @@ _HOMES = {
     "RuntimeOptions": "runtime",
     "Sensitivities": "analysis.sensitivity",
     "accuracy_based_auto_calibration": "compat.auto_calibration",
+    "auto_mixed_precision_search": "compat.mixed_precision",
     "autocalibrate": "public",
     "bitops": "diagnosis.bitops",
     "convert_model": "compat.api",
@@ -69,6 +71,7 @@ __all__ = [
     "RuntimeOptions",
     "Sensitivities",
     "accuracy_based_auto_calibration",
+    "auto_mixed_precision_search",
     "autocalibrate",
     "bitops",
     "convert_model",

@@ -20,6 +20,7 @@ ROOT = Path(__file__).resolve().parents[1]
 TARGETS = {
     "scale_offset_record_onnx.proto": "amct_lite/record/descriptor.py",
     "calibration_config_onnx.proto": "amct_lite/compat/cfg_descriptor.py",
+    "mixed_precision_config.proto": "amct_lite/compat/mixed_descriptor.py",
 }
 TEMPLATE = '''"""The descriptor of proto/{name} in protobuf text form.
 

@@ -71,7 +71,7 @@ def accuracy_based_auto_calibration(
     """
     require_sensitivity(sensitivity)
     chosen = strategy_of(strategy)
-    _require_evaluator(model_evaluator)
+    require_evaluator(model_evaluator)
     content = _json_config(config_file)
     referee = Referee(model_evaluator)
     source, record, statistics, feeds = _calibrated(model_file, model_evaluator, config_file, record_file)
@@ -106,7 +106,8 @@ def accuracy_based_auto_calibration(
     _tell_end(outcome, ranking)
 
 
-def _require_evaluator(evaluator: object) -> None:
+def require_evaluator(evaluator: object) -> None:
+    """Raises ConfigError for an object without the three methods of AMCT's evaluators."""
     missing = [n for n in ("calibration", "evaluate", "metric_eval") if not callable(getattr(evaluator, n, None))]
     if missing:
         raise ConfigError(

@@ -8,21 +8,18 @@ An override replaces all that is said of the layer elsewhere; what it leaves out
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from google.protobuf import text_format
-
 from amct_lite import ir
 from amct_lite.compat.cfg_layer import LayerReader
 from amct_lite.compat.cfg_lines import Path, field_lines
-from amct_lite.compat.cfg_schema import FIELD_NAMES, AMCTConfig
+from amct_lite.compat.cfg_parsing import parsed
+from amct_lite.compat.cfg_schema import AMCTConfig
 from amct_lite.compat.problems import Problems
 from amct_lite.compat.settings import LAYER_TYPES, LayerSettings, node_types, require_some_layer
 from amct_lite.config import Override, QuantConfig
-from amct_lite.errors import ConfigError
 from amct_lite.ops import OPS
 from amct_lite.registry import did_you_mean
 
@@ -33,22 +30,8 @@ def read_cfg(text: str, source: str, model: ir.Model | None = None) -> QuantConf
     model: prepared; without one, names of layers are not checked and `channel_wise` is taken for any layer.
     Raises ConfigError with all problems.
     """
-    message = _parsed(text, source)
+    message = parsed(text, source, AMCTConfig)
     return _Reader(field_lines(text), Problems(source), node_types(model)).read(message)
-
-
-def _parsed(text: str, source: str) -> Any:
-    """The AMCTConfig of `text`; its fields have no static types."""
-    try:
-        return text_format.Parse(text, AMCTConfig())
-    except text_format.ParseError as error:
-        reason = re.sub(r"^\d+:\d+ : ", "", str(error)).rstrip(".").replace("amct_lite.", "")
-        unknown = re.search(r'Message type "([^"]*)" has no field named "([^"]*)"', reason)
-        if unknown:
-            fields = FIELD_NAMES[unknown[1]]
-            hint = did_you_mean(unknown[2], fields)
-            reason = f"{unknown[2]} is no field of {unknown[1]}{hint}; its fields are {', '.join(fields)}"
-        raise ConfigError(f"{source}:{error.GetLine() or 1}: {reason}. Nothing after this place was read.") from error
 
 
 @dataclass

@@ -7,7 +7,3 @@ from amct_lite.record.schema import message_classes
 
 _CLASSES = message_classes(FILE_DESCRIPTOR)
 AMCTConfig = _CLASSES["AMCTConfig"]
-FIELD_NAMES: dict[str, tuple[str, ...]] = {
-    name: tuple(field.name for field in message.DESCRIPTOR.fields) for name, message in _CLASSES.items()
-}
-"""Of every message type, the names of its fields."""

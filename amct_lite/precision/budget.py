@@ -23,10 +23,11 @@ _SYNTAX = (
 @dataclass(frozen=True)
 class Budget:
     """kind: bitops, bytes (of weights) or max-loss. value: a share up to LARGEST_SHARE, else absolute; a loss in units of the
-    metric."""
+    metric. of_layers: a share is one of the layers that can be quantized, not of the whole model."""
 
     kind: str
     value: float
+    of_layers: bool = False
 
     def __post_init__(self) -> None:
         kinds = (*COSTS, MAX_LOSS)
@@ -54,8 +55,10 @@ class Budget:
         """What the points of the front are sorted by."""
         return self.kind if self.kind in COSTS else COSTS[0]
 
-    def units(self, whole: int) -> int:
-        """The most that may be spent, where the float model costs `whole`."""
+    def units(self, whole: int, fixed: int = 0) -> int:
+        """The most that may be spent, where the float model costs `whole`, `fixed` of it beside the layers."""
+        if self.of_layers:
+            return fixed + int(self.value * (whole - fixed) + 1e-9)
         return int(self.value * whole + 1e-9) if self.value <= LARGEST_SHARE else int(self.value)
 
     def __str__(self) -> str:

@@ -26,7 +26,7 @@ class Prices:
 
 def within_budget(budget: Budget, prices: Prices, variables: Sequence[Variable], front: Sequence[Point]) -> Point:
     """The optimum. Raises ConfigError for a budget that nothing fits in, or everything in float does."""
-    limit = budget.units(prices.whole) - prices.fixed
+    limit = budget.units(prices.whole, prices.fixed) - prices.fixed
     try:
         point = best_within(variables, limit)
     except UnaffordableError as error:

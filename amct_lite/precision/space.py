@@ -153,5 +153,5 @@ def _has(layer: LayerPlan, widths: Widths) -> bool:
 
 
 def _reason(given: Calibrated, widths: Widths) -> str:
-    notes = [note for layer in given.plan.layers if not _has(layer, widths) for note in layer.notes]
+    notes = [note for layer in given.plan.layers if not _has(layer, widths) for note in layer.notes if note.startswith("INT8")]
     return f" ({notes[0]})" if notes else ""

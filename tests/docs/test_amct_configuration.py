@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from amct_lite.compat import json_keys
-from amct_lite.compat.cfg_schema import FIELD_NAMES
+from amct_lite.compat.cfg_schema import AMCTConfig
 from amct_lite.compat.settings import LAYER_TYPES, default_options
 
 TEXT = (Path(__file__).resolve().parents[2] / "docs" / "amct-configuration.md").read_text(encoding="utf-8")
@@ -17,7 +17,7 @@ def test_every_json_key_is_named() -> None:
 
 
 def test_every_root_field_and_layer_type_of_the_simplified_format_is_named() -> None:
-    names = {*FIELD_NAMES["AMCTConfig"], *LAYER_TYPES}
+    names = {*(field.name for field in AMCTConfig.DESCRIPTOR.fields), *LAYER_TYPES}
     assert {name for name in names if f"`{name}`" not in TEXT and f"`{name}: " not in TEXT} == set()
 
 
