@@ -23,6 +23,7 @@ from amct_lite.errors import CalibrationError, ConfigError, DataError, Unsupport
 from amct_lite.registry import did_you_mean
 from amct_lite.types import AnyArray, Feeds
 
+_ALIGNMENT = 64
 _FATAL_ONLY = 4
 """An error comes as an exception that holds the same text; it need not stand in the terminal twice."""
 
@@ -70,7 +71,7 @@ class Session:
         self._check(feeds)
         wanted = list(self.output_names if names is None else names)
         try:
-            results: list[AnyArray] = self._session.run(wanted, feeds)
+            results: list[AnyArray] = self._session.run(wanted, {name: _aligned(array) for name, array in feeds.items()})
         except Exception as error:  # ONNX Runtime's exceptions have no common base
             if type(error).__name__ == "InvalidArgument" and "while running" not in str(error):
                 raise DataError(f"ONNX Runtime does not accept the data: {_message(error)}") from error
@@ -95,8 +96,9 @@ class Session:
             _check_feed(spec, feeds[spec.name])
 
 
-def open_session(model: ir.Model | Path, options: RuntimeOptions | None = None, *, optimize: bool = True) -> Session:
-    """Make `model` ready to run; one too large for a protobuf goes through a folder that is removed with the session.
+def open_session(model: ir.Model | Path | bytes, options: RuntimeOptions | None = None, *, optimize: bool = True) -> Session:
+    """Make `model` (bytes: a serialized one) ready to run; one too large for a protobuf lies in a folder,
+    which is removed with the session.
 
     optimize : False leaves the graph as it is, so that each node computes what it says.
     Raises ConfigError for options that this installation does not have, UnsupportedModelError for a model that ONNX
@@ -148,12 +150,14 @@ def session_options(libraries: tuple[str, ...]) -> onnxruntime.SessionOptions:
 
 
 @contextmanager
-def _source(model: ir.Model | Path) -> Iterator[tuple[str | bytes, str | None]]:
+def _source(model: ir.Model | Path | bytes) -> Iterator[tuple[str | bytes, str | None]]:
     """What to give to ONNX Runtime, and the temporary folder if there is one; it is removed when opening fails."""
     if isinstance(model, Path):
         if not model.is_file():
             raise UnsupportedModelError(f"{model} does not exist. Check the path of the model.")
         yield str(model), None
+    elif isinstance(model, bytes):
+        yield model, None
     elif not ir.needs_external_data(model):
         yield ir.to_bytes(model), None
     else:
@@ -212,6 +216,20 @@ def _dtype(name: str) -> np.dtype[Any]:
     if name == "string":
         return np.dtype(object)
     return ir.DataType[name.upper()].numpy()
+
+
+def _aligned(array: AnyArray) -> AnyArray:
+    """`array` where ONNX Runtime's reductions always take the same course: they begin and end value by value up to an address
+    that fits their vectors, so a sum over an input depends in its last bit on where the input lies in memory."""
+    if not isinstance(array, np.ndarray) or array.dtype.hasobject:
+        return array
+    if array.flags.c_contiguous and array.ctypes.data % _ALIGNMENT == 0:
+        return array
+    memory = np.empty(array.nbytes + _ALIGNMENT, dtype=np.uint8)
+    first = -memory.ctypes.data % _ALIGNMENT
+    copy = memory[first : first + array.nbytes].view(array.dtype).reshape(array.shape)
+    copy[...] = array
+    return copy
 
 
 def _check_feed(spec: InputSpec, array: AnyArray) -> None:

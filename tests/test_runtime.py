@@ -29,6 +29,19 @@ def feeds(rows=2):
     return {"x": np.arange(rows * 3, dtype=np.float32).reshape(rows, 3) - 1, "k": np.zeros(2, np.int64)}
 
 
+def test_results_do_not_depend_on_where_an_input_lies_in_memory():
+    session = session_of("y = ReduceMean <axes = [1], keepdims = 0> (x)", "(float[N, 999] x) => (float[N] y)")
+    values = np.random.default_rng(0).standard_normal((40, 999)).astype(np.float32)
+    found = set()
+    for offset in range(0, 64, 4):
+        memory = np.zeros(values.nbytes + 128, np.uint8)
+        start = -memory.ctypes.data % 64 + offset
+        moved = memory[start : start + values.nbytes].view(np.float32).reshape(values.shape)
+        moved[...] = values
+        found.add(session.run({"x": moved})[0].tobytes())
+    assert len(found) == 1
+
+
 def test_session_tells_its_inputs_and_outputs(session):
     assert session.input_names == ("x", "k")
     assert session.output_names == ("y", "z")
