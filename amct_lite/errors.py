@@ -9,7 +9,8 @@
     ├── RecordError               a record file is malformed or does not fit the model
     ├── ExportError               a model cannot be written from this record
     │   └── StaticShapeError      … because a dimension of the deploy model is not known
-    └── VerificationError         an exported model was run and does not do what it must
+    ├── VerificationError         an exported model was run and does not do what it must
+    └── WorkersError              the processes or machines that were to share the work do not do it
 
 A message has four parts: what is wrong, where, why, and what to do. `exit_code` is what the command line returns.
 """
@@ -65,3 +66,7 @@ class VerificationError(AmctError):
 
 class StaticShapeError(ExportError):
     exit_code = 10
+
+
+class WorkersError(AmctError):
+    exit_code = 11

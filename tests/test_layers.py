@@ -29,9 +29,9 @@ LAYERS = (
     {"tensors", "flow"},
     {"config", "observers", "ops", "passes", "record", "weights"},
     {"runtime"},
-    {"ir", "numerics"},
+    {"cluster", "ir", "numerics"},
     {"journal"},
-    {"registry", "files", "search"},
+    {"registry", "files", "search", "workers"},
     {"errors", "types"},
 )
 GATES = {
@@ -41,6 +41,7 @@ GATES = {
     "onnxruntime_extensions": {"compat/dropin.py"},
     "PIL": {"calibration/images.py"},
     "yaml": {"config/yaml_file.py"},
+    "distributed": {"cluster.py"},
     "rich": {"cli"},
     "scipy": {"search/integer_program.py"},
     "click": {"cli"},

@@ -1,0 +1,226 @@
+"""Independent pieces of work, done by other processes or machines through a `concurrent.futures.Executor`.
+
+What a piece is and what it needs is the caller's business; here pieces go out, those of lost workers go out again, and results
+come back in the order of the pieces. Nothing is scheduled here: the executor does that.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import multiprocessing
+import os
+import signal
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, CancelledError, Executor, Future, ProcessPoolExecutor, wait
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+from amct_lite.errors import ConfigError, WorkersError
+
+State = TypeVar("State")
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+LOSSES = 3
+"""So often a piece may lose its worker before it is given up."""
+
+
+class Workers:
+    """An executor with what is known of it; a context, at whose end `close` is called.
+
+    count: pieces that run at the same time. threads: of ONNX Runtime, for each of them.
+    """
+
+    def __init__(self, executor: Executor, *, count: int = 4, threads: int = 1) -> None:
+        if count < 1:
+            raise ConfigError(f"the number of workers is {count}, it must be at least 1.")
+        self.executor = executor
+        self.count = count
+        self.threads = threads
+
+    def __enter__(self) -> Workers:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """An executor that was handed in stays open: it belongs to somebody else."""
+
+    def carried(self, payload: bytes) -> object:
+        """What to pass to `submit` so that the function gets `payload`."""
+        return payload
+
+    def is_lost(self, error: BaseException) -> bool:
+        """Whether `error` says that the worker is gone, and nothing of the work itself."""
+        return isinstance(error, BrokenExecutor | CancelledError | ConnectionError)
+
+    def mend(self, error: BaseException) -> None:
+        """Make the executor take work again after a loss. Raises WorkersError where only its owner can do that."""
+        if isinstance(error, BrokenExecutor):
+            raise WorkersError(f"the executor {type(self.executor).__name__} is broken ({error}). Open a new one.") from error
+
+
+class LocalProcesses(Workers):
+    """`count` processes on this machine, which share its cores."""
+
+    def __init__(self, count: int) -> None:
+        super().__init__(_pool(max(count, 1)), count=count, threads=max(1, (os.cpu_count() or 1) // max(count, 1)))
+
+    def close(self) -> None:
+        self.executor.shutdown(wait=True, cancel_futures=True)
+
+    def mend(self, error: BaseException) -> None:
+        if isinstance(error, BrokenExecutor):
+            self.close()
+            self.executor = _pool(self.count)
+
+
+@dataclass(frozen=True)
+class Task(Generic[State, Item, Result]):
+    """build: payload → what all pieces of one worker share, made once there. run: that and a piece → its result.
+
+    Both are functions of a module, so that they can be pickled.
+    """
+
+    payload: bytes
+    build: Callable[[bytes], State]
+    run: Callable[[State, Item], Result]
+
+
+def map_shards(
+    workers: Workers, task: Task[State, Item, Result], items: Iterable[Item], *, losses: int = LOSSES
+) -> Iterator[tuple[Item, Result]]:
+    """Each item with its result, in the order of `items`, which are taken as they are needed.
+
+    The payload travels to each worker once. A piece whose worker is lost is done again, at most `losses` times; an exception
+    of `task.run` is raised when the results before it have been handed out.
+    Raises WorkersError for a piece that loses its worker again and again.
+    """
+    shift = _Shift(workers, task, losses)
+    waiting: deque[_Piece] = deque()
+    try:
+        for item in items:
+            waiting.append(shift.start(item))
+            if len(waiting) >= 2 * workers.count:
+                shift.finish_first(waiting)
+                yield waiting[0].item, waiting.popleft().result
+        while waiting:
+            shift.finish_first(waiting)
+            yield waiting[0].item, waiting.popleft().result
+    finally:
+        for piece in waiting:
+            piece.future.cancel()
+
+
+@dataclass
+class _Piece:
+    """future: of the last attempt, by the executor `executor`."""
+
+    item: Any
+    future: Future[Any]
+    executor: Executor
+    losses: int = 0
+    settled: bool = False
+    error: BaseException | None = None
+
+    @property
+    def result(self) -> Any:
+        return self.future.result()
+
+
+class _Shift:
+    """The pieces of one `map_shards` while they are under way."""
+
+    def __init__(self, workers: Workers, task: Task[Any, Any, Any], losses: int) -> None:
+        self._workers = workers
+        self._task = task
+        self._losses = losses
+        self._digest = hashlib.sha256(task.payload).hexdigest()
+        self._started = 0
+
+    def start(self, item: Any) -> _Piece:
+        """The first pieces bring the payload along; who gets another one without having it, says so."""
+        self._started += 1
+        return _Piece(item, self._submit(item, with_payload=self._started <= self._workers.count), self._workers.executor)
+
+    def _submit(self, item: Any, *, with_payload: bool) -> Future[Any]:
+        payload = self._workers.carried(self._task.payload) if with_payload else None
+        arguments: tuple[Any, ...] = (self._task.build, self._task.run, self._digest, payload, item)
+        try:
+            return self._workers.executor.submit(_work, *arguments)
+        except BrokenExecutor as error:
+            self._workers.mend(error)
+            return self._workers.executor.submit(_work, *arguments)
+
+    def finish_first(self, waiting: deque[_Piece]) -> None:
+        """Returns when the first piece has its result; the others are taken care of meanwhile. Raises its error."""
+        while not waiting[0].settled:
+            wait([piece.future for piece in waiting if not piece.settled], return_when=FIRST_COMPLETED)
+            for piece in waiting:
+                if piece.future.done() and not piece.settled:
+                    self._settle(piece)
+        if (error := waiting[0].error) is not None:
+            raise error
+
+    def _settle(self, piece: _Piece) -> None:
+        error = CancelledError() if piece.future.cancelled() else piece.future.exception()
+        if error is None and isinstance(piece.result, _Lacking):
+            self._again(piece)
+        elif error is None or not self._workers.is_lost(error):
+            piece.settled, piece.error = True, error
+        else:
+            piece.losses += 1
+            if piece.losses > self._losses:
+                raise WorkersError(
+                    f"{piece.losses} workers were lost one after the other over the same piece of work ({error}). They may be "
+                    "short of memory: take fewer of them, or smaller batches. In a script of your own, what starts the work "
+                    'belongs under `if __name__ == "__main__":`.'
+                ) from error
+            if piece.executor is self._workers.executor:  # else it was mended already
+                self._workers.mend(error)
+            self._again(piece)
+
+    def _again(self, piece: _Piece) -> None:
+        piece.future = self._submit(piece.item, with_payload=True)
+        piece.executor = self._workers.executor
+
+
+class _Lacking:
+    """The answer of a worker that has not got the payload yet."""
+
+
+_HELD: dict[str, Any] = {}
+"""In a worker: what was built from the payload of this digest; one at a time."""
+_BUILDING = threading.Lock()
+
+
+def _work(build: Callable[[bytes], Any], run: Callable[[Any, Any], Any], digest: str, payload: bytes | None, item: Any) -> Any:
+    with _BUILDING:
+        if digest not in _HELD:
+            if payload is None:
+                return _Lacking()
+            _HELD.clear()
+            _HELD[digest] = build(payload)
+        state = _HELD[digest]
+    return run(state, item)
+
+
+def _pool(count: int) -> ProcessPoolExecutor:
+    # Started afresh: a fork of a process in which ONNX Runtime has threads can hang.
+    return ProcessPoolExecutor(count, mp_context=multiprocessing.get_context("spawn"), initializer=_begin)
+
+
+def _begin() -> None:
+    """Ctrl-C is for the process that gives out the work; when that is gone, so is its worker."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)

@@ -1,0 +1,149 @@
+"""Pieces of work go out through an executor; whatever happens to workers, results come back once each, in order."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Iterator
+from concurrent.futures import BrokenExecutor, Executor, Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from amct_lite import workers as module
+from amct_lite.errors import ConfigError, DataError, WorkersError
+from amct_lite.workers import LocalProcesses, Task, Workers, map_shards
+
+
+def text(payload: bytes) -> str:
+    return payload.decode()
+
+
+def joined(state: str, item: int) -> str:
+    return f"{state}{item}"
+
+
+def slower_at_first(state: str, item: int) -> str:
+    time.sleep(0.2 if item == 0 else 0.0)
+    return f"{state}{item}"
+
+
+def wrong_at_3(state: str, item: int) -> str:
+    if item == 3:
+        raise DataError("item 3 is wrong")
+    return f"{state}{item}"
+
+
+def killed_once(mark: str, item: int) -> int:
+    """The worker dies over item 4, but only the first time."""
+    if item == 4 and not Path(mark).exists():
+        Path(mark).touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+    return item * item
+
+
+def always_killed(_state: str, item: int) -> int:
+    if item == 2:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return item
+
+
+@pytest.fixture
+def threads() -> Iterator[Workers]:
+    module._HELD.clear()
+    with ThreadPoolExecutor(2) as pool:
+        yield Workers(pool, count=2)
+
+
+def test_results_come_in_the_order_of_the_items(threads: Workers) -> None:
+    found = list(map_shards(threads, Task(b"n", text, slower_at_first), range(7)))
+    assert found == [(number, f"n{number}") for number in range(7)]
+
+
+def test_items_are_taken_as_they_are_needed(threads: Workers) -> None:
+    taken: list[int] = []
+    results = map_shards(threads, Task(b"n", text, joined), (taken.append(number) or number for number in range(100)))
+    assert next(results) == (0, "n0")
+    assert len(taken) <= 2 * threads.count
+
+
+def test_an_error_comes_after_the_results_before_it(threads: Workers) -> None:
+    results = map_shards(threads, Task(b"n", text, wrong_at_3), range(9))
+    assert [next(results)[0] for _ in range(3)] == [0, 1, 2]
+    with pytest.raises(DataError, match="item 3 is wrong"):
+        next(results)
+
+
+class Told(Executor):
+    """Does the work at once, with a worker process of its own pretended for each submission; notes who got the payload."""
+
+    def __init__(self, lost: set[int] = frozenset()) -> None:  # type: ignore[assignment]
+        self.payloads: list[bool] = []
+        self._lost = lost
+
+    def submit(self, function: Any, /, *args: Any, **kwargs: Any) -> Future[Any]:
+        future: Future[Any] = Future()
+        self.payloads.append(args[3] is not None)
+        if len(self.payloads) in self._lost:
+            future.cancel()
+            future.set_running_or_notify_cancel()
+        else:
+            future.set_result(function(*args, **kwargs))
+        return future
+
+
+def test_the_payload_goes_once_to_each_worker_and_again_to_whoever_lacks_it() -> None:
+    module._HELD.clear()
+    executor = Told()
+    results = map_shards(Workers(executor, count=2), Task(b"n", text, joined), range(8))
+    found = [next(results) for _ in range(4)]
+    module._HELD.clear()  # as if the next piece met a worker that came later
+    found += list(results)
+    assert found == [(number, f"n{number}") for number in range(8)]
+    assert executor.payloads.count(True) <= 2 + 1
+    assert executor.payloads[:2] == [True, True]
+
+
+def test_a_piece_whose_worker_was_lost_is_done_again() -> None:
+    executor = Told(lost={2, 3, 5})
+    found = list(map_shards(Workers(executor, count=1), Task(b"n", text, joined), range(6)))
+    assert found == [(number, f"n{number}") for number in range(6)]
+    assert len(executor.payloads) >= 6 + 3
+
+
+def test_a_killed_process_is_replaced_and_its_pieces_run_again(tmp_path: Path) -> None:
+    mark = tmp_path / "killed"
+    with LocalProcesses(2) as local:
+        found = list(map_shards(local, Task(str(mark).encode(), text, killed_once), range(12)))
+    assert mark.exists()
+    assert found == [(number, number * number) for number in range(12)]
+
+
+def test_a_piece_that_kills_every_worker_is_given_up() -> None:
+    with LocalProcesses(1) as local:
+        results = map_shards(local, Task(b"", text, always_killed), range(4), losses=1)
+        assert [next(results)[0], next(results)[0]] == [0, 1]
+        with pytest.raises(WorkersError, match="2 workers were lost one after the other over the same piece of work"):
+            next(results)
+
+
+class Broken(Executor):
+    def submit(self, function: Any, /, *args: Any, **kwargs: Any) -> Future[Any]:
+        raise BrokenExecutor("a process died")
+
+
+def test_a_broken_executor_of_somebody_else_is_left_to_them() -> None:
+    with pytest.raises(WorkersError, match=r"the executor Broken is broken \(a process died\)\. Open a new one"):
+        next(map_shards(Workers(Broken(), count=1), Task(b"", text, joined), [1]))
+
+
+def test_local_processes_share_the_cores() -> None:
+    with LocalProcesses(2) as local:
+        assert local.threads == max(1, (os.cpu_count() or 1) // 2)
+
+
+def test_no_workers_at_all_is_an_error() -> None:
+    with pytest.raises(ConfigError, match="the number of workers is 0, it must be at least 1"):
+        LocalProcesses(0)
