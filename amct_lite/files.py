@@ -34,6 +34,25 @@ def output_path(prefix: str | os.PathLike[str], suffix: str) -> Path:
     return path.with_name(f"{path.name}_{suffix}")
 
 
+def replace_file(final: Path, content: bytes) -> None:
+    """Put `content` at `final`, whole or not at all, also when the machine stops in the middle; for what a run keeps of itself.
+
+    Raises ExportError when it cannot be written.
+    """
+    draft = final.with_name(f".{final.name}-{os.getpid()}")
+    try:
+        final.parent.mkdir(parents=True, exist_ok=True)
+        with draft.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(draft, final)
+    except OSError as error:
+        with suppress(OSError):
+            draft.unlink(missing_ok=True)
+        raise ExportError(f"cannot write {final}: {error.strerror}. Choose another output prefix.") from error
+
+
 class OutputSet:
     """The files of one run while they are being written; made by `staged_outputs`."""
 

@@ -14,6 +14,7 @@ from amct_lite.biases import bias_note
 from amct_lite.build import Exports, build_exports
 from amct_lite.calibrated import Calibrated
 from amct_lite.calibration import store
+from amct_lite.calibration.checkpoint import Checkpoint
 from amct_lite.calibration.data import CalibrationData, DataSource, InputSpec, open_data, random_data
 from amct_lite.calibration.images import ImageOptions
 from amct_lite.calibration.runner import Calibration, collect, keep
@@ -37,6 +38,7 @@ from amct_lite.runtime import RuntimeOptions
 from amct_lite.sparing import spare
 from amct_lite.types import AnyArray, Balance, Feeds, QuantPlan, QuantRecord, Skip
 from amct_lite.validate.balanced import verify_balanced
+from amct_lite.workers import Workers
 
 Progress = Callable[[str, int, int | None], None]
 """(stage, how many more are done, how many there are; None when unknown)."""
@@ -51,7 +53,8 @@ class RunOptions:
     """How a run is carried out, as opposed to what it decides.
 
     images: how images become arrays. batch_size: rows of a batch where one file holds many samples. random: calibrate with
-    so many batches of noise instead of data. progress: called as the stages go on.
+    so many batches of noise instead of data. progress: called as the stages go on. workers: who shares the passes over the
+    data. checkpoint: where these passes save themselves, and whether they go on from there.
     """
 
     runtime: RuntimeOptions = field(default_factory=RuntimeOptions)
@@ -59,6 +62,8 @@ class RunOptions:
     batch_size: int | None = None
     random: int | None = None
     progress: Progress = _silent
+    workers: Workers | None = None
+    checkpoint: Checkpoint | None = None
 
 
 def quantize(
@@ -240,6 +245,8 @@ def _calibration(
         plan,
         stream,
         options=options.runtime,
+        workers=options.workers,
+        checkpoint=options.checkpoint,
         progress=lambda batches: options.progress("calibrate", batches, total),
     )
     known = replace(calibration.statistics, data=stream.description, random=bool(options.random), unfused=source.unfused)
@@ -281,6 +288,8 @@ def _new_balance(
         settings,
         stream,
         options=options.runtime,
+        workers=options.workers,
+        checkpoint=replace(options.checkpoint, stage="balance") if options.checkpoint else None,
         progress=lambda batches: options.progress("balance", batches, total),
     )
 

@@ -6,7 +6,9 @@ it is handed on. Batches are counted from 0. Nothing is kept: memory does not gr
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import os
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from itertools import chain, islice
 
 import numpy as np
@@ -29,12 +31,21 @@ class CalibrationData:
     """Checked batches of one source. Iterate as often as you like when `repeatable`, else once.
 
     description: for people. count: number of batches, None when unknown before reading. passes: how often it was iterated.
+    reopen: gives the same data in another process, and can be pickled; None where only this process has them.
     """
 
-    def __init__(self, source: Source, inputs: Sequence[InputSpec], *, batches: int | None = None) -> None:
+    def __init__(
+        self,
+        source: Source,
+        inputs: Sequence[InputSpec],
+        *,
+        batches: int | None = None,
+        reopen: Callable[[], CalibrationData] | None = None,
+    ) -> None:
         if batches is not None and batches < 1:
             raise ConfigError(f"the number of batches is {batches}, it must be at least 1.")
         self.inputs = tuple(inputs)
+        self.reopen = reopen
         self.description = source.description
         self.repeatable = source.repeatable
         self.count = source.count if batches is None or source.count is None else min(source.count, batches)
@@ -68,14 +79,22 @@ class CalibrationData:
         head, self._head = self._head, []
         return chain(head, self._once())
 
+    def since(self, first: int) -> Iterator[Feeds]:
+        """Like iterating, from batch `first` on; what lies before it is not read where the source knows its place."""
+        if not self.repeatable:
+            return islice(iter(self), first, None)
+        self.passes += 1
+        return self._checked(first)
+
     def _once(self) -> Iterator[Feeds]:
         if self._stream is None:
             self._stream = self._checked()
         return self._stream
 
-    def _checked(self) -> Iterator[Feeds]:
-        count = 0
-        for feeds, label in islice(self._source.read(), self._batches):
+    def _checked(self, first: int = 0) -> Iterator[Feeds]:
+        count = first
+        left = None if self._batches is None else max(self._batches - first, 0)
+        for feeds, label in islice(self._source.batches(first), left):
             yield check_feeds(feeds, self.inputs, f"batch {count} ({label})" if label else f"batch {count}")
             count += 1
         self._check_count(count)
@@ -120,7 +139,21 @@ def open_data(
     if batch_size is not None and batch_size < 1:
         raise ConfigError(f"the batch size is {batch_size}, it must be at least 1.")
     opening = Opening(tuple(inputs), batches, batch_size, shapes or {}, images)
-    return CalibrationData(opening.open(source), inputs, batches=batches)
+    return CalibrationData(opening.open(source), inputs, batches=batches, reopen=_reopening(source, opening))
+
+
+def _reopening(source: DataSource, opening: Opening) -> Callable[[], CalibrationData] | None:
+    """Files can be read by others, too; a script would do all its work in each of them."""
+    if not isinstance(source, str | os.PathLike) or os.fspath(source).endswith(".py"):
+        return None
+    text = os.fspath(source)
+    parts = [os.path.abspath(part.strip()) for part in text.split(";") if part.strip()]
+    place = f"{';'.join(parts)};" if ";" in text else parts[0]
+    return partial(_opened, place, opening)
+
+
+def _opened(place: str, opening: Opening) -> CalibrationData:
+    return CalibrationData(opening.open(place), opening.inputs, batches=opening.batches)
 
 
 def random_data(inputs: Sequence[InputSpec], count: int, *, seed: int = 0, shapes: ShapeHints | None = None) -> CalibrationData:
@@ -136,7 +169,8 @@ def random_data(inputs: Sequence[InputSpec], count: int, *, seed: int = 0, shape
             generator = np.random.default_rng([seed, index])
             yield {spec.name: _noise(spec, dims[spec.name], generator) for spec in inputs}, "random"
 
-    return CalibrationData(Source(f"random numbers (seed {seed})", read, count), inputs)
+    again = partial(random_data, tuple(inputs), count, seed=seed, shapes=shapes)
+    return CalibrationData(Source(f"random numbers (seed {seed})", read, count), inputs, reopen=again)
 
 
 def _random_shape(spec: InputSpec, hint: Sequence[int | None] | None) -> tuple[int, ...]:

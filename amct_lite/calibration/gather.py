@@ -46,8 +46,7 @@ class Gatherer:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         try:
             if kind is None:
-                self._hand_over()
-                self._join()
+                self.settle()
         finally:
             self._worker.shutdown(cancel_futures=True)
 
@@ -60,6 +59,12 @@ class Gatherer:
         self._size += sum(observation.values.size for observation in seen)
         if self._size >= _WAITING_VALUES or len(self._waiting) >= _WAITING_BATCHES:
             self._hand_over()
+
+    def settle(self) -> Sketches:
+        """The sketches once all that was added has been observed; `add` goes on changing them."""
+        self._hand_over()
+        self._join()
+        return self.sketches
 
     def _hand_over(self) -> None:
         self._join()

@@ -105,13 +105,13 @@ def image_source(
     left = len(paths) % size if spec.fixed_batch else 0
     groups = [paths[start : start + size] for start in range(0, len(paths) - left, size)]
 
-    def read() -> Iterator[LabelledBatch]:
-        for group in groups:
+    def read(first: int = 0) -> Iterator[LabelledBatch]:
+        for group in groups[first:]:
             batch = np.stack([_array(path, recipe) for path in group])
             yield {spec.name: batch}, ", ".join(map(str, group[:2])) + (", …" if len(group) > 2 else "")
 
     note = f", the last {left} left out: the model's batch is {size}" if left else ""
-    return Source(f"{description} ({len(paths)} images{note})", read, len(groups))
+    return Source(f"{description} ({len(paths)} images{note})", read, len(groups), read_from=read)
 
 
 def _image_input(inputs: Sequence[InputSpec]) -> InputSpec:

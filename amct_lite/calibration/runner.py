@@ -1,24 +1,27 @@
 """Runs the float model over the calibration data and keeps sketches, never activations.
 
-The cost is one inference pass plus the reductions inside the bypass nodes and a histogram of a subset of each tensor.
+The cost is one inference pass plus the reductions inside the bypass nodes and a histogram of a subset of each tensor. The
+pass can be shared among workers, and it can save itself so that a later run goes on from there; neither changes a byte.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+import hashlib
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from itertools import islice
 
 from amct_lite import ir
-from amct_lite.calibration.gather import Gatherer
-from amct_lite.calibration.nodes import Tap, insert
+from amct_lite.calibration.checkpoint import Checkpoint, Saving
+from amct_lite.calibration.data import CalibrationData
+from amct_lite.calibration.observing import MOST_KEPT, Kept, Observed, Observer, SoFar
+from amct_lite.calibration.sharding import Batches, observe_sharded
 from amct_lite.calibration.store import Statistics
-from amct_lite.calibration.tame import batch_size
 from amct_lite.errors import CalibrationError
 from amct_lite.runtime import RuntimeOptions, open_session
 from amct_lite.types import AnyArray, Feeds, QuantPlan
-
-_KEPT_FEEDS = 64
-_KEPT_BYTES = 64 << 20
+from amct_lite.workers import Workers
 
 
 @dataclass(frozen=True)
@@ -36,34 +39,70 @@ def collect(
     data: Iterable[Feeds],
     *,
     options: RuntimeOptions | None = None,
+    workers: Workers | None = None,
+    checkpoint: Checkpoint | None = None,
     progress: Callable[[int], None] = lambda _batches: None,
 ) -> Calibration:
     """Sketches of all tensors of `plan` over all of `data`; `model` is not modified.
 
     The first few feeds are kept with the float outputs (at most 64 feeds and 64 MiB), for the checks that follow.
-    progress: called with 1 after each batch.
+    workers: who shares the pass. checkpoint: where it is saved, and whether it goes on from there.
+    progress: called with the number of batches that were done since the last call.
     Raises CalibrationError when there is no data, or when a tensor holds NaN or infinity (names tensor and sample).
     """
-    taps = tuple(Tap(t.name, t.channel_axis, t.channels) for t in plan.tensors)
-    observed = ir.clone(model)
-    outputs = tuple(str(value.name) for value in model.graph.outputs)
-    taken = insert(observed, taps, plan.readers)
-    session = open_session(observed, options or RuntimeOptions())
-    known = Statistics({}, 0, ir.checksum(model), {})
+    checksum = ir.checksum(model)
+    observed = Observed.of(model, plan, options or RuntimeOptions())
+    saving = Saving(checkpoint, _owner(checksum, plan, data, observed.options)) if checkpoint else None
+    known, done = (saving and saving.read()) or (Statistics({}, 0, checksum, {}), 0)
     kept = Kept()
-    with Gatherer(taps) as gatherer:
-        for feeds in data:
-            results = session.run(feeds, (*taken, *outputs) if kept.open else taken)
-            gatherer.add(results[: len(taken)], batch_size(feeds))
-            if kept.open:
-                kept.add(feeds, tuple(results[len(taken) :]))
-            known = known.with_shapes({name: array.shape for name, array in feeds.items()})
-            progress(1)
-    if not gatherer.samples:
+    if done:
+        progress(done)
+    stream = _continued(data, done, observed, kept) if done else iter(data)
+
+    def after(batches: int, so_far: SoFar) -> None:
+        nonlocal done
+        done += batches
+        if saving and saving.due:
+            saving.write(so_far(), done)
+        progress(batches)
+
+    if workers:
+        known = observe_sharded(observed, Batches.of(data, stream, done), workers, known, kept, after)
+    else:
+        observer = Observer(observed)
+        del observed  # a second copy of the weights
+        known = observer.observe(stream, known, kept, partial(after, 1))
+    if not known.samples:
         raise CalibrationError("the calibration data is empty. Pass at least one sample.")
-    return Calibration(
-        replace(known, sketches=gatherer.sketches, samples=gatherer.samples), tuple(kept.feeds), tuple(kept.outputs)
-    )
+    if saving and saving.begun:
+        saving.write(known, done)  # what comes after a long pass may be interrupted, too
+    return Calibration(known, tuple(kept.feeds), tuple(kept.outputs))
+
+
+def _owner(checksum: str, plan: QuantPlan, data: Iterable[Feeds], options: RuntimeOptions) -> dict[str, str]:
+    """What the statistics of a pass depend on; of the data their description and the content of the first batch."""
+    told: list[object] = [type(data).__name__]
+    if isinstance(data, CalibrationData):
+        first = [(name, array.shape, hashlib.sha256(array.tobytes()).hexdigest()) for name, array in data.peek().items()]
+        told = [data.description, data.count, first]
+    observed = (plan.tensors, sorted(plan.readers))
+    return {
+        "model": checksum,
+        "plan": hashlib.sha256(repr(observed).encode()).hexdigest(),
+        "data": hashlib.sha256(repr(told).encode()).hexdigest(),
+        "runtime": hashlib.sha256(repr((options.providers, options.session_config)).encode()).hexdigest(),
+    }
+
+
+def _continued(data: Iterable[Feeds], done: int, observed: Observed, kept: Kept) -> Iterator[Feeds]:
+    """What of `data` is left after `done` batches; the first of these are kept as they were before the interruption."""
+    observer = Observer(observed)
+    if isinstance(data, CalibrationData) and data.repeatable:
+        observer.keep(islice(iter(data), min(done, MOST_KEPT)), kept)
+        return data.since(done)
+    stream = iter(data)
+    observer.keep(islice(stream, done), kept)
+    return stream
 
 
 def keep(
@@ -77,21 +116,3 @@ def keep(
         if not kept.open:
             break
     return tuple(kept.feeds), tuple(kept.outputs)
-
-
-class Kept:
-    """Feeds and outputs that stay in memory, up to a fixed size."""
-
-    def __init__(self) -> None:
-        self.feeds: list[Feeds] = []
-        self.outputs: list[tuple[AnyArray, ...]] = []
-        self._bytes = 0
-
-    @property
-    def open(self) -> bool:
-        return len(self.feeds) < _KEPT_FEEDS and self._bytes < _KEPT_BYTES
-
-    def add(self, feeds: Feeds, outputs: tuple[AnyArray, ...]) -> None:
-        self.feeds.append(feeds)
-        self.outputs.append(outputs)
-        self._bytes += sum(array.nbytes for array in (*feeds.values(), *outputs))

@@ -75,6 +75,26 @@ class Statistics:
                 differing[name] = before, dims
         return replace(self, shapes=agreed, differing=differing)
 
+    def followed_by(self, later: Statistics) -> Statistics:
+        """These, then `later`: of the same model, its samples numbered from 0, its batches behind these."""
+        if not later.samples:
+            return self
+        sketches = dict(self.sketches)
+        for key, sketch in later.sketches.items():
+            moved = sketch.renumbered(self.samples)
+            sketches[key] = sketches[key].merge(moved) if key in sketches else moved
+        told = replace(self, sketches=sketches, samples=self.samples + later.samples)
+        for seen in later.seen_shapes():
+            told = told.with_shapes(seen)
+        return told
+
+    def seen_shapes(self) -> tuple[dict[str, Dims], dict[str, Dims]]:
+        """What to tell `with_shapes` so that it knows what these statistics know: the first shapes, and others."""
+        agreed = {name: dims for name, dims in self.shapes.items() if dims is not None}
+        first = {name: self.differing[name][0] for name in self.differing}
+        then = {name: self.differing[name][1] for name in self.differing}
+        return {name: (agreed | first)[name] for name in self.shapes}, {name: (agreed | then)[name] for name in self.shapes}
+
     @property
     def shape_remark(self) -> str:
         """A sentence about inputs whose shape changed from batch to batch; empty when none did."""
@@ -137,16 +157,24 @@ def to_bytes(statistics: Statistics) -> bytes:
 def load(path: str | Path) -> Statistics:
     """Read a calibration file. Raises CalibrationError when it is missing, damaged or of another format."""
     try:
-        with zipfile.ZipFile(path) as members, np.load(path, allow_pickle=False) as archive:
-            _check_size(members, Path(path).stat().st_size)  # before anything is unpacked
+        return from_bytes(Path(path).read_bytes(), str(path))
+    except FileNotFoundError:
+        raise CalibrationError(f"there is no calibration file {path}. `amct-lite calibrate` writes one.") from None
+    except OSError as error:
+        raise CalibrationError(f"the calibration file {path} cannot be read: {error.strerror}. Check the path.") from error
+
+
+def from_bytes(content: bytes, path: str) -> Statistics:
+    """What `to_bytes` gave. path: where it comes from, for messages. Raises CalibrationError as `load` does."""
+    try:
+        with zipfile.ZipFile(io.BytesIO(content)) as members, np.load(io.BytesIO(content), allow_pickle=False) as archive:
+            _check_size(members, len(content))  # before anything is unpacked
             meta = json.loads(archive["meta"].tobytes())
             if meta["format"] != FORMAT:
                 raise CalibrationError(
                     f"{path} has calibration format {meta['format']}, this version reads {FORMAT}. Calibrate again."
                 )
             return _statistics(meta, archive)
-    except FileNotFoundError:
-        raise CalibrationError(f"there is no calibration file {path}. `amct-lite calibrate` writes one.") from None
     except (OSError, ValueError, KeyError, TypeError, AttributeError, EOFError, zlib.error, zipfile.BadZipFile) as error:
         raise CalibrationError(
             f"{path} is not a calibration file written by amct-lite ({error}). Calibrate again, or check the path."

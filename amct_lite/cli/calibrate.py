@@ -10,15 +10,18 @@ import click
 
 from amct_lite.cli.options import (
     image_options,
+    long_options,
     quantization_options,
     report_options,
     require_elsewhere,
     runtime_options,
     sample_options,
     source_options,
+    take_checkpoint,
     take_config,
     take_images,
     take_runtime,
+    take_workers,
 )
 from amct_lite.errors import ConfigError
 
@@ -35,6 +38,7 @@ _FILE = click.Path(path_type=Path)
 )
 @report_options
 @image_options
+@long_options
 @runtime_options
 def command(
     model: Path,
@@ -56,11 +60,14 @@ def command(
     require_elsewhere(output, data)
     files = [Path(name) for name in (data, statistics, settings["config_file"]) if name]
     runtime, images = take_runtime(settings), take_images(settings)
-    config = take_config(settings, model)
-    with progress_bar(hidden=quiet or as_json) as progress:
-        options = RunOptions(runtime, images, batch_size, random, progress)
-        result = quantize(model, data, config, statistics=statistics, options=options)
-        written = result.save(output, inputs=[file for file in files if file.is_file()])
+    checkpoint, chosen_workers = take_checkpoint(settings, output), take_workers(settings)
+    with chosen_workers as workers:
+        config = take_config(settings, model)
+        with progress_bar(hidden=quiet or as_json) as progress:
+            options = RunOptions(runtime, images, batch_size, random, progress, workers, checkpoint)
+            result = quantize(model, data, config, statistics=statistics, options=options)
+            written = result.save(output, inputs=[file for file in files if file.is_file()])
+    checkpoint.discard()
     finish(result, written, perf_counter() - started, as_json=as_json, quiet=quiet)
 
 

@@ -6,15 +6,18 @@ Each group is a decorator that adds the options and a function that takes them o
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 if TYPE_CHECKING:
+    from amct_lite.calibration.checkpoint import Checkpoint
     from amct_lite.calibration.images import ImageOptions
     from amct_lite.config import QuantConfig
     from amct_lite.runtime import RuntimeOptions
+    from amct_lite.workers import Workers
 
 F = TypeVar("F", bound=Callable[..., Any])
 Settings = dict[str, Any]
@@ -32,6 +35,14 @@ _RUNTIME = (
     click.option("--threads", type=click.IntRange(min=0), default=0, help="Threads of ONNX Runtime (0: its own choice)."),
     click.option("--session-config", multiple=True, metavar="KEY=VALUE", help="ONNX Runtime session option; may be repeated."),
     click.option("--custom-ops", multiple=True, type=_FILE, help="Library with custom operators; may be repeated."),
+)
+
+_LONG = (
+    click.option("--resume", is_flag=True, help="Go on where an interrupted run of this command was, from its .partial file."),
+    click.option(
+        "--workers", metavar="N", type=click.IntRange(min=1), help="Share the passes over the data among N processes."
+    ),
+    click.option("--cluster", metavar="ADDRESS", help="… among the workers of a Dask scheduler, e.g. tcp://host:8786."),
 )
 
 _IMAGES = (
@@ -144,6 +155,7 @@ def _group(options: Sequence[Callable[[F], F]]) -> Callable[[F], F]:
 
 
 runtime_options = _group(_RUNTIME)
+long_options = _group(_LONG)
 image_options = _group(_IMAGES)
 quantization_options = _group(_QUANTIZATION)
 source_options = _group(_SOURCE)
@@ -181,6 +193,30 @@ def take_runtime(settings: Settings) -> RuntimeOptions:
         custom_op_libraries=tuple(map(str, settings.pop("custom_ops"))),
         session_config=tuple(pairs),
     )
+
+
+def take_workers(settings: Settings) -> AbstractContextManager[Workers | None]:
+    """The workers asked for, to be used as a context; their options are removed from `settings`."""
+    from amct_lite.workers import LocalProcesses
+
+    count, address = settings.pop("workers"), settings.pop("cluster")
+    if count and address:
+        raise click.UsageError("--workers and --cluster exclude each other: the work is shared here, or there.")
+    if address:
+        from amct_lite.cluster import connect
+
+        return connect(address)
+    return LocalProcesses(count) if count and count > 1 else nullcontext()
+
+
+def take_checkpoint(settings: Settings, output: str) -> Checkpoint:
+    """Where the run saves itself; its option is removed from `settings`. Says so if it begins anew beside a partial file."""
+    from amct_lite.calibration.checkpoint import Checkpoint
+
+    checkpoint = Checkpoint(output, resume=settings.pop("resume"))
+    if not checkpoint.resume and (found := checkpoint.found()):
+        click.echo(f"note: {found[0]} is of an interrupted run; this one begins anew. --resume would go on from it.", err=True)
+    return checkpoint
 
 
 def take_images(settings: Settings) -> ImageOptions | None:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from amct_lite.calibration.runner import Kept
+from amct_lite.calibration.observing import Kept
 from amct_lite.types import Feeds
 
 _ASKED: dict[str, Kept] = {}

@@ -10,7 +10,7 @@ from amct_lite import ir
 from amct_lite.analysis.figures import MetricFunction
 from amct_lite.analysis.sensitivity import Sensitivities, measure_sensitivity
 from amct_lite.calibration.data import DataSource
-from amct_lite.calibration.runner import Kept
+from amct_lite.calibration.observing import Kept
 from amct_lite.calibration.store import Statistics
 from amct_lite.config import QuantConfig
 from amct_lite.errors import DataError

@@ -97,6 +97,13 @@ class Sketch:
             merged._strata.setdefault(key, Stratum.empty(key, self.channels)).absorb(stratum)
         return merged
 
+    def renumbered(self, first: int) -> Sketch:
+        """The same samples with `first` added to the number of each; shares its content with this one."""
+        moved = copy.copy(self)
+        moved._records = [self._samples()]
+        moved._records[0]["index"] += first
+        return moved
+
     def __eq__(self, other: object) -> bool:
         """By content, bit for bit."""
         if not isinstance(other, Sketch):

@@ -11,7 +11,8 @@ import pytest
 from small_nets import FOUR_CONVS, images, net, run
 
 from amct_lite import ir
-from amct_lite.calibration.runner import _KEPT_FEEDS, collect, keep
+from amct_lite.calibration.observing import MOST_KEPT
+from amct_lite.calibration.runner import collect, keep
 from amct_lite.calibration.tame import batch_size, without_samples
 from amct_lite.config import QuantConfig
 from amct_lite.errors import CalibrationError
@@ -90,8 +91,8 @@ def test_only_the_first_feeds_stay_in_memory(batch: int) -> None:
 
     calibration = collect(model, plan, endless(), options=ONE)
     assert calibration.statistics.samples == 100 * batch
-    assert len(calibration.feeds) == _KEPT_FEEDS < 100
-    assert most <= _KEPT_FEEDS + 1  # and the one that the loop still holds
+    assert len(calibration.feeds) == MOST_KEPT < 100
+    assert most <= MOST_KEPT + 1  # and the one that the loop still holds
     del calibration
     gc.collect()
     assert sum(ref() is not None for ref in alive) == 0

@@ -11,7 +11,7 @@ from fences import ROOT, blocks
 
 from amct_lite.accuracy.candidates import MAX_EVALUATIONS
 from amct_lite.analysis.ranking import SENSITIVITIES
-from amct_lite.calibration import runner
+from amct_lite.calibration import observing
 from amct_lite.cli import group
 from amct_lite.cli.autocalibrate import command
 
@@ -52,4 +52,4 @@ def test_options_and_numbers_are_those_of_the_code() -> None:
     assert all(f"`{name}`" in TEXT for name in SENSITIVITIES)
     assert f"at most, default {MAX_EVALUATIONS} |" in TEXT
     assert f"for at most {MAX_EVALUATIONS} evaluations" in TEXT
-    assert f"the first {runner._KEPT_FEEDS} batches (64 MiB)" in TEXT
+    assert f"the first {observing.MOST_KEPT} batches (64 MiB)" in TEXT

@@ -13,7 +13,7 @@ from fences import ROOT, blocks
 
 import amct_lite
 from amct_lite import errors
-from amct_lite.calibration import nodes, runner
+from amct_lite.calibration import nodes, observing
 from amct_lite.cli import group
 from amct_lite.config import load_config
 from amct_lite.config.mapping import GLOBAL_KEYS, OVERRIDE_KEYS
@@ -132,7 +132,7 @@ def test_house_map_is_complete() -> None:
         f"`s * {nodes.SUBSET} >= n`",
         f"lies more than {sketch._WILD_EXPONENTS} above",
         f"fewer than {sketch._FEWEST_SAMPLES}\n",
-        f"the first {runner._KEPT_FEEDS} batches (64 MiB)",
+        f"the first {observing.MOST_KEPT} batches (64 MiB)",
         f"until the outputs of all layers together hold 2^{math.log2(full.MOST_VALUES):.0f} values",
         f"\n{choice.CLEAR_DB:g} dB SQNR",
         f"reaches {choice.GOOD_DB:.0f} dB SQNR",

@@ -105,10 +105,15 @@ def source_of(
         if batches is not None and count >= batches:
             break
 
-    def read() -> Iterator[LabelledBatch]:
+    def read(first: int = 0) -> Iterator[LabelledBatch]:
+        before = 0
         for stack, how in planned:
+            start = max(first - before, 0)
+            before += how.count
+            if start >= how.count:
+                continue
             arrays = stack.load()
-            for index in range(how.count):
+            for index in range(start, how.count):
                 yield how.batch(arrays, index), how.label(stack.label, index)
 
-    return Source(description, read, count if batches is None else min(count, batches))
+    return Source(description, read, count if batches is None else min(count, batches), read_from=read)

@@ -1,0 +1,115 @@
+"""The float model with its bypass nodes, and a stretch of batches run through it: in this process or in a worker."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+import weakref
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from amct_lite import ir
+from amct_lite.calibration.gather import Gatherer
+from amct_lite.calibration.nodes import Tap, insert
+from amct_lite.calibration.store import Statistics
+from amct_lite.calibration.tame import batch_size
+from amct_lite.errors import CalibrationError
+from amct_lite.runtime import RuntimeOptions, open_session
+from amct_lite.types import AnyArray, Feeds, QuantPlan
+
+MOST_KEPT = 64
+_KEPT_BYTES = 64 << 20
+
+
+@dataclass(frozen=True)
+class Observed:
+    """What an `Observer` is made of, as it travels: the model with bypass nodes (a path where it is too large for bytes), the
+    names of what they give out, and those of the model's own outputs."""
+
+    model: bytes | Path
+    taps: tuple[Tap, ...]
+    taken: tuple[str, ...]
+    outputs: tuple[str, ...]
+    options: RuntimeOptions
+
+    @staticmethod
+    def of(model: ir.Model, plan: QuantPlan, options: RuntimeOptions) -> Observed:
+        """The tensors of `plan` in `model`, which is not modified."""
+        taps = tuple(Tap(t.name, t.channel_axis, t.channels) for t in plan.tensors)
+        changed = ir.clone(model)
+        outputs = tuple(str(value.name) for value in model.graph.outputs)
+        taken = insert(changed, taps, plan.readers)
+        if not ir.needs_external_data(changed):
+            return Observed(ir.to_bytes(changed), taps, taken, outputs, options)
+        folder = Path(tempfile.mkdtemp(prefix="amct_lite_"))
+        ir.save(changed, folder / "model.onnx")
+        observed = Observed(folder / "model.onnx", taps, taken, outputs, options)
+        weakref.finalize(observed, shutil.rmtree, folder, ignore_errors=True)
+        return observed
+
+
+class Kept:
+    """Feeds and outputs that stay in memory, up to a fixed size."""
+
+    def __init__(self) -> None:
+        self.feeds: list[Feeds] = []
+        self.outputs: list[tuple[AnyArray, ...]] = []
+        self._bytes = 0
+
+    @property
+    def open(self) -> bool:
+        return len(self.feeds) < MOST_KEPT and self._bytes < _KEPT_BYTES
+
+    def add(self, feeds: Feeds, outputs: tuple[AnyArray, ...]) -> None:
+        self.feeds.append(feeds)
+        self.outputs.append(outputs)
+        self._bytes += sum(array.nbytes for array in (*feeds.values(), *outputs))
+
+
+SoFar = Callable[[], Statistics]
+
+
+class Observer:
+    """Runs batches and observes them."""
+
+    def __init__(self, observed: Observed) -> None:
+        if isinstance(observed.model, Path) and not observed.model.is_file():
+            raise CalibrationError(
+                f"this worker does not see {observed.model}, where the model lies because it is too large to be sent. "
+                "Let TMPDIR name a folder that all workers share."
+            )
+        self._taps, self._taken, self._outputs = observed.taps, observed.taken, observed.outputs
+        self._session = open_session(observed.model, observed.options)
+        self._folder = observed if isinstance(observed.model, Path) else None  # which is removed with `observed`
+
+    def observe(
+        self, data: Iterable[Feeds], onto: Statistics, kept: Kept | None, after: Callable[[SoFar], None] = lambda _so_far: None
+    ) -> Statistics:
+        """`onto` with `data`, whose samples follow those of `onto`; its sketches are changed in place.
+
+        kept: takes the first batches while it is open. after: called after each batch with what gives the statistics so far.
+        Raises CalibrationError when a tensor holds NaN or infinity (names tensor and sample).
+        """
+        width, known = len(self._taken), onto
+        with Gatherer(self._taps, onto=onto.sketches, samples=onto.samples) as gatherer:
+
+            def so_far() -> Statistics:
+                return replace(known, sketches=gatherer.settle(), samples=gatherer.samples)
+
+            for feeds in data:
+                keeping = kept is not None and kept.open
+                results = self._session.run(feeds, (*self._taken, *self._outputs) if keeping else self._taken)
+                gatherer.add(results[:width], batch_size(feeds))
+                if kept is not None and keeping:
+                    kept.add(feeds, tuple(results[width:]))
+                known = known.with_shapes({name: array.shape for name, array in feeds.items()})
+                after(so_far)
+        return replace(known, sketches=gatherer.sketches, samples=gatherer.samples)
+
+    def keep(self, data: Iterable[Feeds], kept: Kept) -> None:
+        """Let `kept` have the first of `data`, as `observe` does; all of `data` is taken, nothing observed."""
+        for feeds in data:
+            if kept.open:
+                results = self._session.run(feeds, (*self._taken, *self._outputs))
+                kept.add(feeds, tuple(results[len(self._taken) :]))

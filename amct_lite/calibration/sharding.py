@@ -1,0 +1,155 @@
+"""A pass over the data shared among workers: each observes runs of consecutive batches, here they are put together in order.
+
+Sketches merge exactly and the order is that of the data, so the result is that of one process, byte for byte. Workers open data
+that lie in files themselves and read their own part; data that only this process has travel in pieces.
+"""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
+from functools import partial
+from itertools import islice
+
+from amct_lite.calibration.data import CalibrationData
+from amct_lite.calibration.observing import MOST_KEPT, Kept, Observed, Observer, SoFar
+from amct_lite.calibration.store import Statistics, from_bytes, to_bytes
+from amct_lite.errors import CalibrationError
+from amct_lite.types import AnyArray, Feeds
+from amct_lite.workers import Task, Workers, map_shards
+
+_MOST_BATCHES = 64
+_SHARDS_A_WORKER = 4
+_PIECE_BYTES = 8 << 20
+
+Reopen = Callable[[], CalibrationData]
+
+
+@dataclass(frozen=True)
+class Shard:
+    """Batches `first` to `first + count`. feeds: the batches themselves, None where the worker reads them from `reopen`.
+
+    samples: how many lie before it, once that is known.
+    """
+
+    first: int
+    count: int
+    feeds: tuple[Feeds, ...] | None = None
+    keeping: bool = False
+    samples: int | None = None
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What comes back. statistics: the bytes of a calibration file; the other two as in `Calibration`, where wanted."""
+
+    statistics: bytes
+    feeds: tuple[Feeds, ...]
+    outputs: tuple[tuple[AnyArray, ...], ...]
+
+
+@dataclass(frozen=True)
+class Room:
+    """What a worker holds for all its shards."""
+
+    observer: Observer
+    data: CalibrationData | None
+
+
+@dataclass(frozen=True)
+class Batches:
+    """Data from batch `first` on. stream: the batches, for this process. reopen: gives all of the data elsewhere, `total`
+    batches of them; None where it cannot."""
+
+    stream: Iterator[Feeds]
+    first: int = 0
+    total: int | None = None
+    reopen: Reopen | None = None
+
+    @staticmethod
+    def of(data: Iterable[Feeds], stream: Iterator[Feeds], first: int) -> Batches:
+        """stream: what is left of `data` from batch `first` on."""
+        if not isinstance(data, CalibrationData):
+            return Batches(stream, first)
+        return Batches(stream, first, data.count, data.reopen if data.count is not None else None)
+
+
+def observe_sharded(
+    observed: Observed,
+    batches: Batches,
+    workers: Workers,
+    onto: Statistics,
+    kept: Kept,
+    after: Callable[[int, SoFar], None],
+) -> Statistics:
+    """`onto` with `batches`, like `Observer.observe`.
+
+    after: called after each shard with the number of its batches and what gives the statistics so far.
+    """
+    options = replace(observed.options, threads=observed.options.threads or workers.threads)
+    payload = pickle.dumps((replace(observed, options=options), batches.reopen))
+    task: Task[Room, Shard, Seen | None] = Task(payload, _enter, _observe)
+    known = onto
+    for shard, seen in map_shards(workers, task, _shards(batches, workers.count, kept)):
+        if seen is None:  # the shard holds a value that must be named by the number of its sample
+            _, seen = next(map_shards(workers, task, [replace(shard, samples=known.samples)]))
+        assert seen is not None
+        known = known.followed_by(from_bytes(seen.statistics, "what a worker sent"))
+        for feeds, outputs in zip(seen.feeds, seen.outputs, strict=True):
+            if kept.open:
+                kept.add(feeds, outputs)
+        after(shard.count, partial(_itself, known))
+    return known
+
+
+def _itself(statistics: Statistics) -> Statistics:
+    return statistics
+
+
+def _shards(batches: Batches, workers: int, kept: Kept) -> Iterator[Shard]:
+    """Asked for one by one: as soon as `kept` is full, shards need not bring anything for it."""
+    first, total = batches.first, batches.total
+    size = _MOST_BATCHES if total is None else max(1, min(_MOST_BATCHES, -(-(total - first) // (_SHARDS_A_WORKER * workers))))
+    if batches.reopen is not None and total is not None:
+        for start in range(first, total, size):
+            yield Shard(start, min(size, total - start), None, kept.open and start < MOST_KEPT)
+        return
+    for piece in _pieces(batches.stream, size):
+        yield Shard(first, len(piece), piece, kept.open and first < MOST_KEPT)
+        first += len(piece)
+
+
+def _pieces(batches: Iterator[Feeds], size: int) -> Iterator[tuple[Feeds, ...]]:
+    piece: list[Feeds] = []
+    held = 0
+    for feeds in batches:
+        piece.append(feeds)
+        held += sum(array.nbytes for array in feeds.values())
+        if len(piece) == size or held >= _PIECE_BYTES:
+            yield tuple(piece)
+            piece, held = [], 0
+    if piece:
+        yield tuple(piece)
+
+
+def _enter(payload: bytes) -> Room:
+    observed, reopen = pickle.loads(payload)
+    return Room(Observer(observed), reopen() if reopen else None)
+
+
+def _observe(room: Room, shard: Shard) -> Seen | None:
+    """None for values that cannot be observed, as long as the number of the shard's first sample is not known."""
+    if shard.feeds is not None:
+        batches: Iterable[Feeds] = shard.feeds
+    else:
+        assert room.data is not None
+        batches = islice(room.data.since(shard.first), shard.count)
+    kept = Kept() if shard.keeping else None
+    try:
+        statistics = room.observer.observe(batches, Statistics({}, shard.samples or 0, "", {}), kept)
+    except CalibrationError:
+        if shard.samples is None:
+            return None
+        raise
+    return Seen(to_bytes(statistics), tuple(kept.feeds) if kept else (), tuple(kept.outputs) if kept else ())

@@ -1,0 +1,128 @@
+"""A Dask scheduler and two workers on this machine: the bytes of one process, also when a worker is killed in the middle."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from small_nets import images, net, saved
+
+from amct_lite import cluster
+from amct_lite.errors import ConfigError
+from amct_lite.pipeline import RunOptions, quantize
+from amct_lite.runtime import RuntimeOptions
+from amct_lite.workers import Task, Workers, map_shards
+
+distributed = pytest.importorskip("distributed")
+ONE = RuntimeOptions(threads=1)
+QUIET = os.environ | {"PYTHONPATH": os.pathsep.join((str(Path(__file__).parent), *filter(None, sys.path)))}
+SCHEDULER = "from distributed.cli.dask_scheduler import main; main()"
+WORKER = "from distributed.cli.dask_worker import main; main()"
+
+
+def start(code: str, *words: str, folder: Path) -> subprocess.Popen[bytes]:
+    command = [sys.executable, "-c", code, *words]
+    return subprocess.Popen(command, env=QUIET, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+
+@pytest.fixture(scope="module")
+def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A scheduler with two workers, which live in processes of their own and are not replaced when killed."""
+    folder = tmp_path_factory.mktemp("dask")
+    file = folder / "scheduler.json"
+    local = ("--host", "127.0.0.1", "--no-dashboard")
+    started = [start(SCHEDULER, *local, "--port", "0", "--scheduler-file", str(file), folder=folder)]
+    worker = ("--scheduler-file", str(file), "--host", "127.0.0.1", "--nthreads", "1", "--no-nanny", "--no-dashboard")
+    started += [start(WORKER, *worker, "--name", f"worker{number}", folder=folder) for number in range(2)]
+    try:
+        until = time.monotonic() + 60
+        while not file.exists() or not file.read_bytes().endswith(b"}"):
+            assert started[0].poll() is None
+            assert time.monotonic() < until
+            time.sleep(0.05)
+        client = distributed.Client(scheduler_file=str(file), set_as_default=False)
+        client.wait_for_workers(2, timeout=60)
+        found = client.scheduler.address
+        client.close()
+        yield found
+    finally:
+        for process in started:
+            process.kill()
+            process.wait()
+
+
+def process_and_square(mark: str, item: int) -> tuple[int, int]:
+    """The worker that gets item 5 first dies over it."""
+    if item == 5 and not Path(mark).exists():
+        Path(mark).touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+    time.sleep(0.05)
+    return os.getpid(), item * item
+
+
+def text(payload: bytes) -> str:
+    return payload.decode()
+
+
+def files_of(model: Path, data: object, prefix: Path, workers: Workers | None = None) -> dict[str, bytes]:
+    result = quantize(model, data, options=RunOptions(runtime=ONE, workers=workers))
+    return {path.name: path.read_bytes() for path in result.save(prefix)}
+
+
+def test_a_cluster_gives_the_files_of_one_process(address: str, tmp_path: Path) -> None:
+    model = saved(net(), tmp_path)
+    (tmp_path / "data").mkdir()
+    for number, feeds in enumerate(images(20)):
+        np.savez(tmp_path / "data" / f"{number:02}.npz", **feeds)
+    for data in (tmp_path / "data", images(20)):
+        with cluster.connect(address) as workers:
+            assert workers.count == 2
+            shared = files_of(model, data, tmp_path / "shared" / "m", workers)
+        assert shared == files_of(model, data, tmp_path / "alone" / "m")
+
+
+def test_an_executor_of_an_existing_client_is_taken(address: str, tmp_path: Path) -> None:
+    model = saved(net(), tmp_path)
+    with distributed.Client(address, set_as_default=False) as client:
+        shared = files_of(model, images(8), tmp_path / "shared" / "m", Workers(client.get_executor(), count=2))
+    assert shared == files_of(model, images(8), tmp_path / "alone" / "m")
+
+
+def test_no_scheduler_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cluster, "_SECONDS", 0.2)
+    with pytest.raises(ConfigError, match=r"there is no Dask scheduler at tcp://127\.0\.0\.1:1 .*Give its address"):
+        cluster.connect("tcp://127.0.0.1:1")
+
+
+def test_workers_of_other_versions_are_refused(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cluster, "_SAME", ("numpy", "no-such-package"))
+    with pytest.raises(ConfigError, match=r"the worker tcp://.* has .*, which can give other results"):
+        cluster.connect(address)
+
+
+def test_without_dask_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "distributed", None)
+    with pytest.raises(ConfigError, match=r"--cluster needs Dask\. Install it with `pip install amct-lite\[dask\]`"):
+        cluster.connect("tcp://127.0.0.1:8786")
+
+
+def test_the_work_of_a_killed_worker_is_done_by_the_other(address: str, tmp_path: Path) -> None:
+    """Last of this file: one worker is left afterwards."""
+    mark = tmp_path / "killed"
+    with cluster.connect(address) as workers:
+        found = list(map_shards(workers, Task(str(mark).encode(), text, process_and_square), range(16)))
+        assert len({pid for _, (pid, _) in found}) <= 2
+        assert [(item, square) for item, (_, square) in found] == [(item, item * item) for item in range(16)]
+        assert mark.exists()
+        model = saved(net(), tmp_path)
+        shared = files_of(model, images(8), tmp_path / "shared" / "m", workers)
+    assert shared == files_of(model, images(8), tmp_path / "alone" / "m")
+    with cluster.connect(address) as workers:
+        assert workers.count == 1
