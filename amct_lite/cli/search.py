@@ -51,10 +51,11 @@ _FILE = click.Path(path_type=Path)
 )
 @click.option(
     "--sensitivity",
-    metavar="network|local|FILE",
-    default="network",
+    metavar="auto|exact|estimate|local|FILE",
+    default="auto",
     show_default=True,
-    help="Losses: each layer quantized alone, at the outputs or (one pass a width) at its own; or a file that has them.",
+    help="Losses: each layer quantized alone, its error at the outputs measured or estimated (auto: up to 40 layers measured); "
+    "local: at its own output; or a file that has them.",
 )
 @click.option("--evaluator", "evaluator_file", type=_FILE, help="A Python file with evaluate(model_path) -> float.")
 @click.option("--lower-is-better", is_flag=True, help="The metric is an error.")

@@ -84,3 +84,12 @@ def neighbours(front: Sequence[Point], chosen: Point) -> tuple[Point | None, Poi
     below = [point for point in front if point.cost < chosen.cost]
     above = [point for point in front if point.cost > chosen.cost]
     return (below[-1] if below else None), (above[0] if above else None)
+
+
+def remarks(chosen: Measured, cheaper: Measured | None) -> tuple[str, ...]:
+    """Where measurements contradict the estimate that was minimised."""
+    if cheaper is None or cheaper.loss >= chosen.loss:
+        return ()
+    figures = f"{cheaper.loss:.3g} against {chosen.loss:.3g}"
+    text = f"the next cheaper point loses less when it is measured ({figures}): a slightly smaller budget takes it"
+    return (text,)

@@ -8,22 +8,24 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from amct_lite import ir
 from amct_lite.analysis.local_error import measure
-from amct_lite.build import build_exports
+from amct_lite.analysis.sensitivity import METHODS, measure_sensitivity
 from amct_lite.calibrated import Calibrated
 from amct_lite.errors import ConfigError, DataError
+from amct_lite.pipeline import RunOptions
 from amct_lite.registry import did_you_mean
 from amct_lite.reports.report import OutputError, output_errors
+from amct_lite.rounding.apply import apply_roundings
 from amct_lite.runtime import RuntimeOptions, open_session
 from amct_lite.types import Feeds, QuantRecord
 
 SAMPLES = 8
 """Kept batches that losses are measured on: enough for a stable figure, a fraction of the calibration pass."""
-MEASURES = ("network", "local")
+MEASURES = (*METHODS, "local")
 _WORST = 1e6
 """Of an output that overflows, or an error where there is no signal."""
 
@@ -31,17 +33,31 @@ Losses = Mapping[str, Mapping[str, float]]
 """Widths → layer → loss."""
 
 
-def network_loss(calibrated: Calibrated, layer: str, runtime: RuntimeOptions) -> float:
-    """At the outputs of the network, with `layer` alone quantized as it would be exported."""
-    alone = build_exports(
-        calibrated.source.prepared,
-        QuantRecord((calibrated.decision.record.by_key[layer],)),
-        target="generic",
-        statistics=calibrated.calibration.statistics,
-        bias_correction="none" if calibrated.settings.bias_correction == "none" else "analytic",
-        input_shapes={},
+def network_losses(
+    calibrated: Calibrated, widths: str, layers: Collection[str], method: str, journal: Path | None, options: RunOptions
+) -> dict[str, float]:
+    """Layer → loss at the outputs of the network, with this layer alone quantized as it would be exported; measured, or
+    estimated.
+
+    journal: what an interrupted run has measured, for any widths; the caller removes it.
+    """
+    prepared, record, statistics = calibrated.source.prepared, calibrated.decision.record, calibrated.calibration.statistics
+    found = measure_sensitivity(
+        prepared,
+        record,
+        calibrated.calibration.feeds[:SAMPLES],
+        candidates=(widths,),
+        layers=layers,
+        method=method,
+        plan=calibrated.plan,
+        sketches=calibrated.usable,
+        correct_biases=calibrated.settings.bias_correction != "none",
+        rounded=apply_roundings(prepared, record, statistics.roundings)[0],
+        journal=journal,
+        options=options.runtime,
+        progress=options.progress,
     )
-    return loss_of(outputs_of(alone.fake_quant, calibrated, runtime))
+    return {layer: _finite(loss) for layer, loss in found.damages(widths).items()}
 
 
 def local_losses(calibrated: Calibrated, layers: Iterable[str], runtime: RuntimeOptions) -> dict[str, float]:
@@ -124,4 +140,8 @@ def _table(path: Path) -> dict[str, dict[str, float]]:
 
 def _number(value: object) -> float:
     """null stands for what was not finite."""
-    return _WORST if value is None else min(_WORST, float(value))  # type: ignore[arg-type]
+    return _WORST if value is None else _finite(float(value))  # type: ignore[arg-type]
+
+
+def _finite(loss: float) -> float:
+    return loss if loss < _WORST else _WORST  # also for NaN

@@ -9,9 +9,9 @@ from pathlib import Path
 
 from amct_lite import ir
 from amct_lite.accuracy.evaluation import Metric, Referee
-from amct_lite.accuracy.journal import Journal
 from amct_lite.calibrated import Calibrated
 from amct_lite.precision.costs import Meter
+from amct_lite.precision.journal import PointJournal
 from amct_lite.precision.losses import loss_of, outputs_of
 from amct_lite.precision.widths import Giver, Widths
 from amct_lite.reports.report import OutputError
@@ -58,7 +58,7 @@ class Bench:
     widths: Mapping[str, Widths]
     estimate: Callable[[Mapping[str, str]], float]
     referee: Referee | None
-    journal: Journal
+    journal: PointJournal
     float_model: Path | None
     on_measured: Callable[[str, Measured], None] = lambda _name, _measured: None
     evaluations: int = 0
@@ -84,14 +84,14 @@ class Bench:
             self.giver.progress("measure points", 0, None)
             if given.decision.record.layers:
                 given = given.with_biases(self.giver.runtime)
-                found = self._measured(picks, given, key)
+                found = self._measured(picks, given)
             else:
                 found = self._in_float(picks)
             self.giver.progress("measure points", 1, None)
             self._known[key] = found, given
         return self._known[key]
 
-    def _measured(self, picks: Mapping[str, str], given: Calibrated, key: frozenset[str]) -> Measured:
+    def _measured(self, picks: Mapping[str, str], given: Calibrated) -> Measured:
         model = given.exports("generic").fake_quant
         errors = outputs_of(model, given, self.giver.runtime)
         costs = self.meter.total(given.decision.record)
@@ -99,8 +99,8 @@ class Bench:
         if self.referee is None:
             return Measured(dict(picks), *figures)
         original = self._metric_of_float()
-        resumed = self.journal.find(key)
-        metric = self._evaluate(model, key) if resumed is None else resumed
+        resumed = self.journal.find(picks)
+        metric = self._evaluate(model, picks) if resumed is None else resumed
         judgement = self.referee.judge(original, metric)
         return Measured(dict(picks), *figures, metric, judgement.loss, judgement.acceptable, resumed is not None)
 
@@ -122,12 +122,12 @@ class Bench:
             self.journal.add(None, self._original)
         return self._original
 
-    def _evaluate(self, model: ir.Model, key: frozenset[str]) -> Metric:
+    def _evaluate(self, model: ir.Model, picks: Mapping[str, str]) -> Metric:
         assert self.referee is not None
         with tempfile.TemporaryDirectory(prefix="amct_lite_") as folder:
             path = Path(folder) / "candidate_fake_quant_model.onnx"
             ir.save(model, path)
             metric = self.referee.measure(path, "a model of mixed precision")
         self.evaluations += 1
-        self.journal.add(key, metric)
+        self.journal.add(picks, metric)
         return metric

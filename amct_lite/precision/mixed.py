@@ -3,25 +3,25 @@
 from __future__ import annotations
 
 import hashlib
-import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from amct_lite import ir
 from amct_lite.accuracy.evaluation import Evaluator, Referee, evaluator_of
-from amct_lite.accuracy.journal import Journal
 from amct_lite.calibrated import Calibrated
 from amct_lite.calibration.data import DataSource
 from amct_lite.calibration.store import Statistics
 from amct_lite.config import QuantConfig
 from amct_lite.errors import CalibrationError, ConfigError
-from amct_lite.pipeline import RunOptions, calibrate, conclude
+from amct_lite.pipeline import Progress, RunOptions, calibrate, conclude
 from amct_lite.precision.budget import MAX_LOSS, Budget
-from amct_lite.precision.choosing import Prices, cheapest_acceptable, neighbours, within_budget
+from amct_lite.precision.choosing import Prices, cheapest_acceptable, neighbours, remarks, within_budget
 from amct_lite.precision.costs import Meter
-from amct_lite.precision.losses import MEASURES, Losses, local_losses, network_loss, read_losses
+from amct_lite.precision.journal import PointJournal
+from amct_lite.precision.losses import MEASURES, Losses, local_losses, network_losses, read_losses
 from amct_lite.precision.measured import Bench, Measured
 from amct_lite.precision.outcome import Found
 from amct_lite.precision.space import Offers, offers_of
@@ -63,7 +63,7 @@ def search_precision(
     widths: Sequence[str] = DEFAULT,
     limits: Limits | None = None,
     config: QuantConfig | None = None,
-    sensitivity: str | Path = "network",
+    sensitivity: str | Path = "auto",
     judging: Judging | None = None,
     rounding: str | None = ROUNDING,
     statistics: str | Path | Statistics | None = None,
@@ -83,8 +83,8 @@ def search_precision(
     meter = Meter(base.source.prepared, _shapes(base), in_float.data)
     giver = Giver(base, rounding, chosen.runtime, chosen.progress)
     offers = offers_of(giver, in_float, wanted).limited(limits or {})
-    kept = Journal(Path(journal) if journal else None, _key(offers, referee))
-    losses = _losses(offers, sensitivity, chosen, kept)
+    kept = PointJournal(Path(journal) if journal else None, _key(offers, referee))
+    losses = _losses(offers, sensitivity, chosen, kept.losses)
     variables = offers.variables(budget.cost, meter, losses)
     points, prices = front(variables), _prices(meter, budget, offers)
     with TemporaryDirectory(prefix="amct_lite_") as folder:
@@ -109,7 +109,7 @@ def search_precision(
         tuple(variable.members for variable in variables if len(variable.members) > 1),
         strategies,
         losses,
-        (*offers.notes, *_shape_notes(base)),
+        (*offers.notes, *_shape_notes(base), *remarks(taken, cheaper)),
         bench.evaluations,
         base.data.passes if base.data else 0,
     )
@@ -142,27 +142,23 @@ def _require_measure(sensitivity: str | Path) -> None:
         )
 
 
-def _losses(offers: Offers, sensitivity: str | Path, options: RunOptions, journal: Journal) -> Losses:
+def _losses(offers: Offers, sensitivity: str | Path, options: RunOptions, journal: Path | None) -> Losses:
     if sensitivity not in MEASURES:
         return read_losses(Path(sensitivity), offers.layers)
-    total = sum(map(len, offers.layers.values()))
-    if sensitivity == "local":
-        found: dict[str, dict[str, float]] = {}
-        for name, calibrated in offers.uniform.items():
-            found[name] = local_losses(calibrated, offers.layers[name], options.runtime)
-            options.progress("measure losses", len(found[name]), total)
-        return found
+    found: dict[str, dict[str, float]] = {}
+    for name, layers in offers.layers.items():
+        given = offers.uniform[name]
+        if sensitivity == "local":
+            options.progress(f"losses of {name}", 0, None)
+            found[name] = local_losses(given, layers, options.runtime)
+        else:
+            told = replace(options, progress=partial(_told_of, name, options.progress))
+            found[name] = network_losses(given, name, layers, str(sensitivity), journal, told)
+    return found
 
-    def measured(name: str, layer: str) -> float:
-        key = frozenset({f"{layer}={name}, the others in float"})
-        loss = journal.find(key)
-        if loss is None:
-            loss = network_loss(offers.uniform[name], layer, options.runtime)
-            journal.add(key, loss)
-        options.progress("measure losses", 1, total)
-        return loss if isinstance(loss, float) else math.inf
 
-    return {name: {layer: measured(name, layer) for layer in layers} for name, layers in offers.layers.items()}
+def _told_of(widths: str, progress: Progress, stage: str, done: int, total: int | None) -> None:
+    progress(f"{widths}: {stage}", done, total)
 
 
 def _prices(meter: Meter, budget: Budget, offers: Offers) -> Prices:

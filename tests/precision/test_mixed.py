@@ -192,7 +192,7 @@ def test_limits_hold(model: Path) -> None:
         ({"limits": {"conv1": ("W8A16",)}}, "layer 'conv1' is limited to W8A16; it can have W8A8, W4A8, float"),
         ({"widths": ("W8B8",)}, "widths 'W8B8' are not known .did you mean 'W8A8'"),
         ({"widths": ("float",)}, "nothing to choose from but float"),
-        ({"sensitivity": "netwrk"}, "'netwrk' is not known .did you mean 'network'"),
+        ({"sensitivity": "exakt"}, "'exakt' is not known .did you mean 'exact'"),
     ],
 )
 def test_what_is_not_there_is_refused(model: Path, options: dict[str, object], message: str) -> None:

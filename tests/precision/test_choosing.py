@@ -1,0 +1,65 @@
+"""Which point is taken, and what is said of it."""
+
+from __future__ import annotations
+
+import pytest
+
+from amct_lite.errors import CalibrationError, ConfigError
+from amct_lite.precision.budget import Budget
+from amct_lite.precision.choosing import Prices, cheapest_acceptable, neighbours, remarks, within_budget
+from amct_lite.precision.measured import Measured
+from amct_lite.search.knapsack import Choice, Variable, front
+
+# Costs 2, 4, 10 and 1, 3, 10; beside them 5 units are fixed, and the float model costs 25.
+VARIABLES = (
+    Variable(("a",), (Choice("float", 10, 0.0), Choice("8", 4, 1.0), Choice("4", 2, 4.0))),
+    Variable(("b",), (Choice("float", 10, 0.0), Choice("8", 3, 0.5), Choice("4", 1, 9.0))),
+)
+POINTS = front(VARIABLES)
+PRICES = Prices("bytes", whole=25, fixed=5)
+
+
+def measured(loss: float) -> Measured:
+    return Measured({}, 0, 0, 0, loss, loss)
+
+
+@pytest.mark.parametrize(("budget", "cost"), [("bytes=8", 3), ("bytes=0.4", 5), ("bytes=0.48", 7), ("bytes=24", 13)])
+def test_what_is_fixed_is_spent_before_anything_is_chosen(budget: str, cost: int) -> None:
+    assert within_budget(Budget.parse(budget), PRICES, VARIABLES, POINTS).cost == cost
+
+
+def test_a_share_of_the_layers_leaves_out_what_is_fixed() -> None:
+    # 0.35 of 20 is 7 for the layers; of the whole it would be 8.75, 3 of them for the layers.
+    assert within_budget(Budget("bytes", 0.35, of_layers=True), PRICES, VARIABLES, POINTS).cost == 7
+    assert within_budget(Budget("bytes", 0.35), PRICES, VARIABLES, POINTS).cost == 3
+
+
+def test_the_smallest_budget_that_is_named_can_be_met() -> None:
+    with pytest.raises(ConfigError, match=r"\(7 bytes\) cannot be met: the smallest that can is bytes=0\.32 \(8 bytes\)"):
+        within_budget(Budget.parse("bytes=7"), PRICES, VARIABLES, POINTS)
+    assert within_budget(Budget.parse("bytes=0.32"), PRICES, VARIABLES, POINTS).cost == 3
+
+
+def test_bisection_measures_few_points_and_ends_beside_one_that_is_rejected() -> None:
+    asked: list[int] = []
+
+    def measure(point: object) -> Measured:
+        asked.append(point.cost)  # type: ignore[attr-defined]
+        return measured(point.loss)  # type: ignore[attr-defined]
+
+    point = cheapest_acceptable(POINTS, measure, lambda found: found.loss <= 5)
+    below, above = neighbours(POINTS, point)
+    assert point.loss <= 5
+    assert below is not None
+    assert below.loss > 5
+    assert above is not None
+    assert above.cost > point.cost
+    assert len(asked) <= 3
+    with pytest.raises(CalibrationError, match="The point next to float loses"):
+        cheapest_acceptable(POINTS, measure, lambda _found: False)
+
+
+def test_a_cheaper_neighbour_that_is_better_when_measured_is_told() -> None:
+    assert remarks(measured(0.2), None) == ()
+    assert remarks(measured(0.2), measured(0.3)) == ()
+    assert "loses less when it is measured (0.1 against 0.2)" in remarks(measured(0.2), measured(0.1))[0]
