@@ -129,7 +129,7 @@ def conclude(calibrated: Calibrated, options: RunOptions) -> QuantizeResult:
     exports, half_notes = _in_half(source, exports, calibration.feeds, options)
     settings = settled.settings
     corrected = bias_note(settings.bias_correction, calibration)
-    notes = (*settings.without_effect, *source.notes, *calibration.statistics.notes(), *corrected, *half_notes)
+    notes = (*settings.without_effect, *source.notes, *calibration.notes(), *corrected, *half_notes)
     plan = settled.plan
     remarks = (decision.repairs, rounding_notes(calibration.statistics), {skip.node: skip.reason for skip in settled.nearest})
     report = _report(
@@ -306,14 +306,14 @@ def _check(
     specs = input_specs(source.prepared)
     if source.unbalanced is not None:
         random = random_data(specs, 2, shapes=exports.shapes) if exports.deploy is not None else ()
-        verify_balanced(source.unbalanced, source.prepared, feeds[:COMPARED_SAMPLES] or tuple(random), options.runtime)
-    return check_exports(source.prepared, record, exports, feeds, outputs, specs, options.runtime)
+        verify_balanced(source.unbalanced, source.prepared, feeds[:COMPARED_SAMPLES] or tuple(random), options.runtime.on_cpu())
+    return check_exports(source.prepared, record, exports, feeds, outputs, specs, options.runtime.on_cpu())
 
 
 def _in_half(
     source: SourceModel, exports: Exports, feeds: tuple[Feeds, ...], options: RunOptions
 ) -> tuple[Exports, tuple[str, ...]]:
-    return settle_half(exports, source.float_types, feeds, input_specs(source.prepared), options.runtime)
+    return settle_half(exports, source.float_types, feeds, input_specs(source.prepared), options.runtime.on_cpu())
 
 
 def _report(

@@ -11,7 +11,7 @@ import tempfile
 import weakref
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +20,12 @@ import onnxruntime  # type: ignore[import-untyped]  # it ships no types
 
 from amct_lite import ir
 from amct_lite.errors import CalibrationError, ConfigError, DataError, UnsupportedModelError
+from amct_lite.providers import CPU, full_name, placement_remark, require_started, with_options
 from amct_lite.registry import did_you_mean
 from amct_lite.types import AnyArray, Feeds
 
 _ALIGNMENT = 64
+_RECORD_PLACEMENT = "session.record_ep_graph_assignment_info"
 _FATAL_ONLY = 4
 """An error comes as an exception that holds the same text; it need not stand in the terminal twice."""
 
@@ -32,16 +34,21 @@ _FATAL_ONLY = 4
 class RuntimeOptions:
     """How to run models.
 
-    providers : in the order of preference. threads : 0 leaves the choice to ONNX Runtime.
+    providers : in the order of preference; `cuda` stands for `CUDAExecutionProvider`.
+    threads : 0 leaves the choice to ONNX Runtime.
     session_config : its session config entries, such as ("session.intra_op.allow_spinning", "1").
     disabled_optimizers : names of its graph transformers.
     """
 
-    providers: tuple[str, ...] = ("CPUExecutionProvider",)
+    providers: tuple[str, ...] = (CPU,)
     threads: int = 0
     custom_op_libraries: tuple[str, ...] = ()
     session_config: tuple[tuple[str, str], ...] = ()
     disabled_optimizers: tuple[str, ...] = ()
+
+    def on_cpu(self) -> RuntimeOptions:
+        """The same on the CPU, whose arithmetic is the reference."""
+        return replace(self, providers=(CPU,))
 
 
 @dataclass(frozen=True)
@@ -54,10 +61,14 @@ class InputSpec:
 
 
 class Session:
-    """A model ready to run; see `open_session`. Safe to use from several threads."""
+    """A model ready to run; see `open_session`. Safe to use from several threads.
 
-    def __init__(self, session: onnxruntime.InferenceSession, inputs: tuple[InputSpec, ...]) -> None:
+    placement: a sentence about nodes that do not run on the execution provider that was asked for; empty when all do.
+    """
+
+    def __init__(self, session: onnxruntime.InferenceSession, inputs: tuple[InputSpec, ...], placement: str = "") -> None:
         self._session = session
+        self.placement = placement
         self.inputs = inputs
         self.input_names: tuple[str, ...] = tuple(spec.name for spec in inputs)
         self.output_names: tuple[str, ...] = tuple(entry.name for entry in session.get_outputs())
@@ -106,16 +117,24 @@ def open_session(model: ir.Model | Path | bytes, options: RuntimeOptions | None 
     """
     chosen = options or RuntimeOptions()
     settings = _settings(chosen, optimize)
+    providers = [full_name(asked, onnxruntime.get_available_providers()) for asked in chosen.providers]
+    if providers[0] != CPU:
+        settings.add_session_config_entry(_RECORD_PLACEMENT, "1")
     with _source(model) as (source, folder):
         try:
             session = onnxruntime.InferenceSession(
-                source, settings, providers=list(chosen.providers), disabled_optimizers=list(chosen.disabled_optimizers)
+                source,
+                settings,
+                providers=[with_options(name) for name in providers],
+                disabled_optimizers=list(chosen.disabled_optimizers),
             )
         except Exception as error:  # as above
             raise UnsupportedModelError(
                 f"ONNX Runtime {onnxruntime.__version__} does not take the model: {_message(error)}{_hint(str(error))}"
             ) from error
-        opened = Session(session, tuple(_spec(entry) for entry in session.get_inputs()))
+        require_started(providers, session.get_providers())
+        placement = placement_remark(providers, _nodes(session) if providers[0] != CPU else None)
+        opened = Session(session, tuple(_spec(entry) for entry in session.get_inputs()), placement)
         if folder is not None:
             weakref.finalize(opened, shutil.rmtree, folder, ignore_errors=True)
     return opened
@@ -171,15 +190,9 @@ def _source(model: ir.Model | Path | bytes) -> Iterator[tuple[str | bytes, str |
 
 
 def _settings(options: RuntimeOptions, optimize: bool) -> onnxruntime.SessionOptions:
-    available = onnxruntime.get_available_providers()
-    for provider in options.providers:
-        if provider not in available:
-            raise ConfigError(
-                f"execution provider {provider!r} is not available{did_you_mean(provider, available)}; "
-                f"this onnxruntime has {', '.join(available)}. Install the package that brings it, or choose another."
-            )
     settings = onnxruntime.SessionOptions()
     settings.log_severity_level = _FATAL_ONLY
+    settings.use_deterministic_compute = True
     settings.intra_op_num_threads = options.threads
     if not optimize:
         settings.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
@@ -192,6 +205,14 @@ def _settings(options: RuntimeOptions, optimize: bool) -> onnxruntime.SessionOpt
     for library in options.custom_op_libraries:
         _register(settings, library)
     return settings
+
+
+def _nodes(session: onnxruntime.InferenceSession) -> list[tuple[str, str]] | None:
+    """(provider, operator type) of each node; None before ONNX Runtime 1.24, which does not tell."""
+    if not hasattr(session, "get_provider_graph_assignment_info"):
+        return None
+    parts = session.get_provider_graph_assignment_info()
+    return [(part.ep_name, node.op_type) for part in parts for node in part.get_nodes()]
 
 
 def _register(settings: onnxruntime.SessionOptions, library: str) -> None:

@@ -29,7 +29,7 @@ LAYERS = (
     {"tensors", "flow"},
     {"config", "observers", "ops", "passes", "record", "weights"},
     {"runtime"},
-    {"cluster", "ir", "numerics"},
+    {"cluster", "ir", "numerics", "providers"},
     {"journal"},
     {"registry", "files", "search", "workers"},
     {"errors", "types"},

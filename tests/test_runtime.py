@@ -203,7 +203,7 @@ def test_options_reach_onnx_runtime(monkeypatch):
     spinning = "session.intra_op.allow_spinning"
     options = RuntimeOptions(threads=2, disabled_optimizers=("WeightBiasQuantization",), session_config=((spinning, "1"),))
     open_session(big_model(), options)
-    assert seen["providers"] == ["CPUExecutionProvider"]
+    assert seen["providers"] == [("CPUExecutionProvider", {})]
     assert seen["disabled_optimizers"] == ["WeightBiasQuantization"]
     settings = seen["settings"]
     assert (settings.intra_op_num_threads, settings.log_severity_level) == (2, 4)

@@ -81,6 +81,7 @@ class Observer:
             )
         self._taps, self._taken, self._outputs = observed.taps, observed.taken, observed.outputs
         self._session = open_session(observed.model, observed.options)
+        self.placement = self._session.placement
         self._folder = observed if isinstance(observed.model, Path) else None  # which is removed with `observed`
 
     def observe(

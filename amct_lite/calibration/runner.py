@@ -26,11 +26,19 @@ from amct_lite.workers import Workers
 
 @dataclass(frozen=True)
 class Calibration:
-    """What one pass over the data leaves: statistics, and a few feeds with the float model's own answers."""
+    """What one pass over the data leaves: statistics, and a few feeds with the float model's own answers.
+
+    placement: a sentence about nodes that did not run on the execution provider that was asked for.
+    """
 
     statistics: Statistics
     feeds: tuple[Feeds, ...]
     outputs: tuple[tuple[AnyArray, ...], ...]
+    placement: str = ""
+
+    def notes(self) -> tuple[str, ...]:
+        """Where the statistics come from, and what should be known of the run."""
+        return (*self.statistics.notes(), *((self.placement,) if self.placement else ()))
 
 
 def collect(
@@ -67,16 +75,16 @@ def collect(
         progress(batches)
 
     if workers:
-        known = observe_sharded(observed, Batches.of(data, stream, done), workers, known, kept, after)
+        known, placement = observe_sharded(observed, Batches.of(data, stream, done), workers, known, kept, after)
     else:
         observer = Observer(observed)
         del observed  # a second copy of the weights
-        known = observer.observe(stream, known, kept, partial(after, 1))
+        known, placement = observer.observe(stream, known, kept, partial(after, 1)), observer.placement
     if not known.samples:
         raise CalibrationError("the calibration data is empty. Pass at least one sample.")
     if saving and saving.begun:
         saving.write(known, done)  # what comes after a long pass may be interrupted, too
-    return Calibration(known, tuple(kept.feeds), tuple(kept.outputs))
+    return Calibration(known, tuple(kept.feeds), tuple(kept.outputs), placement)
 
 
 def _owner(checksum: str, plan: QuantPlan, data: Iterable[Feeds], options: RuntimeOptions) -> dict[str, str]:

@@ -47,6 +47,7 @@ class Seen:
     statistics: bytes
     feeds: tuple[Feeds, ...]
     outputs: tuple[tuple[AnyArray, ...], ...]
+    placement: str
 
 
 @dataclass(frozen=True)
@@ -82,15 +83,15 @@ def observe_sharded(
     onto: Statistics,
     kept: Kept,
     after: Callable[[int, SoFar], None],
-) -> Statistics:
-    """`onto` with `batches`, like `Observer.observe`.
+) -> tuple[Statistics, str]:
+    """`onto` with `batches`, like `Observer.observe`, and the placement of the workers' nodes as in `Session`.
 
     after: called after each shard with the number of its batches and what gives the statistics so far.
     """
     options = replace(observed.options, threads=observed.options.threads or workers.threads)
     payload = pickle.dumps((replace(observed, options=options), batches.reopen))
     task: Task[Room, Shard, Seen | None] = Task(payload, _enter, _observe)
-    known = onto
+    known, placement = onto, ""
     for shard, seen in map_shards(workers, task, _shards(batches, workers.count, kept)):
         if seen is None:  # the shard holds a value that must be named by the number of its sample
             _, seen = next(map_shards(workers, task, [replace(shard, samples=known.samples)]))
@@ -99,8 +100,9 @@ def observe_sharded(
         for feeds, outputs in zip(seen.feeds, seen.outputs, strict=True):
             if kept.open:
                 kept.add(feeds, outputs)
+        placement = placement or seen.placement
         after(shard.count, partial(_itself, known))
-    return known
+    return known, placement
 
 
 def _itself(statistics: Statistics) -> Statistics:
@@ -152,4 +154,5 @@ def _observe(room: Room, shard: Shard) -> Seen | None:
         if shard.samples is None:
             return None
         raise
-    return Seen(to_bytes(statistics), tuple(kept.feeds) if kept else (), tuple(kept.outputs) if kept else ())
+    feeds, outputs = (tuple(kept.feeds), tuple(kept.outputs)) if kept else ((), ())
+    return Seen(to_bytes(statistics), feeds, outputs, room.observer.placement)

@@ -30,7 +30,7 @@ _RUNTIME = (
         "providers",
         multiple=True,
         metavar="NAME",
-        help="ONNX Runtime execution provider; repeatable, best first.",
+        help="What runs the float model, such as cuda, rocm, cann or openvino (default: cpu); repeatable, best first.",
     ),
     click.option("--threads", type=click.IntRange(min=0), default=0, help="Threads of ONNX Runtime (0: its own choice)."),
     click.option("--session-config", multiple=True, metavar="KEY=VALUE", help="ONNX Runtime session option; may be repeated."),

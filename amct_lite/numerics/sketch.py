@@ -90,9 +90,9 @@ class Sketch:
     def merge(self, other: Sketch) -> Sketch:
         """A new sketch of all samples of both. Raises CalibrationError if the numbers of channels differ."""
         self._check_channels(other.channels)
-        merged = copy.deepcopy(self)
-        merged._points = None
-        merged._records += other._records
+        merged = Sketch(self.channels)
+        merged._strata = copy.deepcopy(self._strata)
+        merged._records = [*self._records, *other._records]  # which are never changed; they grow with the samples
         for key, stratum in other._strata.items():
             merged._strata.setdefault(key, Stratum.empty(key, self.channels)).absorb(stratum)
         return merged
