@@ -19,6 +19,8 @@ from amct_lite.cli.options import (
     take_config,
     take_images,
     take_runtime,
+    take_workers,
+    worker_options,
 )
 from amct_lite.errors import ConfigError
 
@@ -52,6 +54,7 @@ _FILE = click.Path(path_type=Path)
 @sample_options
 @report_options
 @image_options
+@worker_options
 @runtime_options
 def command(
     model: Path,
@@ -81,11 +84,11 @@ def command(
     started = perf_counter()
     require_elsewhere(output, data)
     files = [Path(name) for name in (data, statistics, settings["config_file"], evaluator_file) if name]
-    runtime, images = take_runtime(settings), take_images(settings)
+    runtime, images, shared = take_runtime(settings), take_images(settings), take_workers(settings)
     config = take_config(settings, model)
     evaluate = _evaluator(evaluator_file, max_loss, lower_is_better=lower_is_better)
     journal = journal_of(output, quiet=quiet or as_json)
-    with progress_bar(hidden=quiet or as_json) as progress, amct_names(), journal.kept_on_interrupt():
+    with progress_bar(hidden=quiet or as_json) as progress, shared as workers, amct_names(), journal.kept_on_interrupt():
         found = autocalibrate(
             *(model, data, evaluate),
             config=config,
@@ -93,7 +96,7 @@ def command(
             max_evaluations=max_evaluations or MAX_EVALUATIONS,
             statistics=statistics,
             journal=journal.path,
-            options=RunOptions(runtime, images, batch_size, None, progress),
+            options=RunOptions(runtime, images, batch_size, None, progress, workers),
             on_trial=tell_trials(progress, quiet=quiet or as_json),
         )
         written = found.save(output, inputs=[file for file in files if file.is_file()])

@@ -10,10 +10,10 @@ import click
 
 from amct_lite.cli.options import (
     image_options,
-    long_options,
     quantization_options,
     report_options,
     require_elsewhere,
+    resume_options,
     runtime_options,
     sample_options,
     source_options,
@@ -22,6 +22,7 @@ from amct_lite.cli.options import (
     take_images,
     take_runtime,
     take_workers,
+    worker_options,
 )
 from amct_lite.errors import ConfigError
 
@@ -38,7 +39,8 @@ _FILE = click.Path(path_type=Path)
 )
 @report_options
 @image_options
-@long_options
+@resume_options
+@worker_options
 @runtime_options
 def command(
     model: Path,

@@ -37,8 +37,11 @@ _RUNTIME = (
     click.option("--custom-ops", multiple=True, type=_FILE, help="Library with custom operators; may be repeated."),
 )
 
-_LONG = (
+_RESUME = (
     click.option("--resume", is_flag=True, help="Go on where an interrupted run of this command was, from its .partial file."),
+)
+
+_WORKERS = (
     click.option(
         "--workers", metavar="N", type=click.IntRange(min=1), help="Share the passes over the data among N processes."
     ),
@@ -155,7 +158,8 @@ def _group(options: Sequence[Callable[[F], F]]) -> Callable[[F], F]:
 
 
 runtime_options = _group(_RUNTIME)
-long_options = _group(_LONG)
+resume_options = _group(_RESUME)
+worker_options = _group(_WORKERS)
 image_options = _group(_IMAGES)
 quantization_options = _group(_QUANTIZATION)
 source_options = _group(_SOURCE)

@@ -19,6 +19,8 @@ from amct_lite.cli.options import (
     take_config,
     take_images,
     take_runtime,
+    take_workers,
+    worker_options,
 )
 from amct_lite.errors import ConfigError
 
@@ -70,6 +72,7 @@ _FILE = click.Path(path_type=Path)
 @sample_options
 @report_options
 @image_options
+@worker_options
 @runtime_options
 def command(
     model: Path,
@@ -104,10 +107,10 @@ def command(
     losses = Path(sensitivity) if Path(sensitivity).is_file() else None
     named = (data, statistics, settings["config_file"], evaluator_file, losses)
     files = [Path(name) for name in named if name]
-    runtime, images = take_runtime(settings), take_images(settings)
+    runtime, images, shared = take_runtime(settings), take_images(settings), take_workers(settings)
     config = take_config(settings, model)
     journal = journal_of(output, quiet=quiet or as_json, suffix="search_journal.jsonl")
-    with progress_bar(hidden=quiet or as_json) as progress, amct_names(), journal.kept_on_interrupt():
+    with progress_bar(hidden=quiet or as_json) as progress, shared as workers, amct_names(), journal.kept_on_interrupt():
         found = search_precision(
             *(model, data, budget),
             widths=_words(widths),
@@ -119,7 +122,7 @@ def command(
             rounding=None if rounding == "none" else rounding,
             statistics=statistics,
             journal=journal.path,
-            options=RunOptions(runtime, images, batch_size, None, progress),
+            options=RunOptions(runtime, images, batch_size, None, progress, workers),
             on_measured=tell_measured(quiet=quiet or as_json),
         )
         written = found.save(output, inputs=[file for file in files if file.is_file()])
