@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from amct_lite.errors import CalibrationError, NumericsError
 from amct_lite.numerics.sketch import Observation, Outlier, Sketch
+from amct_lite.numerics.stratum import bin_width, count_bins
 from amct_lite.types import AnyArray
 
 CHANNELS = 2
@@ -251,3 +252,20 @@ def test_huge_and_tiny_magnitudes_fold() -> None:
         sketch = sketch_of(array)
         assert sketch.high == array.max()
         assert sketch.count == 40000
+
+
+@pytest.mark.parametrize("exponent", [-126, -3, 0, 17, 128])
+def test_values_are_binned_in_float32_as_exactly_as_a_bin_can_tell(exponent: int) -> None:
+    """Scaling by a power of two is exact, adding 4096.5 rounds by at most 2^-11 of a bin: only what lies that near to an edge
+    may go to the neighbour."""
+    end = np.nextafter(np.float32(4096), np.float32(0))
+    edges = np.arange(-4095, 4096, 97, dtype=np.float32) + np.float32(0.5)
+    beside = [np.nextafter(edges, np.float32(side)) for side in (-5000, 5000)]
+    spread = np.random.default_rng(0).uniform(-4096, 4096, 300).astype(np.float32)
+    steps = np.clip(np.concatenate([edges, *beside, edges - 2e-3, edges + 2e-3, spread, [0.0, -0.0, end, -end]]), -end, end)
+    values = (steps.astype(np.float64) * bin_width(exponent)).astype(np.float32)
+    got = np.array([np.flatnonzero(count_bins(value[None], exponent)).item() for value in values])
+    exact = steps.astype(np.float64) + 4096.5
+    to_edge = np.abs(exact - np.rint(exact))
+    assert ((got == np.floor(exact)) | (to_edge <= 2.0**-11)).all()
+    assert (np.abs(got + 0.5 - exact) <= 0.5 + 2.0**-11).all()
