@@ -7,6 +7,7 @@ import sys
 
 import click
 
+from amct_lite.cli.deferred import defer
 from amct_lite.cli.exits import exit_codes, tell_on_stderr
 from amct_lite.registry import did_you_mean
 
@@ -53,6 +54,7 @@ def group() -> None:
 
 def main() -> None:
     """Entry point."""
+    defer()
     with exit_codes(tell_on_stderr):
         code = group(standalone_mode=False, prog_name="amct-lite")
     sys.exit(code if isinstance(code, int) else 0)

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import click
 
+from amct_lite.cli.deferred import defer
 from amct_lite.cli.exits import exit_codes, tell_on_stderr
 from amct_lite.errors import AmctError, ConfigError, UnsupportedModelError
 
@@ -110,6 +111,7 @@ def _level(variable: str) -> str:
 
 def main() -> None:
     """Entry point."""
+    defer()
     with exit_codes(_tell):
         if not {"-h", "--help"} & set(sys.argv):
             _start_logging()

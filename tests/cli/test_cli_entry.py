@@ -116,3 +116,21 @@ def test_ctrl_c_while_writing_leaves_nothing(amct, monkeypatch, digits, samples,
     monkeypatch.setattr("amct_lite.ir.save", interrupt_at_second)
     assert amct("calibrate", digits, "--data", samples, "-o", tmp_path / "out/x", "--batches", 1).code == 130
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("command", ["amct_lite.cli", "amct_lite.cli.amct_onnx"])
+def test_commands_do_not_load_sympy_until_it_is_used(command):
+    script = (
+        f"import sys; from {command} import main; sys.argv = ['x', '--help']\n"
+        "try: main()\nexcept SystemExit: pass\n"
+        "import onnx_ir, amct_lite.pipeline\n"
+        "loaded = [name for name in sys.modules if name.startswith('sympy.')]; assert not loaded, loaded\n"
+        "assert str(onnx_ir.SymbolicDim('N') + 1) == 'N + 1'\n"
+        "assert 'sympy.core' in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=60)
+
+
+def test_a_program_that_imports_the_package_keeps_its_import_system():
+    script = "import sys; before = list(sys.meta_path); import amct_lite.pipeline; assert sys.meta_path == before"
+    subprocess.run([sys.executable, "-c", script], check=True, timeout=60)
