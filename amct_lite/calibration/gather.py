@@ -37,6 +37,7 @@ class Gatherer:
         self.samples = samples
         self._waiting: list[tuple[int, list[Observation]]] = []
         self._size = 0
+        self._joining = np.empty(0, dtype=np.float32)
         self._worker = ThreadPoolExecutor(max_workers=1)
         self._running: Future[None] | None = None
 
@@ -78,29 +79,34 @@ class Gatherer:
     def _observe(self, batches: list[tuple[int, list[Observation]]]) -> None:
         for number, tap in enumerate(self._taps):
             sketch = self.sketches[tap.tensor, tap.channel_axis]
-            for first, observation in _together([(start, seen[number]) for start, seen in batches]):
+            for first, observation in self._together([(start, seen[number]) for start, seen in batches]):
                 try:
                     sketch.observe(observation, first)
                 except NumericsError as error:
                     raise CalibrationError(f"tensor {tap.tensor!r}: {error}") from error
 
+    def _together(self, observations: list[tuple[int, Observation]]) -> Iterator[tuple[int, Observation]]:
+        """Consecutive observations of one shape joined along the samples, each with the number of its first sample; good
+        until the next one."""
+        for _, group in groupby(observations, key=lambda item: (item[1].count, item[1].values.shape[1])):
+            members = list(group)
+            parts = [observation for _, observation in members]
+            yield members[0][0], parts[0] if len(parts) == 1 else self._joined(parts)
 
-def _together(observations: list[tuple[int, Observation]]) -> Iterator[tuple[int, Observation]]:
-    """Consecutive observations of one shape joined along the samples, each with the number of its first sample."""
-    for _, group in groupby(observations, key=lambda item: (item[1].count, item[1].values.shape[1])):
-        members = list(group)
-        parts = [observation for _, observation in members]
-        yield members[0][0], parts[0] if len(parts) == 1 else _joined(parts)
-
-
-def _joined(parts: list[Observation]) -> Observation:
-    return Observation(
-        np.concatenate([part.values for part in parts]),
-        parts[0].count,
-        np.concatenate([part.low for part in parts]),
-        np.concatenate([part.high for part in parts]),
-        np.concatenate([part.mean for part in parts]),
-    )
+    def _joined(self, parts: list[Observation]) -> Observation:
+        """One observation of all samples; its values lie in a buffer that is used again, for fresh memory costs more than the
+        copy."""
+        samples, seen = sum(len(part.values) for part in parts), parts[0].values.shape[1]
+        if self._joining.size < samples * seen:
+            self._joining = np.empty(samples * seen, dtype=np.float32)
+        values = self._joining[: samples * seen].reshape(samples, seen)
+        return Observation(
+            np.concatenate([part.values for part in parts], out=values),
+            parts[0].count,
+            np.concatenate([part.low for part in parts]),
+            np.concatenate([part.high for part in parts]),
+            np.concatenate([part.mean for part in parts]),
+        )
 
 
 def _per_sample(results: Sequence[AnyArray], samples: int) -> Observation:

@@ -2,7 +2,8 @@
 
 A bypass node is a model-local function (domain `amct.calibration`) that any ONNX Runtime executes. Its first output is its
 input, untouched; the others are what the sketches need, reduced inside the graph so that no activation outlives its node:
-per sample and channel the extremes and the mean, and an evenly spread subset of about 32 K values.
+per sample and channel the extremes and the mean (what cannot be negative has 0 as its lowest), and an evenly spread subset of
+about 32 K values.
 
 One node stands for one tensor, however many layers read it.
 """
@@ -41,10 +42,12 @@ class Tap:
     channels: int
 
 
-def _function(name: str, tap: Tap, opset: int, sample: tuple[int, ...] | None) -> str:
+def _function(name: str, tap: Tap, opset: int, sample: tuple[int, ...] | None, *, positive: bool) -> str:
     """The text of one bypass function. low, high, mean: (N, C); values: (N, m); count: (1,) values in a sample.
 
     sample: the shape of one sample where it is static; the thinning is then decided now instead of at run time.
+    positive: no value is negative, and 0 is taken for the smallest: every range holds 0 anyway, and one reduction less is a
+    tenth of the pass.
     """
     shape, axis = _ROWS[tap.channel_axis]
     shape = shape.format(channels=tap.channels)
@@ -55,6 +58,10 @@ def _function(name: str, tap: Tap, opset: int, sample: tuple[int, ...] | None) -
             return f"{op} <keepdims = 0> (rows, axis)"
         return f"{op} <axes = [{axis}], keepdims = 0> (rows)"
 
+    if positive:
+        low = f"zero_value = Constant <value_float = 0.0> ()\n  low{suffix} = Min (high{suffix}, zero_value)"
+    else:
+        low = f"low{suffix} = {reduced('ReduceMin')}"
     columns = "".join(f"  {name} = Unsqueeze ({name}_row, one)\n" for name in ("low", "high", "mean") if suffix)
     return f"""<domain: "{DOMAIN}", opset_import: ["" : {opset}]>
 {name} (x) => (y, {", ".join(OUTPUTS)})
@@ -64,8 +71,8 @@ def _function(name: str, tap: Tap, opset: int, sample: tuple[int, ...] | None) -
   axis = Constant <value_ints = [{axis}]> ()
   row_shape = Constant <value_ints = {shape}> ()
   rows = Reshape (x, row_shape)
-  low{suffix} = {reduced("ReduceMin")}
   high{suffix} = {reduced("ReduceMax")}
+  {low}
   mean{suffix} = {reduced("ReduceMean")}
 {columns}  flat_shape = Constant <value_ints = [0, -1]> ()
 {_THINNED_AT_RUN_TIME if sample is None else _thinned(sample)}}}
@@ -122,6 +129,20 @@ def _sample_shape(value: ir.Value) -> tuple[int, ...] | None:
     return sample if len(sample) == len(dims) - 1 else None
 
 
+_POSITIVE = frozenset({"Relu", "Sigmoid", "HardSigmoid", "Softmax", "Softplus", "Abs"})
+
+
+def _never_negative(value: ir.Value) -> bool:
+    """Whether the node that computes `value`, a float32 tensor, leaves nothing below zero."""
+    node = value.producer()
+    if node is None or node.domain or value.dtype != ir.DataType.FLOAT:
+        return False
+    if node.op_type == "Clip":
+        bound = ir.constant_of(node.inputs[1]) if len(node.inputs) > 1 else None
+        return bound is not None and bool((bound >= 0).all())
+    return node.op_type in _POSITIVE
+
+
 def insert(model: ir.Model, taps: tuple[Tap, ...], readers: frozenset[tuple[str, int]]) -> tuple[str, ...]:
     """Insert a bypass node for each tap, in place; of the tap's readers only those in `readers` (node name, input
     index) are moved behind it. The statistics become graph outputs.
@@ -137,7 +158,7 @@ def insert(model: ir.Model, taps: tuple[Tap, ...], readers: frozenset[tuple[str,
     for number, tap in enumerate(taps):
         function = f"CalibrationNode_{number}"
         value = values[tap.tensor]
-        ir.add_function(model, _function(function, tap, opset, _sample_shape(value)))
+        ir.add_function(model, _function(function, tap, opset, _sample_shape(value), positive=_never_negative(value)))
         usages = [u for u in ir.uses(value) if (u.node.name, u.idx) in readers and u.node.graph is graph]
         node = ir.new_node(
             function,

@@ -103,6 +103,31 @@ def test_small_tensors_are_seen_whole(
         np.testing.assert_array_equal(left, right)
 
 
+@pytest.mark.parametrize(
+    ("node", "lowest"),
+    [
+        ("Relu(x)", 0.0),
+        ("Clip(x, zero, six)", 0.0),
+        ("Sigmoid(x)", 0.0),
+        ("Clip(x, minus, six)", -1.0),
+        ("Clip(x, , six)", -3.0),
+        ("LeakyRelu(x)", -0.03),
+    ],
+)
+def test_zero_stands_for_the_smallest_value_only_of_what_cannot_be_negative(node: str, lowest: float) -> None:
+    model = ir.load_bytes(
+        net(
+            f"""net (float[1,3,4,4] x) => (float[1,3,4,4] y)
+            <float zero = {{0}}, float six = {{6}}, float minus = {{-1}}> {{ h = {node}  [reader] y = Neg(h) }}"""
+        ).SerializeToString()
+    )
+    ir.infer_shapes(model)
+    x = np.linspace(-3, 9, 48, dtype=np.float32).reshape(1, 3, 4, 4)
+    seen = observed(model, Tap("h", 1, 3), ("reader", 0), x)
+    assert seen.low[0, 0] == pytest.approx(lowest)
+    assert (seen.low <= seen.values.reshape(3, 16).min(axis=1)).all()
+
+
 @pytest.mark.parametrize("static", [True, False])
 def test_large_tensors_are_thinned_but_their_extremes_and_means_are_exact(static: bool) -> None:
     text = "net (float[1,64,112,112] x) => (float[1,64,112,112] y) { [r] y = Relu(x) }"
