@@ -24,6 +24,8 @@ def regroup(model: ir.Model, feeds: Sequence[Feeds], rows: int, run: Run) -> tup
 
     run: the outputs of `model`. Neighbours whose shapes differ stay apart.
     """
+    if all(batch_size(batch) == 1 for batch in feeds) and rows == 1:
+        return tuple(feeds)
     if not _open_batch(model) or not all(_has_rows(batch) for batch in feeds):
         return tuple(feeds)
     samples = [_row(batch, number) for batch in feeds for number in range(batch_size(batch))]

@@ -4,7 +4,7 @@ The float network is cut into pieces and run once, which leaves the tensors betw
 are computed beside it; from there on the rest of the piece and the pieces behind it are run, as long as anything differs. So
 the part in front of a layer is never repeated, and a session is opened once, whatever the number of batches and variants.
 
-In memory: sessions for about three times the weights, and once more for each variant of a layer; of the tensors between the
+In memory: sessions for about four times the weights, and once more for each variant of a layer; of the tensors between the
 pieces, and of the variants in one piece, one batch.
 """
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-PASSES = 3.0
+PASSES = 2.0
 """What the probes may cost together, in inference passes over the samples; each runs half of the network on average."""
 FEWEST_PROBES = 8
 

@@ -129,7 +129,7 @@ def measure_sensitivity(
     if method == "auto":
         method = "exact" if len(variants) <= EXACT_UP_TO else "estimate"
     run = _Run(model, variants, tuple(feeds), metric, options or RuntimeOptions(), progress)
-    kept = LineJournal(journal, _key(model, feeds, metric, method))
+    kept = LineJournal(journal, _key(model, feeds, metric, method) if journal else "")
     effects = run.exact(kept) if method == "exact" else run.estimate(kept)
     return Sensitivities(
         method,
@@ -169,7 +169,7 @@ class _Run:
         network = self._network([first[layer] for layer in layers])
         samples = regroup(self.model, self.feeds, 1, network.network.answer)
         probes = choose_probes(layers, len(samples))
-        batches = regroup(self.model, [samples[n] for n in probes.samples], MOST_ROWS, network.network.answer)
+        batches = [samples[number] for number in probes.samples]
         probed = [first[layer] for layer in probes.layers]
         measured = measure_all(network, probed, batches, journal, partial(self.progress, "probes"))
         reactions = interpolate(

@@ -19,6 +19,7 @@ _COMMANDS = {
     "record": "amct_lite.cli.record",
     "inspect": "amct_lite.cli.inspect",
     "bitops": "amct_lite.cli.bitops",
+    "sensitivity": "amct_lite.cli.sensitivity",
     "config": "amct_lite.cli.config",
 }
 

@@ -50,15 +50,33 @@ def test_pieces_give_what_the_network_gives(blocks: ir.Model) -> None:
 def test_only_what_reads_a_change_is_run(blocks: ir.Model, monkeypatch: pytest.MonkeyPatch) -> None:
     network = Network(blocks, cut(blocks, set("abdegi")), QUIET)
     exact = network.run({"x": np.ones((1, 2), np.float32)})
-    ran: list[int] = []
+    ran: list[tuple[str, ...]] = []
     original = network._piece
-    monkeypatch.setattr(network, "_piece", lambda number, *rest: ran.append(number) or original(number, *rest))
+    monkeypatch.setattr(network, "_piece", lambda piece, *rest: ran.append(piece.gives) or original(piece, *rest))
     assert network.follow(exact, {"z": exact["z"].copy()}, 1)["y"] is exact["y"]
     assert ran == []
     changed = network.follow(exact, {"a": exact["a"] + 1}, 1)
-    assert ran == [2]
+    assert ran == [("y",)]
     assert changed["z"] is exact["z"]
     assert changed["y"] == pytest.approx(exact["y"] - 1, rel=1e-5)
+
+
+def test_many_pieces_are_run_in_strides() -> None:
+    """A chain of 24 products in 12 pieces; the sixth gives the second output, which nothing behind it can change."""
+    chain = "".join(f"[n{i}] v{i} = MatMul (v{i - 1}, w) " for i in range(1, 24))
+    text = (
+        f"g (float[N,2] x, float[2,2] w) => (float[N,2] y, float[N,2] v12) {{ [n0] v0 = MatMul (x, w) {chain} y = Neg (v23) }}"
+    )
+    model = parse(text, header='<ir_version: 8, opset_import: ["": 17]>', w=np.eye(2, dtype=np.float32))
+    ir.infer_shapes(model)
+    network = Network(model, cut(model, {f"n{i}" for i in range(24)}), QUIET)
+    assert len(network.pieces) == 12
+    exact = network.run({"x": np.ones((1, 2), np.float32)})
+    for first in range(1, 12):
+        name = next(name for name in network.pieces[first].reads if name != "v12")
+        found = network.follow(exact, {name: exact[name] + first}, first)
+        assert found["y"].tolist() == [[-1 - first] * 2]
+        assert found["v12"].tolist() == [[1 + first * (int(name[1:]) < 12)] * 2]
 
 
 def answer(model: ir.Model) -> object:
