@@ -89,13 +89,14 @@ def _start_logging() -> None:
     """To the console and to the log file, each from the level that the environment says."""
     console = logging.StreamHandler(sys.stderr)
     console.setLevel(_level("AMCT_LOG_LEVEL"))
+    file_level = _level("AMCT_LOG_FILE_LEVEL")
     folder = Path("amct_log")
     try:
         folder.mkdir(exist_ok=True)
         file = logging.FileHandler(folder / "amct_onnx.log", encoding="utf-8")
     except OSError as error:
         raise ConfigError(f"the log {folder}/amct_onnx.log cannot be written: {error.strerror}. Change the folder.") from error
-    file.setLevel(_level("AMCT_LOG_FILE_LEVEL"))
+    file.setLevel(file_level)
     _LOG.setLevel(logging.DEBUG)
     for handler in (console, file):
         handler.setFormatter(logging.Formatter("%(asctime)s - %(levelname)s - [AMCT]: %(message)s"))
@@ -119,6 +120,7 @@ def main() -> None:
 
 
 def _tell(error: AmctError) -> None:
-    if not _LOG.handlers:
+    if _LOG.handlers:
+        _LOG.error("%s: %s", type(error).__name__, error)
+    else:  # the error is that there can be no log
         tell_on_stderr(error)
-    _LOG.error("%s: %s", type(error).__name__, error)
