@@ -98,8 +98,8 @@ def activation_qparams(tensor: TensorPlan, sketches: Sketches) -> QParams:
         return observer.qparams(sketches[tensor.key], tensor.spec)
     except KeyError:
         raise CalibrationError(
-            f"the calibration holds nothing about tensor {tensor.name!r}. It was made from another model, or with other "
-            f"layers skipped: run calibrate with data again."
+            f"the calibration holds nothing about tensor {tensor.name!r}. It was made from another model, for another target, "
+            f"or with other layers skipped: run calibrate with data again."
         ) from None
     except NumericsError as error:
         raise CalibrationError(f"tensor {tensor.name!r}: {error}") from error

@@ -21,7 +21,8 @@ def spare(plan: QuantPlan, model: ir.Model, sketches: Sketches) -> QuantPlan:
     if plan.target != ORT:
         return plan
     tensors = {read.tensor.name: read.tensor for read in plan.reads if read.passed_on}
-    shares = {name: vanishing_share(sketches[t.key], activation_qparams(t, sketches)) for name, t in tensors.items()}
+    ranges = {name: activation_qparams(tensor, sketches) for name, tensor in tensors.items()}  # says what the sketches lack
+    shares = {name: vanishing_share(sketches[tensor.key], ranges[name]) for name, tensor in tensors.items()}
     lost = {name: share for name, share in shares.items() if share > MOST_VANISHING}
     if not lost:
         return plan
