@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager
+from math import inf
 from pathlib import Path
 
 from rich.console import Console
@@ -156,17 +158,18 @@ def _print_comparison(out: Console, report: Report) -> None:
             f"{100 * e.code_mismatch:.4f} % of codes rounded otherwise",
         )
     if report.kernels:
-        _print_kernels(out, report.kernels)
+        print_kernels(out, report.kernels)
     say(out, "weights: " + ", ".join(f"{name} {size(count)}" for name, count in report.sizes.items()))
 
 
-def _print_kernels(out: Console, kernels: Kernels) -> None:
+def print_kernels(out: Console, kernels: Kernels) -> None:
     """What ONNX Runtime makes of the model written for it."""
     left = f"{kernels.quantize} QuantizeLinear and {kernels.dequantize} DequantizeLinear left"
     say(
         out,
         f"ONNX Runtime executes {kernels.integer} of {count_of(kernels.layers, 'layer')} as integer kernels ({left}); "
-        f"against fake-quant, {count_of(kernels.samples, 'batch', 'batches')}: SQNR {kernels.sqnr_db:.1f} dB",
+        f"against fake-quant, {count_of(kernels.samples, 'batch', 'batches')}: "
+        + ("no difference" if kernels.sqnr_db == inf else f"SQNR {kernels.sqnr_db:.1f} dB"),
     )
     if kernels.in_float:
         say(out, f"[bold yellow]in float:[/] {escape(', '.join(kernels.in_float))}")
@@ -177,6 +180,6 @@ def _atc_command(report: Report, files: tuple[Path, ...]) -> str:
     shapes = ";".join(f"{name}:{','.join(map(str, dims))}" for name, dims in report.deploy_shapes.items())
     stem = str(deploy).removesuffix("_deploy_model.onnx").removesuffix(".onnx")
     return (
-        f"atc --framework=5 --model={deploy} --output={stem} "
+        f"atc --framework=5 --model={shlex.quote(str(deploy))} --output={shlex.quote(stem)} "
         f'--input_shape="{shapes}" --soc_version=<your chip, e.g. Ascend310P3>'
     )

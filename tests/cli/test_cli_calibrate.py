@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 import shutil
 
 import numpy as np
@@ -30,6 +31,14 @@ def test_calibrate_ends_with_the_table_the_comparison_and_the_atc_command(calibr
     assert '--input_shape="images:1,1,8,8"' in out
 
 
+def test_the_atc_command_is_quoted_for_the_shell(amct, digits, samples, tmp_path):
+    prefix = tmp_path / "my net" / "a;b"
+    done = amct("calibrate", digits, "--data", samples, "--batches", 2, "-o", prefix)
+    command = next(line for line in done.out.splitlines() if line.startswith("atc "))
+    assert f"--model={prefix}_deploy_model.onnx" in shlex.split(command)
+    assert f"--output={prefix}" in shlex.split(command)
+
+
 def test_calibrate_json_is_the_report_and_nothing_else(amct, digits, samples, tmp_path):
     done = amct("calibrate", digits, "--data", samples, "-o", tmp_path / "x", "--batches", 2, "--json")
     assert (done.code, done.err) == (0, "")
@@ -48,6 +57,15 @@ def test_from_a_saved_calibration_another_method_decides(amct, calibrated, digit
     done = amct("calibrate", digits, "--from", saved, "--algo", "minmax", "-o", tmp_path / "x")
     assert done.code == 0
     assert amct("record", "diff", calibrated.file("record.txt"), tmp_path / "x_record.txt").code == 1
+
+
+def test_from_a_calibration_for_another_target_says_what_it_lacks(amct, calibrated, digits, tmp_path):
+    """More tensors are rounded for ONNX Runtime than an NPU's calibration has seen."""
+    done = amct("calibrate", digits, "--from", calibrated.file("calibration.npz"), "--target", "ort", "-o", tmp_path / "x")
+    assert done.code == 6
+    assert "holds nothing about tensor" in done.err
+    assert "for another target" in done.err
+    assert not list(tmp_path.iterdir())
 
 
 def test_convert_of_the_record_gives_the_same_models(amct, calibrated, digits, tmp_path):
