@@ -15,7 +15,8 @@ from amct_lite.build import Exports, build_exports
 from amct_lite.calibrated import Calibrated
 from amct_lite.calibration import store
 from amct_lite.calibration.checkpoint import Checkpoint
-from amct_lite.calibration.data import CalibrationData, DataSource, InputSpec, open_data, random_data
+from amct_lite.calibration.data import CalibrationData, DataSource, open_data, random_data
+from amct_lite.calibration.feeds import input_specs
 from amct_lite.calibration.images import ImageOptions
 from amct_lite.calibration.runner import Calibration, collect, keep
 from amct_lite.calibration.store import Statistics
@@ -186,14 +187,6 @@ def convert(
     skips = not_in_record(given, source.prepared, settings.target)
     report = _report(source, given, exports, checked, skips=skips, notes=notes, warnings=taken.warnings, remarks=remarks)
     return QuantizeResult(source, None, given, known, exports, report, next(iter(feeds), None))
-
-
-def input_specs(model: ir.Model) -> tuple[InputSpec, ...]:
-    """The inputs of `model` as the readers want them."""
-    return tuple(
-        InputSpec(str(value.name), str(value.dtype.numpy()) if value.dtype else "float32", ir.dims_of(value))
-        for value in model.graph.inputs
-    )
 
 
 def _require_layers(source: SourceModel, plan: QuantPlan) -> None:

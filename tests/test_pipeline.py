@@ -17,7 +17,7 @@ from small_nets import FOUR_CONVS, ONE_THREAD, images, net, saved, sqnr_of
 from amct_lite import ir
 from amct_lite.config import QuantConfig
 from amct_lite.errors import CalibrationError, ExportError, RecordError
-from amct_lite.pipeline import RunOptions, convert, input_specs, quantize
+from amct_lite.pipeline import RunOptions, convert, quantize
 from amct_lite.public import export
 from amct_lite.record import read_record
 from amct_lite.result import QuantizeResult
@@ -269,11 +269,6 @@ def test_random_batches_only_when_asked_for(model: Path) -> None:
     result = quantize(model, options=replace(ONE_THREAD, random=2))
     assert result.report.samples == 2
     assert "calibrated with random numbers" in result.report.warnings[0]
-
-
-def test_input_specs_are_those_of_the_model() -> None:
-    (spec,) = input_specs(ir.load_bytes(net().SerializeToString()))
-    assert (spec.name, spec.dtype, spec.shape) == ("x", "float32", ("N", 3, 16, 16))
 
 
 def test_generic_target_has_no_deploy_model(model: Path, tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from amct_lite import ir
 from amct_lite.errors import DataError
 from amct_lite.registry import did_you_mean
 from amct_lite.types import AnyArray, Feeds
@@ -56,6 +57,14 @@ class InputSpec:
             return "any shape"
         inner = ", ".join("?" if dim is None else str(dim) for dim in self.shape)
         return f"({inner},)" if len(self.shape) == 1 else f"({inner})"
+
+
+def input_specs(model: ir.Model) -> tuple[InputSpec, ...]:
+    """The inputs of `model` as the readers want them."""
+    return tuple(
+        InputSpec(str(value.name), str(value.dtype.numpy()) if value.dtype else "float32", ir.dims_of(value))
+        for value in model.graph.inputs
+    )
 
 
 def names_of(inputs: Iterable[InputSpec]) -> str:

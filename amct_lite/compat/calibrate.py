@@ -6,11 +6,10 @@ import tempfile
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from amct_lite.calibration.feeds import check_feeds
+from amct_lite.calibration.feeds import check_feeds, input_specs
 from amct_lite.compat.api import balances, create_quant_config, quantize_model, quantize_preprocess, save_model
 from amct_lite.compat.session import CalibrationSession
 from amct_lite.loading import load_prepared
-from amct_lite.pipeline import input_specs
 from amct_lite.types import Feeds
 
 Runs = Callable[[Path], None]

@@ -2,9 +2,11 @@
 
 import numpy as np
 import pytest
+from small_nets import net
 
+from amct_lite import ir
 from amct_lite.calibration.data import InputSpec, check_feeds
-from amct_lite.calibration.feeds import convert
+from amct_lite.calibration.feeds import convert, input_specs
 from amct_lite.errors import DataError
 
 IMAGE = InputSpec("images", "float32", ("N", 3, 4, 4))
@@ -134,3 +136,8 @@ def test_conversion_leaves_the_users_array_alone() -> None:
 def test_a_type_numpy_lacks_is_named() -> None:
     with pytest.raises(DataError, match="type float7, which numpy cannot hold"):
         check_feeds({"x": image(1)}, [InputSpec("x", "float7", (1,))], WHERE)
+
+
+def test_input_specs_are_those_of_the_model() -> None:
+    (spec,) = input_specs(ir.load_bytes(net().SerializeToString()))
+    assert (spec.name, spec.dtype, spec.shape) == ("x", "float32", ("N", 3, 16, 16))
