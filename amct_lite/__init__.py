@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from amct_lite.compat.session import CalibrationSession
     from amct_lite.config import QuantConfig
     from amct_lite.diagnosis.bitops import bitops
+    from amct_lite.diagnosis.explain import explain
     from amct_lite.diagnosis.sensitivity import sensitivity
     from amct_lite.errors import AmctError
     from amct_lite.inspection import Inspection
@@ -45,6 +46,7 @@ _HOMES = {
     "bitops": "diagnosis.bitops",
     "convert_model": "compat.api",
     "create_quant_config": "compat.api",
+    "explain": "diagnosis.explain",
     "export": "public",
     "format_record": "record",
     "inspect": "public",
@@ -76,6 +78,7 @@ __all__ = [
     "bitops",
     "convert_model",
     "create_quant_config",
+    "explain",
     "export",
     "format_record",
     "inspect",

@@ -5,8 +5,10 @@ A `Session` runs a model of any size; what ONNX Runtime refuses becomes an error
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
+import statistics
 import tempfile
 import weakref
 from collections.abc import Iterator, Sequence
@@ -28,6 +30,8 @@ _ALIGNMENT = 64
 _RECORD_PLACEMENT = "session.record_ep_graph_assignment_info"
 _FATAL_ONLY = 4
 """An error comes as an exception that holds the same text; it need not stand in the terminal twice."""
+_KERNEL = "_kernel_time"
+"""What ONNX Runtime's profile adds to a node's name for the time of the kernel itself."""
 
 
 @dataclass(frozen=True)
@@ -92,6 +96,11 @@ class Session:
             ) from error
         return results
 
+    def end_profile(self) -> str:
+        """The file that ONNX Runtime wrote its profile to."""
+        path: str = self._session.end_profiling()
+        return path
+
     def _check(self, feeds: Feeds) -> None:
         for name in feeds:
             if name not in self.input_names:
@@ -107,11 +116,52 @@ class Session:
             _check_feed(spec, feeds[spec.name])
 
 
-def open_session(model: ir.Model | Path | bytes, options: RuntimeOptions | None = None, *, optimize: bool = True) -> Session:
+@dataclass(frozen=True)
+class KernelTime:
+    """A node of the optimized graph: median microseconds of its kernel over the runs that were profiled."""
+
+    node: str
+    op_type: str
+    microseconds: float
+
+
+@contextmanager
+def profiled(models: Sequence[ir.Model | Path], options: RuntimeOptions | None = None) -> Iterator[tuple[ProfiledSession, ...]]:
+    """Sessions of `models` that time every kernel; their files are removed at the end. Raises as `open_session`."""
+    with tempfile.TemporaryDirectory(prefix="amct_lite_") as place:
+        yield tuple(
+            ProfiledSession(open_session(model, options, profile=Path(place) / f"model{number}"))
+            for number, model in enumerate(models)
+        )
+
+
+class ProfiledSession:
+    """A session that times its kernels; see `profiled`."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self.input_names = session.input_names
+        self.run = session.run
+
+    def kernel_times(self) -> tuple[KernelTime, ...]:
+        """Every kernel that ran, in the order of execution. Ends the profile: call it once, after the last run."""
+        events = json.loads(Path(self._session.end_profile()).read_text(encoding="utf-8"))
+        times: dict[tuple[str, str], list[float]] = {}
+        for event in events:
+            name = event["name"].removesuffix(_KERNEL)
+            if event.get("cat") == "Node" and name != event["name"]:
+                times.setdefault((name, event["args"]["op_name"]), []).append(event["dur"])
+        return tuple(KernelTime(name, op_type, statistics.median(found)) for (name, op_type), found in times.items())
+
+
+def open_session(
+    model: ir.Model | Path | bytes, options: RuntimeOptions | None = None, *, optimize: bool = True, profile: Path | None = None
+) -> Session:
     """Make `model` (bytes: a serialized one) ready to run; one too large for a protobuf lies in a folder,
     which is removed with the session.
 
-    optimize : False leaves the graph as it is, so that each node computes what it says.
+    optimize : False leaves the graph as it is, so that each node computes what it says. profile : time all kernels, into a
+    file whose name begins so.
     Raises ConfigError for options that this installation does not have, UnsupportedModelError for a model that ONNX
     Runtime does not take.
     """
@@ -120,6 +170,9 @@ def open_session(model: ir.Model | Path | bytes, options: RuntimeOptions | None 
     providers = [full_name(asked, onnxruntime.get_available_providers()) for asked in chosen.providers]
     if providers[0] != CPU:
         settings.add_session_config_entry(_RECORD_PLACEMENT, "1")
+    if profile is not None:
+        settings.enable_profiling = True
+        settings.profile_file_prefix = str(profile)
     with _source(model) as (source, folder):
         try:
             session = onnxruntime.InferenceSession(

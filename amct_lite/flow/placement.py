@@ -130,7 +130,7 @@ class _Flow:
 
     def bounds(self, group: frozenset[ir.Value]) -> Bounds:
         """What all of `group` together are kept within, by whoever computes them."""
-        found = [_bounds_of(value) for value in group if not self._is_moved(value)]
+        found = [bounds_of(value) for value in group if not self._is_moved(value)]
         return min((low for low, _ in found), default=-inf), max((high for _, high in found), default=inf)
 
     def _is_moved(self, value: ir.Value) -> bool:
@@ -216,7 +216,7 @@ def _is_float(value: ir.Value) -> bool:
     return value.dtype == ir.DataType.FLOAT
 
 
-def _bounds_of(value: ir.Value) -> Bounds:
+def bounds_of(value: ir.Value) -> Bounds:
     """What the Relu or Clip that computes `value` keeps it within."""
     node = value.producer()
     if node is None or node.op_type not in BOUNDS or node.domain:

@@ -15,11 +15,11 @@ from small_nets import FOUR_CONVS, images, net
 from amct_lite import ir
 from amct_lite.calibration import sharding
 from amct_lite.calibration.data import CalibrationData, open_data, random_data
+from amct_lite.calibration.feeds import input_specs
 from amct_lite.calibration.runner import Calibration, collect
 from amct_lite.calibration.store import to_bytes
 from amct_lite.config import QuantConfig
 from amct_lite.errors import CalibrationError, DataError
-from amct_lite.pipeline import input_specs
 from amct_lite.plan import resolve
 from amct_lite.runtime import RuntimeOptions
 from amct_lite.types import Feeds, QuantPlan
