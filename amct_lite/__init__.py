@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from amct_lite.compat.session import CalibrationSession
     from amct_lite.config import QuantConfig
     from amct_lite.diagnosis.bitops import bitops
+    from amct_lite.diagnosis.compare import compare
     from amct_lite.diagnosis.explain import explain
     from amct_lite.diagnosis.sensitivity import sensitivity
     from amct_lite.errors import AmctError
@@ -44,6 +45,7 @@ _HOMES = {
     "auto_mixed_precision_search": "compat.mixed_precision",
     "autocalibrate": "public",
     "bitops": "diagnosis.bitops",
+    "compare": "diagnosis.compare",
     "convert_model": "compat.api",
     "create_quant_config": "compat.api",
     "explain": "diagnosis.explain",
@@ -76,6 +78,7 @@ __all__ = [
     "auto_mixed_precision_search",
     "autocalibrate",
     "bitops",
+    "compare",
     "convert_model",
     "create_quant_config",
     "explain",

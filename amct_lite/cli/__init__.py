@@ -20,6 +20,7 @@ _COMMANDS = {
     "inspect": "amct_lite.cli.inspect",
     "bitops": "amct_lite.cli.bitops",
     "sensitivity": "amct_lite.cli.sensitivity",
+    "compare": "amct_lite.cli.compare",
     "explain": "amct_lite.cli.explain",
     "config": "amct_lite.cli.config",
 }

@@ -1,0 +1,59 @@
+"""The flow of the error on paper: a row a tensor in the order of the graph, where it jumps, what could not be compared."""
+
+from __future__ import annotations
+
+from math import isinf
+from pathlib import Path
+
+from rich.markup import escape
+
+from amct_lite.cli.layout import NARROW, console, count_of, print_table, say, say_whole
+from amct_lite.diagnosis.compare import JUMP_DB, Comparison, TensorError
+
+_NAMED = 5
+
+
+def print_comparison(found: Comparison, written: Path | None) -> None:
+    """Everything, on standard output."""
+    out = console()
+    narrow = out.width < NARROW
+    columns = (
+        "tensor",
+        "op",
+        "#SQNR",
+        "#alone",
+        *(() if narrow else ("#cosine",)),
+        "#max err",
+        *(() if narrow else ("#max",)),
+        "",
+    )
+    rows = [_cells(row, narrow=narrow) for row in found.tensors]
+    print_table(out, f"{found.other} against {found.exact}: SQNR in dB, accumulated and of the step alone", columns, rows)
+    if jumps := [row for row in found.tensors if row.jump]:
+        first = ", ".join(f"{row.name} ({row.node})" for row in jumps[:_NAMED])
+        more = f" and {len(jumps) - _NAMED} more" if len(jumps) > _NAMED else ""
+        say(out, f"[bold yellow]the error jumps[/] by more than {JUMP_DB:.0f} dB first at {escape(first)}{more}")
+    for what, names in (
+        ("not in the second model", found.unmatched),
+        ("not compared, of another shape or not finite", found.skipped),
+    ):
+        if names:
+            shown = ", ".join(names[:_NAMED] if narrow else names)
+            say(out, f"{what}: {escape(shown)}{f' and {len(names) - _NAMED} more' if narrow and len(names) > _NAMED else ''}")
+    worst = {row.name: row for row in found.tensors if row.name in found.outputs}
+    for name, row in worst.items():
+        cosine = f"cosine {row.cosine:.6f}"
+        say(out, f"output {escape(name)}: SQNR {row.sqnr_db:.1f} dB, {cosine} ({count_of(found.samples, 'batch', 'batches')})")
+    if written is not None:
+        say_whole(out, f"wrote {written}")
+
+
+def _cells(row: TensorError, *, narrow: bool) -> tuple[str, ...]:
+    cosine = () if narrow else (f"{row.cosine:.5f}",)
+    largest = () if narrow else (f"{row.max_value:.3g}",)
+    jump = "[yellow]jump[/]" if row.jump else ""
+    return (row.name, row.op_type, _db(row.sqnr_db), _db(row.isolated_db), *cosine, f"{row.max_error:.3g}", *largest, jump)
+
+
+def _db(decibels: float) -> str:
+    return "exact" if isinf(decibels) and decibels > 0 else f"{decibels:.1f}"

@@ -1,0 +1,92 @@
+"""Which tensors of two models are the same tensor: by name, and by the names that exporters give to the results of layers.
+
+The models are brought into a form that ONNX Runtime executes node by node: a deploy model in its executable form.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from amct_lite import ir
+from amct_lite.diagnosis.requantizing import is_deploy
+from amct_lite.errors import ConfigError
+from amct_lite.ops import Layer, bind
+from amct_lite.passes import prepare
+from amct_lite.registry import did_you_mean
+from amct_lite.validate.lowering import lower
+
+_QUANTIZED = frozenset({"QuantizeLinear", "DequantizeLinear"})
+
+
+@dataclass(frozen=True)
+class Match:
+    """One tensor of the float model, and what it is called in the other; node: who computes it in the float model."""
+
+    name: str
+    other: str
+    node: str
+    op_type: str
+
+
+@dataclass(frozen=True)
+class Matched:
+    """exact: the float model, prepared where the other is quantized. other: executable. matches: in the order of the graph.
+    unmatched: float tensors of `exact` that the other model does not have."""
+
+    exact: ir.Model
+    other: ir.Model
+    matches: tuple[Match, ...]
+    unmatched: tuple[str, ...]
+
+
+def match(exact: ir.Model, other: ir.Model) -> Matched:
+    """Pair the tensors of a float model with those of `other`; neither is modified.
+
+    Raises ConfigError where inputs or outputs differ, VerificationError for a deploy model that cannot be executed.
+    """
+    _require_same_ends(exact, other)
+    renamed: dict[str, str] = {}
+    if is_deploy(other):
+        lowered = lower(other)
+        exact, other = prepare(exact).model, ir.clone(lowered.model)
+        results = {layer.name: layer.result for layer in lowered.layers}
+        renamed = {_output_of(node): results[str(node.name)] for node in exact.graph if node.name in results}
+    elif any(node.op_type in _QUANTIZED for node in other.graph):
+        exact = prepare(exact).model
+    exact, other = ir.clone(exact), ir.clone(other)
+    for model in (exact, other):
+        ir.infer_shapes(model)
+    produced = {str(v.name) for node in other.graph for v in node.outputs if _is_float(v)}
+    matches, unmatched = [], []
+    for node in exact.graph:
+        for value in node.outputs:
+            name = str(value.name)
+            if not name or not _is_float(value):
+                continue
+            if renamed.get(name, name) in produced:
+                matches.append(Match(name, renamed.get(name, name), str(node.name), node.op_type))
+            else:
+                unmatched.append(name)
+    return Matched(exact, other, tuple(matches), tuple(unmatched))
+
+
+def _output_of(node: ir.Node) -> str:
+    """Where the result of a layer stands: behind the bias Add of a MatMul."""
+    layer = bind(node)
+    return str((layer.output if isinstance(layer, Layer) else node.outputs[0]).name)
+
+
+def _is_float(value: ir.Value) -> bool:
+    return value.dtype in {None, ir.DataType.FLOAT, ir.DataType.FLOAT16, ir.DataType.DOUBLE}
+
+
+def _require_same_ends(exact: ir.Model, other: ir.Model) -> None:
+    for what in ("inputs", "outputs"):
+        ours = [str(value.name) for value in getattr(exact.graph, what) if not value.is_initializer()]
+        theirs = [str(value.name) for value in getattr(other.graph, what) if not value.is_initializer()]
+        if set(ours) != set(theirs):
+            missing = [name for name in ours if name not in theirs] or theirs
+            raise ConfigError(
+                f"the models have different {what}: {', '.join(ours)} and {', '.join(theirs)}"
+                f"{did_you_mean(missing[0], theirs)}. Compare models of one network, whose {what} have the same names."
+            )
