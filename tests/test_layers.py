@@ -18,7 +18,7 @@ LAYERS = (
     {"public"},
     {"compat"},
     {"precision"},
-    {"accuracy", "diagnosis"},
+    {"accuracy", "diagnosis", "tuning"},
     {"pipeline", "inspection", "by_hand", "common"},
     {"result"},
     {"reports", "calibrated", "recorded"},

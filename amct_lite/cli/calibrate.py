@@ -37,6 +37,12 @@ _FILE = click.Path(path_type=Path)
 @click.option(
     "--random", "random", metavar="N", type=click.IntRange(min=1), help="Calibrate with N random batches, to try the flow."
 )
+@click.option(
+    "--tune",
+    "tuned",
+    is_flag=True,
+    help="Target ort: leave layers in float where that is measured to be faster on this machine.",
+)
 @report_options
 @image_options
 @resume_options
@@ -51,12 +57,15 @@ def command(
     batch_size: int | None,
     as_json: bool,
     quiet: bool,
+    tuned: bool,
     **settings: Any,
 ) -> None:
     """Quantize MODEL: calibrate it on samples, write record, fake-quant and deploy model, run and compare them."""
     _require_one_source(data, statistics, random)
     from amct_lite.cli.output import finish, progress_bar
+    from amct_lite.cli.tuning_report import tell_tuning
     from amct_lite.pipeline import RunOptions, quantize
+    from amct_lite.tuning import Tuned, tune
 
     started = perf_counter()
     require_elsewhere(output, data)
@@ -67,9 +76,12 @@ def command(
         config = take_config(settings, model)
         with progress_bar(hidden=quiet or as_json) as progress:
             options = RunOptions(runtime, images, batch_size, random, progress, workers, checkpoint)
-            result = quantize(model, data, config, statistics=statistics, options=options)
-            written = result.save(output, inputs=[file for file in files if file.is_file()])
+            done = (tune if tuned else quantize)(model, data, config, statistics=statistics, options=options)
+            written = done.save(output, inputs=[file for file in files if file.is_file()])
     checkpoint.discard()
+    if isinstance(done, Tuned) and not (as_json or quiet):
+        tell_tuning(done)
+    result = done.result if isinstance(done, Tuned) else done
     finish(result, written, perf_counter() - started, as_json=as_json, quiet=quiet)
 
 

@@ -80,11 +80,12 @@ def _print_speed(out: Console, result: QuantizeResult, *, quiet: bool) -> None:
     if result.exports.target != "ort" or deploy is None or result.sample is None:
         return
     speed = compare_speed(result.source.original, deploy, [result.sample])
+    advice = "If --tune does not help, keep the float model. Layers to blame: amct-lite explain"
     told = f"float {speed.float_ms:.3g} ms, quantized {speed.integer_ms:.3g} ms ({speed.ratio:.2f} of float)"
     if speed.ratio > 1:
         say(
             out,
-            f"[bold yellow]warning:[/] slower than the float model on this machine: {told}. Layers to blame: amct-lite explain",
+            f"[bold yellow]warning:[/] slower than the float model on this machine: {told}. {advice}",
         )
     elif not quiet:
         say(out, f"latency here: {told}")

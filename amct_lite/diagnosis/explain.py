@@ -21,7 +21,7 @@ from amct_lite.runtime import KernelTime, RuntimeOptions, optimized
 from amct_lite.types import Feeds
 from amct_lite.validate.executed import executed
 from amct_lite.validate.kernels import FLOAT_KERNELS, INTEGER_KERNELS
-from amct_lite.validate.profile import kernel_times
+from amct_lite.validate.profile import kernel_times, layer_times
 
 OTHER = "other nodes"
 
@@ -120,7 +120,7 @@ def _explained(name: str, model: ir.Model, float_model: ir.Model | None, feeds: 
     kernels = {str(node.name): node for node in graph if node.op_type in FLOAT_KERNELS | INTEGER_KERNELS}
     names = executed(layers, kernels)
     float_layers = [node for node in float_model.graph if node.op_type in WEIGHTED] if float_model is not None else []
-    taken, float_taken = _by_layer(layers, times), _by_layer(float_layers, float_times)
+    taken, float_taken = layer_times(layers, times), layer_times(float_layers, float_times)
     rows = []
     for node in layers:
         layer = str(node.name)
@@ -137,11 +137,6 @@ def _explained(name: str, model: ir.Model, float_model: ir.Model | None, feeds: 
         *(name, tuple(rows), _kinds(times, float_times), quantize, len(dequantizers) - stored, stored),
         *(total, float_total if others else None),
     )
-
-
-def _by_layer(layers: Sequence[ir.Node], times: Sequence[KernelTime]) -> Mapping[str, float]:
-    weighted = {kernel.node: kernel.microseconds for kernel in times if kernel.op_type in FLOAT_KERNELS | INTEGER_KERNELS}
-    return {layer: weighted[name] for layer, name in executed(layers, weighted).items()}
 
 
 def _kinds(times: Sequence[KernelTime], float_times: Sequence[KernelTime]) -> tuple[KindTime, ...]:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from amct_lite import ir
 from amct_lite.runtime import KernelTime, RuntimeOptions, profiled
 from amct_lite.types import Feeds
+from amct_lite.validate.executed import executed
+from amct_lite.validate.kernels import FLOAT_KERNELS, INTEGER_KERNELS
 
 SECONDS = 0.6
 """For all models together, after a warm-up."""
@@ -30,3 +32,9 @@ def kernel_times(
                 session.run(batch)
             runs += 1
         return tuple(session.kernel_times() for session in sessions)
+
+
+def layer_times(layers: Sequence[ir.Node], times: Sequence[KernelTime]) -> Mapping[str, float]:
+    """Microseconds of the kernel that each of `layers` became, by its name; what is lost among other kernels is left out."""
+    weighted = {kernel.node: kernel.microseconds for kernel in times if kernel.op_type in FLOAT_KERNELS | INTEGER_KERNELS}
+    return {layer: weighted[name] for layer, name in executed(layers, weighted).items()}

@@ -177,3 +177,20 @@ def test_convert_refuses_a_record_that_is_none(amct, digits, tmp_path):
     assert done.code == 7
     assert "RecordError: " in done.err
     assert "README.md:" in done.err
+
+
+def test_tuning_tells_its_races_and_writes_what_it_chose(amct, digits, samples, tmp_path):
+    done = amct(
+        *("calibrate", digits, "--data", samples, "--batches", "4", "--target", "ort", "--tune", "-o", tmp_path / "digits"),
+        *("--threads", "1", "--bias-correction", "none"),
+    )
+    assert done.code == 0
+    assert "Valid for this machine" in done.out
+    assert (tmp_path / "digits_tuning.json").is_file()
+    assert (tmp_path / "digits_config.json").is_file()
+
+
+def test_tuning_another_target_is_refused(amct, digits, samples, tmp_path):
+    done = amct("calibrate", digits, "--data", samples, "--tune", "-o", tmp_path / "digits")
+    assert done.code != 0
+    assert "Pass --target ort" in done.err

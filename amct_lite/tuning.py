@@ -1,0 +1,122 @@
+"""A model for ONNX Runtime tuned on this machine: layers whose integer kernels are slower than the float ones go back to float,
+where the whole model gains by it.
+
+What is chosen depends on measured times, so it may differ from run to run; the configuration that comes with it gives the
+same bytes without measuring.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+from amct_lite import ir
+from amct_lite.calibrated import Calibrated
+from amct_lite.calibration.data import DataSource
+from amct_lite.calibration.store import Statistics
+from amct_lite.config import QuantConfig, format_config
+from amct_lite.errors import CalibrationError, ConfigError
+from amct_lite.pipeline import RunOptions, calibrate, conclude
+from amct_lite.plan import ORT
+from amct_lite.result import QuantizeResult
+from amct_lite.runtime import RuntimeOptions
+from amct_lite.search.islands import Attempt, Layers, LayerTime, leave_in_float
+from amct_lite.types import Feeds, Skip
+from amct_lite.validate.profile import kernel_times, layer_times
+from amct_lite.validate.speed import compare_speed
+
+REASON = "faster in float on the machine that tuned this (--tune)"
+Profile = Callable[[ir.Model, ir.Model, Collection[str], Feeds], Sequence[LayerTime]]
+"""(float model, integer model, names of the layers, a sample) → what the layers take in both."""
+Compare = Callable[[ir.Model, ir.Model, Feeds], float]
+"""(model now, model then, a sample) → time then over time now."""
+
+
+@dataclass(frozen=True)
+class Tuned:
+    """attempts: the races that were run. in_float: what they left in float, in the order of the network. config: what gives the
+    same model without measuring."""
+
+    result: QuantizeResult
+    attempts: tuple[Attempt, ...]
+    in_float: tuple[str, ...]
+    config: QuantConfig
+
+    def save(self, prefix: str | Path, *, inputs: Iterable[Path] = ()) -> tuple[Path, ...]:
+        """`QuantizeResult.save`, and with it `<prefix>_config.json` and `<prefix>_tuning.json`."""
+        races = [{**asdict(attempt), "kept": attempt.kept} for attempt in self.attempts]
+        content = json.dumps({"in_float": self.in_float, "races": races}, indent=2) + "\n"
+        also = {"config.json": format_config(self.config, "json"), "tuning.json": content}
+        return self.result.save(prefix, inputs=inputs, also=also)
+
+
+def tune(
+    model: str | Path | ir.Model,
+    data: DataSource | None = None,
+    config: QuantConfig | None = None,
+    *,
+    statistics: str | Path | Statistics | None = None,
+    options: RunOptions | None = None,
+    profile: Profile | None = None,
+    compare: Compare | None = None,
+) -> Tuned:
+    """`quantize` for the target ort, with those layers in float that make it faster here. Nothing is written.
+
+    profile, compare: how times are measured; None: by running the models in turns. The rest is as for `quantize`.
+    Raises ConfigError for another target, CalibrationError without a sample to run.
+    """
+    settings, chosen = config or QuantConfig(), options or RunOptions()
+    if settings.target != ORT:
+        raise ConfigError(f"only models for ONNX Runtime are tuned: the target is {settings.target}. Pass --target ort.")
+    calibrated = calibrate(model, data, settings, statistics=statistics, options=chosen)
+    if not calibrated.calibration.feeds:
+        raise CalibrationError("models are timed on a sample: pass the data too, also with saved statistics.")
+    sample, runtime = calibrated.calibration.feeds[0], chosen.runtime
+    clock, race = profile or _profiler(runtime), compare or _racer(runtime)
+    chosen.progress("tune", 0, None)
+    names = [layer.name for layer in calibrated.plan.layers]
+    times = clock(calibrated.source.original, _exported(calibrated, frozenset()), names, sample)
+    attempts = leave_in_float(times, lambda now, then: race(_exported(calibrated, now), _exported(calibrated, then), sample))
+    in_float = {name for attempt in attempts if attempt.kept for name in attempt.layers}
+    again = None if statistics is not None else model
+    accepted = _accepted(again, calibrated, frozenset(in_float), chosen)
+    ordered = tuple(name for name in names if name in in_float)
+    return Tuned(conclude(accepted, chosen), attempts, ordered, accepted.settings)
+
+
+def _accepted(model: str | Path | ir.Model | None, calibrated: Calibrated, layers: Layers, options: RunOptions) -> Calibrated:
+    """With `layers` in float: calibrated once more without them, as a run with the written configuration would be. Without a
+    model to calibrate, or data that can be read again, the scales of the other layers stay as they are."""
+    if not layers:
+        return calibrated
+    narrowed = calibrated.without(layers, REASON)
+    if model is None or calibrated.data is None or not calibrated.data.repeatable:
+        return narrowed
+    again = calibrate(model, calibrated.data, narrowed.settings, options=replace(options, checkpoint=None))
+    skips = tuple(Skip(skip.node, skip.op_type, REASON) if skip.node in layers else skip for skip in again.plan.skips)
+    return replace(again, plan=replace(again.plan, skips=skips))
+
+
+def _exported(calibrated: Calibrated, layers: Layers) -> ir.Model:
+    """The model with `layers` in float, its biases as they are before they are settled: they take the same time."""
+    exported = (calibrated.without(layers, REASON) if layers else calibrated).exports(ORT).deploy
+    assert exported is not None, "a model for ONNX Runtime needs no static shapes"
+    return exported
+
+
+def _profiler(runtime: RuntimeOptions) -> Profile:
+    def profile(exact: ir.Model, integer: ir.Model, names: Collection[str], sample: Feeds) -> Sequence[LayerTime]:
+        kernels = kernel_times([integer, exact], sample, runtime)
+        taken = [
+            layer_times([node for node in model.graph if node.name in names], found)
+            for model, found in zip((integer, exact), kernels, strict=True)
+        ]
+        return [LayerTime(name, taken[0][name], taken[1][name]) for name in names if name in taken[0] and name in taken[1]]
+
+    return profile
+
+
+def _racer(runtime: RuntimeOptions) -> Compare:
+    return lambda now, then, sample: compare_speed(now, then, [sample], runtime).ratio

@@ -1,0 +1,107 @@
+"""Layers that are faster in float go back to it: chosen by a fake timer, exported for real."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Sequence
+from pathlib import Path
+
+import pytest
+from small_nets import ONE_THREAD, images, net
+
+from amct_lite import ir
+from amct_lite.config import QuantConfig
+from amct_lite.errors import CalibrationError, ConfigError
+from amct_lite.pipeline import quantize
+from amct_lite.public import load_config
+from amct_lite.search.islands import LayerTime
+from amct_lite.tuning import REASON, Tuned, tune
+from amct_lite.types import Feeds
+
+ORT = QuantConfig(target="ort")
+SLOW = {"conv1": 50.0, "conv2": 20.0}
+"""What these save in float; the others lose."""
+
+
+def source() -> ir.Model:
+    return ir.load_bytes(net().SerializeToString())
+
+
+def clock(_exact: ir.Model, _integer: ir.Model, names: Collection[str], _sample: Feeds) -> Sequence[LayerTime]:
+    return [LayerTime(name, 100 + SLOW.get(name, -30), 100) for name in names]
+
+
+def integer_layers(model: ir.Model) -> list[str]:
+    found = [node for node in model.graph if node.op_type == "Conv"]
+    reads = {str(node.name): node.inputs[1].producer() for node in found if node.inputs[1] is not None}
+    return [name for name, producer in reads.items() if producer is not None]
+
+
+def tuned(gain: float) -> tuple[Tuned, list[tuple[list[str], list[str]]]]:
+    races = []
+
+    def race(now: ir.Model, then: ir.Model, _sample: Feeds) -> float:
+        races.append((integer_layers(now), integer_layers(then)))
+        return 1 - gain
+
+    return tune(source(), images(4), ORT, options=ONE_THREAD, profile=clock, compare=race), races
+
+
+def test_what_gains_goes_back_to_float_with_the_reason() -> None:
+    found, races = tuned(gain=0.2)
+    assert races == [(["conv1", "conv2", "conv3", "conv4"], ["conv3", "conv4"])]
+    assert found.in_float == ("conv1", "conv2")
+    assert {skip.node: skip.reason for skip in found.result.report.skips}["conv1"] == REASON
+    assert found.result.exports.deploy is not None
+    assert integer_layers(found.result.exports.deploy) == ["conv3", "conv4"]
+
+
+def test_what_gains_less_than_three_percent_stays_quantized() -> None:
+    found, races = tuned(gain=0.02)
+    assert len(races) == 1
+    assert found.in_float == ()
+    assert len(found.result.record.by_key.keys() & {"conv1", "conv2", "conv3", "conv4"}) == 4
+
+
+def test_the_configuration_that_is_written_gives_the_same_model_without_measuring(tmp_path: Path) -> None:
+    found, _ = tuned(gain=0.2)
+    found.save(tmp_path / "net")
+    content = json.loads((tmp_path / "net_tuning.json").read_text(encoding="utf-8"))
+    assert content == {
+        "in_float": ["conv1", "conv2"],
+        "races": [{"layers": ["conv1", "conv2"], "ratio": pytest.approx(0.8), "kept": True}],
+    }
+    again = quantize(source(), images(4), load_config(tmp_path / "net_config.json"), options=ONE_THREAD)
+    again.save(tmp_path / "again")
+    for suffix in ("ort_model.onnx", "fake_quant_model.onnx", "record.txt"):
+        assert (tmp_path / f"again_{suffix}").read_bytes() == (tmp_path / f"net_{suffix}").read_bytes(), suffix
+
+
+def test_real_times_are_taken_for_every_layer() -> None:
+    seen: list[LayerTime] = []
+
+    def race(_now: ir.Model, _then: ir.Model, _sample: Feeds) -> float:
+        return 1.0
+
+    from amct_lite import tuning
+
+    profiler = tuning._profiler(ONE_THREAD.runtime)
+
+    def watched(*given: object) -> Sequence[LayerTime]:
+        seen.extend(profiler(*given))  # type: ignore[arg-type]
+        return seen
+
+    tune(source(), images(4), ORT, options=ONE_THREAD, profile=watched, compare=race)
+    assert [layer.name for layer in seen] == ["conv1", "conv2", "conv3", "conv4"]
+    assert all(layer.integer > 0 and layer.exact > 0 for layer in seen)
+
+
+def test_other_targets_are_not_tuned() -> None:
+    with pytest.raises(ConfigError, match=r"the target is ascend. Pass --target ort"):
+        tune(source(), images(4), QuantConfig(), options=ONE_THREAD)
+
+
+def test_a_saved_calibration_alone_has_no_sample_to_run() -> None:
+    statistics = quantize(source(), images(4), ORT, options=ONE_THREAD).statistics
+    with pytest.raises(CalibrationError, match="timed on a sample"):
+        tune(source(), None, ORT, statistics=statistics, options=ONE_THREAD)
