@@ -12,6 +12,7 @@ from small_nets import ONE_THREAD, images, net, saved
 
 import amct_lite
 from amct_lite import pipeline
+from amct_lite.analysis.sensitivity import measure_sensitivity
 from amct_lite.config import QuantConfig
 from amct_lite.errors import CalibrationError, ConfigError, DataError
 from amct_lite.precision.costs import Meter
@@ -154,6 +155,22 @@ def test_losses_come_from_a_file_and_belong_to_its_layers(found: Found, model: P
     file.write_text('{"effects": [{"layer": "conv1"}]}')
     with pytest.raises(ConfigError, match="holds no losses of layers"):
         search(model, "bitops=2.1", sensitivity=file)
+
+
+def test_a_sensitivity_analysis_gives_the_losses(model: Path, tmp_path: Path) -> None:
+    base = giver_of(model).base
+    analysed = measure_sensitivity(
+        *(base.source.prepared, base.decision.record, base.calibration.feeds),
+        candidates=("W8A8", "W4A8"),
+        method="exact",
+        plan=base.plan,
+        sketches=base.usable,
+    )
+    file = tmp_path / "sensitivity.json"
+    file.write_text(analysed.to_json(), encoding="utf-8")
+    found = search(model, "bitops=2.1", sensitivity=file)
+    assert found.losses["W4A8"] == analysed.damages("W4A8")
+    assert found.chosen.picks == search(model, "bitops=2.1", sensitivity="exact").chosen.picks
 
 
 def test_local_losses_are_the_errors_of_the_layers_own_outputs(model: Path) -> None:
