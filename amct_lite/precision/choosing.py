@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from amct_lite.errors import CalibrationError, ConfigError
 from amct_lite.precision.budget import Budget
 from amct_lite.precision.measured import Measured
+from amct_lite.precision.widths import FLOATS
 from amct_lite.search.knapsack import Point, UnaffordableError, Variable, best_within
 
 
@@ -24,7 +25,7 @@ class Prices:
         return (cost + self.fixed) / self.whole
 
 
-def within_budget(budget: Budget, prices: Prices, variables: Sequence[Variable], front: Sequence[Point]) -> Point:
+def within_budget(budget: Budget, prices: Prices, variables: Sequence[Variable]) -> Point:
     """The optimum. Raises ConfigError for a budget that nothing fits in, or everything in float does."""
     limit = budget.units(prices.whole, prices.fixed) - prices.fixed
     try:
@@ -35,9 +36,9 @@ def within_budget(budget: Budget, prices: Prices, variables: Sequence[Variable],
             f"the budget {budget} ({limit + prices.fixed:,} {prices.what}) cannot be met: the smallest that can is "
             f"{prices.what}={_up(least / prices.whole)} ({least:,} {prices.what}). Allow more, or narrower widths (--widths)."
         ) from None
-    if point.cost >= front[-1].cost:
+    if _in_float(point):
         raise ConfigError(
-            f"the budget {budget} leaves every layer in float, which costs {prices.what}={prices.share(front[-1].cost):.4g}: "
+            f"the budget {budget} leaves every layer in float, which costs {prices.what}={prices.share(point.cost):.4g}: "
             "nothing is to be quantized. Allow less."
         )
     return point
@@ -54,29 +55,32 @@ def cheapest_acceptable(
 ) -> Point:
     """The cheapest point found by bisection over `front`, whose cheaper neighbour is not acceptable.
 
-    The last one, with nothing quantized, is acceptable by definition. Raises CalibrationError where no other is.
+    A point with nothing quantized is acceptable by definition, but no answer. Raises CalibrationError where no other is.
     """
     rejected, accepted = -1, len(front) - 1
+    if not _in_float(front[-1]) and not acceptable(last := measure(front[-1])):
+        raise _nothing_acceptable("The most expensive point", last)
     while accepted - rejected > 1:
         middle = (rejected + accepted) // 2
         if acceptable(measure(front[middle])):
             accepted = middle
         else:
             rejected = middle
-    if accepted == len(front) - 1:
-        told = ""
-        if len(front) > 1:
-            best = measure(front[-2])
-            lost = (
-                f"{best.metric_loss:g} of the metric"
-                if best.metric_loss is not None
-                else f"{best.loss:.4g} (error over signal)"
-            )
-            told = f" The point next to float loses {lost}."
-        raise CalibrationError(
-            f"no quantized point keeps the loss.{told} Allow a larger loss, or wider widths (--widths W8A16)."
-        )
+    if _in_float(front[accepted]):
+        raise _nothing_acceptable("The point next to float", measure(front[-2]) if len(front) > 1 else None)
     return front[accepted]
+
+
+def _in_float(point: Point) -> bool:
+    return all(name in FLOATS for name in point.picks.values())
+
+
+def _nothing_acceptable(which: str, best: Measured | None) -> CalibrationError:
+    told = ""
+    if best is not None:
+        lost = f"{best.metric_loss:g} of the metric" if best.metric_loss is not None else f"{best.loss:.4g} (error over signal)"
+        told = f" {which} loses {lost}."
+    return CalibrationError(f"no quantized point keeps the loss.{told} Allow a larger loss, or wider widths (--widths W8A16).")
 
 
 def neighbours(front: Sequence[Point], chosen: Point) -> tuple[Point | None, Point | None]:

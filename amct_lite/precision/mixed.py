@@ -40,19 +40,22 @@ Limits = Mapping[str, Sequence[str]]
 @dataclass(frozen=True)
 class Judging:
     """How points are evaluated with the user's metric. evaluate: a function model path → metric, or an AMCT evaluator, whose
-    `metric_eval` then decides; None: by the error of the outputs. lower_is_better: the metric is an error."""
+    `metric_eval` then judges; None: by the error of the outputs. lower_is_better: the metric is an error."""
 
     evaluate: Callable[[str], float] | Evaluator | None = None
     lower_is_better: bool = False
 
     def referee(self, budget: Budget) -> Referee | None:
-        """With a budget of costs the loss of a function is only told."""
-        if self.evaluate is None:
+        """With a budget of losses its number decides, also for an evaluator that has a `metric_eval`; with one of costs the
+        loss is only told."""
+        evaluate = self.evaluate
+        if evaluate is None:
             return None
-        if callable(getattr(self.evaluate, "metric_eval", None)):
-            return Referee(evaluator_of(self.evaluate, None, lower_is_better=self.lower_is_better))
-        bound = budget.value if budget.kind == MAX_LOSS else 0.0
-        return Referee(evaluator_of(self.evaluate, bound, lower_is_better=self.lower_is_better))
+        if budget.kind == MAX_LOSS:
+            measure = getattr(evaluate, "evaluate", evaluate)
+            return Referee(evaluator_of(measure, budget.value, lower_is_better=self.lower_is_better))
+        decides = callable(getattr(evaluate, "metric_eval", None))
+        return Referee(evaluator_of(evaluate, None if decides else 0.0, lower_is_better=self.lower_is_better))
 
 
 def search_precision(
@@ -117,7 +120,7 @@ def search_precision(
 
 def _choose(bench: Bench, budget: Budget, prices: Prices, variables: Sequence[Variable], points: Sequence[Point]) -> Point:
     if budget.kind != MAX_LOSS:
-        return within_budget(budget, prices, variables, points)
+        return within_budget(budget, prices, variables)
 
     def acceptable(found: Measured) -> bool:
         return found.loss <= budget.value if found.acceptable is None else found.acceptable

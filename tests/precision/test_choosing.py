@@ -25,19 +25,19 @@ def measured(loss: float) -> Measured:
 
 @pytest.mark.parametrize(("budget", "cost"), [("bytes=8", 3), ("bytes=0.4", 5), ("bytes=0.48", 7), ("bytes=24", 13)])
 def test_what_is_fixed_is_spent_before_anything_is_chosen(budget: str, cost: int) -> None:
-    assert within_budget(Budget.parse(budget), PRICES, VARIABLES, POINTS).cost == cost
+    assert within_budget(Budget.parse(budget), PRICES, VARIABLES).cost == cost
 
 
 def test_a_share_of_the_layers_leaves_out_what_is_fixed() -> None:
     # 0.35 of 20 is 7 for the layers; of the whole it would be 8.75, 3 of them for the layers.
-    assert within_budget(Budget("bytes", 0.35, of_layers=True), PRICES, VARIABLES, POINTS).cost == 7
-    assert within_budget(Budget("bytes", 0.35), PRICES, VARIABLES, POINTS).cost == 3
+    assert within_budget(Budget("bytes", 0.35, of_layers=True), PRICES, VARIABLES).cost == 7
+    assert within_budget(Budget("bytes", 0.35), PRICES, VARIABLES).cost == 3
 
 
 def test_the_smallest_budget_that_is_named_can_be_met() -> None:
     with pytest.raises(ConfigError, match=r"\(7 bytes\) cannot be met: the smallest that can is bytes=0\.32 \(8 bytes\)"):
-        within_budget(Budget.parse("bytes=7"), PRICES, VARIABLES, POINTS)
-    assert within_budget(Budget.parse("bytes=0.32"), PRICES, VARIABLES, POINTS).cost == 3
+        within_budget(Budget.parse("bytes=7"), PRICES, VARIABLES)
+    assert within_budget(Budget.parse("bytes=0.32"), PRICES, VARIABLES).cost == 3
 
 
 def test_bisection_measures_few_points_and_ends_beside_one_that_is_rejected() -> None:
@@ -57,6 +57,20 @@ def test_bisection_measures_few_points_and_ends_beside_one_that_is_rejected() ->
     assert len(asked) <= 3
     with pytest.raises(CalibrationError, match="The point next to float loses"):
         cheapest_acceptable(POINTS, measure, lambda _found: False)
+
+
+def test_where_float_is_not_allowed_the_most_expensive_point_has_to_be_measured() -> None:
+    quantized = front([Variable(v.members, v.choices[1:]) for v in VARIABLES])
+    assert quantized[-1].loss == 1.5
+    assert cheapest_acceptable(quantized, lambda p: measured(p.loss), lambda found: found.loss <= 1.5) == quantized[-1]
+    with pytest.raises(CalibrationError, match=r"The most expensive point loses 1\.5 \(error over signal\)"):
+        cheapest_acceptable(quantized, lambda p: measured(p.loss), lambda found: found.loss < 1.5)
+
+
+def test_a_point_that_loses_nothing_but_is_quantized_is_an_answer() -> None:
+    exact = (Variable(("a",), (Choice("float", 10, 0.0), Choice("8", 4, 0.0))),)
+    assert within_budget(Budget.parse("bytes=24"), PRICES, exact).picks == {"a": "8"}
+    assert cheapest_acceptable(front(exact), lambda p: measured(p.loss), lambda found: found.loss <= 0).picks == {"a": "8"}
 
 
 def test_a_cheaper_neighbour_that_is_better_when_measured_is_told() -> None:

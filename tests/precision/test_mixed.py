@@ -132,6 +132,18 @@ def test_the_cheapest_point_that_keeps_the_metric_is_taken(model: Path) -> None:
     assert found.evaluations == len(fidelity.calls)
 
 
+def test_a_bound_on_the_loss_decides_also_for_an_evaluator_with_a_metric_eval(model: Path) -> None:
+    class Strict:
+        evaluate = staticmethod(Fidelity(model))
+
+        @staticmethod
+        def metric_eval(original: float, new: float) -> tuple[bool, float]:
+            return False, original - new
+
+    assert search(model, "max-loss=35", evaluate=Strict()).chosen.acceptable
+    assert search(model, "bitops=2.1", evaluate=Strict()).chosen.acceptable is False  # told, and no more
+
+
 def test_without_an_evaluator_the_loss_is_that_of_the_outputs(model: Path) -> None:
     found = search(model, "max-loss=0.001")
     assert found.chosen.loss <= 0.001 < found.cheaper.loss  # type: ignore[union-attr]
