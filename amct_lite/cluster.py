@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
@@ -49,6 +50,8 @@ def connect(address: str) -> DaskWorkers:
         from distributed import Client
     except ImportError:
         raise ConfigError("--cluster needs Dask. Install it with `pip install amct-lite[dask]`.") from None
+    if not re.fullmatch(r"\w+://[^\s/]+:\d+/?", address):  # Dask would begin, and wait for itself at the end
+        raise ConfigError(f"{address!r} is not the address of a Dask scheduler. Give it as tcp://HOST:8786.")
     try:
         client: Any = Client(address, timeout=_SECONDS, set_as_default=False)  # type: ignore[no-untyped-call]  # it has no types
     except (OSError, ValueError, TypeError) as error:

@@ -13,6 +13,12 @@ from amct_lite.registry import did_you_mean
 
 CPU = "CPUExecutionProvider"
 _SUFFIX = "ExecutionProvider"
+_PACKAGES = {
+    "cuda": "onnxruntime-gpu",
+    "tensorrt": "onnxruntime-gpu",
+    "cann": "onnxruntime-cann",
+    "openvino": "onnxruntime-openvino",
+}
 _EXACT = {
     "CUDAExecutionProvider": {"use_tf32": "0"},
     "CANNExecutionProvider": {"precision_mode": "must_keep_origin_dtype"},
@@ -29,9 +35,11 @@ def full_name(asked: str, available: Sequence[str]) -> str:
     short = {name.removesuffix(_SUFFIX).lower(): name for name in available}
     name = short.get(asked.removesuffix(_SUFFIX).lower())
     if name is None:
+        package = _PACKAGES.get(asked.removesuffix(_SUFFIX).lower())
+        near = "" if package else did_you_mean(asked, (*available, *short, *_PACKAGES))
         raise ConfigError(
-            f"execution provider {asked!r} is not available{did_you_mean(asked, (*available, *short))}; "
-            f"this onnxruntime has {', '.join(available)}. Install the package that brings it, or choose another."
+            f"execution provider {asked!r} is not available{near}; this onnxruntime has {', '.join(available)}. "
+            f"Install {f'{package} instead of onnxruntime' if package else 'the package that brings it'}, or choose another."
         )
     return name
 

@@ -101,6 +101,12 @@ def test_no_scheduler_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
         cluster.connect("tcp://127.0.0.1:1")
 
 
+@pytest.mark.parametrize("address", ["nonsense", "host:8786", "tcp://host", "", "tcp://:8786x"])
+def test_what_is_no_address_is_refused_before_dask_sees_it(address: str) -> None:
+    with pytest.raises(ConfigError, match=rf"'{address}' is not the address of a Dask scheduler\. Give it as tcp://HOST:8786"):
+        cluster.connect(address)
+
+
 def test_workers_of_other_versions_are_refused(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cluster, "_SAME", ("numpy", "no-such-package"))
     with pytest.raises(ConfigError, match=r"the worker tcp://.* has .*, which can give other results"):

@@ -29,6 +29,10 @@ def test_short_names_stand_for_providers(asked: str, name: str) -> None:
 def test_an_absent_provider_is_refused_with_the_nearest_and_all_there_are() -> None:
     with pytest.raises(ConfigError, match=r"'cudaa' is not available \(did you mean 'cuda'\?\); this onnxruntime has CUDA"):
         full_name("cudaa", HAVE)
+    with pytest.raises(ConfigError, match=r"'cann' is not available; this .* Install onnxruntime-cann instead of onnxruntime"):
+        full_name("cann", HAVE)
+    with pytest.raises(ConfigError, match=r"'openvin' is not available \(did you mean 'openvino'\?\)"):
+        full_name("openvin", HAVE[2:])
 
 
 def test_float32_stays_float32() -> None:
