@@ -6,25 +6,29 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
+from typing import Literal
 
-from amct_lite import ir, passes
+from amct_lite import ir, passes, qat
 from amct_lite.errors import UnsupportedModelError
 from amct_lite.types import FUSE_ALL, Fusion, PassReport, QuantRecord
 
 EXPORT_OPSET = 13
 """The first opset with per-channel QuantizeLinear/DequantizeLinear."""
 
+_QDQ_OPS = frozenset({"QuantizeLinear", "DequantizeLinear"})
 _QUANTIZED_OPS = frozenset(
-    {"QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear", "QLinearConv", "QLinearMatMul", "ConvInteger"}
-    | {"MatMulInteger", "AscendQuant", "AscendDequant", "AscendAntiQuant"}
+    {"DynamicQuantizeLinear", "QLinearConv", "QLinearMatMul", "ConvInteger", "MatMulInteger"}
+    | {"AscendQuant", "AscendDequant", "AscendAntiQuant"}
 )
+Qdq = Literal["refuse", "take", "strip"]
+"""What becomes of QuantizeLinear and DequantizeLinear: the model is refused, its scales are kept, or dropped."""
 
 
 @dataclass(frozen=True)
 class SourceModel:
     """A model ready to be planned. original: as loaded (opset raised, nothing folded); notes: what the user should know.
     file_opset: of the file, before it was raised. unbalanced: the prepared model before its layers were balanced (None:
-    they were not)."""
+    they were not). trained: what a QDQ model said whose scales are to be taken."""
 
     original: ir.Model
     prepared: ir.Model
@@ -33,6 +37,7 @@ class SourceModel:
     path: Path | None
     file_opset: int
     unbalanced: ir.Model | None = None
+    trained: qat.Trained | None = None
 
     @property
     def unfused(self) -> tuple[str, ...]:
@@ -67,18 +72,46 @@ def _mentions_half(graph: ir.Graph) -> bool:
     return any(value.dtype == ir.DataType.FLOAT16 for value in values)
 
 
-def load_prepared(model: str | Path | ir.Model, fusion: Fusion = FUSE_ALL) -> SourceModel:
-    """Load (or take) a float model and prepare it; the file or object given is not modified.
+def load_prepared(model: str | Path | ir.Model, fusion: Fusion = FUSE_ALL, qdq: Qdq = "refuse") -> SourceModel:
+    """Load (or take) a model and prepare it; the file or object given is not modified. What is prepared is a float model.
 
     Raises UnsupportedModelError for a model that cannot be taken, with the reason and the remedy; ConfigError for a name in
     `fusion` that the model does not have.
     """
     loaded = ir.LoadedModel(ir.clone(model), None, ()) if isinstance(model, ir.Model) else ir.load(model)
-    _refuse_quantized(loaded)
+    _refuse_quantized(loaded, qdq)
     raised, note = ir.raise_opset(loaded.model, EXPORT_OPSET)
-    prepared = passes.prepare(raised, fusion)
-    notes = (*loaded.notes, *((note,) if note else ()), *(n for report in prepared.reports for n in report.notes))
-    return SourceModel(raised, prepared.model, prepared.reports, notes, loaded.path, ir.opset(loaded.model))
+    notes = (*loaded.notes, *((note,) if note else ()))
+    if qat.is_qdq(raised):
+        source = _without_qdq(raised, fusion, keep=qdq == "take")
+    else:
+        prepared = passes.prepare(raised, fusion)
+        source = SourceModel(raised, prepared.model, prepared.reports, (), None, 0)
+    notes = (*notes, *source.notes, *(n for report in source.reports for n in report.notes))
+    return replace(source, notes=notes, path=loaded.path, file_opset=ir.opset(loaded.model))
+
+
+def _without_qdq(model: ir.Model, fusion: Fusion, *, keep: bool) -> SourceModel:
+    """`model`, whose scales are kept or not, as a float model. What is kept is prepared with its Q and DQ in place, so that
+    nothing is folded across them."""
+    joined = ir.clone(model)
+    passes.lift_constants.run(joined)
+    passes.fold_constants.run(joined)
+    constants = qat.dequantize_constants(joined)
+    notes = qat.join_pairs(joined)
+    if not keep:
+        count = qat.restore_activations(joined)
+        qat.strip(joined, outputs=True)
+        prepared = passes.prepare(joined, fusion)
+        one = "1 activation that the range of a QuantizeLinear stood for is a Clip now"
+        more = f"{count} activations that the ranges of QuantizeLinear stood for are Clip now"
+        notes += ((one if count == 1 else more),) if count else ()
+        return SourceModel(joined, prepared.model, prepared.reports, notes, None, 0)
+    notes += qat.sign_outputs(joined)
+    prepared = passes.prepare(joined, fusion)
+    trained = qat.trained_of(joined, prepared.model, constants)
+    qat.strip(prepared.model, outputs=False)
+    return SourceModel(joined, prepared.model, prepared.reports, notes, None, 0, trained=trained)
 
 
 def fusion_of(record: QuantRecord, fusion: Fusion, unfused: Iterable[str] = ()) -> Fusion:
@@ -90,10 +123,21 @@ def fusion_of(record: QuantRecord, fusion: Fusion, unfused: Iterable[str] = ()) 
     return replace(fusion, apart=fusion.apart | named | (set(unfused) - record.by_key.keys()))
 
 
-def _refuse_quantized(loaded: ir.LoadedModel) -> None:
-    found = [node for node in loaded.model.graph.all_nodes() if node.op_type in _QUANTIZED_OPS]
+def _refuse_quantized(loaded: ir.LoadedModel, qdq: Qdq) -> None:
+    main = set(loaded.model.graph)
+    nodes = [node for node in loaded.model.graph.all_nodes() if not node.domain]
+    nodes += [node for function in loaded.model.functions.values() for node in function.all_nodes() if not node.domain]
+    pairs = [node for node in nodes if node.op_type in _QDQ_OPS]
+    found = [node for node in nodes if node.op_type in _QUANTIZED_OPS] or [node for node in pairs if node not in main]
+    what = loaded.path or "the model"
     if found:
         raise UnsupportedModelError(
-            f"{loaded.path or 'the model'} is already quantized: it holds {len(found)} nodes such as {found[0].name} "
+            f"{what} is already quantized: it holds {len(found)} nodes such as {found[0].name} "
             f"({found[0].op_type}). Give the float model it was made from."
+        )
+    if pairs and qdq == "refuse":
+        raise UnsupportedModelError(
+            f"{what} is already quantized: it holds {len(pairs)} QuantizeLinear and DequantizeLinear nodes. "
+            f"`amct-lite convert` (convert_qat_model) keeps its scales; `amct-lite calibrate --strip-qdq` drops them and "
+            f"calibrates anew."
         )

@@ -27,16 +27,18 @@ from amct_lite.errors import CalibrationError, UnsupportedModelError
 from amct_lite.loading import SourceModel, load_prepared
 from amct_lite.numerics.sketch import Outlier
 from amct_lite.ops import OPS
-from amct_lite.plan import not_in_record, resolve
+from amct_lite.plan import not_in_record, require_input_shapes, resolve
 from amct_lite.prebalance import balanced, decide_balance, known_balance, with_factors
 from amct_lite.recorded import require_same_model, take_record
 from amct_lite.reports.checks import COMPARED_SAMPLES, Checked, check_exports, settle_half
+from amct_lite.reports.reference import check_trained
 from amct_lite.reports.report import Report, layer_rows, sizes_of
 from amct_lite.reports.warnings import local_warnings, outlier_warnings, record_notes, weight_warnings, width_notes
 from amct_lite.result import QuantizeResult
 from amct_lite.roundings import rounders_of, rounding_notes
 from amct_lite.runtime import RuntimeOptions
 from amct_lite.sparing import spare
+from amct_lite.trained import take_scales
 from amct_lite.types import AnyArray, Balance, Feeds, QuantPlan, QuantRecord, Skip
 from amct_lite.validate.balanced import verify_balanced
 from amct_lite.workers import Workers
@@ -55,7 +57,8 @@ class RunOptions:
 
     images: how images become arrays. batch_size: rows of a batch where one file holds many samples. random: calibrate with
     so many batches of noise instead of data. progress: called as the stages go on. workers: who shares the passes over the
-    data. checkpoint: where these passes save themselves, and whether they go on from there.
+    data. checkpoint: where these passes save themselves, and whether they go on from there. strip_qdq: calibrate the float
+    model that a model with QuantizeLinear and DequantizeLinear was made from.
     """
 
     runtime: RuntimeOptions = field(default_factory=RuntimeOptions)
@@ -65,6 +68,7 @@ class RunOptions:
     progress: Progress = _silent
     workers: Workers | None = None
     checkpoint: Checkpoint | None = None
+    strip_qdq: bool = False
 
 
 def quantize(
@@ -98,7 +102,7 @@ def calibrate(
     decided. No model is built."""
     chosen = options or RunOptions()
     settings = config or QuantConfig()
-    source = load_prepared(model, settings.folding)
+    source = load_prepared(model, settings.folding, "strip" if chosen.strip_qdq else "refuse")
     plan = resolve(settings, source.prepared)
     _require_layers(source, plan)
     stream = open_stream(source, data, settings, chosen)
@@ -187,6 +191,44 @@ def convert(
     skips = not_in_record(given, source.prepared, settings.target)
     report = _report(source, given, exports, checked, skips=skips, notes=notes, warnings=taken.warnings, remarks=remarks)
     return QuantizeResult(source, None, given, known, exports, report, next(iter(feeds), None))
+
+
+def convert_qdq(
+    model: str | Path | ir.Model,
+    *,
+    config: QuantConfig | None = None,
+    data: DataSource | None = None,
+    options: RunOptions | None = None,
+) -> QuantizeResult:
+    """Build, run and compare the models of a model with QuantizeLinear and DequantizeLinear, with its own scales. Nothing is
+    written.
+
+    config: its target, input shapes and fusion count. data: samples to compare with the model given; random ones when left out.
+    Raises UnsupportedModelError when no layer's scales can be taken.
+    """
+    chosen, settings = options or RunOptions(), config or QuantConfig()
+    source, taken, reference = take_scales(load_prepared(model, settings.folding, "take"), settings.target)
+    require_input_shapes(settings, source.prepared)
+    stream = open_stream(source, data, settings, chosen)
+    seen = {name: array.shape for name, array in stream.peek().items()} if stream else {}
+    shapes = {**seen, **settings.input_shapes}
+    exports = build_exports(
+        *(source.prepared, taken.record),
+        target=settings.target,
+        statistics=None,
+        bias_correction="none",
+        input_shapes=shapes,
+    )
+    chosen.progress("verify", 0, None)
+    specs = input_specs(source.prepared)
+    checked, against, sample = check_trained(
+        reference, source.prepared, taken.record, exports, stream, specs, shapes, chosen.runtime.on_cpu()
+    )
+    report = _report(
+        *(source, taken.record, exports, checked), skips=taken.skips, notes=source.notes, warnings=(), remarks=(taken.notes,)
+    )
+    report = replace(report, reference=against)
+    return QuantizeResult(source, None, taken.record, None, exports, report, sample, taken=True)
 
 
 def _require_layers(source: SourceModel, plan: QuantPlan) -> None:

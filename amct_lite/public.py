@@ -23,6 +23,7 @@ from amct_lite.compat.configs import is_amct_config, load_any_config, load_confi
 from amct_lite.config import QuantConfig
 from amct_lite.inspection import Inspection
 from amct_lite.inspection import inspect as inspect_with
+from amct_lite.loading import Qdq
 from amct_lite.pipeline import RunOptions
 from amct_lite.precision import mixed
 from amct_lite.precision.budget import Budget
@@ -52,7 +53,13 @@ def quantize(
     without running the model again; `data` may then be left out, and with it the comparison on real data.
     Raises the AmctError of the stage that cannot go on; VerificationError when an exported model does not do what it must.
     """
-    return pipeline.quantize(model, data, _settings(config, model), statistics=statistics, options=options)
+    return pipeline.quantize(
+        model,
+        data,
+        _settings(config, model, "strip" if options and options.strip_qdq else "refuse"),
+        statistics=statistics,
+        options=options,
+    )
 
 
 def autocalibrate(
@@ -176,7 +183,7 @@ def inspect(model: Model, config: Config = None) -> Inspection:
     return inspect_with(model, _settings(config, model))
 
 
-def load_config(path: str | os.PathLike[str], model: Model | None = None) -> QuantConfig:
+def load_config(path: str | os.PathLike[str], model: Model | None = None, *, qdq: Qdq = "refuse") -> QuantConfig:
     """The settings in the file at `path`, of any format. model: what an AMCT file's names are checked against.
 
     Without a model, a layer that an AMCT file does not mention is taken to be of the default kind.
@@ -184,10 +191,10 @@ def load_config(path: str | os.PathLike[str], model: Model | None = None) -> Qua
     """
     if model is None or not is_amct_config(path):
         return load_any_config(path)
-    return load_configured(path, model)[0]
+    return load_configured(path, model, qdq=qdq)[0]
 
 
-def _settings(config: Config, model: Model) -> QuantConfig:
+def _settings(config: Config, model: Model, qdq: Qdq = "refuse") -> QuantConfig:
     if config is None or isinstance(config, QuantConfig):
         return config or QuantConfig()
-    return load_config(config, model)
+    return load_config(config, model, qdq=qdq)

@@ -14,6 +14,7 @@ from amct_lite.loading import SourceModel, fusion_of, load_prepared
 from amct_lite.plan import layer_facts, require_input_shapes
 from amct_lite.prebalance import balance_of, balanced, fitted
 from amct_lite.record import read_record, require_valid
+from amct_lite.trained import limited
 from amct_lite.types import QuantRecord
 
 
@@ -40,9 +41,10 @@ def take_record(
     """
     given = record if isinstance(record, QuantRecord) else read_record(record)
     known, beside = _statistics_of(given, statistics)
-    source = load_prepared(model, fusion_of(given, settings.folding, known.unfused if known else ()))
+    source = load_prepared(model, fusion_of(given, settings.folding, known.unfused if known else ()), "take")
     require_valid(given, layer_facts(settings.target, source.prepared))
     require_input_shapes(settings, source.prepared)
+    source = limited(source, given)
     fold = settings.balance_fold or bool(known and known.balance and known.balance.fold)
     balance = balance_of(given, fold=fold)
     source = balanced(source, balance)

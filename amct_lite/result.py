@@ -19,7 +19,8 @@ from amct_lite.types import Feeds, QuantPlan, QuantRecord
 
 @dataclass(frozen=True)
 class QuantizeResult:
-    """plan: None where the record was given. statistics: None where there were none. sample: one that was compared on."""
+    """plan: None where the record was given. statistics: None where there were none. sample: one that was compared on.
+    taken: the record is that of the model's own scales."""
 
     source: SourceModel
     plan: QuantPlan | None
@@ -28,6 +29,7 @@ class QuantizeResult:
     exports: Exports
     report: Report
     sample: Feeds | None = field(default=None, repr=False)
+    taken: bool = False
 
     def __repr__(self) -> str:
         """In a line: the models would fill screens in a notebook."""
@@ -53,7 +55,7 @@ class QuantizeResult:
                 written.append(final)
                 return out.stage(final)
 
-            if self.plan is not None:
+            if self.plan is not None or self.taken:
                 place("record.txt").write_text(format_record(self.record), encoding="utf-8")
             ir.save(self.exports.fake_quant, place("fake_quant_model.onnx"))
             if self.exports.deploy is not None:

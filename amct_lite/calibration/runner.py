@@ -114,10 +114,10 @@ def _continued(data: Iterable[Feeds], done: int, observed: Observed, kept: Kept)
 
 
 def keep(
-    model: ir.Model, data: Iterable[Feeds], options: RuntimeOptions | None = None
+    model: ir.Model, data: Iterable[Feeds], options: RuntimeOptions | None = None, *, optimize: bool = True
 ) -> tuple[tuple[Feeds, ...], tuple[tuple[AnyArray, ...], ...]]:
-    """The first few feeds of `data` and the float model's outputs for them, as `collect` keeps them."""
-    session = open_session(model, options or RuntimeOptions())
+    """The first few feeds of `data` and the model's outputs for them, as `collect` keeps them. optimize: as `open_session`."""
+    session = open_session(model, options or RuntimeOptions(), optimize=optimize)
     kept = Kept()
     for feeds in data:
         kept.add(feeds, tuple(session.run(feeds)))

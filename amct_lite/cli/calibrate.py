@@ -43,6 +43,7 @@ _FILE = click.Path(path_type=Path)
     is_flag=True,
     help="Target ort: leave layers in float where that is measured to be faster on this machine.",
 )
+@click.option("--strip-qdq", is_flag=True, help="Take QuantizeLinear and DequantizeLinear out of the model first.")
 @report_options
 @image_options
 @resume_options
@@ -55,6 +56,7 @@ def command(
     statistics: Path | None,
     random: int | None,
     batch_size: int | None,
+    strip_qdq: bool,
     as_json: bool,
     quiet: bool,
     tuned: bool,
@@ -73,9 +75,9 @@ def command(
     runtime, images = take_runtime(settings), take_images(settings)
     checkpoint, chosen_workers = take_checkpoint(settings, output), take_workers(settings)
     with chosen_workers as workers:
-        config = take_config(settings, model)
+        config = take_config(settings, model, qdq="strip" if strip_qdq else "refuse")
         with progress_bar(hidden=quiet or as_json) as progress:
-            options = RunOptions(runtime, images, batch_size, random, progress, workers, checkpoint)
+            options = RunOptions(runtime, images, batch_size, random, progress, workers, checkpoint, strip_qdq)
             done = (tune if tuned else quantize)(model, data, config, statistics=statistics, options=options)
             written = done.save(output, inputs=[file for file in files if file.is_file()])
     checkpoint.discard()

@@ -1,4 +1,4 @@
-"""`amct-lite convert`: the models of a record that was edited, or computed elsewhere."""
+"""`amct-lite convert`: the models of scales that exist: of a record, or of a model with QuantizeLinear and DequantizeLinear."""
 
 from __future__ import annotations
 
@@ -9,18 +9,19 @@ from typing import Any
 import click
 
 from amct_lite.cli.options import image_options, runtime_options, take_images, take_runtime
+from amct_lite.errors import ConfigError
 
 _FILE = click.Path(path_type=Path)
 
 
-@click.command("convert", short_help="Export again from a record, edited or made elsewhere.")
+@click.command("convert", short_help="Export from a record, or from a trained (QDQ) model with its scales.")
 @click.argument("model", type=_FILE)
-@click.option("--record", required=True, type=_FILE, help="The record file.")
+@click.option("--record", type=_FILE, help="The record file; without one, MODEL is a QDQ model and brings its scales.")
 @click.option(
     "-o", "--output", metavar="PREFIX", required=True, help="Prefix of what is written, e.g. out/again; 'out/' for no prefix."
 )
 @click.option("--calibration", type=_FILE, help="Calibration file for biases and static shapes (default: beside the record).")
-@click.option("--data", metavar="PATH", help="Samples to compare the result with the float model on.")
+@click.option("--data", metavar="PATH", help="Samples to compare the result with MODEL on.")
 @click.option("--batches", metavar="N", type=click.IntRange(min=1), help="Use so many batches of the data.")
 @click.option("--input-shape", metavar="NAME:DIMS;…", help="Static shapes of the inputs, e.g. 'x:1,3,224,224;ids:1,128'.")
 @click.option(
@@ -40,7 +41,7 @@ _FILE = click.Path(path_type=Path)
 @runtime_options
 def command(
     model: Path,
-    record: Path,
+    record: Path | None,
     output: str,
     calibration: Path | None,
     data: str | None,
@@ -48,10 +49,11 @@ def command(
     quiet: bool,
     **settings: Any,
 ) -> None:
-    """Export MODEL again from a record: fake-quant and deploy model, run and compared."""
+    """Export MODEL with given scales, its own or those of a record: fake-quant and deploy model, run and compared."""
+    _require_record(record, calibration, settings["bias_correction"])
     from amct_lite.cli.output import finish, progress_bar
     from amct_lite.config import QuantConfig, parse_input_shapes
-    from amct_lite.pipeline import RunOptions, convert
+    from amct_lite.pipeline import RunOptions, convert, convert_qdq
 
     started = perf_counter()
     runtime, images = take_runtime(settings), take_images(settings)
@@ -63,14 +65,25 @@ def command(
     )
     with progress_bar(hidden=quiet or as_json) as progress:
         options = RunOptions(runtime, images, progress=progress)
-        result = convert(
-            model,
-            record,
-            config=config,
-            bias_correction=settings["bias_correction"],
-            statistics=calibration,
-            data=data,
-            options=options,
-        )
+        if record is None:
+            result = convert_qdq(model, config=config, data=data, options=options)
+        else:
+            correction = settings["bias_correction"]
+            result = convert(
+                *(model, record),
+                config=config,
+                bias_correction=correction,
+                statistics=calibration,
+                data=data,
+                options=options,
+            )
         written = result.save(output, inputs=[file for file in (record, calibration) if file is not None])
     finish(result, written, perf_counter() - started, as_json=as_json, quiet=quiet)
+
+
+def _require_record(record: Path | None, calibration: Path | None, bias_correction: str | None) -> None:
+    if record is None and (calibration or bias_correction not in {None, "none"}):
+        option = "--calibration" if calibration else "--bias-correction"
+        raise ConfigError(
+            f"{option} goes with --record only: a trained model brings scales and biases of its own. Leave it out."
+        )

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from amct_lite.calibration.checkpoint import Checkpoint
     from amct_lite.calibration.images import ImageOptions
     from amct_lite.config import QuantConfig
+    from amct_lite.loading import Qdq
     from amct_lite.runtime import RuntimeOptions
     from amct_lite.workers import Workers
 
@@ -245,10 +246,10 @@ def _numbers(text: str, option: str, separator: str, kind: Callable[[str], Any])
         raise click.BadParameter(f"{text!r} is not a list of numbers separated by {separator!r}", param_hint=option) from None
 
 
-def take_config(settings: Settings, model: Path) -> QuantConfig:
+def take_config(settings: Settings, model: Path, *, qdq: Qdq = "refuse") -> QuantConfig:
     """The `QuantConfig` of --config with the options given on the command line on top; removed from `settings`.
 
-    model: what the names in one of AMCT's files are checked against.
+    model: what the names in one of AMCT's files are checked against. qdq: how that model is loaded.
     """
     from dataclasses import replace
 
@@ -256,7 +257,7 @@ def take_config(settings: Settings, model: Path) -> QuantConfig:
     from amct_lite.public import load_config
 
     file = settings.pop("config_file")
-    config = load_config(file, model) if file else QuantConfig()
+    config = load_config(file, model, qdq=qdq) if file else QuantConfig()
     if settings.pop("per_tensor"):
         settings["per_channel"] = "none"
     if shapes := settings.pop("input_shape"):

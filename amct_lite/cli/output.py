@@ -147,7 +147,8 @@ def _print_comparison(out: Console, report: Report) -> None:
     for error in report.outputs:
         say(
             out,
-            f"fake-quant against float, output {escape(error.name)}, {count_of(report.compared_samples, 'batch', 'batches')}: "
+            f"fake-quant against {report.reference}, output {escape(error.name)}, "
+            f"{count_of(report.compared_samples, 'batch', 'batches')}: "
             f"MSE {error.mse:.4g}, cosine {error.cosine:.6f}, SQNR {error.sqnr_db:.1f} dB",
         )
     if report.equivalence:

@@ -19,7 +19,7 @@ from amct_lite.compat.json_writer import json_text
 from amct_lite.config import FORMATS, QuantConfig, format_config, load_config
 from amct_lite.errors import ConfigError
 from amct_lite.files import staged_outputs
-from amct_lite.loading import SourceModel, load_prepared
+from amct_lite.loading import Qdq, SourceModel, load_prepared
 from amct_lite.types import FUSE_ALL, Fusion, QuantPlan
 
 AMCT_FORMATS = ("amct", "cfg")
@@ -70,16 +70,17 @@ def load_any_config(path: str | os.PathLike[str], model: ir.Model | None = None)
 
 
 def load_configured(
-    path: str | os.PathLike[str], model: str | Path | ir.Model, read: Reader = load_any_config
+    path: str | os.PathLike[str], model: str | Path | ir.Model, read: Reader = load_any_config, *, qdq: Qdq = "refuse"
 ) -> tuple[QuantConfig, SourceModel]:
-    """The settings in the file at `path`, and `model` prepared as they want it. read: which formats are taken.
+    """The settings in the file at `path`, and `model` prepared as they want it. read: which formats are taken. qdq: as for
+    `load_prepared`.
 
     Raises ConfigError as `load_amct_config` does, and for nodes in skip_fusion_layers that the model does not have.
     """
     folding = _folding(path, read)
-    source = load_prepared(model, folding)
+    source = load_prepared(model, folding, qdq)
     config = read(path, source.prepared)
-    return config, source if config.folding == folding else load_prepared(model, config.folding)
+    return config, source if config.folding == folding else load_prepared(model, config.folding, qdq)
 
 
 def _folding(path: str | os.PathLike[str], read: Reader) -> Fusion:

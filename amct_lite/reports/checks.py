@@ -56,16 +56,26 @@ def check_exports(
     Raises VerificationError when the deploy model and the fake-quant model differ.
     """
     local = measure(prepared, exports.corrected, record, feeds[:LOCAL_SAMPLES], options) if feeds else {}
-    session = open_session(exports.fake_quant, options)
-    quantized = [tuple(session.run(_known(sample, session.input_names))) for sample in feeds[:COMPARED_SAMPLES]]
-    outputs = output_errors(session.output_names, exact[:COMPARED_SAMPLES], quantized) if feeds else ()
+    outputs, compared_samples = compared(exports.fake_quant, feeds, exact, options)
     equivalence, description = None, ""
     if exports.deploy is not None and exports.target == "ort":
-        return Checked(local, outputs, len(quantized), None, "", _check_kernels(record, exports, feeds, exact, inputs, options))
+        return Checked(
+            local, outputs, compared_samples, None, "", _check_kernels(record, exports, feeds, exact, inputs, options)
+        )
     if exports.deploy is not None:
         samples, description = _deploy_feeds(feeds, inputs, exports.shapes)
         equivalence = verify_deploy(exports.deploy, exports.fake_quant, samples, options)
-    return Checked(local, outputs, len(quantized), equivalence, description)
+    return Checked(local, outputs, compared_samples, equivalence, description)
+
+
+def compared(
+    fake_quant: ir.Model, feeds: Sequence[Feeds], exact: Sequence[tuple[AnyArray, ...]], options: RuntimeOptions
+) -> tuple[tuple[OutputError, ...], int]:
+    """Errors of the fake-quant model's outputs on the first feeds, and how many these are; the model is loaded in any case."""
+    session = open_session(fake_quant, options)
+    quantized = [tuple(session.run(_known(sample, session.input_names))) for sample in feeds[:COMPARED_SAMPLES]]
+    outputs = output_errors(session.output_names, exact[:COMPARED_SAMPLES], quantized) if feeds else ()
+    return outputs, len(quantized)
 
 
 def settle_half(

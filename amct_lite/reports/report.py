@@ -49,7 +49,8 @@ class OutputError:
 
 @dataclass(frozen=True)
 class Report:
-    """All that a run has to say. sizes: bytes of each model file's content."""
+    """All that a run has to say. sizes: bytes of each model file's content. reference: what `outputs` were compared
+    with."""
 
     model: str
     target: str
@@ -61,6 +62,7 @@ class Report:
     passes: tuple[PassReport, ...] = ()
     outputs: tuple[OutputError, ...] = ()
     compared_samples: int = 0
+    reference: str = "float"
     equivalence: Equivalence | None = None
     equivalence_data: str = ""
     kernels: Kernels | None = None
@@ -112,13 +114,12 @@ def _granularity(layer: LayerRecord) -> str:
 def output_errors(
     names: Iterable[str], exact: Iterable[tuple[AnyArray, ...]], quantized: Iterable[tuple[AnyArray, ...]]
 ) -> tuple[OutputError, ...]:
-    """Errors of each float output over all feeds; `exact` and `quantized` hold one tuple of outputs a feed."""
+    """Errors of each output of numbers, or of int8 codes, over all feeds; `exact` and `quantized` hold one tuple a feed."""
     errors = []
     for name, a, b in zip(names, zip(*exact, strict=True), zip(*quantized, strict=True), strict=True):
-        if not all(np.issubdtype(array.dtype, np.floating) for array in a):
-            continue
-        left = np.concatenate([array.reshape(-1) for array in a])
-        right = np.concatenate([array.reshape(-1) for array in b])
+        if not all(np.issubdtype(array.dtype, np.floating) or array.dtype == np.int8 for array in a):
+            continue  # 8-bit integers are codes of numbers; others are indices, or made of shapes
+        left, right = (np.concatenate([np.float32(array).reshape(-1) for array in arrays]) for arrays in (a, b))
         if left.size == right.size:
             errors.append(OutputError(name, mse(left, right), cosine(left, right), sqnr_db(left, right)))
     return tuple(errors)

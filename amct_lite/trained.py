@@ -1,0 +1,43 @@
+"""What `convert` takes from a model with QuantizeLinear and DequantizeLinear: its scales, or an error that says why none."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from amct_lite import ir, qat
+from amct_lite.errors import UnsupportedModelError
+from amct_lite.loading import SourceModel
+from amct_lite.plan import layer_facts
+from amct_lite.types import QuantRecord
+
+
+def take_scales(source: SourceModel, target: str) -> tuple[SourceModel, qat.Taken, ir.Model]:
+    """`source` (loaded with its scales kept) limited where they are not, the record made of it for `target`, and the model
+    that it was.
+
+    Raises UnsupportedModelError for a float model, and for one of which no layer can be taken.
+    """
+    if source.trained is None:
+        raise UnsupportedModelError(
+            f"{source.name} is a float model: it holds no QuantizeLinear and DequantizeLinear to take scales from. "
+            f"Pass a record with --record, or quantize it with `amct-lite calibrate`."
+        )
+    taken = qat.take(source.prepared, source.trained, layer_facts(target, source.prepared))
+    if not taken.record.layers:
+        reasons = "; ".join(f"{skip.node} ({skip.op_type}): {skip.reason}" for skip in taken.skips[:5])
+        reasons = reasons or "it holds none of the layers that are quantized"
+        raise UnsupportedModelError(
+            f"{source.name} has no layer whose scales can be taken: {reasons}. "
+            f"Calibrate it anew with `amct-lite calibrate --strip-qdq`."
+        )
+    return limited(source, taken.record), taken, source.trained.reference
+
+
+def limited(source: SourceModel, record: QuantRecord) -> SourceModel:
+    """`source` with Clips for the bounds of the Q that `record` leaves out; as it is where it had none."""
+    limits = qat.limits_of(source.prepared, source.trained, record) if source.trained is not None else ()
+    if not limits:
+        return source
+    prepared = ir.clone(source.prepared)
+    qat.limit(prepared, limits)
+    return replace(source, prepared=prepared)

@@ -1,0 +1,242 @@
+"""Models with QuantizeLinear and DequantizeLinear keep their scales and their integers, in whatever form they were written."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from corpus import SHARED, needs_shared
+from onnx import ModelProto, numpy_helper
+from qdq_nets import CODES, CODES2, SCALES, SCALES2, one_conv, onnxruntime_form, torch_form
+from small_nets import ONE_THREAD, net, run, saved
+
+from amct_lite import ir
+from amct_lite.config import QuantConfig
+from amct_lite.errors import UnsupportedModelError
+from amct_lite.pipeline import convert, convert_qdq
+from amct_lite.record import format_record, parse_record
+from amct_lite.result import QuantizeResult
+from amct_lite.types import QParams
+
+
+def converted(model: ModelProto, folder: Path, **settings: object) -> QuantizeResult:
+    return convert_qdq(saved(model, folder), config=QuantConfig(**settings), options=ONE_THREAD)  # type: ignore[arg-type]
+
+
+def deploy_weight(result: QuantizeResult, layer: str) -> np.ndarray:
+    assert result.exports.deploy is not None
+    node = next(node for node in result.exports.deploy.graph if node.name == layer)
+    array = ir.constant_of(node.inputs[1])
+    assert array is not None
+    return array
+
+
+def reasons(result: QuantizeResult) -> dict[str, str]:
+    return {skip.node: skip.reason for skip in result.report.skips}
+
+
+def batch(seed: int, shape: tuple[int, ...] = (1, 3, 8, 8)) -> dict[str, np.ndarray]:
+    return {"x": np.random.default_rng(seed).normal(0, 1.2, shape).astype(np.float32)}
+
+
+def assert_same_outputs(model: ModelProto, result: QuantizeResult, steps: float) -> None:
+    """steps: how far the outputs may lie apart; 0 where everything that is rounded is rounded alike."""
+    for seed in range(4):
+        expected, found = run(model, batch(seed))[0], run(result.exports.fake_quant, batch(seed))[0]
+        np.testing.assert_allclose(found, expected, rtol=1e-6, atol=steps + 1e-5)
+
+
+def test_onnxruntime_form_keeps_scales_codes_and_the_relu_it_took_away(tmp_path):
+    model = onnxruntime_form()
+    result = converted(model, tmp_path, input_shapes={"x": (1, 3, 8, 8)})
+    first, second = result.record.layers
+    assert first.activation == QParams((float(np.float32(0.02)),), (120 - 128,))
+    assert second.activation == QParams((float(np.float32(0.05)),), (-128,))
+    assert first.weight is not None
+    assert second.weight is not None
+    assert np.array_equal(first.weight.scales, SCALES)
+    assert second.weight.scale == (float(SCALES2),)
+    assert np.array_equal(deploy_weight(result, "conv1"), CODES)
+    assert np.array_equal(deploy_weight(result, "conv2"), CODES2)
+    assert reasons(result) == {"q2": "left out: the output 'y' reads values that are limited, but not rounded, now"}
+    assert_same_outputs(model, result, steps=0.1 / 2)
+    assert result.report.outputs[0].mse < 1.1 * 0.1**2 / 12, "more than rounding the output in steps of 0.1 explains"
+
+
+def test_int32_biases_keep_their_codes(tmp_path):
+    model = onnxruntime_form()
+    result = converted(model, tmp_path, input_shapes={"x": (1, 3, 8, 8)})
+    given = {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
+    assert result.exports.deploy is not None
+    for node in result.exports.deploy.graph:
+        if node.op_type == "Conv":
+            assert np.array_equal(ir.constant_of(node.inputs[2]), given["b1q" if node.name == "conv1" else "b2q"])
+
+
+def test_torch_form_keeps_everything_but_the_rounding_in_front_of_a_pool(tmp_path):
+    model = torch_form()
+    result = converted(model, tmp_path)
+    assert [layer.key for layer in result.record.layers] == ["conv1", "conv2", "fc", "add:0", "add:1"]
+    assert all(layer.tensor_quantize == (":" in layer.key) for layer in result.record.layers)
+    assert deploy_weight(result, "conv1").min() == -128
+    assert deploy_weight(result, "conv2").min() == -127
+    assert reasons(result) == {"q3": "left out: GlobalAveragePool 'pool' reads values that are limited, but not rounded, now"}
+    assert_same_outputs(model, result, steps=0.06)
+
+
+def test_all_scales_taken_leaves_nothing_to_differ(tmp_path):
+    model = one_conv()
+    assert_same_outputs(model, converted(model, tmp_path), steps=0)
+
+
+def test_codes_of_minus_128_survive(tmp_path):
+    codes = np.full_like(CODES, -128)
+    assert np.array_equal(deploy_weight(converted(one_conv(wq=codes), tmp_path), "conv"), codes)
+
+
+def test_every_code_survives_with_awkward_scales(tmp_path):
+    codes = np.resize(np.arange(-128, 128, dtype=np.int8), CODES.shape)
+    scales = np.array([1e-6, 1 / 3, 7.1e-5, 123.456], np.float32)
+    assert np.array_equal(deploy_weight(converted(one_conv(wq=codes, sw=scales), tmp_path), "conv"), codes)
+
+
+def test_uint8_weights_around_128_become_int8(tmp_path):
+    moved = (CODES.astype(np.int16) + 128).astype(np.uint8)
+    model = one_conv(wq=moved, zw=np.full(4, 128, np.uint8))
+    result = converted(model, tmp_path)
+    assert np.array_equal(deploy_weight(result, "conv"), CODES)
+    assert result.report.layers[0].notes == ("uint8 weight codes moved down by 128",)
+    assert_same_outputs(model, result, steps=0)
+
+
+def test_a_normalization_behind_multiplies_the_scales_and_may_turn_signs(tmp_path):
+    codes = CODES.copy()
+    codes[codes == -128] = -127
+    factors = np.array([0.5, -2.0, 1.7, 3.0], np.float32)
+    body = "[conv] c = Conv(xd, wd) [bn] y = BatchNormalization(c, gamma, beta, mean, var)"
+    others = {"gamma": factors, "beta": (4,), "mean": (4,), "var": np.full(4, 1 - 1e-5, np.float32)}
+    model = one_conv(body=body, wq=codes, **others)
+    result = converted(model, tmp_path)
+    weight = result.record.by_key["conv"].weight
+    assert weight is not None
+    np.testing.assert_allclose(weight.scales, SCALES * np.abs(factors), rtol=1e-5)
+    signs = np.sign(factors).astype(np.int8).reshape(-1, 1, 1, 1)
+    assert np.array_equal(deploy_weight(result, "conv"), codes * signs)
+    assert_same_outputs(model, result, steps=1e-4)
+
+
+def test_minus_128_cannot_turn_its_sign(tmp_path):
+    body = "[conv] c = Conv(xd, wd) [bn] y = BatchNormalization(c, gamma, beta, mean, var)"
+    others = {"gamma": -np.ones(4, np.float32), "beta": (4,), "mean": (4,), "var": np.ones(4, np.float32)}
+    with pytest.raises(UnsupportedModelError, match="turns the sign of a weight of code -128"):
+        converted(one_conv(body=body, **others), tmp_path)
+
+
+def test_layout_operators_between_dq_and_layer_are_looked_through(tmp_path):
+    model = net(
+        """net (float[1,8,8,3] x) => (float[1,4,6,6] y) {
+          [q] xq = QuantizeLinear(x, sx, zx)
+          [d] xd = DequantizeLinear(xq, sx, zx)
+          [t] xt = Transpose<perm = [0,3,1,2]>(xd)
+          [r] xr = Relu(xt)
+          [dw] wd = DequantizeLinear<axis = 0>(wq, sw)
+          [conv] y = Conv(xr, wd)
+        }""",
+        sx=np.float32(0.02), zx=np.uint8(7), wq=CODES, sw=SCALES,
+    )  # fmt: skip
+    result = converted(model, tmp_path)
+    assert not result.report.skips
+    for seed in range(3):
+        feeds = batch(seed, (1, 8, 8, 3))
+        np.testing.assert_allclose(run(result.exports.fake_quant, feeds)[0], run(model, feeds)[0], rtol=1e-6, atol=1e-5)
+
+
+def test_codes_that_are_moved_before_their_dq_are_moved_as_numbers(tmp_path):
+    text = """net (float[1,8,8,3] x) => (float[1,4,6,6] y) {
+      [q] xq = QuantizeLinear(x, sx, zx)
+      [t] xt = Transpose<perm = [0,3,1,2]>(xq)
+      [d] xd = DequantizeLinear(xt, sx, zx)
+      [dw] wd = DequantizeLinear<axis = 0>(wq, sw)
+      [conv] y = Conv(xd, wd)
+    }"""
+    model = net(text, sx=np.float32(0.02), zx=np.int8(7), wq=CODES, sw=SCALES)
+    result = converted(model, tmp_path)
+    assert not result.report.skips
+    feeds = batch(1, (1, 8, 8, 3))
+    np.testing.assert_allclose(run(result.exports.fake_quant, feeds)[0], run(model, feeds)[0], rtol=1e-6, atol=1e-5)
+
+
+def test_a_range_that_stands_for_a_relu_stays_where_nobody_rounds(tmp_path):
+    body = """[conv] c = Conv(xd, wd)
+      [q1] cq = QuantizeLinear(c, s, z)
+      [d1] cd = DequantizeLinear(cq, s, z)
+      [out] y = Sqrt(cd)"""
+    model = one_conv(body=body, s=np.float32(0.01), z=np.int8(-128))
+    result = converted(model, tmp_path)
+    found = run(result.exports.fake_quant, batch(2))[0]
+    assert np.isfinite(found).all()
+    np.testing.assert_allclose(found**2, run(model, batch(2))[0] ** 2, atol=0.005 + 1e-5)
+
+
+def test_one_branch_rounded_and_one_not_behind_a_pool(tmp_path):
+    """The pool's reader that stays in float is told, and keeps the limits."""
+    body = """[pool] p = MaxPool<kernel_shape = [3,3], strides = [1,1]>(xd)
+      [conv] c = Conv(p, wd)
+      [mean] m = ReduceMean<axes = [1,2,3]>(p)
+      [q1] cq = QuantizeLinear(c, s, z)
+      [d1] cd = DequantizeLinear(cq, s, z)
+      [sum] y = Mul(cd, m)"""
+    model = one_conv(body=body.replace("Conv(p, wd)", "Conv<pads = [1,1,1,1]>(p, wd)"), s=np.float32(0.01), z=np.int8(0))
+    result = converted(model, tmp_path)
+    assert "MaxPool 'pool' reads values that are limited, but not rounded, now" in reasons(result)["q"]
+    assert_same_outputs(model, result, steps=0.02)
+
+
+def test_codes_as_output_become_an_ascend_quant(tmp_path):
+    text = """net (float[1,3,8,8] x) => (uint8[1,4,6,6] y) {
+      [q] xq = QuantizeLinear(x, sx, zx)
+      [d] xd = DequantizeLinear(xq, sx, zx)
+      [dw] wd = DequantizeLinear<axis = 0>(wq, sw)
+      [conv] c = Conv(xd, wd)
+      [out] y = QuantizeLinear(c, sc, zc)
+    }"""
+    model = net(text, sx=np.float32(0.02), zx=np.uint8(7), sc=np.float32(0.05), zc=np.uint8(100), wq=CODES, sw=SCALES)
+    result = converted(model, tmp_path)
+    assert "output 'y' was uint8 codes and is int8 codes now, each 128 lower" in result.report.notes
+    assert result.exports.deploy is not None
+    last = list(result.exports.deploy.graph)[-1]
+    assert (last.op_type, ir.attribute(last, "offset", 0.0)) == ("AscendQuant", 100 - 128)
+    assert result.report.outputs[0].mse == 0
+    expected = run(model, batch(4))[0].astype(np.int16) - 128
+    assert np.array_equal(run(result.exports.fake_quant, batch(4))[0], expected)
+
+
+def test_an_edited_record_is_exported_from_the_qdq_model_too(tmp_path):
+    path = saved(torch_form(), tmp_path)
+    result = convert_qdq(path, options=ONE_THREAD)
+    again = convert(path, parse_record(format_record(result.record)), options=ONE_THREAD)
+    assert ir.to_bytes(again.exports.fake_quant) == ir.to_bytes(result.exports.fake_quant)
+
+
+def test_a_model_given_as_an_object_is_not_changed():
+    model = ir.load_bytes(torch_form().SerializeToString())
+    before = ir.to_bytes(model)
+    convert_qdq(model, options=ONE_THREAD)
+    assert ir.to_bytes(model) == before
+
+
+STRUCTURE = SHARED / "corpus" / "structure"
+REAL = [("mlperftiny_kws_qdq.onnx", (1, 49, 10, 1), 11, 0), ("mlperftiny_resnet8_qdq.onnx", (1, 32, 32, 3), 11, 6)]
+
+
+@needs_shared
+@pytest.mark.parametrize(("name", "shape", "layers", "tensors"), REAL)
+def test_real_models_of_tensorflow_compute_the_same(name, shape, layers, tensors):
+    """But for the rounding of their last numbers in front of Softmax, and behind it."""
+    result = convert_qdq(STRUCTURE / name, config=QuantConfig(input_shapes={"input_f": shape}), options=ONE_THREAD)
+    assert len(result.record.layers) == layers + tensors
+    assert sum(layer.tensor_quantize for layer in result.record.layers) == tensors
+    assert [skip.op_type for skip in result.report.skips] == ["QuantizeLinear"]
+    assert result.report.outputs[0].sqnr_db > 35
+    assert result.exports.deploy is not None
