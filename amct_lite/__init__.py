@@ -12,7 +12,14 @@ if TYPE_CHECKING:
     from amct_lite.accuracy.auto import AutoCalibration
     from amct_lite.analysis.sensitivity import Sensitivities
     from amct_lite.by_hand import qparams
-    from amct_lite.compat.api import convert_model, create_quant_config, quantize_model, quantize_preprocess, save_model
+    from amct_lite.compat.api import (
+        convert_model,
+        convert_qat_model,
+        create_quant_config,
+        quantize_model,
+        quantize_preprocess,
+        save_model,
+    )
     from amct_lite.compat.auto_calibration import accuracy_based_auto_calibration
     from amct_lite.compat.dropin import AMCT_SO
     from amct_lite.compat.mixed_precision import auto_mixed_precision_search
@@ -47,6 +54,7 @@ _HOMES = {
     "bitops": "diagnosis.bitops",
     "compare": "diagnosis.compare",
     "convert_model": "compat.api",
+    "convert_qat_model": "compat.api",
     "create_quant_config": "compat.api",
     "explain": "diagnosis.explain",
     "export": "public",
@@ -80,6 +88,7 @@ __all__ = [
     "bitops",
     "compare",
     "convert_model",
+    "convert_qat_model",
     "create_quant_config",
     "explain",
     "export",

@@ -14,7 +14,7 @@ import click
 
 from amct_lite.cli.deferred import defer
 from amct_lite.cli.exits import exit_codes, tell_on_stderr
-from amct_lite.errors import AmctError, ConfigError, UnsupportedModelError
+from amct_lite.errors import AmctError, ConfigError
 
 _LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
 _LOG = logging.getLogger("amct_lite")
@@ -77,12 +77,11 @@ def calibration(
 @click.option("--model", type=_FILE, required=True, help="A model with QuantizeLinear and DequantizeLinear.")
 @click.option("--save_path", required=True, help="Folder and prefix of what is written.")
 def convert(model: Path, save_path: str) -> None:
-    """Take over a model of quantization-aware training: not offered yet."""
-    del save_path
-    raise UnsupportedModelError(
-        f"{model}: models of quantization-aware training cannot be converted yet. Quantize the float model it was made from "
-        "with `amct_onnx calibration`."
-    )
+    """Take over a model of quantization-aware training, with its scales."""
+    from amct_lite.compat.api import convert_qat_model
+
+    convert_qat_model(model, save_path)
+    _LOG.info("written under %s", save_path)
 
 
 def _start_logging() -> None:

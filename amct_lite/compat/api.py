@@ -3,6 +3,7 @@
     create_quant_config → quantize_model → the user's runs → save_model        calibration
     … quantize_preprocess → the user's runs → quantize_model …                 with balanced layers
     convert_model                                                             from a record that exists
+    convert_qat_model                                                         from a model that carries its scales
 
 Each step goes on from the files of the step before, in whatever process.
 """
@@ -28,7 +29,7 @@ from amct_lite.compat.configs import load_amct_config, load_configured
 from amct_lite.compat.fake_weights import insert_fake_weights
 from amct_lite.compat.job import Watch, watches_of
 from amct_lite.compat.json_writer import json_text
-from amct_lite.compat.outputs import export
+from amct_lite.compat.outputs import export, export_trained
 from amct_lite.compat.partial_record import format_weights, read_factors, undecided
 from amct_lite.compat.quant_json import original_names, read_names, write_names
 from amct_lite.config import QuantConfig
@@ -213,6 +214,15 @@ def convert_model(model_file: PathLike, scale_offset_record_file: PathLike, save
     fusion = fusion_of(read_record(scale_offset_record_file), FUSE_ALL)
     names = original_names(load_prepared(Path(model_file), fusion))
     export(Path(model_file), scale_offset_record_file, save_path, names=names, statistics=None, inputs=[Path(model_file)])
+
+
+def convert_qat_model(model_file: PathLike, save_path: PathLike, record_file: PathLike | None = None) -> None:
+    """Write the same three files from a model with QuantizeLinear and DequantizeLinear, with its own scales.
+
+    record_file: where to write these, too. What was not taken is logged with its reason.
+    Raises UnsupportedModelError for a model of which nothing can be taken.
+    """
+    export_trained(Path(model_file), save_path, None if record_file is None else Path(record_file))
 
 
 def _reloaded(model: ir.Model) -> ir.Model:

@@ -1,4 +1,4 @@
-"""What `save_model` and `convert_model` write: the three files together, executed and compared before anybody sees them."""
+"""What is written in AMCT's way: all files together, executed and compared before anybody sees them."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from pathlib import Path
 from amct_lite import ir
 from amct_lite.build import Exports
 from amct_lite.calibration.store import Statistics
-from amct_lite.compat.quant_json import Names, quant_json
+from amct_lite.compat.quant_json import Names, original_names, quant_json
 from amct_lite.config import QuantConfig
 from amct_lite.errors import StaticShapeError
-from amct_lite.files import output_path, staged_outputs
+from amct_lite.files import OutputSet, output_path, staged_outputs
 from amct_lite.loading import load_prepared
-from amct_lite.pipeline import convert
-from amct_lite.record import read_record
+from amct_lite.pipeline import convert, convert_qdq
+from amct_lite.record import format_record, read_record
 from amct_lite.reports.warnings import record_notes
 from amct_lite.types import FUSE_ALL, Fusion
 
@@ -50,18 +50,43 @@ def export(
     if balanced:
         record = replace(record, layers=tuple(replace(layer, balance_factor=()) for layer in record.layers))
     result = convert(model, record, config=config, bias_correction="none", statistics=statistics)
-    exports = result.exports
-    fake_quant = output_path(save_path, "fake_quant_model.onnx")
+    exports, fake_quant = result.exports, output_path(save_path, "fake_quant_model.onnx")
     with staged_outputs(inputs=[*inputs, Path(record_file)]) as out:
-        ir.save(exports.fake_quant, out.stage(fake_quant))
-        if exports.deploy is not None:
-            ir.save(exports.deploy, out.stage(output_path(save_path, "deploy_model.onnx")))
-            text = quant_json(exports.deploy, names, Path(save_path).name or "model")
-            out.stage(output_path(save_path, "quant.json")).write_text(text, encoding="utf-8")
+        _stage(out, exports, save_path, names)
     for warning in (*result.report.warnings, *record_notes(result.record)):
         _LOG.warning("%s", warning)
     if exports.deploy is None:
         raise _open_shapes(exports, fake_quant, statistics)
+
+
+def export_trained(model: Path, save_path: str | os.PathLike[str], record_file: Path | None) -> None:
+    """Write the same of a model that carries its scales, and these to `record_file`.
+
+    Raises UnsupportedModelError when none can be taken, StaticShapeError as `export` does.
+    """
+    result = convert_qdq(model)
+    exports = result.exports
+    with staged_outputs(inputs=[model]) as out:
+        _stage(out, exports, save_path, original_names(result.source))
+        if record_file is not None:
+            out.stage(record_file).write_text(format_record(result.record), encoding="utf-8")
+    for skip in result.report.skips:
+        _LOG.warning("%s (%s): %s", skip.node, skip.op_type, skip.reason)
+    for note in result.report.notes:
+        _LOG.info("%s", note)
+    for error in result.report.outputs:
+        _LOG.info("output %s: SQNR %.1f dB against %s", error.name, error.sqnr_db, result.report.reference)
+    if exports.deploy is None:
+        raise _open_shapes(exports, output_path(save_path, "fake_quant_model.onnx"), None)
+
+
+def _stage(out: OutputSet, exports: Exports, save_path: str | os.PathLike[str], names: Names) -> None:
+    """Deploy model and quant.json, where the shapes allow them, and the fake-quant model."""
+    ir.save(exports.fake_quant, out.stage(output_path(save_path, "fake_quant_model.onnx")))
+    if exports.deploy is not None:
+        ir.save(exports.deploy, out.stage(output_path(save_path, "deploy_model.onnx")))
+        text = quant_json(exports.deploy, names, Path(save_path).name or "model")
+        out.stage(output_path(save_path, "quant.json")).write_text(text, encoding="utf-8")
 
 
 def _open_shapes(exports: Exports, written: Path, statistics: Statistics | None) -> StaticShapeError:

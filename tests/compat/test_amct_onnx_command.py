@@ -9,7 +9,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
+from qdq_nets import torch_form
 
 from amct_lite.cli.amct_onnx import main
 from amct_lite.compat.bin_batches import parse_input_shape
@@ -135,9 +137,20 @@ def test_options_that_do_not_fit(
     assert message in capsys.readouterr().err
 
 
-def test_models_of_aware_training_are_refused_clearly(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
-    assert run("convert", "--model", "qat.onnx", "--save_path", "o") == 4
-    assert "cannot be converted yet" in capsys.readouterr().err
+def test_models_of_aware_training_are_converted(run: Run) -> None:
+    onnx.save(torch_form(), "qat.onnx")
+    assert run("convert", "--model", "qat.onnx", "--save_path", "out/net") == 0
+    assert {path.name for path in Path("out").iterdir()} == {
+        "net_deploy_model.onnx",
+        "net_fake_quant_model.onnx",
+        "net_quant.json",
+    }
+    assert "q3 (QuantizeLinear): left out: GlobalAveragePool 'pool' reads" in log()
+
+
+def test_float_models_are_not_of_aware_training(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("convert", "--model", "digits.onnx", "--save_path", "o") == 4
+    assert "digits.onnx is a float model" in capsys.readouterr().err
 
 
 def test_levels_of_console_and_file(run: Run, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
