@@ -210,9 +210,10 @@ def save_model(modified_onnx_file: PathLike, record_file: PathLike, save_path: P
 
 
 def convert_model(model_file: PathLike, scale_offset_record_file: PathLike, save_path: PathLike) -> None:
-    """Write the same three files from a float model and a record that the user computed."""
+    """Write the same three files from a float model (or one that carries scales) and a record that the user
+    computed."""
     fusion = fusion_of(read_record(scale_offset_record_file), FUSE_ALL)
-    names = original_names(load_prepared(Path(model_file), fusion))
+    names = original_names(load_prepared(Path(model_file), fusion, "take"))
     export(Path(model_file), scale_offset_record_file, save_path, names=names, statistics=None, inputs=[Path(model_file)])
 
 

@@ -56,7 +56,10 @@ def export(
     for warning in (*result.report.warnings, *record_notes(result.record)):
         _LOG.warning("%s", warning)
     if exports.deploy is None:
-        raise _open_shapes(exports, fake_quant, statistics)
+        first = "Calibrate with batches of one shape, export" if statistics else "Export"
+        remark = statistics.shape_remark if statistics else ""
+        remedy = f"{first} the float model with that shape, or pass the record to `amct-lite convert` with --input-shape."
+        raise _open_shapes(exports, fake_quant, f"{remedy}{remark}")
 
 
 def export_trained(model: Path, save_path: str | os.PathLike[str], record_file: Path | None) -> None:
@@ -77,7 +80,8 @@ def export_trained(model: Path, save_path: str | os.PathLike[str], record_file: 
     for error in result.report.outputs:
         _LOG.info("output %s: SQNR %.1f dB against %s", error.name, error.sqnr_db, result.report.reference)
     if exports.deploy is None:
-        raise _open_shapes(exports, output_path(save_path, "fake_quant_model.onnx"), None)
+        remedy = "Export the model with that shape, or pass it to `amct-lite convert` with --input-shape."
+        raise _open_shapes(exports, output_path(save_path, "fake_quant_model.onnx"), remedy)
 
 
 def _stage(out: OutputSet, exports: Exports, save_path: str | os.PathLike[str], names: Names) -> None:
@@ -89,16 +93,14 @@ def _stage(out: OutputSet, exports: Exports, save_path: str | os.PathLike[str], 
         out.stage(output_path(save_path, "quant.json")).write_text(text, encoding="utf-8")
 
 
-def _open_shapes(exports: Exports, written: Path, statistics: Statistics | None) -> StaticShapeError:
+def _open_shapes(exports: Exports, written: Path, remedy: str) -> StaticShapeError:
     left = [value for value in exports.fake_quant.graph.inputs if str(value.name) not in exports.shapes]
     dims = {str(value.name): ir.dims_of(value) or () for value in left}
     open_ones = {name: shape for name, shape in dims.items() if not all(isinstance(dim, int) for dim in shape)}
     inputs = ", ".join(
         f"input {name!r} ({', '.join('?' if d is None else str(d) for d in s)})" for name, s in open_ones.items()
     )
-    remedy = "Calibrate with batches of one shape, export" if statistics else "Export"
     return StaticShapeError(
         f"no deploy model: {inputs or 'an input'} has no fixed shape, which an Ascend deploy model must have. "
-        f"{remedy} the float model with that shape, or pass the record to `amct-lite convert` with --input-shape."
-        f"{statistics.shape_remark if statistics else ''} {written} was written."
+        f"{remedy} {written} was written."
     )

@@ -59,7 +59,7 @@ def input_bounds(model: ir.Model) -> dict[str, tuple[float, float]]:
 
 def limit(model: ir.Model, limits: Iterable[Limit]) -> None:
     """Edit `model`: a Clip in front of the readers of each limit."""
-    nodes = {str(node.name): node for node in model.graph}
+    nodes = {str(node.name): node for node in (*model.graph.all_nodes(), *model.graph)}  # bodies of If and Loop read, too
     for item in limits:
         readers = [(nodes[name], index) for name, index in item.readers if name in nodes]
         output = next((value for value in model.graph.outputs if str(value.name) == item.output), None)

@@ -25,6 +25,14 @@ def test_the_sample_runs_and_keeps_the_accuracy(tmp_path: Path) -> None:
     assert names <= {file.name for file in tmp_path.iterdir()}
 
 
+def test_a_trained_model_keeps_its_scales_and_its_accuracy(tmp_path: Path) -> None:
+    before, after = accuracies("qat.py", tmp_path)
+    assert after == before
+    names = {"qat_deploy_model.onnx", "qat_fake_quant_model.onnx", "qat_quant.json", "qat_record.txt"}
+    assert names <= {file.name for file in tmp_path.iterdir()}
+    assert (tmp_path / "qat_record.txt").read_text() == (tmp_path / "trained_record.txt").read_text()
+
+
 def test_auto_calibration_loses_not_one_image(tmp_path: Path) -> None:
     before, after = accuracies("auto_calibration.py", tmp_path)
     assert after >= before

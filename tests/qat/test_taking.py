@@ -179,6 +179,17 @@ def test_a_range_that_stands_for_a_relu_stays_where_nobody_rounds(tmp_path):
     np.testing.assert_allclose(found**2, run(model, batch(2))[0] ** 2, atol=0.005 + 1e-5)
 
 
+def test_a_body_of_an_if_reads_limited_values(tmp_path):
+    body = """[conv] c = Conv(xd, wd)
+      [q1] cq = QuantizeLinear(c, s, z)
+      [d1] cd = DequantizeLinear(cq, s, z)
+      [if] y = If<then_branch = a () => (float[1,4,6,6] t) { [in_a] t = Sqrt(cd) },
+                  else_branch = b () => (float[1,4,6,6] e) { [in_b] e = Identity(cd) }>(yes)"""
+    model = one_conv(body=body, s=np.float32(0.01), z=np.int8(-128), yes=np.array(True))
+    found = run(converted(model, tmp_path).exports.fake_quant, batch(2))[0]
+    np.testing.assert_allclose(found**2, run(model, batch(2))[0] ** 2, atol=0.005 + 1e-5)
+
+
 def test_one_branch_rounded_and_one_not_behind_a_pool(tmp_path):
     """The pool's reader that stays in float is told, and keeps the limits."""
     body = """[pool] p = MaxPool<kernel_shape = [3,3], strides = [1,1]>(xd)
