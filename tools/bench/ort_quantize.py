@@ -1,8 +1,8 @@
 """Quantizes a model with onnxruntime.quantization, as its documentation recommends for static int8 on CPU.
 
-    python tools/bench/ort_quantize.py MODEL.onnx DATA_DIR OUT.onnx --method MinMax [--memory-limit GIB]
+    python tools/bench/ort_quantize.py MODEL.onnx DATA_DIR OUT.onnx --method MinMax [--format QOperator] [--activations int8]
 
-Pre-processing (symbolic shapes, graph optimization), QDQ format, per-channel int8 weights, uint8 activations.
+Pre-processing (symbolic shapes, graph optimization), QDQ format, per-channel int8 weights, uint8 activations by default.
 Entropy and Percentile keep every activation of every image until the end: a memory limit protects the machine.
 Needs onnx, onnxruntime and sympy.
 """
@@ -15,7 +15,7 @@ import tempfile
 from pathlib import Path
 
 
-def quantize(model: Path, data: Path, out: Path, method: str) -> None:
+def quantize(model: Path, data: Path, out: Path, method: str, form: str, activations: str) -> None:
     import numpy as np
     from onnxruntime.quantization import (
         CalibrationDataReader,
@@ -44,9 +44,9 @@ def quantize(model: Path, data: Path, out: Path, method: str) -> None:
             prepared,
             out,
             Reader(),
-            quant_format=QuantFormat.QDQ,
+            quant_format=QuantFormat[form],
             per_channel=True,
-            activation_type=QuantType.QUInt8,
+            activation_type=QuantType.QUInt8 if activations == "uint8" else QuantType.QInt8,
             weight_type=QuantType.QInt8,
             calibrate_method=CalibrationMethod[method],
         )
@@ -58,12 +58,14 @@ def main() -> None:
     parser.add_argument("data", type=Path)
     parser.add_argument("out", type=Path)
     parser.add_argument("--method", choices=("MinMax", "Percentile", "Entropy"), required=True)
+    parser.add_argument("--format", choices=("QDQ", "QOperator"), default="QDQ")
+    parser.add_argument("--activations", choices=("uint8", "int8"), default="uint8")
     parser.add_argument("--memory-limit", type=float, metavar="GIB")
     args = parser.parse_args()
     if args.memory_limit:
         limit = int(args.memory_limit * 2**30)
         resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
-    quantize(args.model, args.data, args.out, args.method)
+    quantize(args.model, args.data, args.out, args.method, args.format, args.activations)
 
 
 if __name__ == "__main__":
