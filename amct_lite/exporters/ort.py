@@ -96,8 +96,8 @@ def _make_unsigned(quantize: ir.Node) -> None:
 
 
 def _keep_float_bias(dequantize: ir.Node) -> None:
-    """The bias Add behind a MatMul has no integer kernel: its bias is stored as the float that the integers stand for. (Where
-    all sizes are known, ONNX Runtime makes a Gemm of both, whose integer kernel wants the integers.)"""
+    """The bias Add behind a MatMul has no integer kernel: its bias is stored as the float that the integers stand for. (Of
+    matrices, or where all sizes are known, ONNX Runtime makes a Gemm of both, whose integer kernel wants the integers.)"""
     steps, scale = (ir.constant_of(value) for value in dequantize.inputs[:2])
     output = dequantize.outputs[0]
     readers = {use.node.op_type for use in ir.uses(output)}
@@ -109,9 +109,9 @@ def _keep_float_bias(dequantize: ir.Node) -> None:
 
 
 def _becomes_gemm(bias: ir.Value) -> bool:
-    """Whether all sizes of what `bias` is added to are known."""
+    """Whether what `bias` is added to is a matrix, or all its sizes are known."""
     dims = [ir.dims_of(value) for use in ir.uses(bias) for value in use.node.inputs if value is not None and value is not bias]
-    return all(d is not None and all(isinstance(size, int) for size in d) for d in dims)
+    return all(d is not None and (len(d) == 2 or all(isinstance(size, int) for size in d)) for d in dims)
 
 
 def _spell_zero_point(dequantize: ir.Node) -> None:

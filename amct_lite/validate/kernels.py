@@ -4,7 +4,6 @@ computes what the fake-quant model computes.
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,14 +15,13 @@ from amct_lite.errors import VerificationError
 from amct_lite.numerics.metrics import sqnr_db
 from amct_lite.runtime import RuntimeOptions, open_session, optimized
 from amct_lite.types import AnyArray, Feeds
+from amct_lite.validate.executed import executed
 
 FLOAT_KERNELS = frozenset({"Conv", "FusedConv", "ConvTranspose", "Gemm", "FusedGemm", "MatMul", "FusedMatMul"})
 INTEGER_KERNELS = frozenset({"QLinearConv", "QGemm", "QLinearMatMul", "MatMulIntegerToFloat", "MatMulInteger", "ConvInteger"})
 LOST_DB = 3.0
 """How much the integer kernels may lose against the fake-quant model, both measured against the float model. They round ties
 differently, which costs nothing on average; kernels that saturate or read a wrong scale lose far more."""
-_ADDED = re.compile(r"(_token_\d+|_nchwc|_nhwc)+$")
-"""What ONNX Runtime's layout transformations add to the name of a node."""
 
 
 @dataclass(frozen=True)
@@ -53,10 +51,10 @@ def verify_kernels(
     layers: names of the quantized layers. exact: the float model's outputs for each of `feeds`, empty where they are not known.
     Raises VerificationError when its outputs are further from the float model than quantization explains.
     """
-    nodes = tuple(optimized(model, options).graph)
-    floats = {_ADDED.sub("", str(node.name)) for node in nodes if node.op_type in FLOAT_KERNELS}
-    ops = Counter(node.op_type for node in nodes)
-    in_float = tuple(name for name in layers if name in floats)
+    kernels = {str(node.name): node.op_type for node in optimized(model, options).graph}
+    ops = Counter(kernels.values())
+    stands_for = executed([node for node in model.graph if node.name in layers], kernels)
+    in_float = tuple(name for name in layers if kernels.get(stands_for.get(name, "")) not in INTEGER_KERNELS)
     ours, theirs = _run(model, feeds, options), _run(fake_quant, feeds, options)
     if exact:
         _require_equal_quality(exact, ours, theirs)

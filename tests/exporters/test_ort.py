@@ -35,13 +35,17 @@ NETS = {
     "padded": (PADDED, AROUND),
     "moved": (MOVED, {}),
     "product": (PRODUCT, MATRIX),
+    "open matrix": (
+        PRODUCT.replace("[1,3,4,4]", "[N,3,4,4]").replace("[1,3,5]", "[N,5]"),
+        MATRIX | {"rows": np.array([-1, 16])},
+    ),
     "open product": (PRODUCT.replace("[1,3,4,4]", "[N,3,4,4]"), MATRIX | {"rows": np.array([-1, 3, 16])}),
 }
 
 
 def quantized(name: str) -> QuantizeResult:
     text, values = NETS[name]
-    size = (4, 4) if "product" in name else (16, 16)
+    size = (4, 4) if name in {"product", "open product", "open matrix"} else (16, 16)
     return quantize(ir.load_bytes(net(text, **values).SerializeToString()), images(8, size=size), ORT, options=ONE_THREAD)
 
 
@@ -51,7 +55,7 @@ def test_it_computes_what_the_fake_quant_model_computes(name: str) -> None:
     as float is not rounded to a step; everything else is equal."""
     result = quantized(name)
     assert result.exports.deploy is not None
-    size = (4, 4) if "product" in name else (16, 16)
+    size = (4, 4) if name in {"product", "open product", "open matrix"} else (16, 16)
     pair = [open_session(m, ONE_THREAD.runtime, optimize=False) for m in (result.exports.fake_quant, result.exports.deploy)]
     for sample in images(4, seed=1, size=size):
         theirs, ours = (session.run(sample)[0] for session in pair)
@@ -87,8 +91,8 @@ def test_the_output_of_a_node_that_moves_values_is_moved_as_integers() -> None:
 
 
 def test_a_matrix_product_with_bias_is_one_integer_product() -> None:
-    """Of known sizes, ONNX Runtime makes a Gemm of both nodes; of open ones it adds the bias, kept as float, behind."""
-    assert nodes("product")["QGemm"] == 1
+    """Of matrices or known sizes, ONNX Runtime makes a Gemm of both nodes; else it adds the bias, kept as float, behind."""
+    assert nodes("product")["QGemm"] == nodes("open matrix")["QGemm"] == 1
     found = nodes("open product")
     assert found["MatMulIntegerToFloat"] == found["Add"] == 1
     assert found["DequantizeLinear"] == 0
