@@ -8,7 +8,7 @@ same bytes without measuring.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -44,12 +44,14 @@ class Tuned:
     in_float: tuple[str, ...]
     config: QuantConfig
 
-    def save(self, prefix: str | Path, *, inputs: Iterable[Path] = ()) -> tuple[Path, ...]:
+    def save(
+        self, prefix: str | Path, *, inputs: Iterable[Path] = (), also: Mapping[str, str] | None = None
+    ) -> tuple[Path, ...]:
         """`QuantizeResult.save`, and with it `<prefix>_config.json` and `<prefix>_tuning.json`."""
         races = [{**asdict(attempt), "kept": attempt.kept} for attempt in self.attempts]
         content = json.dumps({"in_float": self.in_float, "races": races}, indent=2) + "\n"
-        also = {"config.json": format_config(self.config, "json"), "tuning.json": content}
-        return self.result.save(prefix, inputs=inputs, also=also)
+        texts = {"config.json": format_config(self.config, "json"), "tuning.json": content}
+        return self.result.save(prefix, inputs=inputs, also={**texts, **(also or {})})
 
 
 def tune(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -41,10 +41,12 @@ class AutoCalibration:
     exports: int
     passes: int
 
-    def save(self, prefix: str | Path, *, inputs: Iterable[Path] = ()) -> tuple[Path, ...]:
+    def save(
+        self, prefix: str | Path, *, inputs: Iterable[Path] = (), also: Mapping[str, str] | None = None
+    ) -> tuple[Path, ...]:
         """`QuantizeResult.save`, and with it `<prefix>_config.json` and `<prefix>_autocalibration.json`."""
-        also = {"config.json": format_config(self.config, "json"), "autocalibration.json": self.to_json()}
-        return self.result.save(prefix, inputs=inputs, also=also)
+        texts = {"config.json": format_config(self.config, "json"), "autocalibration.json": self.to_json()}
+        return self.result.save(prefix, inputs=inputs, also={**texts, **(also or {})})
 
     def to_json(self) -> str:
         """Ranking, history and cost of the search."""

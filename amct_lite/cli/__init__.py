@@ -16,6 +16,7 @@ _COMMANDS = {
     "autocalibrate": "amct_lite.cli.autocalibrate",
     "search": "amct_lite.cli.search",
     "convert": "amct_lite.cli.convert",
+    "report": "amct_lite.cli.report",
     "record": "amct_lite.cli.record",
     "inspect": "amct_lite.cli.inspect",
     "bitops": "amct_lite.cli.bitops",

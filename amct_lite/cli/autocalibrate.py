@@ -10,14 +10,17 @@ import click
 
 from amct_lite.cli.options import (
     image_options,
+    page_options,
     quantization_options,
     report_options,
     require_elsewhere,
+    require_page,
     runtime_options,
     sample_options,
     source_options,
     take_config,
     take_images,
+    take_page,
     take_runtime,
     take_workers,
     worker_options,
@@ -53,6 +56,7 @@ _FILE = click.Path(path_type=Path)
 @quantization_options
 @sample_options
 @report_options
+@page_options
 @image_options
 @worker_options
 @runtime_options
@@ -69,6 +73,7 @@ def command(
     batch_size: int | None,
     as_json: bool,
     quiet: bool,
+    page: bool,
     **settings: Any,
 ) -> None:
     """Quantize MODEL, and leave as few layers in float as it takes to keep the metric that --evaluator measures."""
@@ -82,6 +87,7 @@ def command(
     from amct_lite.pipeline import RunOptions
 
     started = perf_counter()
+    require_page(wanted=page)
     require_elsewhere(output, data)
     files = [Path(name) for name in (data, statistics, settings["config_file"], evaluator_file) if name]
     runtime, images, shared = take_runtime(settings), take_images(settings), take_workers(settings)
@@ -99,7 +105,8 @@ def command(
             options=RunOptions(runtime, images, batch_size, None, progress, workers),
             on_trial=tell_trials(progress, quiet=quiet or as_json),
         )
-        written = found.save(output, inputs=[file for file in files if file.is_file()])
+        also = take_page(found.result, output, wanted=page, texts={"autocalibration.json": found.to_json()})
+        written = found.save(output, inputs=[file for file in files if file.is_file()], also=also)
     finish_search(found, written, perf_counter() - started, as_json=as_json, quiet=quiet)
 
 

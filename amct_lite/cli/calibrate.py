@@ -10,9 +10,11 @@ import click
 
 from amct_lite.cli.options import (
     image_options,
+    page_options,
     quantization_options,
     report_options,
     require_elsewhere,
+    require_page,
     resume_options,
     runtime_options,
     sample_options,
@@ -20,6 +22,7 @@ from amct_lite.cli.options import (
     take_checkpoint,
     take_config,
     take_images,
+    take_page,
     take_runtime,
     take_workers,
     worker_options,
@@ -45,6 +48,7 @@ _FILE = click.Path(path_type=Path)
 )
 @click.option("--strip-qdq", is_flag=True, help="Take QuantizeLinear and DequantizeLinear out of the model first.")
 @report_options
+@page_options
 @image_options
 @resume_options
 @worker_options
@@ -60,6 +64,7 @@ def command(
     as_json: bool,
     quiet: bool,
     tuned: bool,
+    page: bool,
     **settings: Any,
 ) -> None:
     """Quantize MODEL: calibrate it on samples, write record, fake-quant and deploy model, run and compare them."""
@@ -70,6 +75,7 @@ def command(
     from amct_lite.tuning import Tuned, tune
 
     started = perf_counter()
+    require_page(wanted=page)
     require_elsewhere(output, data)
     files = [Path(name) for name in (data, statistics, settings["config_file"]) if name]
     runtime, images = take_runtime(settings), take_images(settings)
@@ -79,11 +85,12 @@ def command(
         with progress_bar(hidden=quiet or as_json) as progress:
             options = RunOptions(runtime, images, batch_size, random, progress, workers, checkpoint, strip_qdq)
             done = (tune if tuned else quantize)(model, data, config, statistics=statistics, options=options)
-            written = done.save(output, inputs=[file for file in files if file.is_file()])
+            result = done.result if isinstance(done, Tuned) else done
+            also = take_page(result, output, wanted=page)
+            written = done.save(output, inputs=[file for file in files if file.is_file()], also=also)
     checkpoint.discard()
     if isinstance(done, Tuned) and not (as_json or quiet):
         tell_tuning(done)
-    result = done.result if isinstance(done, Tuned) else done
     finish(result, written, perf_counter() - started, as_json=as_json, quiet=quiet)
 
 

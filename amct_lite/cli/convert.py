@@ -8,7 +8,15 @@ from typing import Any
 
 import click
 
-from amct_lite.cli.options import image_options, runtime_options, take_images, take_runtime
+from amct_lite.cli.options import (
+    image_options,
+    page_options,
+    require_page,
+    runtime_options,
+    take_images,
+    take_page,
+    take_runtime,
+)
 from amct_lite.errors import ConfigError
 
 _FILE = click.Path(path_type=Path)
@@ -37,6 +45,7 @@ _FILE = click.Path(path_type=Path)
 @click.option("--balance-fold", is_flag=True, help="Balance without a Mul where the layer in front can take the factors.")
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
 @click.option("-q", "--quiet", is_flag=True, help="Print warnings and errors only.")
+@page_options
 @image_options
 @runtime_options
 def command(
@@ -47,6 +56,7 @@ def command(
     data: str | None,
     as_json: bool,
     quiet: bool,
+    page: bool,
     **settings: Any,
 ) -> None:
     """Export MODEL with given scales, its own or those of a record: fake-quant and deploy model, run and compared."""
@@ -56,6 +66,7 @@ def command(
     from amct_lite.pipeline import RunOptions, convert, convert_qdq
 
     started = perf_counter()
+    require_page(wanted=page)
     runtime, images = take_runtime(settings), take_images(settings)
     config = QuantConfig(
         target=settings["target"],
@@ -77,7 +88,9 @@ def command(
                 data=data,
                 options=options,
             )
-        written = result.save(output, inputs=[file for file in (record, calibration) if file is not None])
+        also = take_page(result, output, wanted=page)
+        inputs = [file for file in (record, calibration) if file is not None]
+        written = result.save(output, inputs=inputs, also=also)
     finish(result, written, perf_counter() - started, as_json=as_json, quiet=quiet)
 
 

@@ -13,6 +13,23 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
+from amct_lite.reports.units import size
+
+__all__ = [
+    "NARROW",
+    "PIPE_WIDTH",
+    "console",
+    "count_of",
+    "entries",
+    "print_annotated",
+    "print_table",
+    "quantity",
+    "say",
+    "say_whole",
+    "size",
+    "write_text",
+]
+
 PIPE_WIDTH = 400
 NARROW = 100
 """Columns of a terminal below which tables leave out what can be missed."""
@@ -100,13 +117,6 @@ def _cut(name: str, longest: int) -> str:
 def write_text(text: str) -> None:
     """Plain text (JSON) to standard output, as it is."""
     sys.stdout.write(text if text.endswith("\n") else f"{text}\n")
-
-
-def size(count: int) -> str:
-    """Bytes as kB, MB or GB."""
-    if count >= 1_000_000_000:
-        return f"{count / 1e9:.2f} GB"
-    return f"{count / 1e6:.2f} MB" if count >= 100_000 else f"{count / 1e3:.1f} kB"
 
 
 def entries(layers: int, tensors: int) -> str:

@@ -5,7 +5,7 @@ Each group is a decorator that adds the options and a function that takes them o
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from amct_lite.calibration.images import ImageOptions
     from amct_lite.config import QuantConfig
     from amct_lite.loading import Qdq
+    from amct_lite.result import QuantizeResult
     from amct_lite.runtime import RuntimeOptions
     from amct_lite.workers import Workers
 
@@ -149,6 +150,9 @@ _REPORT = (
 )
 
 
+_PAGE = (click.option("--report", "page", is_flag=True, help="Also write <prefix>_report.html, one page that holds all."),)
+
+
 def _group(options: Sequence[Callable[[F], F]]) -> Callable[[F], F]:
     def decorate(function: F) -> F:
         for option in reversed(options):
@@ -166,6 +170,24 @@ quantization_options = _group(_QUANTIZATION)
 source_options = _group(_SOURCE)
 sample_options = _group(_SAMPLES)
 report_options = _group(_REPORT)
+page_options = _group(_PAGE)
+
+
+def require_page(*, wanted: bool) -> None:
+    """Before the run, not at its end. Raises ConfigError when the packages that draw a page are not installed."""
+    if wanted:
+        from amct_lite.page.writing import require_packages
+
+        require_packages()
+
+
+def take_page(result: QuantizeResult, output: str, *, wanted: bool, texts: Mapping[str, str] | None = None) -> dict[str, str]:
+    """What is to be saved with `result`: its page, if wanted, with the analyses in `texts` (by the end of their names)."""
+    if not wanted:
+        return {}
+    from amct_lite.page.writing import page_text
+
+    return page_text(result, output, texts or {})
 
 
 def require_elsewhere(output: str, data: str | None) -> None:

@@ -7,8 +7,9 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from amct_lite.cli.layout import NARROW, console, entries, print_annotated, say
+from amct_lite.numerics.affine import real_range
 from amct_lite.record import UNIT_WEIGHT, RecurrentRecord, channel_ratio, distinct_scales, record_fields, suspicions, type_names
-from amct_lite.types import LayerRecord, QParams, QuantRecord, QuantSpec
+from amct_lite.types import LayerRecord, QParams, QuantRecord
 
 MOST_CLIPPED = 0.01
 """Range searches clip a few values in ten thousand on purpose; 1 % is a cut through the distribution."""
@@ -92,13 +93,6 @@ def as_mapping(found: Findings) -> dict[str, object]:
 def _single(fields: Mapping[str, object]) -> dict[str, object]:
     """Fields that occur once as the number itself."""
     return {name: value[0] if name in _ONCE and isinstance(value, tuple) else value for name, value in fields.items()}
-
-
-def real_range(activation: QParams) -> tuple[float, float]:
-    """What the smallest and the largest code of a per-tensor activation stand for."""
-    spec = QuantSpec(activation.bits)
-    scale, zero_point = activation.scale[0], activation.zero_point[0]
-    return (spec.qmin - zero_point) * scale, (spec.qmax - zero_point) * scale
 
 
 def _weight_scales(weight: QParams | None) -> str:

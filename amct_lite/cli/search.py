@@ -10,14 +10,17 @@ import click
 
 from amct_lite.cli.options import (
     image_options,
+    page_options,
     quantization_options,
     report_options,
     require_elsewhere,
+    require_page,
     runtime_options,
     sample_options,
     source_options,
     take_config,
     take_images,
+    take_page,
     take_runtime,
     take_workers,
     worker_options,
@@ -71,6 +74,7 @@ _FILE = click.Path(path_type=Path)
 @quantization_options
 @sample_options
 @report_options
+@page_options
 @image_options
 @worker_options
 @runtime_options
@@ -89,6 +93,7 @@ def command(
     batch_size: int | None,
     as_json: bool,
     quiet: bool,
+    page: bool,
     **settings: Any,
 ) -> None:
     """Choose float, 16, 8 or 4 bits for each layer of MODEL: the exact optimum under --budget, exported, verified and compared
@@ -103,6 +108,7 @@ def command(
     from amct_lite.public import search_precision
 
     started = perf_counter()
+    require_page(wanted=page)
     require_elsewhere(output, data)
     losses = Path(sensitivity) if Path(sensitivity).is_file() else None
     named = (data, statistics, settings["config_file"], evaluator_file, losses)
@@ -125,7 +131,8 @@ def command(
             options=RunOptions(runtime, images, batch_size, None, progress, workers),
             on_measured=tell_measured(quiet=quiet or as_json),
         )
-        written = found.save(output, inputs=[file for file in files if file.is_file()])
+        also = take_page(found.result, output, wanted=page, texts={"search.json": found.to_json()})
+        written = found.save(output, inputs=[file for file in files if file.is_file()], also=also)
     finish_search(found, written, perf_counter() - started, as_json=as_json, quiet=quiet)
 
 

@@ -9,9 +9,9 @@ from amct_lite import ir
 from amct_lite.calibration import store
 from amct_lite.errors import CalibrationError
 from amct_lite.loading import load_prepared
-from amct_lite.numerics.sketch import Sketch
+from amct_lite.numerics.clipping import clipped_share
 from amct_lite.ops import Layer, bind
-from amct_lite.types import QParams, QuantRecord, QuantSpec
+from amct_lite.types import QuantRecord
 
 
 def calibration_beside(record: str | Path) -> Path | None:
@@ -38,12 +38,5 @@ def saturated_shares(record: QuantRecord, calibration: str | Path, model: str | 
         layer = bind(node) if entry is not None else None
         value = layer.node.inputs[layer.data[0]] if isinstance(layer, Layer) else None
         if entry is not None and value is not None and str(value.name) in sketches:
-            shares[entry.key] = _saturated(sketches[str(value.name)], entry.activation)
+            shares[entry.key] = clipped_share(sketches[str(value.name)], entry.activation)
     return shares
-
-
-def _saturated(sketch: Sketch, activation: QParams) -> float:
-    spec, scale, zero_point = QuantSpec(activation.bits), activation.scale[0], activation.zero_point[0]
-    low, high = (spec.qmin - zero_point - 0.5) * scale, (spec.qmax - zero_point + 0.5) * scale
-    values, weights = sketch.points()
-    return float(weights[(values < low) | (values > high)].sum() / weights.sum())

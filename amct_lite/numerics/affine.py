@@ -73,6 +73,12 @@ def qparams_from_range(low: AnyArray | float, high: AnyArray | float, spec: Quan
     return QParams.of(scale, np.clip(zero_point, spec.qmin, spec.qmax).astype(np.int64), spec.bits)
 
 
+def real_range(params: QParams) -> tuple[float, float]:
+    """What the smallest and the largest code of a per-tensor activation stand for."""
+    spec, scale, zero_point = QuantSpec(params.bits), params.scale[0], params.zero_point[0]
+    return (spec.qmin - zero_point) * scale, (spec.qmax - zero_point) * scale
+
+
 def _broadcast(params: QParams, x: AnyArray, axis: int | None) -> tuple[FloatArray, FloatArray]:
     """Scales and zero points as float32, shaped to broadcast along `axis` of `x`."""
     if params.per_tensor:

@@ -72,7 +72,7 @@ class Report:
 
     def to_json(self) -> str:
         """Indented JSON with the fields above; a number that is not finite is written as a string."""
-        return json.dumps(_plain(asdict(self)), indent=1, ensure_ascii=False) + "\n"
+        return json.dumps(as_plain(asdict(self)), indent=1, ensure_ascii=False) + "\n"
 
 
 def layer_rows(
@@ -125,11 +125,12 @@ def output_errors(
     return tuple(errors)
 
 
-def _plain(value: Any) -> Any:
+def as_plain(value: Any) -> Any:
+    """For JSON: names as texts, tuples as lists; a number that is not finite becomes a string."""
     if isinstance(value, dict):
-        return {str(key): _plain(item) for key, item in value.items()}
+        return {str(key): as_plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
+        return [as_plain(item) for item in value]
     if isinstance(value, float) and not np.isfinite(value):
         return str(value)
     return value

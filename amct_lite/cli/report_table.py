@@ -1,0 +1,97 @@
+"""A finished run in a terminal: figures first, a row a layer with its values as a sparkline, then what deserves a look."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import log1p
+
+from rich.console import Console
+from rich.markup import escape
+
+from amct_lite.cli.layout import NARROW, console, print_annotated, print_table, say
+from amct_lite.cli.output import print_skips
+from amct_lite.page.summary import figures_of, number, percent, remarks_of
+from amct_lite.page.values import Histogram, LayerView, Page, TensorView
+from amct_lite.reports.warnings import POOR_SQNR_DB
+
+_BLOCKS = " ▁▂▃▄▅▆▇█"
+_WIDTH, _NARROW_WIDTH = 24, 12
+_WORST = 5
+
+
+def print_page(page: Page) -> None:
+    """Everything that fits, on standard output."""
+    out = console()
+    say(out, f"[bold]{escape(page.report.model)}[/]")
+    for fact in figures_of(page):
+        say(out, f"[dim]{escape(fact.name.lower())}:[/] [bold]{escape(fact.value)}[/] ({escape(fact.detail)})")
+    out.print()
+    _print_layers(out, page)
+    worst = sorted(
+        (layer for layer in page.layers if layer.row.sqnr_db is not None), key=lambda layer: layer.row.sqnr_db or 0.0
+    )
+    if len(page.layers) > 2 * _WORST:
+        rows = [(layer.row.name, layer.row.op_type, _sqnr(layer)) for layer in worst[:_WORST]]
+        print_table(out, "weakest layers", ("layer", "op", "#SQNR dB"), rows)
+    if page.report.skips:
+        print_skips(out, page.report.skips)
+    for analysis in page.analyses:
+        state = f"in {analysis.source}" if analysis.source else f"`{analysis.command}`"
+        say(out, f"[dim]{escape(analysis.title.lower())}:[/] {escape(state)}")
+    for warning in page.report.warnings:
+        say(out, f"[bold yellow]warning:[/] {escape(warning)}")
+
+
+def _print_layers(out: Console, page: Page) -> None:
+    narrow = out.width < NARROW
+    columns = [
+        "layer",
+        "op",
+        "#SQNR dB",
+        "values",
+        *([] if narrow else ["#low", "#high"]),
+        "#clipped",
+    ]
+    rows = []
+    for layer in page.layers:
+        tensor = layer.tensors[0] if layer.tensors else None
+        low, high = tensor.seen if tensor and tensor.seen else (None, None)
+        cells = [layer.row.name, layer.row.op_type, _sqnr(layer), sparkline(tensor, _NARROW_WIDTH if narrow else _WIDTH)]
+        cells += [] if narrow else [number(low), number(high)]
+        rows.append([*cells, percent(tensor.clipped if tensor else None)])
+    print_annotated(
+        out, "layers: the values each one reads, the part that its codes reach underlined", columns, rows, _remarks(page)
+    )
+
+
+def _remarks(page: Page) -> Sequence[str]:
+    return ["; ".join(remarks_of(layer)) for layer in page.layers]
+
+
+def _sqnr(layer: LayerView) -> str:
+    value = layer.row.sqnr_db
+    text = number(value, ".1f")
+    return f"[bold yellow]{text}[/]" if value is not None and value < POOR_SQNR_DB else text
+
+
+def sparkline(tensor: TensorView | None, width: int) -> str:
+    """A character for each of `width` equal parts of the histogram, its height the logarithm of the count (markup): underlined
+    where the codes reach, dim where they do not."""
+    if tensor is None or tensor.histogram is None:
+        return ""
+    counts = merged(tensor.histogram, width)
+    most = log1p(max(counts)) or 1.0
+    blocks = [_BLOCKS[0 if not count else max(1, round(8 * log1p(count) / most))] for count in counts]
+    histogram = tensor.histogram
+    span = (histogram.high - histogram.low) or 1.0
+    first, last = (round(width * (bound - histogram.low) / span) for bound in tensor.clip)
+    parts = ((blocks[:first], "dim"), (blocks[first:last], "underline"), (blocks[last:], "dim"))
+    return "".join(f"[{style}]{''.join(part)}[/]" for part, style in parts if part)
+
+
+def merged(histogram: Histogram, width: int) -> tuple[int, ...]:
+    """Its counts in `width` parts; every bin goes into the part that its middle lies in."""
+    parts = [0] * width
+    for position, count in enumerate(histogram.counts):
+        parts[int((position + 0.5) * width / len(histogram.counts))] += count
+    return tuple(parts)

@@ -1,0 +1,95 @@
+"""`amct-lite report`, and `--report` of the commands that calibrate or convert."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+from cli.conftest import DIGITS, SAMPLES
+
+from amct_lite.cli.report_table import merged, sparkline
+from amct_lite.page.values import Histogram, TensorView
+
+
+@pytest.fixture(scope="module")
+def prefix(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    from amct_lite.pipeline import quantize
+
+    prefix = tmp_path_factory.mktemp("digits") / "digits"
+    quantize(DIGITS, SAMPLES).save(prefix)
+    return prefix
+
+
+def test_the_terminal_has_every_layer_with_its_values(amct, prefix):
+    outcome = amct("report", prefix)
+    assert outcome.code == 0
+    assert "quantized: 7 of 7" in outcome.out
+    (row,) = (line for line in outcome.out.splitlines() if line.startswith("stem.conv"))
+    assert "█" in row
+    assert "`amct-lite bitops digits.onnx" in outcome.out
+
+
+def test_html_and_plots_are_written_and_named(amct, prefix, tmp_path):
+    outcome = amct("report", prefix, "-o", tmp_path / "r.html", "--plots", tmp_path / "plots", "--plot-format", "svg")
+    assert outcome.code == 0
+    assert f"wrote {tmp_path / 'r.html'}" in outcome.out
+    assert "wrote 8 figures" in outcome.out
+    assert (tmp_path / "r.html").read_text().startswith("<!doctype html>")
+    assert len(list((tmp_path / "plots").glob("*.svg"))) == 8
+
+
+def test_json_has_everything(amct, prefix):
+    content = json.loads(amct("report", prefix, "--json").out)
+    assert {layer["row"]["name"] for layer in content["layers"]} >= {"stem.conv", "classifier"}
+    assert len(content["layers"][0]["tensors"][0]["histogram"]["counts"]) == 64
+
+
+def test_a_page_never_replaces_what_it_is_made_of(amct, prefix):
+    outcome = amct("report", prefix, "-o", f"{prefix}_record.txt")
+    assert outcome.code == 8
+    assert "would overwrite the input" in outcome.err
+
+
+def test_an_unknown_prefix_is_a_message(amct, prefix):
+    outcome = amct("report", prefix.with_name("digts"))
+    assert outcome.code == 3
+    assert "did you mean" in outcome.err
+
+
+def test_calibrate_and_convert_write_the_page_in_the_same_run(amct, tmp_path):
+    assert amct("calibrate", DIGITS, "--data", SAMPLES, "-o", tmp_path / "a", "--report").code == 0
+    assert "stem.conv" in (tmp_path / "a_report.html").read_text()
+    outcome = amct("convert", DIGITS, "--record", tmp_path / "a_record.txt", "-o", tmp_path / "b", "--report")
+    assert outcome.code == 0
+    assert "b_report.html" in outcome.out
+    assert "stem.conv" in (tmp_path / "b_report.html").read_text()
+    assert amct("report", tmp_path / "b", "--record", tmp_path / "a_record.txt").code == 0
+
+
+def test_autocalibrate_shows_its_own_search(amct, tmp_path):
+    metric = tmp_path / "metric.py"
+    metric.write_text("def evaluate(model_path):\n    return 1.0\n")
+    args = ("--evaluator", metric, "--max-loss", 0.1, "-o", tmp_path / "c", "--report")
+    assert amct("autocalibrate", DIGITS, "--data", SAMPLES, *args).code == 0
+    assert "From c_autocalibration.json" in (tmp_path / "c_report.html").read_text()
+
+
+@pytest.mark.parametrize("package", ["jinja2", "matplotlib"])
+def test_a_missing_package_is_said_before_the_run(amct, monkeypatch, tmp_path, package):
+    monkeypatch.setitem(sys.modules, package, None)
+    outcome = amct("calibrate", DIGITS, "--data", SAMPLES, "-o", tmp_path / "a", "--report")
+    assert outcome.code == 3
+    assert f"{package}, which is not installed: pip install 'amct-lite[report]'" in outcome.err
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_sparkline_marks_what_the_codes_reach():
+    tensor = TensorView("t", (0.0, 2.0), (0.0, 4.0), 0.1, Histogram(0.0, 4.0, (1000, 10, 0, 1)))
+    assert sparkline(tensor, 4) == "[underline]█▃[/][dim] ▁[/]"
+    assert sparkline(None, 4) == ""
+
+
+def test_bins_are_merged_without_losing_values():
+    assert merged(Histogram(0.0, 1.0, (1, 2, 3, 4, 5, 6, 7)), 3) == (3, 12, 13)

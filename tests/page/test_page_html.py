@@ -1,0 +1,51 @@
+"""The HTML as text: it loads nothing, it is the same every time, and names are never markup."""
+
+from __future__ import annotations
+
+import json
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+from page.conftest import EVIL
+
+from amct_lite.page.gather import read_page
+from amct_lite.page.template import html_of
+from amct_lite.result import QuantizeResult
+
+Run = tuple[QuantizeResult, Path]
+
+
+class Tags(HTMLParser):
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: list[tuple[str, dict[str, str | None]]] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.found.append((tag, dict(attrs)))
+
+
+@pytest.fixture(scope="module")
+def html(run: Run) -> str:
+    return html_of(read_page(run[1]))
+
+
+def test_it_loads_nothing(html: str) -> None:
+    tags = Tags()
+    tags.feed(html)
+    assert not [tag for tag, attrs in tags.found if attrs.get("src") or tag in {"iframe", "object", "embed", "img"}]
+    links = {attrs["href"] for tag, attrs in tags.found if tag in {"a", "link"}}
+    assert all(link.startswith(("#", "data:,")) for link in links)
+    assert not re.search(r"url\(\s*['\"]?(?!#)|@import", html)
+
+
+def test_names_are_text(html: str) -> None:
+    assert EVIL not in html
+    assert "<img" not in html
+    data = json.loads(re.search(r'<script type="application/json" id="data">(.*?)</script>', html, re.DOTALL)[1])
+    assert EVIL in {step[0] for step in data["graph"]}
+
+
+def test_same_run_same_bytes(run: Run, html: str) -> None:
+    assert html_of(read_page(run[1])) == html
