@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
 from amct_lite.errors import ConfigError
 from amct_lite.files import output_path
-from amct_lite.page.values import Analysis, Front, Point, Series, Table
+from amct_lite.page.values import Analysis, Flow, Front, Point, Series, Table
 
 Content = Mapping[str, Any]
 
@@ -112,6 +113,21 @@ def _search(empty: Analysis, content: Content) -> Analysis:
     return replace(empty, front=front, table=Table(columns, rows))
 
 
+def _compare(empty: Analysis, content: Content) -> Analysis:
+    """Errors along the graph; numbers that are not finite are texts."""
+    tensors = content["tensors"]
+
+    def column(key: str) -> tuple[float | None, ...]:
+        numbers = [float(row[key]) for row in tensors]
+        return tuple(number if isfinite(number) else None for number in numbers)
+
+    jumps = tuple(position for position, row in enumerate(tensors) if row["jump"])
+    columns = ("tensor", "node", "op", "#accumulated, dB", "#this step alone, dB", "#cosine", "#largest error")
+    keys = ("name", "node", "op_type", "sqnr_db", "isolated_db", "cosine", "max_error")
+    rows = tuple(tuple(_cell(row[key]) for key in keys) for row in tensors)
+    return replace(empty, flow=Flow(column("sqnr_db"), column("isolated_db"), jumps), table=Table(columns, rows))
+
+
 def _finite(value: object) -> float | None:
     """null stands for what was not finite."""
     return None if value is None else float(str(value))
@@ -128,6 +144,13 @@ def _cell(value: object) -> str:
 
 
 _KINDS = (
+    _Kind(
+        "compare.json",
+        "Error flow",
+        "How the error grows along the graph: of all layers before a tensor, and of the step that computes it alone.",
+        "amct-lite compare {model} {prefix}_fake_quant_model.onnx --data … -o {prefix}",
+        _compare,
+    ),
     _Kind(
         "sensitivity.json",
         "Sensitivity",

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from amct_lite.errors import ConfigError
-from amct_lite.page.values import Front, Histogram, LayerView, Page, Series, Spread
+from amct_lite.page.values import Flow, Front, Histogram, LayerView, Page, Series, Spread
 from amct_lite.reports.warnings import POOR_SQNR_DB
 
 if TYPE_CHECKING:
@@ -67,6 +67,8 @@ def overview(page: Page) -> dict[str, Figure]:
             name = analysis.title.lower().replace(" ", "_")
             if analysis.series is not None and analysis.series.values:
                 figures[name] = _bars(analysis.series)
+            if analysis.flow is not None and analysis.flow.accumulated:
+                figures[name] = _flow(analysis.flow)
             if analysis.front is not None and analysis.front.points:
                 figures[f"{name}_front"] = _front(analysis.front)
     return figures
@@ -143,6 +145,26 @@ def _error(page: Page) -> Figure:
     axes.set_ylim(low - 0.12 * (high - low) - 2, high + 0.06 * (high - low) + 1)
     axes.set_xlim(0.5, len(page.layers) + 0.5)
     axes.set_xlabel("layer, in the order of the graph")
+    axes.set_ylabel("signal to noise, dB")
+    axes.locator_params(axis="x", integer=True)
+    axes.grid(axis="y")
+    return figure
+
+
+def _flow(flow: Flow) -> Figure:
+    """A line of the accumulated error, a grey dot for each step alone, and rings where the error arises."""
+    figure, (axes,) = _new(2.9)
+    nan = float("nan")
+    line = [nan if value is None else value for value in flow.accumulated]
+    axes.scatter(
+        range(1, len(line) + 1), [nan if value is None else value for value in flow.alone], s=9, color=MUTED, linewidths=0
+    )
+    axes.plot(range(1, len(line) + 1), line, color=ACCENT, linewidth=1.3)
+    axes.scatter([at + 1 for at in flow.jumps], [line[at] for at in flow.jumps], s=60, facecolors="none", edgecolors=WARN)
+    axes.set_title(
+        "line: accumulated · dots: this step alone · rings: where the error arises", loc="right", fontsize=9, color=MUTED
+    )
+    axes.set_xlabel("tensor, in the order of the graph")
     axes.set_ylabel("signal to noise, dB")
     axes.locator_params(axis="x", integer=True)
     axes.grid(axis="y")

@@ -103,6 +103,16 @@ class Front:
 
 
 @dataclass(frozen=True)
+class Flow:
+    """Signal over noise in dB at each tensor, in the order of the graph: of all errors so far, and of the last step alone (None
+    where there is no finite number). jumps: positions at which the error arises."""
+
+    accumulated: tuple[float | None, ...]
+    alone: tuple[float | None, ...]
+    jumps: tuple[int, ...]
+
+
+@dataclass(frozen=True)
 class Table:
     """columns: a title that begins with `#` is one of numbers; rows: texts."""
 
@@ -120,6 +130,7 @@ class Analysis:
     source: str = ""
     series: Series | None = None
     front: Front | None = None
+    flow: Flow | None = None
     table: Table | None = None
 
 

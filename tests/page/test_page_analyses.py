@@ -10,7 +10,7 @@ import pytest
 from amct_lite.diagnosis.bitops import bitops
 from amct_lite.errors import ConfigError
 from amct_lite.page.analyses import analyses_of
-from amct_lite.page.values import Analysis, Point
+from amct_lite.page.values import Analysis, Flow, Point
 
 DIGITS = "samples/digits/digits.onnx"
 
@@ -51,6 +51,17 @@ def test_a_search_marks_what_was_exported_and_leaves_out_what_loses_nothing() ->
     found = read("search.json", content)
     assert found.front.points == (Point(10, 0.1), Point(20, 0.01), Point(15, 0.02, chosen=True))
     assert found.table.rows == (("all W8A8", "35.5", "1,000", "5,388", "—"),)
+
+
+def test_the_error_flow_keeps_places_without_a_finite_number() -> None:
+    def tensor(name: str, sqnr: float | str, alone: float | str, *, jump: bool) -> dict[str, Any]:
+        row = {"name": name, "node": f"n_{name}", "op_type": "Conv", "cosine": 1.0, "max_error": 0.0, "max_value": 1.0}
+        return row | {"sqnr_db": sqnr, "isolated_db": alone, "jump": jump}
+
+    content = {"tensors": [tensor("a", "inf", "inf", jump=False), tensor("b", 30.0, 31.0, jump=True)]}
+    found = read("compare.json", content)
+    assert found.flow == Flow((None, 30.0), (None, 31.0), (1,))
+    assert found.table.rows[0][:4] == ("a", "n_a", "Conv", "inf")
 
 
 def test_commands_name_model_and_prefix() -> None:
