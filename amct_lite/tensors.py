@@ -49,19 +49,22 @@ def plan_reads(config: QuantConfig, model: ir.Model, layers: Container[str]) -> 
     facts = read_facts(model)
     reads: list[TensorRead] = []
     skips: list[Skip] = []
-    problems = _pointless(config, model, facts, layers)
+    problems, biases = _pointless(config, model, facts, layers)
     for node in model.graph:
         name = str(node.name)
         for index in range(len(node.inputs)):
             wanted = config.for_tensor(name, node.op_type, index)
             if wanted is None or mistake(facts[name], index, layers):
+                if (name, index) in biases:
+                    reason = f"it is the bias of {facts[name].claimed[index]!r}, which is quantized and takes it in"
+                    skips.append(Skip(f"{name}:{index}", node.op_type, reason))
                 continue
             read = _read(node, index, wanted)
             if wanted.bits not in _EXPORTED_BITS:
                 problems.append(
                     f"activation.bits = {wanted.bits} of tensor {read.key}: single tensors are written with 8 bits only."
                 )
-            elif reason := wanted.skip or obstacle(facts[name], layers):
+            elif reason := obstacle(facts[name], layers) or wanted.skip:
                 skips.append(Skip(read.key, node.op_type, reason))
             else:
                 reads.append(read)
@@ -87,9 +90,13 @@ def _read(node: ir.Node, index: int, wanted: LayerConfig) -> TensorRead:
     return TensorRead(str(node.name), node.op_type, index, tensor)
 
 
-def _pointless(config: QuantConfig, model: ir.Model, facts: Mapping[str, ReadFacts], layers: Container[str]) -> list[str]:
-    """Requests for which there is nothing to quantize, or not what they name."""
+def _pointless(
+    config: QuantConfig, model: ir.Model, facts: Mapping[str, ReadFacts], layers: Container[str]
+) -> tuple[list[str], set[tuple[str, int]]]:
+    """Requests for which there is nothing to quantize, or not what they name; and what those ask for that name no node, and
+    meet nothing but biases of quantized layers: (node, input)."""
     problems = []
+    biases: set[tuple[str, int]] = set()
     for key in config.tensors:
         name, _, index = key.rpartition(":")
         nodes = [node for node in model.graph if config.asks_for(key, str(node.name), node.op_type)]
@@ -100,14 +107,20 @@ def _pointless(config: QuantConfig, model: ir.Model, facts: Mapping[str, ReadFac
                 f"{did_you_mean(name, known)}. `amct-lite inspect` lists the names of layers."
             )
             continue
-        against = [
-            mistake(facts[str(node.name)], number, layers)
+        mistakes = {
+            (str(node.name), number): mistake(facts[str(node.name)], number, layers)
             for node in nodes
             for number in (range(len(node.inputs)) if index == "*" else [int(index)])
-        ]
-        if all(against):
-            problems.append(f"{config.place('tensors', key)}: {next(iter(against), 'the node has no inputs')}.")
-    return problems
+        }
+        if not all(mistakes.values()):
+            continue
+        claims = {place: facts[place[0]].claimed.get(place[1]) for place in mistakes if place[0] != name}
+        taken_in = {place for place, layer in claims.items() if layer in layers and layer != place[0]}
+        if taken_in:
+            biases |= taken_in
+        else:
+            problems.append(f"{config.place('tensors', key)}: {next(iter(mistakes.values()), 'the node has no inputs')}.")
+    return problems, biases
 
 
 def _claims(model: ir.Model) -> dict[str, dict[int, str]]:

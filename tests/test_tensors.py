@@ -163,6 +163,29 @@ def test_the_sum_before_a_bias_can_be_quantized_when_its_product_is_not(model) -
     assert keys(model, skip=("mm",), tensors={"bias:0": ALL}) == ["bias:0"]
 
 
+def test_to_skip_a_node_is_stronger_than_a_pattern_or_an_operator_of_tensors(model) -> None:
+    for tensors in (["Add:*"], ["a*:*"], ["add:0", "add:1"]):
+        plan = resolve(QuantConfig(skip=("add",), tensors=dict.fromkeys(tensors, ALL)), model)
+        assert not [read.key for read in plan.reads if read.node == "add"], tensors
+        reasons = {s.node: s.reason for s in plan.skips}
+        assert reasons["add:0"] == "the configuration skips it (skip lists 'add')"
+
+
+def test_a_tensor_by_name_is_stronger_than_a_pattern_of_nodes_to_skip(model) -> None:
+    assert keys(model, skip=("Add",), tensors={"add:0": ALL, "Add:*": ALL}) == ["add:0"]
+
+
+def test_an_operator_that_occurs_as_the_bias_of_a_product_alone_is_passed_over() -> None:
+    text = """g (float[4,8] x, float[8,8] m, float[8] v) => (float[4,8] y) {
+        [mm] h = MatMul (x, m)
+        [bias] y = Add (h, v) }"""
+    plan = resolve(QuantConfig(tensors={"Add:*": ALL}), named(parse(text, "m v", OPSET)))
+    assert plan.reads == ()
+    assert [(s.node, s.reason) for s in plan.skips] == [
+        ("bias:0", "it is the bias of 'mm', which is quantized and takes it in")
+    ]
+
+
 def test_the_record_is_checked_by_the_same_rules(model) -> None:
     facts = layer_facts("ascend", model)
     assert facts["add"].reads.inputs == ("", "")

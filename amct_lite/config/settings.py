@@ -127,17 +127,22 @@ class QuantConfig:
     def for_tensor(self, name: str, op_type: str, index: int) -> LayerConfig | None:
         """What holds for input `index` of the node `name`, when it is to be quantized on its own; None when nobody asks for it.
 
-        An operator type is weaker than a pattern, a pattern weaker than a name; of several patterns the later wins. Of the
-        result, what is said of weights means nothing.
+        An operator type is weaker than a pattern, a pattern weaker than a name; of several patterns the later wins. A node
+        that is skipped keeps its inputs in float, unless they are named and the node itself is not. Of the result, what is
+        said of weights means nothing.
         """
         keys = [key for key in self.tensors if self.asks_for(key, name, op_type) and key.endswith((":*", f":{index}"))]
         if not keys:
             return None
-        tensor = self._default(skip="")  # to leave a layer in float is no word about single tensors
+        named = any(key.rpartition(":")[0] == name for key in keys)
+        tensor = self._default(skip="" if named and not self._skips_by_name(name) else self.for_layer(name, op_type).skip)
         for key in sorted(keys, key=lambda key: _strength(key.rpartition(":")[0], name, op_type)):
             reason = f"the configuration skips it ({self.place('tensors', key)})"
             tensor = tensor.overridden(self.tensors[key], reason)
         return tensor
+
+    def _skips_by_name(self, name: str) -> bool:
+        return name in self.skip or (name in self.layers and bool(self.layers[name].skip))
 
     @staticmethod
     def asks_for(key: str, name: str, op_type: str) -> bool:
