@@ -15,6 +15,10 @@ from amct_lite.record.text import listed
 from amct_lite.registry import did_you_mean
 from amct_lite.types import LayerRecord, QuantRecord
 
+_SEVERAL = 3
+"""So few wrong names may be slips: each gets a sentence of its own."""
+_TENTH = 0.1
+
 
 @dataclass(frozen=True)
 class LayerFacts:
@@ -41,6 +45,8 @@ def check_record(record: QuantRecord, layers: Mapping[str, LayerFacts]) -> tuple
 
     layers: every node of the model by name, the ones that are not quantizable included.
     """
+    if sentence := _of_another_model(record, layers):
+        return (sentence,)
     known = [name for name, facts in layers.items() if facts.quantizable] or list(layers)
     problems: list[str] = []
     for layer in record.layers:
@@ -48,6 +54,19 @@ def check_record(record: QuantRecord, layers: Mapping[str, LayerFacts]) -> tuple
             place = f"{record.source}:{layer.line}: " if record.source and layer.line else ""
             problems.append(f"{place}layer {layer.key!r} {sentence}.")
     return tuple(problems)
+
+
+def _of_another_model(record: QuantRecord, layers: Mapping[str, LayerFacts]) -> str:
+    """One sentence instead of one an entry, where fewer than a tenth of several entries name a node; else empty."""
+    names = [split_key(layer.key)[0] if layer.tensor_quantize else layer.key for layer in record.layers]
+    there = sum(name in layers for name in names)
+    if len(names) < _SEVERAL or there >= _TENTH * len(names):
+        return ""
+    count = "none" if not there else f"only {there}"
+    return (
+        f"{count} of its {len(names)} names is a node of the model (the first is {names[0]!r}): a record of another model? "
+        f"Take the record that was made from this one."
+    )
 
 
 def require_valid(record: QuantRecord, layers: Mapping[str, LayerFacts]) -> None:

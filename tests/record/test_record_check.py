@@ -103,3 +103,14 @@ def test_all_contradictions_are_listed() -> None:
     with pytest.raises(RecordError, match=r"^the record does not fit the model, 3 problems:\n  layer 'a'") as caught:
         require_valid(both, MODEL)
     assert caught.value.problems == check_record(both, MODEL)
+
+
+def test_a_record_of_another_model_is_told_once() -> None:
+    given = QuantRecord(tuple(LayerRecord(f"layer{n}", DATA, weight(1), line=n) for n in range(12)), source="r.txt")
+    (problem,) = check_record(given, MODEL)
+    assert problem.startswith("none of its 12 names is a node of the model (the first is 'layer0'): a record of another model?")
+
+
+def test_two_wrong_names_are_two_slips() -> None:
+    given = QuantRecord(tuple(LayerRecord(name, DATA, weight(1)) for name in ("conv2", "conv3")))
+    assert len(check_record(given, MODEL)) == 2
