@@ -81,10 +81,15 @@ def _files(entry: BinInput, count: int) -> list[Path]:
     if not entry.folder.is_dir():
         raise DataError(f"--data_dir: {entry.folder} for input {entry.name!r} is no folder. Check the path.")
     found = sorted(entry.folder.glob("*.bin"))
+    if not found:
+        raise DataError(
+            f"--data_dir: {entry.folder} for input {entry.name!r} has no .bin files. Write one file a batch there: bare "
+            f"values of {entry.dtype} in C order, shape {entry.shape}."
+        )
     if len(found) < count:
         raise DataError(
             f"{entry.folder} has {len(found)} .bin files for input {entry.name!r}, batch_num is {count}. "
-            f"Add files, or ask for --batch_num {max(len(found), 1)}."
+            f"Add files, or ask for --batch_num {len(found)}."
         )
     return found
 

@@ -69,6 +69,15 @@ def test_too_few_files_state_both_counts(run: Run, capsys: pytest.CaptureFixture
     assert not Path("out").exists()
 
 
+def test_an_empty_folder_is_told_what_belongs_there(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
+    Path("empty").mkdir()
+    words = ["--model", "digits.onnx", "--save_path", "out/net", "--input_shape", SHAPE, "--data_dir", "empty"]
+    assert run("calibration", *words, "--data_type", "float32") == 5
+    told = capsys.readouterr().err
+    assert "empty for input 'images' has no .bin files. Write one file a batch there" in told
+    assert "--batch_num" not in told
+
+
 def test_configuration_decides_about_batches(run: Run) -> None:
     Path("c.cfg").write_text("batch_num: 2\nskip_layers: 'classifier'\n", encoding="utf-8")
     data = ["--input_shape", SHAPE, "--data_dir", "bins", "--data_types", "float32"]
