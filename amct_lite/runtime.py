@@ -336,5 +336,5 @@ def _message(error: Exception) -> str:
 
 def _hint(message: str) -> str:
     if "is not a registered function/op" in message:
-        return " If it is a custom operator, pass the library that implements it as custom-op library."
+        return " If it is a custom operator, pass the library that implements it (--custom-ops FILE)."
     return " Check that the original model runs in ONNX Runtime."

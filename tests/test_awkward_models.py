@@ -356,6 +356,7 @@ def test_trusted_data_take_the_wild_sample_in(tmp_path: Path) -> None:
     data[5] = {"x": data[5]["x"] * np.float32(1e4)}
     result = quantized(net(), tmp_path, data, QuantConfig(trust_data=True, algorithm="minmax"))
     assert not [text for text in result.report.warnings if text.startswith("sample")]
+    assert any(note.startswith("sample 5, far larger than the typical one, was taken") for note in result.report.notes)
     largest = max(float(np.abs(feeds["x"]).max()) for feeds in data)
     assert result.record.by_key["conv1"].activation.scale[0] * 127 > largest * 0.5
 
@@ -384,7 +385,7 @@ def test_missing_custom_op_library(tmp_path: Path) -> None:
 
 def test_custom_op_without_its_library(tmp_path: Path) -> None:
     model = net(FOUR_CONVS.replace("d = Relu(c)", "d = custom.Swirl(c)"), domains=', "custom": 1')
-    with pytest.raises(UnsupportedModelError, match=r"Swirl.*pass the library that implements it as custom-op library"):
+    with pytest.raises(UnsupportedModelError, match=r"Swirl.*pass the library that implements it \(--custom-ops FILE\)"):
         quantized(model, tmp_path)
 
 
