@@ -8,6 +8,7 @@ from rich.markup import escape
 from amct_lite.cli.layout import console, count_of, entries, print_annotated, say, size
 from amct_lite.cli.output import print_skips
 from amct_lite.inspection import Dims, Inspection
+from amct_lite.ops import OPS
 from amct_lite.types import LayerPlan, PassReport, TensorPlan
 
 
@@ -19,6 +20,8 @@ def print_inspection(found: Inspection) -> None:
         _print_plan(out, found)
     if found.plan.skips:
         print_skips(out, found.plan.skips)
+    if not (found.plan.layers or found.plan.reads or found.plan.skips):
+        say(out, f"it holds none of the operators that are quantized: {', '.join(OPS.names())}")
     say(
         out,
         f"target {found.plan.target}: {entries(len(found.plan.layers), len(found.plan.reads))} would be quantized, "

@@ -281,6 +281,10 @@ def take_config(settings: Settings, model: Path, *, qdq: Qdq = "refuse") -> Quan
     file = settings.pop("config_file")
     config = load_config(file, model, qdq=qdq) if file else QuantConfig()
     if settings.pop("per_tensor"):
+        if settings["per_channel"] not in {None, "none"}:
+            raise click.UsageError(
+                f"--per-tensor and --channel-wise {settings['per_channel']} contradict each other: give one of them."
+            )
         settings["per_channel"] = "none"
     if shapes := settings.pop("input_shape"):
         settings["input_shapes"] = parse_input_shapes(shapes)

@@ -29,6 +29,7 @@ from amct_lite.reports.report import LayerRow, Report
 from amct_lite.reports.warnings import POOR_SQNR_DB
 from amct_lite.result import QuantizeResult
 from amct_lite.types import Skip
+from amct_lite.validate.equivalence import Equivalence
 from amct_lite.validate.kernels import Kernels
 from amct_lite.validate.speed import compare_speed
 
@@ -156,12 +157,22 @@ def _print_comparison(out: Console, report: Report) -> None:
         say(
             out,
             f"deploy against fake-quant, executed on {count_of(e.samples, 'batch', 'batches')} ({report.equivalence_data}): "
-            f"{entries(e.layers, e.tensors)}, accumulators equal (within {e.accumulator_error:.2g} of a step), "
+            f"{entries(e.layers, e.tensors)}, {_accumulators(e, report)}, "
             f"{100 * e.code_mismatch:.4f} % of codes rounded otherwise",
         )
     if report.kernels:
         print_kernels(out, report.kernels)
     say(out, "weights: " + ", ".join(f"{name} {size(count)}" for name, count in report.sizes.items()))
+
+
+def _accumulators(e: Equivalence, report: Report) -> str:
+    """Their steps are the product of both scales: a difference of some is nothing where the data have 16 bits."""
+    if any("INT16" in row.types for row in report.layers):
+        return (
+            f"accumulators equal up to float32's rounding ({e.accumulator_error:.2g} of their steps, which are 256 times finer "
+            "with 16-bit data)"
+        )
+    return f"accumulators equal (within {e.accumulator_error:.2g} of a step)"
 
 
 def print_kernels(out: Console, kernels: Kernels) -> None:
@@ -174,7 +185,7 @@ def print_kernels(out: Console, kernels: Kernels) -> None:
         + ("no difference" if kernels.sqnr_db == inf else f"SQNR {kernels.sqnr_db:.1f} dB"),
     )
     if kernels.in_float:
-        say(out, f"[bold yellow]in float:[/] {escape(', '.join(kernels.in_float))}")
+        say(out, f"[bold yellow]in float:[/] {escape(', '.join(kernels.in_float))} (`amct-lite explain` says why)")
 
 
 def _atc_command(report: Report, files: tuple[Path, ...]) -> str:

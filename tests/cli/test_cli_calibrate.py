@@ -194,3 +194,9 @@ def test_tuning_another_target_is_refused(amct, digits, samples, tmp_path):
     done = amct("calibrate", digits, "--data", samples, "--tune", "-o", tmp_path / "digits")
     assert done.code != 0
     assert "Pass --target ort" in done.err
+
+
+def test_a_scale_a_tensor_and_a_scale_a_channel_exclude_each_other(amct, digits, samples, tmp_path):
+    done = amct("calibrate", digits, "--data", samples, "-o", tmp_path / "x", "--channel-wise", "all", "--per-tensor")
+    assert done.code == 2
+    assert "--per-tensor and --channel-wise all contradict each other" in done.err

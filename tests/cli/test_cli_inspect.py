@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+import onnx
 import pytest
 from corpus import SHARED, needs_shared
 
@@ -59,3 +60,12 @@ def test_inspect_tells_why_layers_stay_in_float(amct, model, said):
     done = amct("inspect", SHARED / "corpus" / model)
     assert done.code == 0
     assert said in done.out
+
+
+def test_inspect_says_what_is_quantized_where_there_is_nothing(amct, tmp_path):
+    text = '<ir_version: 8, opset_import: ["": 17]> g (float[1,4] x) => (float[1,4] y) { y = Relu (x) }'
+    onnx.save(onnx.parser.parse_model(text), tmp_path / "relu.onnx")
+    done = amct("inspect", tmp_path / "relu.onnx")
+    assert done.code == 0
+    assert "it holds none of the operators that are quantized: " in done.out
+    assert "Conv" in done.out
