@@ -150,3 +150,10 @@ def test_amct_s_functions_keep_the_widths_of_the_configuration(bits: int, weight
     assert f'act_type: "INT{bits}"' in text
     assert f'wts_type: "INT{weight_bits}"' in text
     assert (tmp_path / "out_deploy_model.onnx").is_file()
+
+
+def test_four_bit_data_beside_wider_weights_are_one_warning() -> None:
+    (told,) = [text for text in quantized(QuantConfig(bits=4)).report.warnings if text.startswith("4-bit activations")]
+    assert "no layer has them: all are INT8. INT4 data go with INT4 weights only: add --weight-bits 4." in told
+    both = quantized(QuantConfig(bits=4, weight_bits=4)).report.warnings
+    assert not [text for text in both if text.startswith("4-bit activations")]

@@ -57,8 +57,10 @@ class Statistics:
 
     def usable(self) -> tuple[Sketches, dict[str, tuple[Outlier, ...]]]:
         """The sketches to decide from, and what was left out of them, by tensor: wild samples unless data is trusted."""
-        if self.trusted:
-            return self.sketches, {}
+        return (self.sketches, {}) if self.trusted else self.robust()
+
+    def robust(self) -> tuple[Sketches, dict[str, tuple[Outlier, ...]]]:
+        """`usable`, whether or not the data are trusted."""
         robust = {key: sketch.robust() for key, sketch in self.sketches.items()}
         return (
             {key: sketch for key, (sketch, _) in robust.items()},

@@ -87,7 +87,11 @@ def settle_half(
 ) -> tuple[Exports, tuple[str, ...]]:
     """The deploy model in float16 where the source is (floats: value of the source → its type) and it computes the same on
     samples; else as it is. With what to tell the user."""
-    if exports.deploy is None or exports.target != "ascend" or not floats:
+    if exports.deploy is None or not floats:
+        return exports, ()
+    if exports.target == "ort":
+        return exports, ("the source is float16; the model for ONNX Runtime computes in float32 inside, as fake-quant does.",)
+    if exports.target != "ascend":
         return exports, ()
     try:
         half = narrow.narrow(exports.deploy, floats)

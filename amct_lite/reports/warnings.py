@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 
 import numpy as np
 
 from amct_lite import ir
 from amct_lite.analysis.local_error import LocalError
 from amct_lite.build import Exports
+from amct_lite.config import QuantConfig
 from amct_lite.exporters.integers import QuantizedLayer, quantized_layers, quantized_weight
 from amct_lite.numerics.sketch import Outlier
+from amct_lite.record import split_key
 from amct_lite.reports.checks import Checked
-from amct_lite.types import FloatArray, QuantRecord
+from amct_lite.types import FloatArray, QuantPlan, QuantRecord
 
 POOR_SQNR_DB = 29.0
 """A layer whose own output falls below this is named. Measured: convolutional networks that lose nothing keep 30.5 dB and
@@ -40,6 +42,36 @@ def width_notes(exports: Exports, checked: Checked) -> list[str]:
     return notes
 
 
+def storage_notes(record: QuantRecord, target: str) -> list[str]:
+    """Narrow weights that save nothing, as ONNX Runtime has no kernels for them."""
+    narrow = sorted({e.weight.bits for e in record.layers if e.weight is not None and e.weight.bits < 8})
+    if target != "ort" or not narrow:
+        return []
+    widths = " and ".join(map(str, narrow))
+    return [f"weights of {widths} bits are stored as int8 for ONNX Runtime: they save neither memory nor time against 8 bits."]
+
+
+def width_warnings(config: QuantConfig, plan: QuantPlan) -> list[str]:
+    """A width for all activations that no layer can have: each says why, and nobody reads that many notes."""
+    if config.bits == 8 or not plan.layers or any(t.spec.bits == config.bits for layer in plan.layers for t in layer.inputs):
+        return []
+    remedy = (
+        " INT4 data go with INT4 weights only: add --weight-bits 4." if config.bits == 4 and config.weight_bits != 4 else ""
+    )
+    return [f"{config.bits}-bit activations were asked for, and no layer has them: all are INT8.{remedy}"]
+
+
+def taken_in_notes(outliers: Mapping[str, tuple[Outlier, ...]]) -> list[str]:
+    """The wild samples that trusted data keep in the ranges."""
+    samples = sorted({outlier.sample for found in outliers.values() for outlier in found})
+    if not samples:
+        return []
+    named = ", ".join(map(str, samples[:MOST_NAMED])) + (", …" if len(samples) > MOST_NAMED else "")
+    many = len(samples) > 1
+    which = f"{'samples' if many else 'sample'} {named}, far larger than the typical one, {'were' if many else 'was'}"
+    return [f"{which} taken into the ranges, as the data are trusted (--trust-data)"]
+
+
 def outlier_warnings(outliers: Mapping[str, tuple[Outlier, ...]]) -> list[str]:
     """One sentence a wild sample, however many tensors it stands out in."""
     worst: dict[int, tuple[float, str]] = {}
@@ -57,27 +89,43 @@ def outlier_warnings(outliers: Mapping[str, tuple[Outlier, ...]]) -> list[str]:
     ]
 
 
-def local_warnings(local: Mapping[str, LocalError], model: ir.Model, record: QuantRecord) -> list[str]:
-    """Layers whose own output suffers, the worst by name."""
+def local_warnings(
+    local: Mapping[str, LocalError],
+    model: ir.Model,
+    record: QuantRecord,
+    *,
+    learned: Container[str] = (),
+    target: str = "ascend",
+) -> list[str]:
+    """Layers whose own output suffers, the worst by name. learned: those whose rounding was learned. target: for `ort`,
+    tensors are quantized that nobody asked for."""
     poor = sorted((error.sqnr_db, name) for name, error in local.items() if error.sqnr_db < POOR_SQNR_DB)
     items = [item for item in quantized_layers(model, record) if item.layer.weight is not None]
     one_scale = {item.layer.name for item in items if item.weight.per_tensor}
     narrow = {item.layer.name for item in items if min(item.activation.bits, item.weight.bits) < 8}
     tensors = {entry.key for entry in record.layers if entry.tensor_quantize}
     warnings = [
-        f"{name}: rounding leaves this tensor {sqnr:.1f} dB above the noise. Take it out of `tensors`, or try other ranges."
+        f"{name}: rounding leaves this tensor {sqnr:.1f} dB above the noise. {_without_tensor(name, target)}, or try other "
+        "ranges (--algo mse)."
         if name in tensors
         else f"{name}: quantization alone leaves its output {sqnr:.1f} dB above the noise. Keep it in float "
-        f"(--skip {shlex.quote(name)}), or try {_other_ways(name in one_scale, name in narrow)}."
+        f"(--skip {shlex.quote(name)}), or try {_other_ways(name in one_scale, name in narrow, name in learned)}."
         for sqnr, name in poor[:MOST_NAMED]
     ]
     return warnings + _rest(len(poor), f"have outputs less than {POOR_SQNR_DB:.0f} dB above the noise; the table has them all")
 
 
-def _other_ways(one_scale: bool, narrow: bool) -> str:
+def _without_tensor(key: str, target: str) -> str:
+    if target != "ort":
+        return "Take it out of `tensors`"
+    return f"Keep its node in float (--skip {shlex.quote(split_key(key)[0])})"
+
+
+def _other_ways(one_scale: bool, narrow: bool, learned: bool) -> str:
     wider = "more bits (--bits, --weight-bits), " if narrow else ""
     channels = "a weight scale a channel (--channel-wise all), " if one_scale else ""
-    return f"{wider}{channels}learned rounding (--weight-algo gptq) or ranges (--algo mse)"
+    rounding = "other" if learned else "learned rounding (--weight-algo gptq) or"
+    return f"{wider}{channels}{rounding} ranges (--algo mse)"
 
 
 def record_notes(record: QuantRecord) -> tuple[str, ...]:

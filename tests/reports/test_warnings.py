@@ -7,7 +7,7 @@ import pytest
 
 from amct_lite import ir
 from amct_lite.analysis.local_error import LocalError
-from amct_lite.reports.warnings import POOR_SQNR_DB, local_warnings, weight_warnings
+from amct_lite.reports.warnings import POOR_SQNR_DB, local_warnings, storage_notes, weight_warnings
 from amct_lite.types import LayerRecord, QParams, QuantRecord
 
 
@@ -101,3 +101,30 @@ def test_a_name_is_quoted_for_the_shell(name, quoted):
     weights = {"c": np.eye(4)}
     (warning,) = local_warnings({name: LocalError(1.0, 0.1)}, _model(weights), _record(weights))
     assert f"(--skip {quoted})" in warning
+
+
+def test_a_poor_layer_with_learned_rounding_is_not_told_to_learn_it():
+    weights = {"bad": np.eye(4)}
+    local = {"bad": LocalError(POOR_SQNR_DB - 1, 0.9)}
+    record = _record(weights, per_channel=True)
+    (plain,) = local_warnings(local, _model(weights), record)
+    (learned,) = local_warnings(local, _model(weights), record, learned={"bad"})
+    assert "gptq" in plain
+    assert "gptq" not in learned
+    assert learned.endswith("or try other ranges (--algo mse).")
+
+
+def test_a_poor_tensor_is_taken_out_of_tensors_or_its_node_is_skipped():
+    weights = {"a": np.eye(4)}
+    read = LayerRecord("a:0", QParams.of(0.1, 0), None, tensor_quantize=True)
+    record = QuantRecord((read,))
+    local = {"a:0": LocalError(POOR_SQNR_DB - 1, 0.9)}
+    assert "Take it out of `tensors`" in local_warnings(local, _model(weights), record)[0]
+    assert "(--skip a)" in local_warnings(local, _model(weights), record, target="ort")[0]
+
+
+def test_narrow_weights_save_nothing_in_onnx_runtime():
+    record = QuantRecord((LayerRecord("a", QParams.of(0.1, 0), QParams.of(0.1, 0, bits=4)),))
+    assert storage_notes(record, "ascend") == []
+    (note,) = storage_notes(record, "ort")
+    assert note.startswith("weights of 4 bits are stored as int8")
