@@ -148,3 +148,8 @@ def test_original_text_is_float16_through_and_through() -> None:
     model = ir.load_bytes(to_float16(net(FOUR_CONVS)).SerializeToString())
     ir.infer_shapes(model)
     assert set(float_types(model).values()) == {HALF}
+
+
+def test_the_model_for_onnx_runtime_says_that_it_computes_in_float32() -> None:
+    result = quantized(to_float16(net()), QuantConfig(target="ort"))
+    assert [n for n in result.report.notes if "float16" in n and "the model for ONNX Runtime computes in float32 inside" in n]

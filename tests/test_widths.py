@@ -9,6 +9,7 @@ import pytest
 from small_nets import ONE_THREAD, images, net, sqnr_of
 
 from amct_lite import ir
+from amct_lite.cli.output import accumulators
 from amct_lite.config import Override, QuantConfig
 from amct_lite.errors import RecordError
 from amct_lite.pipeline import convert, quantize
@@ -150,6 +151,13 @@ def test_amct_s_functions_keep_the_widths_of_the_configuration(bits: int, weight
     assert f'act_type: "INT{bits}"' in text
     assert f'wts_type: "INT{weight_bits}"' in text
     assert (tmp_path / "out_deploy_model.onnx").is_file()
+
+
+@pytest.mark.parametrize(("bits", "told"), [(8, "accumulators equal (within"), (16, "up to float32's rounding (")])
+def test_accumulators_are_told_in_steps_of_their_own_width(bits: int, told: str) -> None:
+    report = quantized(QuantConfig(bits=bits)).report
+    assert report.equivalence is not None
+    assert told in accumulators(report.equivalence, report)
 
 
 def test_four_bit_data_beside_wider_weights_are_one_warning() -> None:

@@ -157,7 +157,7 @@ def _print_comparison(out: Console, report: Report) -> None:
         say(
             out,
             f"deploy against fake-quant, executed on {count_of(e.samples, 'batch', 'batches')} ({report.equivalence_data}): "
-            f"{entries(e.layers, e.tensors)}, {_accumulators(e, report)}, "
+            f"{entries(e.layers, e.tensors)}, {accumulators(e, report)}, "
             f"{100 * e.code_mismatch:.4f} % of codes rounded otherwise",
         )
     if report.kernels:
@@ -165,7 +165,7 @@ def _print_comparison(out: Console, report: Report) -> None:
     say(out, "weights: " + ", ".join(f"{name} {size(count)}" for name, count in report.sizes.items()))
 
 
-def _accumulators(e: Equivalence, report: Report) -> str:
+def accumulators(e: Equivalence, report: Report) -> str:
     """Their steps are the product of both scales: a difference of some is nothing where the data have 16 bits."""
     if any("INT16" in row.types for row in report.layers):
         return (
