@@ -30,19 +30,10 @@ from amct_lite.ops import OPS
 from amct_lite.plan import not_in_record, require_input_shapes, resolve
 from amct_lite.prebalance import balanced, decide_balance, known_balance, with_factors
 from amct_lite.recorded import require_same_model, take_record
+from amct_lite.reports import warnings as told
 from amct_lite.reports.checks import COMPARED_SAMPLES, Checked, check_exports, settle_half
 from amct_lite.reports.reference import check_trained
 from amct_lite.reports.report import Report, layer_rows, sizes_of
-from amct_lite.reports.warnings import (
-    local_warnings,
-    outlier_warnings,
-    record_notes,
-    storage_notes,
-    taken_in_notes,
-    weight_warnings,
-    width_notes,
-    width_warnings,
-)
 from amct_lite.result import QuantizeResult
 from amct_lite.roundings import rounders_of, rounding_notes
 from amct_lite.runtime import RuntimeOptions
@@ -127,7 +118,7 @@ def calibrate(
     plan = spare(plan, source.prepared, usable)
     decision = decide(source.prepared, plan, usable, source.unfused, source.half_nodes)
     decision = replace(decision, record=with_factors(decision.record, balance))
-    warnings = (*calibration.statistics.warnings(), *outlier_warnings(outliers), *width_warnings(settings, plan))
+    warnings = (*calibration.statistics.warnings(), *told.outlier_warnings(outliers), *told.width_warnings(settings, plan))
     decided = Calibrated(source, settings, plan, calibration, usable, decision, stream, warnings)
     total = len(rounders_of(plan))
     return decided.with_roundings(chosen.runtime, lambda layers: chosen.progress("learn rounding", layers, total))
@@ -144,7 +135,7 @@ def conclude(calibrated: Calibrated, options: RunOptions) -> QuantizeResult:
     settings = settled.settings
     corrected = bias_note(settings.bias_correction, calibration)
     statistics = calibration.statistics
-    taken_in = taken_in_notes(statistics.robust()[1]) if statistics.trusted else ()
+    taken_in = told.taken_in_notes(statistics.robust()[1]) if statistics.trusted else ()
     notes = (*settings.without_effect, *source.notes, *calibration.notes(), *taken_in, *corrected, *half_notes)
     plan = settled.plan
     remarks = (decision.repairs, rounding_notes(calibration.statistics), {skip.node: skip.reason for skip in settled.nearest})
@@ -199,19 +190,11 @@ def convert(
     feeds, outputs = keep(source.prepared, stream, chosen.runtime) if stream else ((), ())
     checked = _check(source, given, exports, feeds, outputs, chosen)
     exports, half_notes = _in_half(source, exports, feeds, chosen)
-    notes, remarks = (*source.notes, *taken.notes, *record_notes(given), *half_notes), (rounding_notes(known),)
+    notes, remarks = (*source.notes, *taken.notes, *told.record_notes(given), *half_notes), (rounding_notes(known),)
     skips = not_in_record(given, source.prepared, settings.target)
-    report = _report(
-        source,
-        given,
-        exports,
-        checked,
-        skips=skips,
-        notes=notes,
-        warnings=taken.warnings,
-        remarks=remarks,
-        learned=known.roundings if known else (),
-    )
+    learned = known.roundings if known else ()
+    shown = (source, given, exports, checked)
+    report = _report(*shown, skips=skips, notes=notes, warnings=taken.warnings, remarks=remarks, learned=learned)
     return QuantizeResult(source, None, given, known, exports, report, next(iter(feeds), None))
 
 
@@ -384,7 +367,7 @@ def _report(
     notes: tuple[str, ...],
     warnings: tuple[str, ...],
     remarks: tuple[Mapping[str, str], ...],
-    learned: Container[str],
+    learned: Container[str] = (),
 ) -> Report:
     op_types: Mapping[str, str] = {str(node.name): node.op_type for node in source.prepared.graph}
     return Report(
@@ -395,14 +378,14 @@ def _report(
         skips=skips,
         warnings=(
             *warnings,
-            *weight_warnings(source.prepared, record),
-            *local_warnings(checked.local, source.prepared, record, learned=learned, target=exports.target),
+            *told.weight_warnings(source.prepared, record),
+            *told.local_warnings(checked.local, source.prepared, record, learned=learned, target=exports.target),
         ),
         notes=(
             *notes,
             *(f"{s.node}: {s.reason}" for s in exports.skips),
-            *width_notes(exports, checked),
-            *storage_notes(record, exports.target),
+            *told.width_notes(exports, checked),
+            *told.storage_notes(record, exports.target),
         ),
         passes=tuple(report for report in source.reports if report.changed or report.skips),
         outputs=checked.outputs,
