@@ -29,6 +29,7 @@ from amct_lite.compat.configs import load_amct_config, load_configured
 from amct_lite.compat.fake_weights import insert_fake_weights
 from amct_lite.compat.job import Watch, watches_of
 from amct_lite.compat.json_writer import json_text
+from amct_lite.compat.kept_shapes import AS_IT_IS, calibrated_checksum, kept_shapes
 from amct_lite.compat.outputs import export, export_trained
 from amct_lite.compat.partial_record import format_weights, read_factors, undecided
 from amct_lite.compat.quant_json import original_names, read_names, write_names
@@ -36,16 +37,14 @@ from amct_lite.config import QuantConfig
 from amct_lite.errors import CalibrationError, ConfigError, RecordError, UnsupportedModelError
 from amct_lite.files import staged_outputs
 from amct_lite.loading import fusion_of, load_prepared
-from amct_lite.plan import resolve
+from amct_lite.plan import layer_facts, resolve
 from amct_lite.prebalance import balanced, balanced_only, strengths_of
-from amct_lite.record import read_record
+from amct_lite.record import read_record, require_valid
 from amct_lite.roundings import rounders_of
-from amct_lite.types import FUSE_ALL, Balance, Fusion, QuantPlan
+from amct_lite.types import FUSE_ALL, Balance, QuantPlan
 
 _LOG = logging.getLogger(__name__)
 _DEFAULT_BATCHES = 1
-AS_IT_IS = Fusion(enabled=False)
-"""A calibration model has been prepared: what is not fused in it is to stay apart."""
 PathLike = str | os.PathLike[str]
 
 
@@ -177,7 +176,7 @@ def _watches(
         raise UnsupportedModelError(
             f"{os.fspath(model_file)} says the rank of none of its inputs. Export it with input shapes."
         )
-    checksum = f"{'balance ' if weight_max is not None else ''}{ir.checksum(_reloaded(model))}"
+    checksum = f"{'balance ' if weight_max is not None else ''}{calibrated_checksum(model)}"
     batch_num = config.batches or _DEFAULT_BATCHES
     return watches_of(plan, record, model=checksum, batch_num=batch_num, inputs=inputs, weight_max=weight_max)
 
@@ -211,10 +210,22 @@ def save_model(modified_onnx_file: PathLike, record_file: PathLike, save_path: P
 
 def convert_model(model_file: PathLike, scale_offset_record_file: PathLike, save_path: PathLike) -> None:
     """Write the same three files from a float model (or one that carries scales) and a record that the user
-    computed."""
-    fusion = fusion_of(read_record(scale_offset_record_file), FUSE_ALL)
-    names = original_names(load_prepared(Path(model_file), fusion, "take"))
-    export(Path(model_file), scale_offset_record_file, save_path, names=names, statistics=None, inputs=[Path(model_file)])
+    computed, or edited.
+
+    Input shapes that the model leaves open are those of the runs, where the record was made by `quantize_model`.
+    """
+    record = read_record(scale_offset_record_file)
+    source = load_prepared(Path(model_file), fusion_of(record, FUSE_ALL), "take")
+    require_valid(record, layer_facts(QuantConfig().target, source.prepared))
+    export(
+        Path(model_file),
+        scale_offset_record_file,
+        save_path,
+        names=original_names(source),
+        statistics=None,
+        shapes=kept_shapes(Path(scale_offset_record_file), record, source),
+        inputs=[Path(model_file)],
+    )
 
 
 def convert_qat_model(model_file: PathLike, save_path: PathLike, record_file: PathLike | None = None) -> None:
@@ -224,11 +235,6 @@ def convert_qat_model(model_file: PathLike, save_path: PathLike, record_file: Pa
     Raises UnsupportedModelError for a model of which nothing can be taken.
     """
     export_trained(Path(model_file), save_path, None if record_file is None else Path(record_file))
-
-
-def _reloaded(model: ir.Model) -> ir.Model:
-    """As `save_model` will find it."""
-    return load_prepared(model, AS_IT_IS).prepared
 
 
 def _require_no_learning(plan: QuantPlan, config: QuantConfig) -> None:

@@ -20,7 +20,6 @@ from amct_lite.build import build_exports
 from amct_lite.calibration.store import Statistics
 from amct_lite.calibration.user_code import running_user_code
 from amct_lite.compat.api import (
-    AS_IT_IS,
     PathLike,
     balances,
     finished_calibration,
@@ -30,6 +29,7 @@ from amct_lite.compat.api import (
 from amct_lite.compat.calibration_model import watches_in
 from amct_lite.compat.configs import load_amct_config, load_configured
 from amct_lite.compat.kept_feeds import keeping_feeds
+from amct_lite.compat.kept_shapes import AS_IT_IS
 from amct_lite.compat.outputs import export
 from amct_lite.compat.quant_json import original_names
 from amct_lite.compat.strategies import AmctStrategy, strategy_of

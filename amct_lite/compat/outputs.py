@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -22,6 +22,7 @@ from amct_lite.reports.warnings import record_notes
 from amct_lite.types import FUSE_ALL, Fusion
 
 _LOG = logging.getLogger(__name__)
+_SETTINGS = (("--channel-wise all", "channel_wise: true"), ("(--skip)", "(skip_layers)"))
 
 
 def export(
@@ -33,19 +34,21 @@ def export(
     statistics: Statistics | None,
     fusion: Fusion = FUSE_ALL,
     inputs: Sequence[Path],
+    shapes: Mapping[str, tuple[int, ...]] | None = None,
     balanced: bool = False,
 ) -> None:
     """Write deploy model, fake-quant model and quant.json of a float model and its record.
 
     Biases stay as they are: AMCT does not correct them. statistics: the input shapes of the calibration runs are taken
-    from it where the model leaves them open. fusion: of layers that the record does not speak of.
+    from it where the model leaves them open. shapes: the same, where there are no statistics of this very model.
+    fusion: of layers that the record does not speak of.
     inputs: files that must not be replaced. balanced: the model has the record's balance factors in it already.
     Raises RecordError when the record does not fit, StaticShapeError when a dimension of the deploy model
     stays open; the fake-quant model is then written alone.
     """
     if statistics is not None:
         statistics = replace(statistics, model=ir.checksum(load_prepared(model, fusion).prepared))
-    config = QuantConfig(bias_correction="none", fusion=fusion.enabled)
+    config = QuantConfig(bias_correction="none", fusion=fusion.enabled, input_shapes=shapes or {})
     record = read_record(record_file)
     if balanced:
         record = replace(record, layers=tuple(replace(layer, balance_factor=()) for layer in record.layers))
@@ -54,7 +57,7 @@ def export(
     with staged_outputs(inputs=[*inputs, Path(record_file)]) as out:
         _stage(out, exports, save_path, names)
     for warning in (*result.report.warnings, *record_notes(result.record)):
-        _LOG.warning("%s", warning)
+        _LOG.warning("%s", _in_amct_words(warning))
     if exports.deploy is None:
         first = "Calibrate with batches of one shape, export" if statistics else "Export"
         remark = statistics.shape_remark if statistics else ""
@@ -91,6 +94,13 @@ def _stage(out: OutputSet, exports: Exports, save_path: str | os.PathLike[str], 
         ir.save(exports.deploy, out.stage(output_path(save_path, "deploy_model.onnx")))
         text = quant_json(exports.deploy, names, Path(save_path).name or "model")
         out.stage(output_path(save_path, "quant.json")).write_text(text, encoding="utf-8")
+
+
+def _in_amct_words(warning: str) -> str:
+    """A warning whose remedies are options of `amct-lite`, with the settings that AMCT's functions and files have for them."""
+    for option, setting in _SETTINGS:
+        warning = warning.replace(option, setting)
+    return warning
 
 
 def _open_shapes(exports: Exports, written: Path, remedy: str) -> StaticShapeError:

@@ -240,6 +240,45 @@ def test_convert_model_gives_the_same_deploy_model(model: Path) -> None:
     assert integers[0] == integers[1]
 
 
+def test_convert_model_takes_open_shapes_from_the_calibration_beside_the_record(model: Path) -> None:
+    modified, record = prepare(model, 1)
+    amct.CalibrationSession(modified).run(None, digits(1)[0])
+    amct.save_model(modified, record, model.parent / "a")
+    amct.convert_model(model, record, model.parent / "b")
+    deploys = [onnx.load(model.parent / f"{prefix}_deploy_model.onnx") for prefix in "ab"]
+    dims = [[dim.dim_value for dim in deploy.graph.input[0].type.tensor_type.shape.dim] for deploy in deploys]
+    assert dims == [[8, 1, 8, 8]] * 2
+
+
+def test_convert_model_takes_no_shapes_from_the_calibration_of_another_model(
+    model: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    modified, record = prepare(model, 1)
+    amct.CalibrationSession(modified).run(None, digits(1)[0])
+    other = onnx.load(model)
+    weight = next(t for t in other.graph.initializer if onnx.numpy_helper.to_array(t).ndim == 4)
+    weight.CopyFrom(onnx.numpy_helper.from_array(onnx.numpy_helper.to_array(weight) * np.float32(0.5), weight.name))
+    onnx.save(other, model.parent / "other.onnx")
+    with pytest.raises(StaticShapeError, match=r"input 'images' \(N, 1, 8, 8\)"):
+        amct.convert_model(model.parent / "other.onnx", record, model.parent / "b")
+    assert "belongs to another model or record: its input shapes are not used" in caplog.text
+
+
+def test_remedies_are_settings_of_amct(model: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """One scale for a weight whose channels differ by 10^4: channel_wise is the way out; there is no --channel-wise here."""
+    uneven = onnx.load(model)
+    weight = next(tensor for tensor in uneven.graph.initializer if tensor.name == "classifier.weight")
+    values = onnx.numpy_helper.to_array(weight).copy()
+    values[1:] *= np.float32(1e-4)
+    weight.CopyFrom(onnx.numpy_helper.from_array(values, weight.name))
+    onnx.save(uneven, model)
+    modified, record = prepare(model, 1)
+    amct.CalibrationSession(modified).run(None, digits(1)[0])
+    amct.convert_model(model, record, model.parent / "b")
+    assert "use a scale a channel (channel_wise: true)" in caplog.text
+    assert "--channel-wise" not in caplog.text
+
+
 def test_batches_of_several_shapes_leave_no_deploy_model(model: Path) -> None:
     modified, record = prepare(model, 2)
     session = amct.CalibrationSession(modified)
