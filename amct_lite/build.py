@@ -42,7 +42,8 @@ TARGETS: Mapping[str, Target] = {
 class Exports:
     """corrected: the prepared model with the weights and biases that are exported. deploy: the target's own model, None where
     it has none, or where `deploy_problem` says which shape is missing. shapes: the input shapes of a deploy model that must be
-    static. samples: how many the statistics were made from. skips: weights and biases that are not as learned or corrected."""
+    static. samples: how many the statistics were made from. alone: `corrected`, its biases taking back nothing but what each
+    layer does itself, to judge the layers one by one. skips: weights and biases that are not as learned or corrected."""
 
     corrected: ir.Model
     fake_quant: ir.Model
@@ -51,6 +52,7 @@ class Exports:
     shapes: Mapping[str, Dims]
     target: str
     samples: int
+    alone: ir.Model
     skips: tuple[Skip, ...] = ()
 
 
@@ -75,7 +77,9 @@ def build_exports(
         except StaticShapeError as error:
             problem = StaticShapeError(f"{error}{statistics.shape_remark if statistics else ''}")
     samples = statistics.samples if statistics else 0
-    return Exports(corrected, fake_quant, deploy, problem, shapes, target, samples, skips)
+    shifted = bias_correction == "full" and statistics is not None and statistics.bias_shifts is not None
+    alone = _corrected(prepared, record, statistics, "analytic")[0] if shifted else corrected
+    return Exports(corrected, fake_quant, deploy, problem, shapes, target, samples, alone, skips)
 
 
 def _corrected(

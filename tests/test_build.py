@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from layer_cases import BY_ID, layer_node, named
 from passes.graphs import feeds_for, parse
+from small_nets import ONE_THREAD, images, net
 
 from amct_lite import ir
 from amct_lite.build import Exports, build_exports
@@ -14,6 +15,7 @@ from amct_lite.calibration.store import Statistics
 from amct_lite.config import QuantConfig
 from amct_lite.correction.full import measure_shifts
 from amct_lite.decide import decide
+from amct_lite.pipeline import quantize
 from amct_lite.plan import resolve
 from amct_lite.types import QuantRecord
 
@@ -141,3 +143,13 @@ def test_a_last_batch_of_another_size_is_told_where_a_shape_is_missing() -> None
     assert "--input-shape" in problem
     assert problem.endswith("The batches of the calibration differ: input 'x' had (4, 3, 8, 8) first, (3, 3, 8, 8) later.")
     assert build(dynamic(), record, statistics, input_shapes={"x": (4, 3, 8, 8)}).deploy is not None
+
+
+def test_a_layer_is_judged_without_what_its_bias_takes_back_for_others() -> None:
+    """The measured correction makes up for the layers in front, which is no error of the layer itself."""
+    figures = {}
+    for correction in ("analytic", "full"):
+        config = QuantConfig(bits=4, weight_bits=4, bias_correction=correction)
+        result = quantize(ir.load_bytes(net().SerializeToString()), images(), config, options=ONE_THREAD)
+        figures[correction] = {row.name: row.sqnr_db for row in result.report.layers}
+    assert figures["full"] == figures["analytic"]

@@ -55,7 +55,7 @@ def check_exports(
     Without feeds there is nothing to measure accuracy on; the deploy model then still runs, on random numbers.
     Raises VerificationError when the deploy model and the fake-quant model differ.
     """
-    local = measure(prepared, exports.corrected, record, feeds[:LOCAL_SAMPLES], options) if feeds else {}
+    local = measure(prepared, exports.alone, record, feeds[:LOCAL_SAMPLES], options) if feeds else {}
     outputs, compared_samples = compared(exports.fake_quant, feeds, exact, options)
     equivalence, description = None, ""
     if exports.deploy is not None and exports.target == "ort":
