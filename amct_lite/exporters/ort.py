@@ -7,7 +7,6 @@ data and int8 weights are 2.5 to 4 times faster than those for int8 data), and w
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 import numpy as np
 
@@ -45,38 +44,24 @@ def export(model: ir.Model, record: QuantRecord) -> ir.Model:
     return result
 
 
-@dataclass(frozen=True)
-class _Pair:
-    """A QuantizeLinear and the DequantizeLinear that reads it, as one step."""
-
-    quantize: ir.Node
-    dequantize: ir.Node
-
-    @property
-    def codes(self) -> ir.Value:
-        return self.quantize.outputs[0]
-
-    @property
-    def grid(self) -> tuple[float, int] | None:
-        """Scale and zero point; None when they are no constants of one value."""
-        scale, zero_point = (ir.constant_of(value) for value in self.quantize.inputs[1:3])
-        if scale is None or zero_point is None or scale.size != 1:
-            return None
-        return float(scale), int(zero_point)
-
-
 def _all(model: ir.Model, op_type: str) -> tuple[ir.Node, ...]:
     return tuple(node for node in model.graph if node.op_type == op_type and not node.domain)
 
 
-def _pair_in_front(value: ir.Value | None) -> _Pair | None:
-    """The pair whose result `value` is."""
+def _quantizer_in_front(value: ir.Value | None) -> ir.Node | None:
+    """The QuantizeLinear of the pair whose result `value` is."""
     dequantize = value.producer() if value is not None else None
     codes = dequantize.inputs[0] if dequantize is not None and dequantize.op_type == "DequantizeLinear" else None
     quantize = codes.producer() if codes is not None else None
-    if dequantize is None or quantize is None or quantize.op_type != "QuantizeLinear":
+    return quantize if quantize is not None and quantize.op_type == "QuantizeLinear" else None
+
+
+def _grid(quantize: ir.Node | None) -> tuple[float, int] | None:
+    """Scale and zero point of a QuantizeLinear; None when they are no constants of one value."""
+    scale, zero_point = (ir.constant_of(value) for value in quantize.inputs[1:3]) if quantize is not None else (None, None)
+    if scale is None or zero_point is None or scale.size != 1:
         return None
-    return _Pair(quantize, dequantize)
+    return float(scale), int(zero_point)
 
 
 def _dequantizers(quantize: ir.Node) -> Iterator[ir.Node]:
@@ -125,14 +110,13 @@ def _spell_zero_point(dequantize: ir.Node) -> None:
 
 def _round_result(node: ir.Node) -> None:
     """Behind a node that only moves rounded values stands the same pair once more: it changes no value."""
-    pairs = [_pair_in_front(node.inputs[index]) for index in KERNELS[node.op_type].indices(node)]
-    grids = {pair.grid if pair is not None else None for pair in pairs}
-    first = pairs[0]
-    if len(grids) != 1 or first is None or first.grid is None:
+    fronts = [_quantizer_in_front(node.inputs[index]) for index in KERNELS[node.op_type].indices(node)]
+    first, grid = fronts[0], _grid(fronts[0])
+    if first is None or grid is None or any(_grid(front) != grid for front in fronts):
         return
     output = node.outputs[0]
     readers = ir.uses(output)
-    scale, zero_point = first.quantize.inputs[1:3]
+    scale, zero_point = first.inputs[1:3]
     name = str(node.name)
     quantize = ir.new_node("QuantizeLinear", [output, scale, zero_point], name=f"{name}.result.quantizelinear")
     dequantize = ir.new_node(
@@ -144,7 +128,7 @@ def _round_result(node: ir.Node) -> None:
         ir.redirect(output, result)
         ir.replace_input(quantize, 0, node.outputs[0])
     for use in readers:
-        if use.node.op_type == "QuantizeLinear" and _Pair(use.node, use.node).grid == first.grid:
+        if use.node.op_type == "QuantizeLinear" and _grid(use.node) == grid:
             for again in tuple(_dequantizers(use.node)):
                 ir.redirect(again.outputs[0], result)
                 ir.remove_node(again)
@@ -155,11 +139,11 @@ def _round_result(node: ir.Node) -> None:
 
 def _pad_codes(pad: ir.Node) -> None:
     """A Pad with zeros between equal pairs pads the codes with their zero point: ONNX Runtime would do it in float."""
-    front = _pair_in_front(pad.inputs[0])
+    front = _quantizer_in_front(pad.inputs[0])
     behind = next((use.node for use in ir.uses(pad.outputs[0]) if use.node.op_type == "QuantizeLinear"), None)
-    if front is None or behind is None or _Pair(behind, behind).grid != front.grid or len(ir.uses(pad.outputs[0])) != 1:
+    if front is None or behind is None or _grid(behind) != _grid(front) or len(ir.uses(pad.outputs[0])) != 1:
         return
-    inputs = [front.codes, pad.inputs[1], front.quantize.inputs[2]]
+    inputs = [front.outputs[0], pad.inputs[1], front.inputs[2]]
     padded = ir.new_node("Pad", inputs, name=f"{pad.name}.codes", attributes={"mode": "constant"})
     ir.insert_before(pad, padded)
     for dequantize in tuple(_dequantizers(behind)):
@@ -169,7 +153,7 @@ def _pad_codes(pad: ir.Node) -> None:
 def _pool(mean: ir.Node) -> None:
     """A mean over height and width, between pairs, is the GlobalAveragePool that has an integer kernel."""
     behind = [use.node.op_type for use in ir.uses(mean.outputs[0])]
-    if _pair_in_front(mean.inputs[0]) is None or behind != ["QuantizeLinear"] or not KERNELS["ReduceMean"].taken(mean):
+    if _quantizer_in_front(mean.inputs[0]) is None or behind != ["QuantizeLinear"] or not KERNELS["ReduceMean"].taken(mean):
         return
     quantize = ir.uses(mean.outputs[0])[0].node
     b = Inserter(mean, str(mean.name))
@@ -184,7 +168,7 @@ def _pool(mean: ir.Node) -> None:
 
 def _align_channels(conv: ir.Node) -> None:
     """One channel of zeros more, where an image has three: the convolution takes less than half the time."""
-    front = _pair_in_front(conv.inputs[0])
+    front = _quantizer_in_front(conv.inputs[0])
     scaled = conv.inputs[1].producer() if conv.inputs[1] is not None else None
     weight = ir.constant_of(scaled.inputs[0]) if scaled is not None else None
     if front is None or scaled is None or weight is None or ir.attribute(conv, "group", 1) != 1:
@@ -198,5 +182,5 @@ def _align_channels(conv: ir.Node) -> None:
     ir.replace_input(scaled, 0, ir.add_initializer(graph, f"{conv.name}.weight.aligned", wider))
     b = Inserter(conv, f"{conv.name}.aligned")
     pads = b.constant([0, 0, 0, 0, 0, missing, 0, 0], np.int64)
-    codes = b.op("Pad", front.codes, pads, front.quantize.inputs[2], mode="constant")
-    ir.replace_input(conv, 0, b.op("DequantizeLinear", codes, *front.quantize.inputs[1:3]))
+    codes = b.op("Pad", front.outputs[0], pads, front.inputs[2], mode="constant")
+    ir.replace_input(conv, 0, b.op("DequantizeLinear", codes, *front.inputs[1:3]))
