@@ -10,13 +10,12 @@ from collections.abc import Collection, Container, Iterator, Mapping
 from amct_lite import ir
 from amct_lite.config import LayerConfig, QuantConfig
 from amct_lite.errors import ConfigError
-from amct_lite.ops import Layer, bind
+from amct_lite.ops import WEIGHTED, Layer, bind
 from amct_lite.record import ReadFacts, mistake, obstacle
 from amct_lite.registry import did_you_mean
 from amct_lite.types import QuantSpec, Skip, TensorPlan, TensorRead
 
 _EXPORTED_BITS = (8,)
-_WEIGHTED = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul"})
 _TRANSPARENT = frozenset(
     {"MaxPool", "Reshape", "Transpose", "Squeeze", "Unsqueeze", "Flatten", "Slice", "Gather", "Expand", "Identity", "Dropout"}
 )
@@ -174,7 +173,7 @@ def _weights_behind(node: ir.Node) -> Iterator[str]:
     """Nodes with a constant weight that a tensor read by `node` reaches unchanged: itself, or behind transparent ones."""
     if node.domain not in {"", "ai.onnx"}:
         return
-    if node.op_type in _WEIGHTED:
+    if node.op_type in WEIGHTED:
         weights = (ir.constant_of(value) for value in node.inputs)
         if any(array is not None and array.ndim > 1 for array in weights):
             yield str(node.name)

@@ -16,7 +16,7 @@ from amct_lite.calibration.feeds import input_specs
 from amct_lite.diagnosis.blockers import blockers
 from amct_lite.diagnosis.requantizing import Handover, handovers, is_deploy
 from amct_lite.errors import ConfigError
-from amct_lite.flow.kernels import WEIGHTED
+from amct_lite.ops import WEIGHTED
 from amct_lite.runtime import KernelTime, RuntimeOptions, optimized
 from amct_lite.types import Feeds
 from amct_lite.validate.executed import executed

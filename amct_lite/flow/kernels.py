@@ -79,4 +79,3 @@ BOUNDS = frozenset({"Relu", "Clip"})
 """They vanish into the range of the tensor behind them, if nobody reads the one in front."""
 INTEGERS_ONLY = frozenset({"Conv"})
 """Layers whose integer kernel cannot write float."""
-WEIGHTED = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul"})

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from math import inf
 
 from amct_lite import ir
-from amct_lite.flow.kernels import BOUNDS, INTEGERS_ONLY, KERNELS, WEIGHTED
+from amct_lite.flow.kernels import BOUNDS, INTEGERS_ONLY, KERNELS
+from amct_lite.ops import WEIGHTED
 
 Bounds = tuple[float, float]
 

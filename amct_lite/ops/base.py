@@ -19,6 +19,8 @@ from amct_lite.registry import Registry
 from amct_lite.types import AnyArray, DoubleArray, FloatArray
 
 OPS: Registry[OpSpec] = Registry("operator", "amct_lite.ops")
+WEIGHTED = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul"})
+"""Operators with a weight. In float, none may read a dequantized tensor: ONNX Runtime would quantize its weight unasked."""
 
 
 @dataclass(frozen=True)
