@@ -174,17 +174,8 @@ def open_session(
         settings.enable_profiling = True
         settings.profile_file_prefix = str(profile)
     with _source(model) as (source, folder):
-        try:
-            session = onnxruntime.InferenceSession(
-                source,
-                settings,
-                providers=[with_options(name) for name in providers],
-                disabled_optimizers=list(chosen.disabled_optimizers),
-            )
-        except Exception as error:  # as above
-            raise UnsupportedModelError(
-                f"ONNX Runtime {onnxruntime.__version__} does not take the model: {_message(error)}{_hint(str(error))}"
-            ) from error
+        started = [with_options(name) for name in providers]
+        session = _started(source, settings, providers=started, disabled_optimizers=list(chosen.disabled_optimizers))
         require_started(providers, session.get_providers())
         placement = placement_remark(providers, _nodes(session) if providers[0] != CPU else None)
         opened = Session(session, tuple(_spec(entry) for entry in session.get_inputs()), placement)
@@ -206,14 +197,19 @@ def optimized(model: ir.Model | Path, options: RuntimeOptions | None = None) -> 
         settings.add_session_config_entry("session.optimized_model_external_initializers_file_name", "constants")
         settings.add_session_config_entry("session.optimized_model_external_initializers_min_size_in_bytes", "1024")
         try:
-            onnxruntime.InferenceSession(source, settings, providers=["CPUExecutionProvider"])
-        except Exception as error:  # as above
-            raise UnsupportedModelError(
-                f"ONNX Runtime {onnxruntime.__version__} does not take the model: {_message(error)}{_hint(str(error))}"
-            ) from error
+            _started(source, settings, providers=[CPU])
         finally:
             shutil.rmtree(folder or "", ignore_errors=True)
         return ir.load(written).model
+
+
+def _started(source: str | bytes, settings: onnxruntime.SessionOptions, **given: Any) -> onnxruntime.InferenceSession:
+    try:
+        return onnxruntime.InferenceSession(source, settings, **given)
+    except Exception as error:  # ONNX Runtime's exceptions have no common base
+        raise UnsupportedModelError(
+            f"ONNX Runtime {onnxruntime.__version__} does not take the model: {_message(error)}{_hint(str(error))}"
+        ) from error
 
 
 def session_options(libraries: tuple[str, ...]) -> onnxruntime.SessionOptions:
