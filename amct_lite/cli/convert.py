@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from amct_lite.cli.options import (
+    TARGETS,
     image_options,
     page_options,
     require_page,
@@ -34,7 +35,7 @@ _FILE = click.Path(path_type=Path)
 @click.option("--input-shape", metavar="NAME:DIMS;…", help="Static shapes of the inputs, e.g. 'x:1,3,224,224;ids:1,128'.")
 @click.option(
     "--target",
-    type=click.Choice(["ascend", "ort", "generic"]),
+    type=click.Choice(TARGETS),
     default="ascend",
     show_default=True,
     help="What runs the result.",

@@ -25,6 +25,8 @@ F = TypeVar("F", bound=Callable[..., Any])
 Settings = dict[str, Any]
 
 _FILE = click.Path(path_type=Path)
+TARGETS = ("ascend", "ort", "generic")
+"""As `config.values` has them, which help does not wait for."""
 
 _RUNTIME = (
     click.option(
@@ -100,7 +102,7 @@ _QUANTIZATION = (
     ),
     click.option(
         "--target",
-        type=click.Choice(["ascend", "ort", "generic"]),
+        type=click.Choice(TARGETS),
         help="What runs the result: ascend (default) and ort (ONNX Runtime on CPUs) get a model of their own.",
     ),
     click.option(

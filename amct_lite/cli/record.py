@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from amct_lite.cli.options import TARGETS
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -69,7 +71,7 @@ def _clipped(record: QuantRecord, file: Path, model: Path | None) -> Mapping[str
 @click.argument("model", type=_FILE)
 @click.option(
     "--target",
-    type=click.Choice(["ascend", "ort", "generic"]),
+    type=click.Choice(TARGETS),
     default="ascend",
     show_default=True,
     help="What is to run the result.",

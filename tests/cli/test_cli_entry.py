@@ -136,3 +136,10 @@ def test_commands_do_not_load_sympy_until_it_is_used(command):
 def test_a_program_that_imports_the_package_keeps_its_import_system():
     script = "import sys; before = list(sys.meta_path); import amct_lite.pipeline; assert sys.meta_path == before"
     subprocess.run([sys.executable, "-c", script], check=True, timeout=60)
+
+
+def test_the_command_line_offers_the_targets_that_a_configuration_takes():
+    from amct_lite.cli.options import TARGETS
+    from amct_lite.config import values
+
+    assert TARGETS == values.TARGETS
