@@ -7,10 +7,7 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
 import statistics
-import tempfile
-import weakref
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -20,7 +17,7 @@ from typing import Any
 import numpy as np
 import onnxruntime  # type: ignore[import-untyped]  # it ships no types
 
-from amct_lite import ir
+from amct_lite import ir, scratch
 from amct_lite.errors import CalibrationError, ConfigError, DataError, UnsupportedModelError
 from amct_lite.providers import CPU, full_name, placement_remark, require_started, with_options
 from amct_lite.registry import did_you_mean
@@ -28,6 +25,7 @@ from amct_lite.types import AnyArray, Feeds
 
 _ALIGNMENT = 64
 _RECORD_PLACEMENT = "session.record_ep_graph_assignment_info"
+_EXTERNAL_FOLDER = "session.model_external_initializers_file_folder_path"
 _FATAL_ONLY = 4
 """An error comes as an exception that holds the same text; it need not stand in the terminal twice."""
 _KERNEL = "_kernel_time"
@@ -128,9 +126,9 @@ class KernelTime:
 @contextmanager
 def profiled(models: Sequence[ir.Model | Path], options: RuntimeOptions | None = None) -> Iterator[tuple[ProfiledSession, ...]]:
     """Sessions of `models` that time every kernel; their files are removed at the end. Raises as `open_session`."""
-    with tempfile.TemporaryDirectory(prefix="amct_lite_") as place:
+    with scratch.folder() as place:
         yield tuple(
-            ProfiledSession(open_session(model, options, profile=Path(place) / f"model{number}"))
+            ProfiledSession(open_session(model, options, profile=place / f"model{number}"))
             for number, model in enumerate(models)
         )
 
@@ -157,8 +155,7 @@ class ProfiledSession:
 def open_session(
     model: ir.Model | Path | bytes, options: RuntimeOptions | None = None, *, optimize: bool = True, profile: Path | None = None
 ) -> Session:
-    """Make `model` (bytes: a serialized one) ready to run; one too large for a protobuf lies in a folder,
-    which is removed with the session.
+    """Make `model` (bytes: a serialized one) ready to run; weights that lie in files are read from there.
 
     optimize : False leaves the graph as it is, so that each node computes what it says. profile : time all kernels, into a
     file whose name begins so.
@@ -173,15 +170,12 @@ def open_session(
     if profile is not None:
         settings.enable_profiling = True
         settings.profile_file_prefix = str(profile)
-    with _source(model) as (source, folder):
+    with _source(model, settings) as source:
         started = [with_options(name) for name in providers]
         session = _started(source, settings, providers=started, disabled_optimizers=list(chosen.disabled_optimizers))
-        require_started(providers, session.get_providers())
-        placement = placement_remark(providers, _nodes(session) if providers[0] != CPU else None)
-        opened = Session(session, tuple(_spec(entry) for entry in session.get_inputs()), placement)
-        if folder is not None:
-            weakref.finalize(opened, shutil.rmtree, folder, ignore_errors=True)
-    return opened
+    require_started(providers, session.get_providers())
+    placement = placement_remark(providers, _nodes(session) if providers[0] != CPU else None)
+    return Session(session, tuple(_spec(entry) for entry in session.get_inputs()), placement)
 
 
 def optimized(model: ir.Model | Path, options: RuntimeOptions | None = None) -> ir.Model:
@@ -191,15 +185,12 @@ def optimized(model: ir.Model | Path, options: RuntimeOptions | None = None) -> 
     Raises as `open_session`.
     """
     settings = _settings(options or RuntimeOptions(), optimize=True)
-    with _source(model) as (source, folder), tempfile.TemporaryDirectory(prefix="amct_lite_") as place:
-        written = Path(place) / "optimized.onnx"
+    with _source(model, settings) as source, scratch.folder() as place:
+        written = place / "optimized.onnx"
         settings.optimized_model_filepath = str(written)
         settings.add_session_config_entry("session.optimized_model_external_initializers_file_name", "constants")
         settings.add_session_config_entry("session.optimized_model_external_initializers_min_size_in_bytes", "1024")
-        try:
-            _started(source, settings, providers=[CPU])
-        finally:
-            shutil.rmtree(folder or "", ignore_errors=True)
+        _started(source, settings, providers=[CPU])
         return ir.load(written).model
 
 
@@ -218,24 +209,18 @@ def session_options(libraries: tuple[str, ...]) -> onnxruntime.SessionOptions:
 
 
 @contextmanager
-def _source(model: ir.Model | Path | bytes) -> Iterator[tuple[str | bytes, str | None]]:
-    """What to give to ONNX Runtime, and the temporary folder if there is one; it is removed when opening fails."""
+def _source(model: ir.Model | Path | bytes, settings: onnxruntime.SessionOptions) -> Iterator[str | bytes]:
+    """What to give to ONNX Runtime, and in `settings` where the files lie that it refers to."""
     if isinstance(model, Path):
         if not model.is_file():
             raise UnsupportedModelError(f"{model} does not exist. Check the path of the model.")
-        yield str(model), None
+        yield str(model)
     elif isinstance(model, bytes):
-        yield model, None
-    elif not ir.needs_external_data(model):
-        yield ir.to_bytes(model), None
+        yield model
     else:
-        folder = tempfile.mkdtemp(prefix="amct_lite_")
-        try:
-            ir.save(model, Path(folder) / "model.onnx")
-            yield str(Path(folder) / "model.onnx"), folder
-        except BaseException:
-            shutil.rmtree(folder, ignore_errors=True)
-            raise
+        with ir.attached(model) as (source, folder):
+            settings.add_session_config_entry(_EXTERNAL_FOLDER, folder)
+            yield source
 
 
 def _settings(options: RuntimeOptions, optimize: bool) -> onnxruntime.SessionOptions:

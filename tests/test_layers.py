@@ -31,7 +31,7 @@ LAYERS = (
     {"runtime"},
     {"cluster", "ir", "numerics", "providers"},
     {"journal"},
-    {"registry", "files", "search", "workers"},
+    {"registry", "files", "scratch", "search", "workers"},
     {"errors", "types"},
 )
 GATES = {

@@ -1,15 +1,12 @@
 """Sessions run models of any size, and what ONNX Runtime refuses becomes an error that says what and where."""
 
-import gc
-import tempfile
-
 import numpy as np
 import onnxruntime
 import pytest
 
 from amct_lite import ir
 from amct_lite.errors import CalibrationError, ConfigError, DataError, UnsupportedModelError
-from amct_lite.ir import io
+from amct_lite.ir import io, stored
 from amct_lite.runtime import RuntimeOptions, open_session
 
 HEADER = '<ir_version: 8, opset_import: ["" : 17, "com.microsoft" : 1, "acme" : 1]>\n'
@@ -148,25 +145,25 @@ def big_model():
     return model
 
 
-def test_large_model_goes_through_a_folder_that_is_removed_with_the_session(tmp_path, monkeypatch):
-    monkeypatch.setattr(io, "EXTERNAL_FROM", 1000)
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    session = open_session(big_model(), ONE)
-    assert [path.name for path in next(tmp_path.iterdir()).iterdir()]
-    assert session.run({"x": np.zeros(1000, np.float32)})[0].sum() == 1000
-    del session
-    gc.collect()
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_folder_is_removed_when_a_large_model_is_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr(io, "EXTERNAL_FROM", 1000)
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+def test_weights_in_files_are_read_from_there(monkeypatch):
+    """They are no part of what ONNX Runtime gets as bytes, and must not go away while it opens the model."""
+    monkeypatch.setattr(stored, "LARGE", 1000)
+    monkeypatch.setattr(io, "LARGE", 1000)
     model = big_model()
-    model.graph[0].domain = "acme"
-    with pytest.raises(UnsupportedModelError, match="acme:Add"):
-        open_session(model, ONE)
-    assert list(tmp_path.iterdir()) == []
+    with ir.attached(model) as (source, _):
+        assert len(source) < 1000 < len(ir.to_bytes(model))
+    assert open_session(model, ONE).run({"x": np.zeros(1000, np.float32)})[0].sum() == 1000
+
+
+def test_weights_in_memory_that_no_protobuf_can_hold_go_through_files(monkeypatch):
+    model = big_model()
+    monkeypatch.setattr(io, "EXTERNAL_FROM", 1000)
+    for module in (stored, io):
+        monkeypatch.setattr(module, "LARGE", 1000)
+    with ir.attached(model) as (source, _):
+        assert len(source) < 1000
+    assert open_session(model, ONE).run({"x": np.zeros(1000, np.float32)})[0].sum() == 1000
+    assert not isinstance(model.graph.initializers["w"].const_value, ir.ExternalTensor), "the model stays as it is"
 
 
 def test_external_weights_of_a_loaded_model_are_found(tmp_path, monkeypatch):

@@ -93,7 +93,7 @@ class Scales:
         else:
             item = replace(item, weight=self._weight(item, candidate.weight))
         bias = self._bias(item, layer.weight_array, rounded=data[0] is not None)
-        source = None if item.layer.weight_array is layer.weight_array else item.layer.weight_array
+        source = None if item.layer.shares_weight(layer) else item.layer.weight_array
         return Variant(layer.name, candidate.name, data, item.weight, bias, source)
 
     def _data(self, item: QuantizedLayer, candidate: Candidate, position: int) -> QParams | None:

@@ -122,10 +122,8 @@ def _exported(model: ir.Model, record: QuantRecord, pairs: Iterable[Pair], outpu
 
 def _twin(layer: Layer, exported: Layer) -> ir.Value:
     """The output of a copy of the layer with weight and bias of `exported`."""
-    weight = exported.weight_array if layer.weight is not None else None
-    return twin(
-        layer, _TWIN, None if weight is not None and weight is layer.weight_array else weight, exported.bias_array
-    ).output
+    weight = None if layer.weight is None or layer.shares_weight(exported) else exported.weight_array
+    return twin(layer, _TWIN, weight, exported.bias_array).output
 
 
 def twin(layer: Layer, suffix: str, weight: AnyArray | None, bias: AnyArray | None) -> Layer:

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import shutil
-import tempfile
-import weakref
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from amct_lite import ir
+from amct_lite import ir, scratch
 from amct_lite.calibration.gather import Gatherer
 from amct_lite.calibration.nodes import Tap, insert
 from amct_lite.calibration.store import Statistics
@@ -24,10 +22,10 @@ _KEPT_BYTES = 64 << 20
 
 @dataclass(frozen=True)
 class Observed:
-    """What an `Observer` is made of, as it travels: the model with bypass nodes (a path where it is too large for bytes), the
-    names of what they give out, and those of the model's own outputs."""
+    """What an `Observer` is made of: the model with bypass nodes (where it travels: bytes, or a path if it is too large for
+    these), the names of what they give out, and those of the model's own outputs."""
 
-    model: bytes | Path
+    model: ir.Model | bytes | Path
     taps: tuple[Tap, ...]
     taken: tuple[str, ...]
     outputs: tuple[str, ...]
@@ -40,13 +38,18 @@ class Observed:
         changed = ir.clone(model)
         outputs = tuple(str(value.name) for value in model.graph.outputs)
         taken = insert(changed, taps, plan.readers)
-        if not ir.needs_external_data(changed):
-            return Observed(ir.to_bytes(changed), taps, taken, outputs, options)
-        folder = Path(tempfile.mkdtemp(prefix="amct_lite_"))
-        ir.save(changed, folder / "model.onnx")
-        observed = Observed(folder / "model.onnx", taps, taken, outputs, options)
-        weakref.finalize(observed, shutil.rmtree, folder, ignore_errors=True)
-        return observed
+        return Observed(changed, taps, taken, outputs, options)
+
+    @contextmanager
+    def travelling(self, options: RuntimeOptions) -> Iterator[Observed]:
+        """What a worker gets; inside of the context, it finds the model."""
+        assert isinstance(self.model, ir.Model)
+        if not ir.needs_external_data(self.model):
+            yield replace(self, model=ir.to_bytes(self.model), options=options)
+            return
+        with scratch.folder() as folder:
+            ir.save(self.model, folder / "model.onnx")
+            yield replace(self, model=folder / "model.onnx", options=options)
 
 
 class Kept:
@@ -82,7 +85,6 @@ class Observer:
         self._taps, self._taken, self._outputs = observed.taps, observed.taken, observed.outputs
         self._session = open_session(observed.model, observed.options)
         self.placement = self._session.placement
-        self._folder = observed if isinstance(observed.model, Path) else None  # which is removed with `observed`
 
     def observe(
         self, data: Iterable[Feeds], onto: Statistics, kept: Kept | None, after: Callable[[SoFar], None] = lambda _so_far: None

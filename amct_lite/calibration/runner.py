@@ -78,7 +78,6 @@ def collect(
         known, placement = observe_sharded(observed, Batches.of(data, stream, done), workers, known, kept, after)
     else:
         observer = Observer(observed)
-        del observed  # a second copy of the weights
         known, placement = observer.observe(stream, known, kept, partial(after, 1)), observer.placement
     if not known.samples:
         raise CalibrationError("the calibration data is empty. Pass at least one sample.")

@@ -89,19 +89,19 @@ def observe_sharded(
     after: called after each shard with the number of its batches and what gives the statistics so far.
     """
     options = replace(observed.options, threads=observed.options.threads or workers.threads)
-    payload = pickle.dumps((replace(observed, options=options), batches.reopen))
-    task: Task[Room, Shard, Seen | None] = Task(payload, _enter, _observe)
     known, placement = onto, ""
-    for shard, seen in map_shards(workers, task, _shards(batches, workers.count, kept)):
-        if seen is None:  # the shard holds a value that must be named by the number of its sample
-            _, seen = next(map_shards(workers, task, [replace(shard, samples=known.samples)]))
-        assert seen is not None
-        known = known.followed_by(from_bytes(seen.statistics, "what a worker sent"))
-        for feeds, outputs in zip(seen.feeds, seen.outputs, strict=True):
-            if kept.open:
-                kept.add(feeds, outputs)
-        placement = placement or seen.placement
-        after(shard.count, partial(_itself, known))
+    with observed.travelling(options) as sent:
+        task: Task[Room, Shard, Seen | None] = Task(pickle.dumps((sent, batches.reopen)), _enter, _observe)
+        for shard, seen in map_shards(workers, task, _shards(batches, workers.count, kept)):
+            if seen is None:  # the shard holds a value that must be named by the number of its sample
+                _, seen = next(map_shards(workers, task, [replace(shard, samples=known.samples)]))
+            assert seen is not None
+            known = known.followed_by(from_bytes(seen.statistics, "what a worker sent"))
+            for feeds, outputs in zip(seen.feeds, seen.outputs, strict=True):
+                if kept.open:
+                    kept.add(feeds, outputs)
+            placement = placement or seen.placement
+            after(shard.count, partial(_itself, known))
     return known, placement
 
 

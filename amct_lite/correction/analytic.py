@@ -34,15 +34,13 @@ def correct_bias(model: ir.Model, record: QuantRecord, sketches: Sketches, *, ro
     model: prepared. rounded: the same with weights that lie on their grid already (None: none does).
     """
     result = ir.clone(rounded or model)
-    weights = {
-        item.layer.name: item.layer.weight_array for item in quantized_layers(model, record) if item.layer.weight is not None
-    }
+    exact = {item.layer.name: item.layer for item in quantized_layers(model, record)}
     corrected: list[str] = []
     skips: list[Skip] = []
     for item in quantized_layers(result, record):
         if item.layer.weight is None:
             continue
-        shift = mean_shift(item, sketches, weights[item.layer.name])
+        shift = mean_shift(item, sketches, exact[item.layer.name].weight_array)
         if isinstance(shift, str):
             skips.append(Skip(item.layer.name, item.layer.op_type, f"no bias correction: {shift}"))
             continue

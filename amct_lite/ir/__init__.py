@@ -44,6 +44,7 @@ from amct_lite.ir.extract import extract, reads
 from amct_lite.ir.functions import add_function, define_function, remove_function
 from amct_lite.ir.io import (
     LoadedModel,
+    attached,
     clone,
     from_text,
     load,
@@ -57,6 +58,7 @@ from amct_lite.ir.opset import opset, raise_opset
 from amct_lite.ir.shapes import Dims, dims_of, fix_input_shapes, infer_shapes, unknown_dims
 from amct_lite.ir.signature import Signature, signature
 from amct_lite.ir.sizes import parameter_count, weight_bytes
+from amct_lite.ir.stored import tensor_of
 
 __all__ = [
     "Attr",
@@ -80,6 +82,7 @@ __all__ = [
     "Value",
     "add_function",
     "add_initializer",
+    "attached",
     "attribute",
     "checksum",
     "clone",
@@ -111,6 +114,7 @@ __all__ = [
     "save",
     "set_attribute",
     "signature",
+    "tensor_of",
     "to_bytes",
     "unique_name",
     "unknown_dims",

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import tempfile
-from pathlib import Path
-
 import onnx
 from onnx_ir import Model
 
+from amct_lite import scratch
 from amct_lite.errors import ExportError
 from amct_lite.ir.io import needs_external_data, save, to_bytes
 
@@ -19,8 +17,8 @@ def full_check(model: Model) -> None:
     """
     try:
         if needs_external_data(model):
-            with tempfile.TemporaryDirectory(prefix="amct_lite_") as folder:
-                path = Path(folder) / "model.onnx"
+            with scratch.folder() as folder:
+                path = folder / "model.onnx"
                 save(model, path)
                 onnx.checker.check_model(str(path), full_check=True)
         else:

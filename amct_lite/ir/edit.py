@@ -26,6 +26,7 @@ from onnx_ir import (
 )
 
 from amct_lite.ir.naming import tracked, unique_name
+from amct_lite.ir.stored import tensor_of
 from amct_lite.types import AnyArray
 
 T = TypeVar("T")
@@ -82,7 +83,7 @@ def _attribute(name: str, value: Any) -> Attr:
     if isinstance(value, np.generic):
         value = value.item()
     elif isinstance(value, np.ndarray):
-        value = _tensor(np.asarray(value, order="C"), None, name)
+        value = _text(value, name) if value.dtype.kind in "OSU" else Tensor(np.asarray(value, order="C"), name=name)
     elif isinstance(value, bool | DataType):
         value = int(value)
     elif isinstance(value, list | tuple):
@@ -95,21 +96,19 @@ def _attribute(name: str, value: Any) -> Attr:
 def add_initializer(graph: Graph, name: str, array: AnyArray, dtype: DataType | None = None) -> Value:
     """A new initializer; its name is made unique, `value.name` tells it.
 
-    array : kept, not copied. dtype : stored as this type (INT4 and the like); else the array's own.
+    array : as `tensor_of` takes it. dtype : stored as this type (INT4 and the like); else the array's own.
     """
     unique = unique_name(graph, name)
-    tensor = _tensor(np.asarray(array, order="C"), dtype, unique)
+    tensor = _text(array, unique) if array.dtype.kind in "OSU" else tensor_of(array, dtype, unique)
     value = Value(name=unique, type=TensorType(tensor.dtype), shape=Shape(array.shape), const_value=tensor)
     with tracked(graph):
         graph.register_initializer(value)
     return value
 
 
-def _tensor(array: AnyArray, dtype: DataType | None, name: str) -> TensorProtocol:
-    if array.dtype.kind in "OSU":
-        words = [word if isinstance(word, bytes) else str(word).encode() for word in array.flat]
-        return StringTensor(words, shape=Shape(array.shape), name=name)
-    return Tensor(array if dtype is None else array.astype(dtype.numpy(), copy=False), dtype=dtype, name=name)
+def _text(array: AnyArray, name: str) -> TensorProtocol:
+    words = [word if isinstance(word, bytes) else str(word).encode() for word in array.flat]
+    return StringTensor(words, shape=Shape(array.shape), name=name)
 
 
 def new_input(model: Model, name: str, dtype: DataType, shape: Sequence[int | str | None] | None = None) -> Value:

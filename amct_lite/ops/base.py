@@ -69,6 +69,11 @@ class Layer:
         assert array is not None, f"{self.name} was bound with a constant weight"
         return array
 
+    def shares_weight(self, other: Layer) -> bool:
+        """Whether both have the very same weight, as copies of a model do: decided without reading it."""
+        ours, theirs = self.weight_value, other.weight_value
+        return ours is not None and theirs is not None and ours.const_value is theirs.const_value
+
     @property
     def bias_array(self) -> AnyArray | None:
         """(Cout,) float32, or None when the layer has no bias now."""

@@ -172,7 +172,7 @@ def _replace(graph: ir.Graph, value: ir.Value, array: AnyArray) -> None:
         name = ir.unique_name(graph, name)
     else:
         value.name = None  # the initializer takes it over
-    initializer = value_of_tensor(name, ir.Tensor(array))
+    initializer = value_of_tensor(name, ir.tensor_of(array))
     graph.register_initializer(initializer)
     ir.redirect(value, initializer, ir.uses(value))
 

@@ -1,0 +1,55 @@
+"""Weights in files: they are what they were in memory, for whoever reads or writes them."""
+
+import numpy as np
+import onnx
+import pytest
+
+from amct_lite import ir
+from amct_lite.ir import io, stored
+
+HEADER = """<ir_version: 8, opset_import: ["" : 17]> net (float[N, 4] x) => (float[N, 8] y) { y = MatMul (x, x) }"""
+
+
+@pytest.fixture
+def everything_is_large(monkeypatch):
+    for module in (stored, io):
+        monkeypatch.setattr(module, "LARGE", 8)
+
+
+def product(weight):
+    model = ir.from_text(HEADER)
+    ir.replace_input(model.graph[0], 1, ir.add_initializer(model.graph, "w", weight))
+    return model
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float16, np.int8, np.int64, np.bool_])
+def test_bytes_and_checksum_do_not_tell_where_a_weight_lies(dtype, monkeypatch):
+    weight = (np.arange(32).reshape(8, 4).T % 3).astype(dtype)  # transposed: not in the order of a file
+    in_memory = product(weight)
+    for module in (stored, io):
+        monkeypatch.setattr(module, "LARGE", 8)
+    in_file = product(weight)
+    assert isinstance(in_file.graph.initializers["w"].const_value, ir.ExternalTensor)
+    assert ir.to_bytes(in_file) == ir.to_bytes(in_memory)
+    assert ir.checksum(in_file) == ir.checksum(in_memory)
+    np.testing.assert_array_equal(ir.constant_of(in_file.graph.initializers["w"]), weight)
+
+
+def test_half_bytes_stay_in_memory(everything_is_large):
+    model = ir.from_text(HEADER)
+    value = ir.add_initializer(model.graph, "w", np.arange(-8, 8).reshape(4, 4), ir.DataType.INT4)
+    assert not isinstance(value.const_value, ir.ExternalTensor)
+
+
+def test_weights_of_two_files_are_attached(tmp_path, everything_is_large):
+    first, second = np.ones((4, 4), np.float32), np.full((4, 8), 2, np.float32)
+    model = ir.from_text(HEADER.replace("y = MatMul (x, x)", "z = MatMul (x, x) y = MatMul (z, z)"))
+    for node, weight in zip(tuple(model.graph), (first, second), strict=True):
+        ir.replace_input(node, 1, ir.add_initializer(model.graph, "w", weight))
+    with ir.attached(model) as (source, folder):
+        proto = onnx.ModelProto.FromString(source)
+        for tensor in proto.graph.initializer:
+            onnx.external_data_helper.load_external_data_for_tensor(tensor, folder)
+    found = [onnx.numpy_helper.to_array(tensor) for tensor in proto.graph.initializer]
+    np.testing.assert_array_equal(found[0], first)
+    np.testing.assert_array_equal(found[1], second)

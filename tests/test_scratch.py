@@ -1,0 +1,93 @@
+"""Temporary files: where they go, what is said when there is no room, and that nothing of them stays behind."""
+
+import errno
+import gc
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+
+import numpy as np
+import pytest
+
+from amct_lite import ir, scratch
+from amct_lite.errors import ExportError
+
+HOLD = """
+import sys, time, numpy
+from amct_lite import ir
+tensor = ir.tensor_of(numpy.zeros(1 << 20, numpy.float32))
+print(tensor.path, flush=True)
+time.sleep(float(sys.argv[1]))
+"""
+
+
+@pytest.fixture
+def place(tmp_path, monkeypatch):
+    """Temporary files go here, as if this were a new process with this TMPDIR."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr(scratch, "_folder", None)
+    return tmp_path
+
+
+def process(place, seconds):
+    command = [sys.executable, "-c", HOLD, str(seconds)]
+    return subprocess.Popen(command, env={**os.environ, "TMPDIR": str(place)}, stdout=subprocess.PIPE, text=True)
+
+
+def test_large_array_lies_in_a_file_until_its_tensor_goes(place):
+    array = np.arange(1 << 18, dtype=np.float32)
+    tensor = ir.tensor_of(array)
+    (file,) = place.glob("amct_lite_*/*.bin")
+    read = tensor.numpy()
+    np.testing.assert_array_equal(read, array)
+    assert not read.flags.writeable
+    del tensor
+    gc.collect()
+    assert not file.exists()
+    np.testing.assert_array_equal(read, array)  # what is mapped stays readable
+
+
+def test_small_array_stays_in_memory(place):
+    ir.tensor_of(np.zeros((1 << 18) - 1, np.float32))
+    assert list(place.iterdir()) == []
+
+
+def test_folder_honours_tmpdir_and_goes_with_its_process(tmp_path):
+    with process(tmp_path, 0) as running:
+        assert running.stdout.readline().startswith(f"{tmp_path}/amct_lite_")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_folder_of_a_killed_process_is_removed_by_the_next_one(tmp_path, monkeypatch):
+    with process(tmp_path, 60) as killed, process(tmp_path, 60) as running:
+        left, used = (p.stdout.readline().strip() for p in (killed, running))
+        killed.send_signal(signal.SIGKILL)
+        killed.wait()
+        old = time.time() - 3600
+        for path in tmp_path.glob("amct_lite_*"):
+            os.utime(path, (old, old))
+        monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+        monkeypatch.setattr(scratch, "_folder", None)
+        with scratch.folder():
+            assert not os.path.exists(os.path.dirname(left))
+            assert os.path.exists(used), "its process is alive"
+        running.kill()
+
+
+def test_full_disk_is_an_error_that_says_where_and_what_to_do(place, monkeypatch):
+    def full(_file):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with pytest.raises(ExportError, match=rf"cannot write 3 MB to {place}: No space left on device\. .*let TMPDIR name"):
+        scratch.write(full, 3_000_000)
+    assert list(place.glob("*/*.bin")) == []
+
+
+def test_missing_temporary_folder_is_an_error(tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "absent"))
+    monkeypatch.setattr(scratch, "_folder", None)
+    with pytest.raises(ExportError, match="absent: No such file or directory"):
+        ir.tensor_of(np.zeros(1 << 18, np.float32))
