@@ -19,7 +19,7 @@ from amct_lite.flow.reads import narrowed_flow
 from amct_lite.loading import SourceModel
 from amct_lite.plan import ORT, resolve
 from amct_lite.prebalance import rebalanced, with_factors
-from amct_lite.roundings import settle_roundings
+from amct_lite.roundings import rounders_of, settle_roundings
 from amct_lite.runtime import RuntimeOptions
 from amct_lite.sparing import spare
 from amct_lite.tensors import without_obstacles
@@ -75,7 +75,7 @@ class Calibrated:
         settled, nearest = settle_roundings(
             self.calibration,
             self.source.prepared,
-            self.plan,
+            rounders_of(self.plan),
             self.decision.record,
             corrected=self.settings.bias_correction != "none",
             options=runtime,

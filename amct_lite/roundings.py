@@ -29,19 +29,19 @@ def rounders_of(plan: QuantPlan) -> dict[str, Rounder]:
 def settle_roundings(
     calibration: Calibration,
     prepared: ir.Model,
-    plan: QuantPlan,
+    rounders: Mapping[str, Rounder],
     record: QuantRecord,
     *,
     corrected: bool,
     options: RuntimeOptions,
     progress: Callable[[int], None],
 ) -> tuple[Calibration, tuple[Skip, ...]]:
-    """`calibration` with the roundings that `plan` asks for, and the weights that stay rounded to nearest after all.
+    """`calibration` with the roundings that `rounders` (layer → its method) decide, and the weights that stay rounded to
+    nearest after all.
 
     Learning needs samples. Without them what was learned before serves, for the same method and scales. corrected: biases will
     take back the mean error of a weight.
     """
-    rounders = rounders_of(plan)
     if not rounders:
         return _with(calibration, {}), ()
     if calibration.feeds:

@@ -17,7 +17,7 @@ from amct_lite.runtime import RuntimeOptions, open_session
 from amct_lite.types import AnyArray, Feeds, QuantPlan
 
 MOST_KEPT = 64
-_KEPT_BYTES = 64 << 20
+KEPT_BYTES = 64 << 20
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ class Kept:
 
     @property
     def open(self) -> bool:
-        return len(self.feeds) < MOST_KEPT and self._bytes < _KEPT_BYTES
+        return len(self.feeds) < MOST_KEPT and self._bytes < KEPT_BYTES
 
     def add(self, feeds: Feeds, outputs: tuple[AnyArray, ...]) -> None:
         self.feeds.append(feeds)

@@ -12,7 +12,8 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -26,22 +27,26 @@ from amct_lite.compat.arguments import require_arguments
 from amct_lite.compat.calibration_model import insert, strip, watches_in
 from amct_lite.compat.collector import state_path
 from amct_lite.compat.configs import load_amct_config, load_configured
-from amct_lite.compat.fake_weights import insert_fake_weights
-from amct_lite.compat.job import Watch, watches_of
+from amct_lite.compat.fake_weights import insert_fake_weights, weight_factors
+from amct_lite.compat.job import Watch, rounders_in, watches_of
 from amct_lite.compat.json_writer import json_text
-from amct_lite.compat.kept_shapes import AS_IT_IS, calibrated_checksum, kept_shapes
+from amct_lite.compat.kept_calibration import AS_IT_IS, calibration_id, kept_calibration
+from amct_lite.compat.kept_samples import read_samples, remove_samples
+from amct_lite.compat.learned_roundings import learn_and_keep
+from amct_lite.compat.origin import take_origin, write_origin
 from amct_lite.compat.outputs import export, export_trained
 from amct_lite.compat.partial_record import format_weights, read_factors, undecided
-from amct_lite.compat.quant_json import original_names, read_names, write_names
+from amct_lite.compat.quant_json import original_names
 from amct_lite.config import QuantConfig
 from amct_lite.errors import CalibrationError, ConfigError, RecordError, UnsupportedModelError
 from amct_lite.files import staged_outputs
 from amct_lite.loading import fusion_of, load_prepared
 from amct_lite.plan import layer_facts, resolve
-from amct_lite.prebalance import balanced, balanced_only, strengths_of
-from amct_lite.record import read_record, require_valid
+from amct_lite.prebalance import balanced, balanced_only, strengths_of, with_factors
+from amct_lite.record import UNIT_WEIGHT, read_record, require_valid
 from amct_lite.roundings import rounders_of
-from amct_lite.types import FUSE_ALL, Balance, QuantPlan
+from amct_lite.types import FUSE_ALL, Balance, QParams, QuantPlan
+from amct_lite.weights import Rounder
 
 _LOG = logging.getLogger(__name__)
 _DEFAULT_BATCHES = 1
@@ -113,7 +118,7 @@ def quantize_preprocess(
         )
     model = ir.clone(source.prepared)
     weight_max = {layer.name: tuple(input_channel_max(layer).tolist()) for layer in balanced_layers(model, strengths)}
-    watches = _watches(model, balanced_only(plan), Path(record_file), config, model_file, weight_max)
+    watches = _watches(model, balanced_only(plan), Path(record_file), config, model_file, weight_max=weight_max)
     insert(model, watches)
     _write(model, "", inputs=[model_file, config_file], modified=modified_onnx_file, record=record_file)
 
@@ -134,24 +139,34 @@ def write_calibration_model(
     modified_onnx_file: PathLike,
     record_file: PathLike,
     *,
-    with_feeds: bool = False,
+    keeps_samples: bool = False,
+    batch_num: int | None = None,
 ) -> None:
-    """`quantize_model`; with_feeds: the samples of its runs can be kept (`kept_feeds`)."""
+    """`quantize_model`; keeps_samples: those of its runs are kept (`kept_samples`), also where nothing is learned from them.
+    batch_num: None for the one of the configuration."""
     config, source = load_configured(config_file, Path(model_file), load_amct_config)
+    config = replace(config, batches=batch_num or config.batches)
     plan = resolve(config, source.prepared)
     _require_layers(plan, model_file)
-    _require_no_learning(plan, config)
     wanted = balanced_layers(source.prepared, strengths_of(plan))
     factors = read_factors(Path(record_file), {layer.name: layer.input_channels for layer in wanted}) if wanted else {}
     if factors:
         source = balanced(source, Balance(factors))
         plan = resolve(config, source.prepared)
     model = ir.clone(source.prepared)
-    weights = insert_fake_weights(model, plan)
-    watches = _watches(model, plan, Path(record_file), config, model_file)
-    insert(model, watches, with_feeds=with_feeds)
-    write_names(model, source)
-    text = format_weights(weights, source.unfused, factors, tensors=[read.key for read in plan.reads])
+    weights = weight_factors(model, plan)
+    learning = rounders_of(plan)
+    if not learning:
+        insert_fake_weights(model, weights)
+    watches = _watches(
+        *(source.prepared, plan, Path(record_file), config, model_file),
+        weights=weights,
+        learning=learning,
+        keeps_samples=keeps_samples or bool(learning),
+    )
+    insert(model, watches)
+    write_origin(model, source)
+    text = format_weights(_listed(plan, weights), source.unfused, factors, tensors=[read.key for read in plan.reads])
     _write(model, text, inputs=[model_file, config_file], modified=modified_onnx_file, record=record_file)
     for sentence in config.without_effect:
         _LOG.warning("%s", sentence)
@@ -162,23 +177,39 @@ def write_calibration_model(
         _LOG.info("%s (%s) stays in float: %s", skip.node, skip.op_type, skip.reason)
 
 
+def _listed(plan: QuantPlan, weights: Mapping[str, QParams]) -> dict[str, QParams | None]:
+    """The weight factors of every layer; None for a product of two variable tensors, whose factors come from data."""
+    return {layer.name: weights.get(layer.name, None if len(layer.data) > 1 else UNIT_WEIGHT) for layer in plan.layers}
+
+
 def _watches(
-    model: ir.Model,
+    prepared: ir.Model,
     plan: QuantPlan,
     record: Path,
     config: QuantConfig,
     model_file: PathLike,
+    *,
+    weights: Mapping[str, QParams] | None = None,
     weight_max: Mapping[str, tuple[float, ...]] | None = None,
+    learning: Container[str] = (),
+    keeps_samples: bool = False,
 ) -> tuple[Watch, ...]:
-    """What the calibration nodes for `model` are told. weight_max: of the layers, where these are to be balanced."""
-    inputs = [(str(v.name), len(dims)) for v in model.graph.inputs if (dims := ir.dims_of(v))]
+    """What the calibration nodes for `prepared` are told. weight_max: of the layers, where these are to be balanced; weights:
+    their weight factors, where they are not."""
+    inputs = [(str(v.name), len(dims)) for v in prepared.graph.inputs if (dims := ir.dims_of(v))]
     if not inputs:
         raise UnsupportedModelError(
             f"{os.fspath(model_file)} says the rank of none of its inputs. Export it with input shapes."
         )
-    checksum = f"{'balance ' if weight_max is not None else ''}{calibrated_checksum(model)}"
-    batch_num = config.batches or _DEFAULT_BATCHES
-    return watches_of(plan, record, model=checksum, batch_num=batch_num, inputs=inputs, weight_max=weight_max)
+    return watches_of(
+        *(plan, record),
+        model=calibration_id(prepared, "balance" if weights is None else repr(sorted(weights.items()))),
+        batch_num=config.batches or _DEFAULT_BATCHES,
+        inputs=inputs,
+        weight_max=weight_max,
+        learning=learning,
+        keeps_samples=keeps_samples,
+    )
 
 
 def _write(model: ir.Model, text: str, *, inputs: Sequence[PathLike], modified: PathLike, record: PathLike) -> None:
@@ -187,6 +218,7 @@ def _write(model: ir.Model, text: str, *, inputs: Sequence[PathLike], modified: 
         ir.save(model, out.stage(modified))
         out.stage(record).write_text(text, encoding="utf-8")
     state_path(record).unlink(missing_ok=True)
+    remove_samples(record)
 
 
 def save_model(modified_onnx_file: PathLike, record_file: PathLike, save_path: PathLike) -> None:
@@ -201,18 +233,22 @@ def save_model(modified_onnx_file: PathLike, record_file: PathLike, save_path: P
             f"{os.fspath(modified_onnx_file)} was written by quantize_preprocess. Save the model that quantize_model wrote."
         )
     known = finished_calibration(record_file, watches)
-    names = read_names(model)
+    origin = take_origin(model)
     strip(model)
+    model.ir_version = origin.ir_version or model.ir_version
     _require_same_factors(model, record_file)
+    if rounders := rounders_in(watches):
+        known = _learned(model, record_file, known, rounders)
     inputs = [Path(modified_onnx_file)]
-    export(model, record_file, save_path, names=names, statistics=known, fusion=AS_IT_IS, inputs=inputs, balanced=True)
+    export(model, record_file, save_path, names=origin.names, statistics=known, fusion=AS_IT_IS, inputs=inputs, balanced=True)
 
 
 def convert_model(model_file: PathLike, scale_offset_record_file: PathLike, save_path: PathLike) -> None:
     """Write the same three files from a float model (or one that carries scales) and a record that the user
     computed, or edited.
 
-    Input shapes that the model leaves open are those of the runs, where the record was made by `quantize_model`.
+    Input shapes that the model leaves open are those of the runs, where the record was made by `quantize_model`, and learned
+    roundings those of its `save_model`.
     """
     record = read_record(scale_offset_record_file)
     source = load_prepared(Path(model_file), fusion_of(record, FUSE_ALL), "take")
@@ -222,8 +258,7 @@ def convert_model(model_file: PathLike, scale_offset_record_file: PathLike, save
         scale_offset_record_file,
         save_path,
         names=original_names(source),
-        statistics=None,
-        shapes=kept_shapes(Path(scale_offset_record_file), record, source),
+        statistics=kept_calibration(Path(scale_offset_record_file), record, source),
         inputs=[Path(model_file)],
     )
 
@@ -237,14 +272,20 @@ def convert_qat_model(model_file: PathLike, save_path: PathLike, record_file: Pa
     export_trained(Path(model_file), save_path, None if record_file is None else Path(record_file))
 
 
-def _require_no_learning(plan: QuantPlan, config: QuantConfig) -> None:
-    """Weights are rounded before the first run of a calibration model, and its runs keep no samples to learn from."""
-    if learning := list(rounders_of(plan)):
-        raise ConfigError(
-            f"{config.where}: ada_quantize of {learning[0]} learns from samples, which quantize_model never sees "
-            f"({len(learning)} of {len(plan.layers)} layers ask for it). Use arq_quantize here, or quantize with the same file "
-            f"in one step: `amct-lite calibrate MODEL --data … --config {config.where}`, in Python amct_lite.quantize."
+def _learned(model: ir.Model, record_file: PathLike, known: Statistics | None, rounders: Mapping[str, Rounder]) -> Statistics:
+    """What is known, with the roundings that are learned from the samples of the runs, also beside the record.
+
+    Raises CalibrationError when the samples, or what else the runs left, are gone.
+    """
+    if known is None:
+        raise CalibrationError(
+            f"{state_path(record_file)} is gone, or of another calibration: the rounding of {', '.join(rounders)} is learned "
+            f"from what the runs left there. Keep it beside the record; now call quantize_model and run the model again."
         )
+    samples = read_samples(record_file, known.runs)
+    prepared = load_prepared(model, AS_IT_IS).prepared
+    record = with_factors(read_record(record_file), None)
+    return learn_and_keep(record_file, known, prepared, record, rounders, samples)
 
 
 def _require_layers(plan: QuantPlan, model_file: PathLike) -> None:

@@ -28,16 +28,20 @@ from amct_lite.compat.api import (
 )
 from amct_lite.compat.calibration_model import watches_in
 from amct_lite.compat.configs import load_amct_config, load_configured
-from amct_lite.compat.kept_feeds import keeping_feeds
-from amct_lite.compat.kept_shapes import AS_IT_IS
+from amct_lite.compat.kept_calibration import AS_IT_IS
+from amct_lite.compat.kept_samples import read_samples, remove_samples
+from amct_lite.compat.learned_roundings import learn_and_keep
 from amct_lite.compat.outputs import export
 from amct_lite.compat.quant_json import original_names
 from amct_lite.compat.strategies import AmctStrategy, strategy_of
-from amct_lite.errors import CalibrationError, ConfigError
+from amct_lite.errors import ConfigError
 from amct_lite.files import output_path, staged_outputs
 from amct_lite.loading import SourceModel
+from amct_lite.plan import resolve
 from amct_lite.prebalance import balance_of, balanced
 from amct_lite.record import format_record, obstacle, read_record, split_key
+from amct_lite.rounding.apply import apply_roundings
+from amct_lite.roundings import rounders_of
 from amct_lite.search.trials import Layers
 from amct_lite.tensors import read_facts
 from amct_lite.types import Feeds, QuantRecord
@@ -76,14 +80,14 @@ def accuracy_based_auto_calibration(
     referee = Referee(model_evaluator)
     source, record, statistics, feeds = _calibrated(model_file, model_evaluator, config_file, record_file)
     prepared = balanced(source, balance_of(record, fold=False)).prepared
-    ranking = rank_layers(prepared, prepared, record, feeds, sensitivity)
+    rounded, _ = apply_roundings(prepared, record, statistics.roundings)
+    ranking = rank_layers(prepared, rounded, record, feeds, sensitivity)
     journal = Journal(
         Path(f"{os.fspath(record_file)}.autocalibration_journal.jsonl"),
-        journal_key(prepared, record, "none", referee),
+        journal_key(rounded, record, "none", referee),
     )
-    search = Search(
-        Path(model_file), ranking, lambda layers: _candidate(prepared, record, layers), referee, journal, on_trial=_tell
-    )
+    candidate = partial(_candidate, prepared, record, statistics)
+    search = Search(Path(model_file), ranking, candidate, referee, journal, on_trial=_tell)
     outcome = search.run(chosen)
     accepted = _without(prepared, record, outcome.found.rolled_back)
     texts = _files(save_dir, ranking, outcome, content)
@@ -93,9 +97,8 @@ def accuracy_based_auto_calibration(
         for path, text in texts.items():
             out.stage(path).write_text(text, encoding="utf-8")
     names = original_names(source)
-    model = balanced(source, balance_of(accepted, fold=False)).prepared
     export(
-        *(model, record_file, save_dir),
+        *(balanced(source, balance_of(accepted, fold=False)).prepared, record_file, save_dir),
         names=names,
         statistics=statistics,
         fusion=AS_IT_IS,
@@ -134,12 +137,12 @@ def _json_config(config_file: PathLike) -> dict[str, Any]:
 
 def _calibrated(
     model_file: PathLike, evaluator: AmctEvaluator, config_file: PathLike, record_file: PathLike
-) -> tuple[SourceModel, QuantRecord, Statistics | None, list[Feeds]]:
+) -> tuple[SourceModel, QuantRecord, Statistics, list[Feeds]]:
     """The only calibration: what it leaves in the record and beside it, and its first samples.
 
     Where the configuration balances layers, the evaluator's calibration runs twice, first for the factors.
     """
-    _, source = load_configured(config_file, Path(model_file), load_amct_config)
+    config, source = load_configured(config_file, Path(model_file), load_amct_config)
     with tempfile.TemporaryDirectory(prefix="amct_lite_") as folder:
         modified = Path(folder) / "modified_model.onnx"
         running = partial(running_user_code, source_of(evaluator.calibration), "Correct the evaluator.", when="calibration")
@@ -147,22 +150,29 @@ def _calibrated(
             quantize_preprocess(config_file, record_file, model_file, modified)
             with running():
                 evaluator.calibration(str(modified))
-        write_calibration_model(config_file, model_file, modified, record_file, with_feeds=True)
-        with keeping_feeds(record_file) as feeds, running():
+        write_calibration_model(config_file, model_file, modified, record_file, keeps_samples=True)
+        with running():
             evaluator.calibration(str(modified))
         statistics = finished_calibration(record_file, watches_in(ir.load(modified).model))
-    if not feeds:
-        raise CalibrationError(
-            f"{source_of(evaluator.calibration)}: calibration ran the model in another process, but layers are ranked on its "
-            "samples. Run it in this one."
-        )
-    return source, read_record(record_file), statistics, feeds
+    assert statistics is not None  # the runs that completed the record wrote both
+    record, feeds = read_record(record_file), read_samples(record_file, statistics.runs)
+    prepared = balanced(source, balance_of(record, fold=False)).prepared
+    rounders = rounders_of(resolve(config, prepared))
+    statistics = learn_and_keep(record_file, statistics, prepared, record, rounders, feeds)
+    remove_samples(record_file)
+    return source, record, statistics, feeds
 
 
-def _candidate(prepared: ir.Model, record: QuantRecord, in_float: Layers) -> ir.Model:
-    """The fake-quant model; its biases stay as they are, as AMCT's do."""
+def _candidate(prepared: ir.Model, record: QuantRecord, statistics: Statistics, in_float: Layers) -> ir.Model:
+    """The fake-quant model; its biases stay as they are, as AMCT's do, and so do the weights of layers in float."""
     narrowed = _without(prepared, record, in_float)
-    exports = build_exports(prepared, narrowed, target="generic", statistics=None, bias_correction="none", input_shapes={})
+    exports = build_exports(
+        *(prepared, narrowed),
+        target="generic",
+        statistics=statistics,
+        bias_correction="none",
+        input_shapes={},
+    )
     return exports.fake_quant
 
 

@@ -8,7 +8,7 @@ The operator of domain `ai.onnx.contrib` is implemented by `dropin` through onnx
 Python is the statistics and a shape, never an activation, and the Reshape makes it part of the data's path. With plain
 ONNX Runtime `expose` takes those nodes out, and the statistics become outputs.
 
-Where the samples themselves are wanted, the shapes come from a second operator, which hands each input to Python:
+Where the samples themselves are kept, the shapes come from a second operator, which hands each input to Python:
 
     AmctFeed (input as float64, its shape) → the same shape
 """
@@ -28,8 +28,11 @@ _DOUBLE = 11
 """ONNX's number of float64."""
 
 
-def insert(model: ir.Model, watches: tuple[Watch, ...], *, with_feeds: bool = False) -> None:
-    """Make a calibration model of `model`, in place; its outputs stay as they are. with_feeds: samples go to Python too."""
+def insert(model: ir.Model, watches: tuple[Watch, ...]) -> None:
+    """Make a calibration model of `model`, in place; its outputs stay as they are.
+
+    Raises UnsupportedModelError where samples are to be kept that are no numbers.
+    """
     graph = model.graph
     taps = tuple(watch.tap for watch in watches)
     readers = frozenset((reader.layer, reader.index) for watch in watches for reader in watch.readers)
@@ -37,7 +40,7 @@ def insert(model: ir.Model, watches: tuple[Watch, ...], *, with_feeds: bool = Fa
     nodes.insert(model, taps, readers)
     graph.outputs.clear()
     graph.outputs.extend(outputs)
-    dims = _shapes_of_inputs(graph, watches[0], with_feeds=with_feeds)
+    dims = _shapes_of_inputs(graph, watches[0])
     bypasses = [node for node in graph if node.domain == nodes.DOMAIN]
     by_number = {int(node.op_type.rpartition("_")[2]): node for node in bypasses}
     for watch in watches:
@@ -64,12 +67,12 @@ def _insert_call(bypass: ir.Node, watch: Watch, dims: ir.Value) -> None:
     ir.redirect(passed, behind.outputs[0], users)
 
 
-def _shapes_of_inputs(graph: ir.Graph, watch: Watch, *, with_feeds: bool) -> ir.Value:
+def _shapes_of_inputs(graph: ir.Graph, watch: Watch) -> ir.Value:
     """All shapes one behind the other, (sum of ranks,) int64."""
     known = {str(value.name): value for value in graph.inputs}
     first = graph[0]
     shapes = [ir.new_node("Shape", [known[name]], name=f"{name}.calibration_shape") for name, _ in watch.inputs]
-    feeds = [pair for shape in shapes for pair in _feed(shape, watch)] if with_feeds else []
+    feeds = [pair for shape in shapes for pair in _feed(shape, watch)] if watch.keeps_samples else []
     parts = [node.outputs[0] for node in (feeds[1::2] or shapes)]
     joined = ir.new_node("Concat", parts, name="calibration_shapes", attributes={"axis": 0})
     ir.insert_before(first, [*shapes, *feeds, joined])
@@ -81,8 +84,13 @@ def _feed(shape: ir.Node, watch: Watch) -> tuple[ir.Node, ir.Node]:
     source = shape.inputs[0]
     assert source is not None
     dtype = str(source.dtype.numpy()) if source.dtype else "float32"
+    if source.dtype == ir.DataType.STRING:
+        raise UnsupportedModelError(
+            f"input {source.name!r} is text, of which no samples are kept, so nothing can be learned from them, nor layers "
+            f"ranked. Use arq_quantize instead of ada_quantize."
+        )
     wide = ir.new_node("Cast", [source], name=f"{source.name}.calibration_feed", attributes={"to": _DOUBLE})
-    feed = Feed(watch.record, str(source.name), dtype, tuple(name for name, _ in watch.inputs))
+    feed = Feed(watch.record, watch.model, watch.batch_num, str(source.name), dtype)
     given = ir.new_node(
         *(FEED_TYPE, [wide.outputs[0], shape.outputs[0]]),
         name=f"{source.name}.calibration_feed_call",

@@ -1,7 +1,8 @@
 """Fills a record run by run, from whoever runs the calibration model.
 
 The state between two runs is one file beside the record (`<record>.calibration.npz`): a process may end after any run and
-another one go on. It is replaced as a whole, together with the record when that is complete.
+another one go on. It is replaced as a whole, together with the record when that is complete. Where something is learned later,
+the samples are kept as well (`kept_samples`).
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import logging
 import os
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,12 +21,13 @@ from amct_lite.calibration import store
 from amct_lite.calibration.gather import Gatherer
 from amct_lite.calibration.store import Statistics
 from amct_lite.compat.job import Watch
+from amct_lite.compat.kept_samples import next_sample, to_bytes
 from amct_lite.compat.partial_record import completed, format_factors
 from amct_lite.decide import activation_qparams
 from amct_lite.errors import CalibrationError, RecordError
 from amct_lite.files import staged_outputs
 from amct_lite.numerics.balance import balance_factors
-from amct_lite.types import AnyArray, QParams
+from amct_lite.types import AnyArray, Feeds, QParams
 
 _LOG = logging.getLogger(__name__)
 Shapes = dict[str, tuple[int, ...]]
@@ -62,8 +64,9 @@ class Collector:
         """Whether further runs change nothing."""
         return self.runs >= self._batch_num
 
-    def add(self, results: Sequence[AnyArray], samples: int, shapes: Shapes) -> None:
-        """The outputs of all bypass nodes for one run on `samples` samples, whose inputs had `shapes`.
+    def add(self, results: Sequence[AnyArray], samples: int, shapes: Shapes, feeds: Feeds) -> None:
+        """The outputs of all bypass nodes for one run on `samples` samples, whose inputs had `shapes`. feeds: the inputs
+        themselves; empty where no samples are kept.
 
         Raises CalibrationError that names tensor and sample for NaN and infinite values; that run then does not count.
         """
@@ -76,10 +79,14 @@ class Collector:
             with Gatherer(taps, onto=known.sketches or None, samples=known.samples) as gatherer:
                 gatherer.add(results, samples)
             known = known.with_shapes(shapes)
-            self._keep(replace(known, sketches=gatherer.sketches, samples=gatherer.samples, runs=known.runs + 1))
+            sample = next_sample(self._record, known.runs) if self._watches[0].keeps_samples else None
+            known = replace(known, sketches=gatherer.sketches, samples=gatherer.samples, runs=known.runs + 1)
+            self._keep(known, {sample: to_bytes(feeds)} if sample else {})
 
-    def _keep(self, statistics: Statistics) -> None:
+    def _keep(self, statistics: Statistics, sample: Mapping[Path, bytes]) -> None:
         with staged_outputs() as out:
+            for path, content in sample.items():
+                out.stage(path).write_bytes(content)
             out.stage(self._state).write_bytes(store.to_bytes(statistics))
             if self._watches[0].balances:  # the factors hold after each run, better ones after more
                 out.stage(self._record).write_text(format_factors(self._factors(statistics)), encoding="utf-8")

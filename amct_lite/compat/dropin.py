@@ -16,7 +16,6 @@ from amct_lite.calibration.tame import shared_rows
 from amct_lite.compat.calibration_model import FEED_TYPE, OP_TYPE
 from amct_lite.compat.collector import Collector
 from amct_lite.compat.job import Feed, Watch
-from amct_lite.compat.kept_feeds import offer
 from amct_lite.errors import ConfigError
 from amct_lite.runtime import session_options
 from amct_lite.types import AnyArray, Feeds
@@ -32,12 +31,17 @@ class _Runs:
     def __init__(self) -> None:
         self._watches: dict[int, Watch] = {}
         self._arrays: dict[int, tuple[AnyArray, ...]] = {}
+        self._feeds: Feeds = {}
         self._collector: Collector | None = None
 
     @property
     def done(self) -> bool:
         """Whether the record is complete, so that nothing need be looked at."""
         return self._collector is not None and self._collector.done
+
+    def feed(self, name: str, values: AnyArray) -> None:
+        """One input of the present run, a copy; all of them come before the first node is called."""
+        self._feeds[name] = values
 
     def take(self, watch: Watch, arrays: tuple[AnyArray, ...], dims: AnyArray) -> None:
         """One node of the present run; arrays: copies, in the order of `nodes.OUTPUTS`."""
@@ -50,12 +54,13 @@ class _Runs:
         arrived, self._arrays = self._arrays, {}
         if self._collector is None:
             self._collector = Collector([self._watches[number] for number in range(watch.taps)])
+        feeds, self._feeds = self._feeds, {}
         results = [array for number in range(watch.taps) for array in arrived[number]]
         shapes, first = {}, 0
         for name, rank in watch.inputs:
             shapes[name] = tuple(int(dim) for dim in dims[first : first + rank])
             first += rank
-        self._collector.add(results, shared_rows(shapes.values()), shapes)
+        self._collector.add(results, shared_rows(shapes.values()), shapes, feeds)
 
     def forget(self) -> None:
         """Give up the present run, after an error."""
@@ -94,23 +99,13 @@ def _feed(text: str) -> Feed:
     return Feed.from_json(text)
 
 
-@cache
-def _half_fed(_record: str) -> Feeds:
-    """The inputs of the present run that have been seen."""
-    return {}
-
-
 def _fed(values: AnyArray, shape: AnyArray, *, feed: str) -> AnyArray:
-    """The kernel: keeps one input of a run, and offers the sample when all of its inputs are there."""
+    """The kernel: takes in one input of a run."""
     try:
         known = _feed(feed)
-        arrived = _half_fed(known.record)
-        if known.name in arrived:  # the run before this one was given up
-            arrived.clear()
-        arrived[known.name] = np.array(values, dtype=known.dtype)
-        if arrived.keys() == set(known.inputs):
-            offer(known.record, arrived)
-            arrived.clear()
+        runs = _runs(known.record, known.model, known.batch_num)
+        if not runs.done:
+            runs.feed(known.name, np.array(values, dtype=known.dtype))
     except BaseException as error:
         _LOG.error("%s: %s", type(error).__name__, error)
         return _FAILED

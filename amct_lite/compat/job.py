@@ -7,13 +7,15 @@ which process, with which version of the config file.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from amct_lite.calibration.nodes import Tap
 from amct_lite.errors import UnsupportedModelError
 from amct_lite.types import QuantPlan, QuantSpec, TensorPlan
+from amct_lite.weights import Rounder, make_weight_quantizer
 
 
 @dataclass(frozen=True)
@@ -22,6 +24,7 @@ class Reader:
     among the layer's activation inputs.
 
     strength, weight_max: of a layer to balance, its migration strength and the (Cin,) largest magnitudes in its weight.
+    rounder, rounder_options: of a layer whose rounding is to be learned, the weight method.
     """
 
     layer: str
@@ -34,6 +37,8 @@ class Reader:
     alone: bool = False
     strength: float = 0.0
     weight_max: tuple[float, ...] = ()
+    rounder: str = ""
+    rounder_options: tuple[tuple[str, object], ...] = ()
 
     @property
     def entry(self) -> tuple[str, int]:
@@ -46,7 +51,8 @@ class Watch:
     """One calibration node. taps: how many nodes the model has; number: which of them this is.
 
     record: absolute path of the record to fill after `batch_num` runs. model: checksum of what is calibrated.
-    inputs: names and ranks of the model's inputs, in the order in which their shapes reach the node.
+    inputs: names and ranks of the model's inputs, in the order in which their shapes reach the node. keeps_samples: whether
+    those of the runs are kept beside the record.
     """
 
     number: int
@@ -57,6 +63,7 @@ class Watch:
     model: str
     batch_num: int
     inputs: tuple[tuple[str, int], ...]
+    keeps_samples: bool = False
 
     def to_json(self) -> str:
         """The attribute's value."""
@@ -67,16 +74,7 @@ class Watch:
         """The inverse of `to_json`. Raises UnsupportedModelError for anything else."""
         try:
             data = json.loads(text)
-            readers = tuple(
-                Reader(
-                    **{
-                        **reader,
-                        "options": tuple((key, _frozen(value)) for key, value in reader["options"]),
-                        "weight_max": tuple(reader["weight_max"]),
-                    }
-                )
-                for reader in data.pop("readers")
-            )
+            readers = tuple(Reader(**_frozen_values(told)) for told in data.pop("readers"))
             inputs = tuple((str(name), int(rank)) for name, rank in data.pop("inputs"))
             return Watch(tap=Tap(**data.pop("tap")), readers=readers, inputs=inputs, **data)
         except (ValueError, KeyError, TypeError) as error:
@@ -99,12 +97,13 @@ class Watch:
 
 @dataclass(frozen=True)
 class Feed:
-    """One input of a calibration model whose samples are wanted. record: as in `Watch`; inputs: all that a sample has."""
+    """One input of a calibration model whose samples are kept. record, model, batch_num: as in `Watch`."""
 
     record: str
+    model: str
+    batch_num: int
     name: str
     dtype: str
-    inputs: tuple[str, ...]
 
     def to_json(self) -> str:
         """The attribute's value."""
@@ -113,8 +112,7 @@ class Feed:
     @staticmethod
     def from_json(text: str) -> Feed:
         """The inverse of `to_json`."""
-        data = json.loads(text)
-        return Feed(**{**data, "inputs": tuple(data["inputs"])})
+        return Feed(**json.loads(text))
 
 
 def watches_of(
@@ -125,8 +123,11 @@ def watches_of(
     batch_num: int,
     inputs: Sequence[tuple[str, int]],
     weight_max: Mapping[str, tuple[float, ...]] | None = None,
+    learning: Container[str] = (),
+    keeps_samples: bool = False,
 ) -> tuple[Watch, ...]:
-    """One for each observed tensor of `plan`. weight_max: of its layers, where these are to be balanced."""
+    """One for each observed tensor of `plan`. weight_max: of its layers, where these are to be balanced. learning: the layers
+    whose rounding is to be learned."""
     tensors = plan.tensors
     readers: dict[tuple[str, int | None], list[Reader]] = {tensor.key: [] for tensor in tensors}
     for layer in plan.layers:
@@ -134,6 +135,8 @@ def watches_of(
             reader = _reader(layer.name, index, position, tensor)
             if weight_max is not None:
                 reader = replace(reader, strength=layer.balance, weight_max=weight_max[layer.name])
+            if layer.name in learning:
+                reader = replace(reader, rounder=layer.weight_algorithm, rounder_options=layer.weight_options)
             readers[tensor.key].append(reader)
     for read in plan.reads:
         readers[read.tensor.key].append(_reader(read.node, read.index, 0, read.tensor, alone=True))
@@ -147,6 +150,7 @@ def watches_of(
             model,
             batch_num,
             tuple(inputs),
+            keeps_samples,
         )
         for number, tensor in enumerate(tensors)
     )
@@ -157,5 +161,17 @@ def _reader(node: str, index: int, position: int, tensor: TensorPlan, *, alone: 
     return Reader(node, index, position, spec.bits, spec.symmetric, tensor.algorithm, tensor.options, alone)
 
 
+def _frozen_values(told: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: _frozen(value) for key, value in told.items()}
+
+
 def _frozen(value: object) -> object:
-    return tuple(value) if isinstance(value, list) else value
+    """JSON's lists are tuples here, at every depth."""
+    return tuple(_frozen(item) for item in value) if isinstance(value, list) else value
+
+
+def rounders_in(watches: Sequence[Watch]) -> dict[str, Rounder]:
+    """Layer → the weight method that learns its rounding."""
+    learning = (reader for watch in watches for reader in watch.readers if reader.rounder)
+    made = {reader.layer: make_weight_quantizer(reader.rounder, dict(reader.rounder_options)) for reader in learning}
+    return {layer: method for layer, method in made.items() if isinstance(method, Rounder)}

@@ -9,12 +9,15 @@ import tempfile
 from pathlib import Path
 
 from amct_lite.accuracy.evaluation import source_of
+from amct_lite.calibration import store
+from amct_lite.calibration.observing import MOST_KEPT
 from amct_lite.calibration.user_code import running_user_code
 from amct_lite.compat.api import PathLike, create_quant_config, write_calibration_model
 from amct_lite.compat.auto_calibration import AmctEvaluator, require_evaluator
+from amct_lite.compat.collector import state_path
 from amct_lite.compat.configs import load_amct_config, load_configured
 from amct_lite.compat.json_writer import json_text
-from amct_lite.compat.kept_feeds import keeping_feeds
+from amct_lite.compat.kept_samples import read_samples
 from amct_lite.compat.mixed_config import MixedConfig, read_mixed_config
 from amct_lite.errors import CalibrationError, ConfigError
 from amct_lite.precision.budget import Budget
@@ -84,15 +87,13 @@ def _samples(model: Path, evaluator: AmctEvaluator, asked: MixedConfig, folder: 
     """What the evaluator calibrates with, the first 64 batches at most."""
     settings, modified, record = folder / "config.json", folder / "modified_model.onnx", folder / "record.txt"
     create_quant_config(settings, model, config_defination=asked.ptq_cfg)
-    write_calibration_model(settings, model, modified, record, with_feeds=True)
+    write_calibration_model(settings, model, modified, record, keeps_samples=True, batch_num=MOST_KEPT)
     source = source_of(evaluator.calibration)
-    with keeping_feeds(record) as feeds, running_user_code(source, "Correct the evaluator.", when="calibration"):
+    with running_user_code(source, "Correct the evaluator.", when="calibration"):
         evaluator.calibration(str(modified))
-    if not feeds:
-        raise CalibrationError(
-            f"{source}: calibration ran the model in another process, but losses are measured on its samples. Run it here."
-        )
-    return feeds
+    if not state_path(record).is_file():
+        raise CalibrationError(f"{source}: calibration has not run the model it was given. Correct the evaluator.")
+    return read_samples(record, store.load(state_path(record)).runs)
 
 
 def _tell(name: str, measured: Measured) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,11 +15,13 @@ from amct_lite.compat.quant_json import Names, original_names, quant_json
 from amct_lite.config import QuantConfig
 from amct_lite.errors import StaticShapeError
 from amct_lite.files import OutputSet, output_path, staged_outputs
-from amct_lite.loading import load_prepared
+from amct_lite.loading import fusion_of, load_prepared
 from amct_lite.pipeline import convert, convert_qdq
+from amct_lite.prebalance import balance_of, with_factors
+from amct_lite.prebalance import balanced as balanced_source
 from amct_lite.record import format_record, read_record
 from amct_lite.reports.warnings import record_notes
-from amct_lite.types import FUSE_ALL, Fusion
+from amct_lite.types import FUSE_ALL, Fusion, QuantRecord
 
 _LOG = logging.getLogger(__name__)
 _SETTINGS = (("--channel-wise all", "channel_wise: true"), ("(--skip)", "(skip_layers)"))
@@ -34,35 +36,41 @@ def export(
     statistics: Statistics | None,
     fusion: Fusion = FUSE_ALL,
     inputs: Sequence[Path],
-    shapes: Mapping[str, tuple[int, ...]] | None = None,
     balanced: bool = False,
 ) -> None:
     """Write deploy model, fake-quant model and quant.json of a float model and its record.
 
-    Biases stay as they are: AMCT does not correct them. statistics: the input shapes of the calibration runs are taken
-    from it where the model leaves them open. shapes: the same, where there are no statistics of this very model.
-    fusion: of layers that the record does not speak of.
+    Biases stay as they are: AMCT does not correct them. statistics: of this model, or one that computes the same; input shapes
+    that the model leaves open, and learned roundings, are taken from it. fusion: of layers that the record does not speak of.
     inputs: files that must not be replaced. balanced: the model has the record's balance factors in it already.
     Raises RecordError when the record does not fit, StaticShapeError when a dimension of the deploy model
     stays open; the fake-quant model is then written alone.
     """
-    if statistics is not None:
-        statistics = replace(statistics, model=ir.checksum(load_prepared(model, fusion).prepared))
-    config = QuantConfig(bias_correction="none", fusion=fusion.enabled, input_shapes=shapes or {})
+    config = QuantConfig(bias_correction="none", fusion=fusion.enabled)
     record = read_record(record_file)
     if balanced:
-        record = replace(record, layers=tuple(replace(layer, balance_factor=()) for layer in record.layers))
+        record = with_factors(record, None)
+    if statistics is not None:
+        statistics = replace(statistics, model=_checksum(model, record, config.folding), balance=None)
     result = convert(model, record, config=config, bias_correction="none", statistics=statistics)
     exports, fake_quant = result.exports, output_path(save_path, "fake_quant_model.onnx")
     with staged_outputs(inputs=[*inputs, Path(record_file)]) as out:
         _stage(out, exports, save_path, names)
     for warning in (*result.report.warnings, *record_notes(result.record)):
         _LOG.warning("%s", _in_amct_words(warning))
+    for skip in exports.skips:
+        _LOG.warning("%s (%s): %s", skip.node, skip.op_type, skip.reason)
     if exports.deploy is None:
         first = "Calibrate with batches of one shape, export" if statistics else "Export"
         remark = statistics.shape_remark if statistics else ""
         remedy = f"{first} the float model with that shape, or pass the record to `amct-lite convert` with --input-shape."
         raise _open_shapes(exports, fake_quant, f"{remedy}{remark}")
+
+
+def _checksum(model: ir.Model | Path, record: QuantRecord, fusion: Fusion) -> str:
+    """Of the model that `convert` will make of it."""
+    source = load_prepared(model, fusion_of(record, fusion), "take")
+    return ir.checksum(balanced_source(source, balance_of(record, fold=False)).prepared)
 
 
 def export_trained(model: Path, save_path: str | os.PathLike[str], record_file: Path | None) -> None:

@@ -12,7 +12,6 @@ from amct_lite.loading import SourceModel
 Names = Mapping[str, tuple[str, ...]]
 """Node → the nodes of the user's model that it was made of, where that is more than itself."""
 
-_KEY = "amct_lite.original_names"
 _ADDED = frozenset({"AscendQuant", "AscendAntiQuant"})
 """Operators that stand for no node of the user's model; an AscendDequant stands for the layer in front of it."""
 
@@ -55,20 +54,6 @@ def _follows_a_layer(norm: ir.Node) -> bool:
 def _sole_reader(node: ir.Node) -> ir.Node | None:
     readers = ir.uses(node.outputs[0])
     return readers[0].node if len(readers) == 1 else None
-
-
-def write_names(model: ir.Model, source: SourceModel) -> None:
-    """Keep the names in a calibration model, in place, for the `save_model` that comes later."""
-    model.metadata_props[_KEY] = json.dumps(original_names(source))
-
-
-def read_names(model: ir.Model) -> Names:
-    """What `write_names` kept; nothing when somebody dropped it on the way."""
-    try:
-        stored = json.loads(model.metadata_props.get(_KEY, "{}"))
-        return {str(name): tuple(map(str, chain)) for name, chain in stored.items()}
-    except (ValueError, AttributeError, TypeError):
-        return {}
 
 
 def quant_json(deploy: ir.Model, names: Names, title: str) -> str:

@@ -12,7 +12,6 @@ from amct_lite import ir
 from amct_lite.calibration.tame import batch_size
 from amct_lite.compat.calibration_model import expose, watches_in
 from amct_lite.compat.collector import Collector
-from amct_lite.compat.kept_feeds import offer
 from amct_lite.runtime import RuntimeOptions, open_session
 from amct_lite.types import AnyArray, Feeds
 
@@ -38,7 +37,6 @@ class CalibrationSession:
         watches = watches_in(model)
         self.batch_num = watches[0].batch_num
         self._collector = Collector(watches)
-        self._record = watches[0].record
         self._inputs = [_node_arg(value) for value in model.graph.inputs]
         self._outputs = [_node_arg(value) for value in model.graph.outputs]
         self._taken = expose(model)
@@ -62,8 +60,7 @@ class CalibrationSession:
             return self._session.run(input_feed, wanted)
         results = self._session.run(input_feed, [*self._taken, *wanted])
         shapes = {name: np.shape(array) for name, array in input_feed.items()}
-        self._collector.add(results[: len(self._taken)], batch_size(input_feed), shapes)
-        offer(self._record, input_feed)
+        self._collector.add(results[: len(self._taken)], batch_size(input_feed), shapes, input_feed)
         return results[len(self._taken) :]
 
 

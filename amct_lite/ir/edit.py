@@ -111,6 +111,11 @@ def _text(array: AnyArray, name: str) -> TensorProtocol:
     return StringTensor(words, shape=Shape(array.shape), name=name)
 
 
+def replace_constant(value: Value, array: AnyArray) -> None:
+    """Let an initializer hold `array`, as `tensor_of` takes it, of the same shape and type, for all who read it."""
+    value.const_value = tensor_of(array, None, str(value.name))
+
+
 def new_input(model: Model, name: str, dtype: DataType, shape: Sequence[int | str | None] | None = None) -> Value:
     """Append a graph input; its name is made unique."""
     value = Value(name=unique_name(model.graph, name), type=TensorType(dtype), shape=None if shape is None else Shape(shape))

@@ -85,6 +85,13 @@ def test_configuration_decides_about_batches(run: Run) -> None:
     assert b"classifier.quant" not in Path("out/deploy_model.onnx").read_bytes()
 
 
+def test_learned_rounding(run: Run) -> None:
+    Path("c.cfg").write_text("batch_num: 2\ncommon_config { ada_quantize { num_iteration: 60 } }", encoding="utf-8")
+    data = ["--input_shape", SHAPE, "--data_dir", "bins", "--data_types", "float32"]
+    assert run("calibration", "--model", "digits.onnx", "--save_path", "out/net", *data, "--calibration_config", "c.cfg") == 0
+    assert "stem.conv: learned rounding: output error" in log()
+
+
 EVALUATOR = """
 import numpy as np
 import amct_onnx as amct

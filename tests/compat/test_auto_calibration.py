@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,6 +18,7 @@ from counted import Fidelity, delicate
 from small_nets import images
 
 import amct_lite as amct
+from amct_lite.calibration import store
 from amct_lite.common.auto_calibration import AutoCalibrationEvaluatorBase, AutoCalibrationStrategyBase, SensitivityBase
 from amct_lite.errors import AmctError, CalibrationError, ConfigError, DataError
 
@@ -108,6 +111,43 @@ def test_amcts_files_say_what_was_found(model: Path, kind: Callable[[Path], Eval
     assert any(not any(entry["roll_back_config"][layer] for layer in ("conv2", "conv4")) for entry in history)
     assert evaluator.calibrations == 1
     assert len(evaluator.fidelity.calls) == len(history) + 1
+
+
+class Elsewhere(Evaluator):
+    """The same in a process of its own."""
+
+    def calibration(self, modified_model_file: str) -> None:
+        data = Path(modified_model_file).with_name("x.npz")
+        np.savez(data, *(feeds["x"] for feeds in images(4)))
+        script = (
+            "import sys, numpy as np, amct_lite as amct; session = amct.CalibrationSession(sys.argv[1])\n"
+            "for x in np.load(sys.argv[2]).values(): session.run(None, {'x': x})"
+        )
+        subprocess.run([sys.executable, "-c", script, modified_model_file, str(data)], check=True)
+
+
+def test_calibration_may_run_in_another_process(model: Path) -> None:
+    first = run(model, Evaluator(model))
+    files = {file.name: file.read_bytes() for file in first.iterdir() if file.is_file()}
+    run(model, Elsewhere(model))
+    assert {file.name: file.read_bytes() for file in first.iterdir() if file.is_file()} == files
+    assert not (model.parent / "record.txt.samples").exists()
+
+
+def test_learned_roundings_are_in_every_candidate_and_in_the_result(model: Path) -> None:
+    plain = run(model, Evaluator(model))
+    nearest = (plain / "net_deploy_model.onnx").read_bytes()
+    config = json.loads((model.parent / "config.json").read_text())
+    for layer in (table for table in config.values() if isinstance(table, dict)):
+        layer["weight_quant_params"] |= {"wts_algo": "ada_quantize", "num_iteration": 60}
+    (model.parent / "config.json").write_text(json.dumps(config))
+    out = run(model, Evaluator(model))
+    roundings = store.load(model.parent / "record.txt.calibration.npz").roundings
+    assert roundings
+    learned = (out / "net_deploy_model.onnx").read_bytes()
+    assert learned != nearest
+    amct.convert_model(model, model.parent / "record.txt", out / "again")
+    assert (out / "again_deploy_model.onnx").read_bytes() == learned
 
 
 def test_both_kinds_of_session_give_the_same_bytes(model: Path) -> None:

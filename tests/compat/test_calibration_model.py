@@ -14,8 +14,9 @@ import amct_lite as amct
 from amct_lite import ir
 from amct_lite.compat.calibration_model import DOMAIN, expose, insert, strip, watches_in
 from amct_lite.compat.job import Watch, watches_of
+from amct_lite.compat.origin import take_origin
 from amct_lite.compat.partial_record import completed, format_weights, undecided
-from amct_lite.compat.quant_json import original_names, read_names
+from amct_lite.compat.quant_json import original_names
 from amct_lite.config import QuantConfig
 from amct_lite.errors import RecordError, UnsupportedModelError
 from amct_lite.loading import load_prepared
@@ -106,7 +107,7 @@ def test_a_folded_normalization_is_remembered(tmp_path: Path) -> None:
     assert original_names(load_prepared(model)) == {"conv": ("conv", "norm")}
     amct.create_quant_config(tmp_path / "c.json", model)
     amct.quantize_model(tmp_path / "c.json", model, tmp_path / "m.onnx", tmp_path / "r.txt")
-    assert read_names(ir.load(tmp_path / "m.onnx").model) == {"conv": ("conv", "norm")}
+    assert take_origin(ir.load(tmp_path / "m.onnx").model).names == {"conv": ("conv", "norm")}
 
 
 def test_records_without_activation_factors(tmp_path: Path) -> None:
