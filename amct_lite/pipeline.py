@@ -29,7 +29,7 @@ from amct_lite.numerics.sketch import Outlier
 from amct_lite.ops import OPS
 from amct_lite.plan import not_in_record, require_input_shapes, resolve
 from amct_lite.prebalance import balanced, decide_balance, known_balance, with_factors
-from amct_lite.recorded import require_same_model, take_record
+from amct_lite.recorded import require_same_model, subject_of, take_record
 from amct_lite.reports import warnings as told
 from amct_lite.reports.checks import COMPARED_SAMPLES, Checked, check_exports, settle_half
 from amct_lite.reports.reference import check_trained
@@ -369,12 +369,11 @@ def _report(
     remarks: tuple[Mapping[str, str], ...],
     learned: Container[str] = (),
 ) -> Report:
-    op_types: Mapping[str, str] = {str(node.name): node.op_type for node in source.prepared.graph}
     return Report(
         model=source.name,
         target=exports.target,
         samples=exports.samples,
-        layers=layer_rows(plan, record, op_types, checked.local, remarks),
+        layers=layer_rows(plan, record, source.prepared, checked.local, remarks),
         skips=skips,
         warnings=(
             *warnings,
@@ -396,4 +395,5 @@ def _report(
         deploy_problem=str(exports.deploy_problem) if exports.deploy_problem else None,
         deploy_shapes=dict(exports.shapes),
         sizes=sizes_of(source, exports),
+        subject=subject_of(source, record),
     )

@@ -13,9 +13,9 @@ from amct_lite.errors import CalibrationError
 from amct_lite.loading import SourceModel, fusion_of, load_prepared
 from amct_lite.plan import layer_facts, require_input_shapes
 from amct_lite.prebalance import balance_of, balanced, fitted
-from amct_lite.record import read_record, require_valid
+from amct_lite.record import read_record, record_digest, require_valid
 from amct_lite.trained import limited
-from amct_lite.types import QuantRecord
+from amct_lite.types import QuantRecord, Subject
 
 
 @dataclass(frozen=True)
@@ -51,6 +51,11 @@ def take_record(
     known = fitted(known, source, balance) if known else None
     known, notes, warnings = _of_this_model(known, source, beside)
     return Recorded(source, given, known, notes, warnings)
+
+
+def subject_of(source: SourceModel, record: QuantRecord | None = None) -> Subject:
+    """By what figures about this model, with this record, are known again."""
+    return Subject(ir.checksum(source.original), record_digest(record) if record is not None else None)
 
 
 def require_same_model(statistics: Statistics, source: SourceModel) -> None:

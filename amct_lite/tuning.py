@@ -48,10 +48,15 @@ class Tuned:
         self, prefix: str | Path, *, inputs: Iterable[Path] = (), also: Mapping[str, str] | None = None
     ) -> tuple[Path, ...]:
         """`QuantizeResult.save`, and with it `<prefix>_config.json` and `<prefix>_tuning.json`."""
-        races = [{**asdict(attempt), "kept": attempt.kept} for attempt in self.attempts]
-        content = json.dumps({"in_float": self.in_float, "races": races}, indent=2) + "\n"
-        texts = {"config.json": format_config(self.config, "json"), "tuning.json": content}
+        texts = {"config.json": format_config(self.config, "json"), "tuning.json": self.to_json()}
         return self.result.save(prefix, inputs=inputs, also={**texts, **(also or {})})
+
+    def to_json(self) -> str:
+        """The races and what they left in float."""
+        races = [{**asdict(attempt), "kept": attempt.kept} for attempt in self.attempts]
+        subject = self.result.report.subject
+        content = {"subject": asdict(subject) if subject else None, "in_float": self.in_float, "races": races}
+        return json.dumps(content, indent=2) + "\n"
 
 
 def tune(

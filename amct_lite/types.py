@@ -214,6 +214,16 @@ class Balance:
 
 
 @dataclass(frozen=True)
+class Subject:
+    """What some figures were measured on, as digests: of the float model as it was loaded, of the record, of the exported
+    model that was run. None for what played no part."""
+
+    model: str | None = None
+    record: str | None = None
+    exported: str | None = None
+
+
+@dataclass(frozen=True)
 class LayerRecord:
     """What a record says of one key (a node name, or `node:index` for tensor quantization).
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -68,6 +69,7 @@ def test_the_configuration_that_is_written_gives_the_same_model_without_measurin
     found.save(tmp_path / "net")
     content = json.loads((tmp_path / "net_tuning.json").read_text(encoding="utf-8"))
     assert content == {
+        "subject": asdict(found.result.report.subject),
         "in_float": ["conv1", "conv2"],
         "races": [{"layers": ["conv1", "conv2"], "ratio": pytest.approx(0.8), "kept": True}],
     }

@@ -51,6 +51,7 @@ class AutoCalibration:
     def to_json(self) -> str:
         """Ranking, history and cost of the search."""
         content = {
+            "subject": asdict(self.result.report.subject) if self.result.report.subject else None,
             "in_float": self.in_float,
             "minimal": self.minimal,
             "evaluations": self.evaluations,

@@ -34,7 +34,7 @@ from amct_lite.journal import LineJournal
 from amct_lite.plan import resolve
 from amct_lite.registry import did_you_mean
 from amct_lite.runtime import RuntimeOptions
-from amct_lite.types import Feeds, QuantPlan, QuantRecord
+from amct_lite.types import Feeds, QuantPlan, QuantRecord, Subject
 
 METHODS = ("auto", "exact", "estimate")
 EXACT_UP_TO = 40
@@ -64,7 +64,7 @@ class Effect:
 class Sensitivities:
     """effects: by layer in the order of the graph, then by candidate in the order asked for; a candidate that means nothing
     for a layer (weights of a pooling) has none. method: "exact" or "estimate". metric: what `damage` is. notes: what the user
-    should know."""
+    should know. subject: what was measured, where that was read from files."""
 
     method: str
     metric: str
@@ -72,6 +72,7 @@ class Sensitivities:
     candidates: tuple[str, ...]
     effects: tuple[Effect, ...]
     notes: tuple[str, ...] = ()
+    subject: Subject | None = None
 
     def damages(self, candidate: str) -> dict[str, float]:
         """Layer → damage, in the order of the graph."""

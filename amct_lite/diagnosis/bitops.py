@@ -20,7 +20,8 @@ from amct_lite.errors import StaticShapeError
 from amct_lite.loading import load_prepared
 from amct_lite.plan import layer_facts
 from amct_lite.record import read_record, require_valid
-from amct_lite.types import QuantRecord, Skip
+from amct_lite.recorded import subject_of
+from amct_lite.types import QuantRecord, Skip, Subject
 from amct_lite.validate.static_shape import open_inputs, settle_shapes
 
 
@@ -73,6 +74,7 @@ class Cost:
     layers: tuple[LayerCost, ...]
     not_counted: tuple[Skip, ...] = field(default=())
     unknown_shapes: tuple[str, ...] = field(default=())
+    subject: Subject | None = None
 
     @property
     def main(self) -> Total:
@@ -83,6 +85,7 @@ class Cost:
         """Indented JSON: `total` (of the record, else of float32), `totals`, `layers`, and what was left out."""
         content = {
             "model": self.model,
+            "subject": asdict(self.subject) if self.subject else None,
             "input_shapes": dict(self.input_shapes),
             "total": {"macs": self.macs, "flops": self.flops, "parameters": self.parameters, **asdict(self.main)},
             "totals": {name: asdict(total) for name, total in self.totals.items()},
@@ -124,6 +127,7 @@ def bitops(
         layers,
         skips,
         tuple(str(value.name) for value in activations.unknown),
+        subject_of(source, given),
     )
 
 

@@ -23,7 +23,7 @@ from amct_lite.diagnosis.matching import Match, Matched, match
 from amct_lite.errors import CalibrationError, ConfigError
 from amct_lite.numerics.metrics import cosine_from_error, sqnr_db_from_sums, sums
 from amct_lite.runtime import RuntimeOptions, Session, open_session
-from amct_lite.types import AnyArray, Feeds
+from amct_lite.types import AnyArray, Feeds, Subject
 
 JUMP_DB = 6.0
 """A tensor whose error is so much worse than that of what it is computed from is marked: the error has doubled."""
@@ -61,6 +61,7 @@ class Comparison:
     outputs: tuple[str, ...]
     unmatched: tuple[str, ...]
     skipped: tuple[str, ...]
+    subject: Subject | None = None
 
     def to_json(self) -> str:
         """Indented JSON with the fields above; a number that is not finite is written as a string."""
@@ -89,7 +90,9 @@ def compare(
     Raises ConfigError for models of different inputs or outputs, DataError for samples that do not fit.
     """
     names = ["model" if isinstance(model, ir.Model) else Path(model).name for model in (exact, other)]
-    matched = match(*(ir.clone(m) if isinstance(m, ir.Model) else ir.load(m).model for m in (exact, other)))
+    loaded = [ir.clone(m) if isinstance(m, ir.Model) else ir.load(m).model for m in (exact, other)]
+    subject = Subject(exported=ir.checksum(loaded[1]))
+    matched = match(*loaded)
     if not matched.matches:
         raise ConfigError(f"{names[0]} and {names[1]} have no tensor in common, not even an output of floats.")
     specs = input_specs(matched.other)
@@ -106,7 +109,7 @@ def compare(
     rows = _with_jumps(matched.exact, [found[m.name].row(m) for m in order])
     outputs = tuple(str(value.name) for value in matched.exact.graph.outputs)
     skipped = tuple(m.name for m in matched.matches if not found[m.name].usable)
-    return Comparison(names[0], names[1], samples, rows, outputs, matched.unmatched, skipped)
+    return Comparison(names[0], names[1], samples, rows, outputs, matched.unmatched, skipped, subject)
 
 
 class _Sums:

@@ -7,18 +7,18 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 from amct_lite import ir
 from amct_lite.calibration.data import random_data
 from amct_lite.calibration.feeds import input_specs
-from amct_lite.diagnosis.blockers import blockers
 from amct_lite.diagnosis.requantizing import Handover, handovers, is_deploy
 from amct_lite.errors import ConfigError
 from amct_lite.ops import WEIGHTED
 from amct_lite.runtime import KernelTime, RuntimeOptions, optimized
-from amct_lite.types import Feeds
+from amct_lite.types import Feeds, Subject
+from amct_lite.validate.blockers import blockers
 from amct_lite.validate.executed import executed
 from amct_lite.validate.kernels import FLOAT_KERNELS, INTEGER_KERNELS
 from amct_lite.validate.profile import kernel_times, layer_times
@@ -64,6 +64,7 @@ class Explanation:
     stored: int
     microseconds: float
     float_microseconds: float | None
+    subject: Subject | None = None
 
     def to_json(self) -> str:
         """Indented JSON with the fields above."""
@@ -77,11 +78,12 @@ class DeployExplanation:
     model: str
     layers: tuple[Handover, ...]
     unquantized: tuple[str, ...] = field(default=())
+    subject: Subject | None = None
 
     def to_json(self) -> str:
         """Indented JSON with the fields above, and `fused` a layer."""
         rows = [{**asdict(layer), "fused": layer.fused} for layer in self.layers]
-        content = {"model": self.model, "layers": rows, "unquantized": self.unquantized}
+        content = asdict(self) | {"layers": rows}
         return json.dumps(content, indent=1, ensure_ascii=False) + "\n"
 
 
@@ -100,16 +102,19 @@ def explain(
     """
     name = Path(model).name if not isinstance(model, ir.Model) else "model"
     loaded = _loaded(model)
+    subject = Subject(exported=ir.checksum(loaded))
+    ir.name_nodes(loaded)
     ir.infer_shapes(loaded)
     if is_deploy(loaded):
         left = tuple(str(node.name) for node in loaded.graph if node.op_type in WEIGHTED and _is_float_layer(node))
-        return DeployExplanation(name, handovers(loaded), left)
+        return DeployExplanation(name, handovers(loaded), left, subject)
     chosen = options or RuntimeOptions()
     (feeds,) = random_data(input_specs(loaded), 1, shapes=input_shapes)
     float_model = _loaded(exact) if exact is not None else None
     if float_model is not None:
+        ir.name_nodes(float_model)
         _require_same_inputs(loaded, float_model)
-    return _explained(name, loaded, float_model, feeds, chosen)
+    return replace(_explained(name, loaded, float_model, feeds, chosen), subject=subject)
 
 
 def _explained(name: str, model: ir.Model, float_model: ir.Model | None, feeds: Feeds, options: RuntimeOptions) -> Explanation:
@@ -157,9 +162,7 @@ def _is_float_layer(node: ir.Node) -> bool:
 
 
 def _loaded(model: str | Path | ir.Model) -> ir.Model:
-    loaded = ir.clone(model) if isinstance(model, ir.Model) else ir.load(model).model
-    ir.name_nodes(loaded)
-    return loaded
+    return ir.clone(model) if isinstance(model, ir.Model) else ir.load(model).model
 
 
 def _require_same_inputs(model: ir.Model, exact: ir.Model) -> None:

@@ -16,7 +16,7 @@ from amct_lite.config import QuantConfig
 from amct_lite.errors import DataError
 from amct_lite.pipeline import RunOptions, open_stream
 from amct_lite.plan import resolve
-from amct_lite.recorded import Recorded, take_record
+from amct_lite.recorded import Recorded, subject_of, take_record
 from amct_lite.registry import matching
 from amct_lite.rounding.apply import apply_roundings
 from amct_lite.types import Feeds, QuantRecord
@@ -75,7 +75,8 @@ def sensitivity(
     )
     if journal:
         Path(journal).unlink(missing_ok=True)
-    return replace(found, notes=(*found.notes, *notes, *_about(taken)))
+    subject = subject_of(taken.source, taken.record)
+    return replace(found, notes=(*found.notes, *notes, *_about(taken)), subject=subject)
 
 
 def _kept(batches: Iterable[Feeds], *, all_of_it: bool) -> tuple[list[Feeds], list[str]]:

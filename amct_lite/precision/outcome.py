@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -62,6 +62,7 @@ class Found:
         total = [{"cost": point.cost + self.prices.fixed, "loss": point.loss, "widths": point.picks} for point in self.front]
         content = {
             "model": self.result.report.model,
+            "subject": asdict(self.result.report.subject) if self.result.report.subject else None,
             "budget": {"kind": self.budget.kind, "value": self.budget.value},
             "cost": self.prices.what,
             "cost_of_the_float_model": self.prices.whole,

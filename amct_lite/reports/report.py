@@ -15,7 +15,7 @@ from amct_lite.build import TARGETS, Exports
 from amct_lite.loading import SourceModel
 from amct_lite.numerics.metrics import cosine, mse, sqnr_db
 from amct_lite.record import UNIT_WEIGHT, split_key, type_names
-from amct_lite.types import AnyArray, LayerRecord, PassReport, QuantPlan, QuantRecord, Skip
+from amct_lite.types import AnyArray, LayerRecord, PassReport, QuantPlan, QuantRecord, Skip, Subject
 from amct_lite.validate.equivalence import Equivalence
 from amct_lite.validate.kernels import Kernels
 
@@ -50,7 +50,7 @@ class OutputError:
 @dataclass(frozen=True)
 class Report:
     """All that a run has to say. sizes: bytes of each model file's content. reference: what `outputs` were compared
-    with."""
+    with. subject: the model and the record that all of it is about."""
 
     model: str
     target: str
@@ -69,6 +69,7 @@ class Report:
     deploy_problem: str | None = None
     deploy_shapes: dict[str, tuple[int, ...]] = field(default_factory=dict)
     sizes: dict[str, int] = field(default_factory=dict)
+    subject: Subject | None = None
 
     def to_json(self) -> str:
         """Indented JSON with the fields above; a number that is not finite is written as a string."""
@@ -78,11 +79,12 @@ class Report:
 def layer_rows(
     plan: QuantPlan | None,
     record: QuantRecord,
-    op_types: Mapping[str, str],
+    model: ir.Model,
     local: Mapping[str, LocalError],
     remarks: Iterable[Mapping[str, str]],
 ) -> tuple[LayerRow, ...]:
-    """A row for each entry of `record`. remarks: sentences about single ones, by key."""
+    """A row for each entry of `record`. model: prepared. remarks: sentences about single ones, by key."""
+    op_types = {str(node.name): node.op_type for node in model.graph}
     remarks = tuple(remarks)
     notes = {layer.name: layer.notes for layer in plan.layers} if plan else {}
     rows = []

@@ -12,6 +12,7 @@ import numpy as np
 from amct_lite import ir
 from amct_lite.flow.kernels import BOUNDS, INTEGERS_ONLY
 from amct_lite.flow.placement import bounds_of
+from amct_lite.ops import WEIGHTED
 
 WITHOUT_KERNEL = frozenset({"ConvTranspose"})
 """Layers that ONNX Runtime has no integer kernel for (1.31, CPU)."""
@@ -45,7 +46,7 @@ def _not_quantized(node: ir.Node) -> str | None:
     data, weight = (node.inputs[i] if i < len(node.inputs) else None for i in (0, 1))
     if _dequantizer(data) is None:
         return "not quantized: no DequantizeLinear in front of its data"
-    if _dequantizer(weight) is None:
+    if node.op_type in WEIGHTED and _dequantizer(weight) is None:
         return "its weight is float" if weight is None or ir.constant_of(weight) is not None else "its second input is float"
     return None
 
