@@ -18,12 +18,20 @@ def float_form(fake_quant: ir.Model) -> ir.Model:
             continue
         quantizer = node.inputs[0].producer()
         if quantizer is not None and quantizer.op_type == "QuantizeLinear" and quantizer.inputs[0] is not None:
-            ir.redirect(node.outputs[0], quantizer.inputs[0])
+            ir.redirect(node.outputs[0], _unclipped(quantizer, quantizer.inputs[0]))
         elif (array := _dequantized(node)) is not None:
             ir.redirect(node.outputs[0], ir.add_initializer(result.graph, f"{node.outputs[0].name}.float", array))
     ir.remove_unused(result)
     fold_constants.run(result)  # a weight may still be brought into its layout
     return result
+
+
+def _unclipped(quantizer: ir.Node, value: ir.Value) -> ir.Value:
+    """`value` in front of `quantizer`, or what it was before it was clipped to where 4-bit codes saturate."""
+    clip, own = value.producer(), str(quantizer.name).rpartition(".")[0]
+    if clip is None or clip.op_type != "Clip" or clip.name != f"{own}.clip" or clip.inputs[0] is None:
+        return value
+    return clip.inputs[0]
 
 
 def _dequantized(node: ir.Node) -> AnyArray | None:
