@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from amct_lite.errors import AmctError
     from amct_lite.inspection import Inspection
     from amct_lite.pipeline import RunOptions
-    from amct_lite.public import autocalibrate, export, inspect, load_config, quantize, search_precision
+    from amct_lite.public import autocalibrate, export, inspect, load_config, quantize, report, search_precision
     from amct_lite.record import format_record, read_record
     from amct_lite.result import QuantizeResult
     from amct_lite.runtime import RuntimeOptions
@@ -66,6 +66,7 @@ _HOMES = {
     "quantize_model": "compat.api",
     "quantize_preprocess": "compat.api",
     "read_record": "record",
+    "report": "public",
     "save_model": "compat.api",
     "search_precision": "public",
     "sensitivity": "diagnosis.sensitivity",
@@ -100,6 +101,7 @@ __all__ = [
     "quantize_model",
     "quantize_preprocess",
     "read_record",
+    "report",
     "save_model",
     "search_precision",
     "sensitivity",

@@ -21,9 +21,12 @@ from amct_lite.calibration.data import DataSource
 from amct_lite.calibration.store import Statistics
 from amct_lite.compat.configs import is_amct_config, load_any_config, load_configured
 from amct_lite.config import QuantConfig
+from amct_lite.files import output_path
 from amct_lite.inspection import Inspection
 from amct_lite.inspection import inspect as inspect_with
 from amct_lite.loading import Qdq
+from amct_lite.page.gather import read_page
+from amct_lite.page.writing import write_page
 from amct_lite.pipeline import RunOptions
 from amct_lite.precision import mixed
 from amct_lite.precision.budget import Budget
@@ -173,6 +176,37 @@ def export(
     )
     result.save(prefix)
     return result
+
+
+def report(
+    prefix: str | Path,
+    output: str | Path | None = None,
+    *,
+    model: str | Path | None = None,
+    record: str | Path | None = None,
+    plots: str | Path | None = None,
+    plot_format: str = "png",
+    json: str | Path | None = None,
+) -> Path:
+    """Make the page of the run that wrote its files under `prefix`, with every analysis that lies beside it; returns its path.
+
+    output: the HTML file, by default `<prefix>_report.html`. model: the float model, for its weights as they were before
+    rounding. record: its file where it lies elsewhere, as after `export`. plots: a folder for every figure as a file, in
+    `plot_format`, png or svg. json: a file for all that the page shows. Needs `pip install 'amct-lite[report]'`.
+    Raises ConfigError where nothing was written under `prefix`, CalibrationError or RecordError for another model than the
+    run's, ExportError when a file cannot be written.
+    """
+    html = output_path(prefix, "report.html") if output is None else Path(output)
+    write_page(
+        read_page(prefix, model=model, record=record),
+        prefix,
+        html=html,
+        plots=Path(plots) if plots is not None else None,
+        plot_format=plot_format,
+        content=Path(json) if json is not None else None,
+        inputs=[Path(path) for path in (model, record) if path is not None],
+    )
+    return html
 
 
 def inspect(model: Model, config: Config = None) -> Inspection:

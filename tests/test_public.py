@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ from small_nets import ONE_THREAD, images, net, saved
 import amct_lite as amct
 from amct_lite.compat.configs import write_config
 from amct_lite.config import QuantConfig
-from amct_lite.errors import ConfigError
+from amct_lite.errors import ConfigError, ExportError
 from amct_lite.loading import load_prepared
 from amct_lite.plan import resolve
 from amct_lite.record import format_record
@@ -47,3 +48,25 @@ def test_names_are_checked_against_the_model(name: str, text: str, message: str,
     (tmp_path / name).write_text(text)
     with pytest.raises(ConfigError, match=message):
         amct.quantize(model, images(1), tmp_path / name)
+
+
+def test_report_makes_page_plots_and_json_of_a_run(model: Path, tmp_path: Path) -> None:
+    amct.quantize(model, images(8), options=ONE_THREAD).save(tmp_path / "net")
+    page = amct.report(tmp_path / "net", plots=tmp_path / "plots", plot_format="svg", json=tmp_path / "all.json")
+    assert page == tmp_path / "net_report.html"
+    assert "conv1" in page.read_text()
+    assert {path.suffix for path in (tmp_path / "plots").iterdir()} == {".svg"}
+    assert json.loads((tmp_path / "all.json").read_text())["weights_from"] == "fake_quant"
+    elsewhere = amct.report(tmp_path / "net", tmp_path / "other.html", model=model, json=tmp_path / "all.json")
+    assert elsewhere.is_file()
+    assert json.loads((tmp_path / "all.json").read_text())["weights_from"] == "float"
+
+
+def test_report_replaces_nothing_that_it_reads(model: Path, tmp_path: Path) -> None:
+    amct.quantize(model, images(8), options=ONE_THREAD).save(tmp_path / "net")
+    with pytest.raises(ExportError, match="would overwrite the input"):
+        amct.report(tmp_path / "net", json=tmp_path / "net_report.json")
+    with pytest.raises(ConfigError, match="plot_format = 'gif' is not one of png, svg"):
+        amct.report(tmp_path / "net", plots=tmp_path / "plots", plot_format="gif")
+    with pytest.raises(ConfigError, match="no run wrote anything under"):
+        amct.report(tmp_path / "nothing")

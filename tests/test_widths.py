@@ -9,9 +9,9 @@ import pytest
 from small_nets import ONE_THREAD, images, net, sqnr_of
 
 from amct_lite import ir
-from amct_lite.cli.output import accumulators
 from amct_lite.config import Override, QuantConfig
 from amct_lite.errors import RecordError
+from amct_lite.page.summary import accumulators
 from amct_lite.pipeline import convert, quantize
 from amct_lite.record import format_record, parse_record
 from amct_lite.result import QuantizeResult

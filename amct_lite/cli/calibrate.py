@@ -86,7 +86,8 @@ def command(
             options = RunOptions(runtime, images, batch_size, random, progress, workers, checkpoint, strip_qdq)
             done = (tune if tuned else quantize)(model, data, config, statistics=statistics, options=options)
             result = done.result if isinstance(done, Tuned) else done
-            also = take_page(result, output, wanted=page)
+            texts = {"tuning.json": done.to_json()} if isinstance(done, Tuned) else {}
+            also = take_page(result, output, wanted=page, texts=texts)
             written = done.save(output, inputs=[file for file in files if file.is_file()], also=also)
     checkpoint.discard()
     if isinstance(done, Tuned) and not (as_json or quiet):

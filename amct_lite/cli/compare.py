@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from amct_lite.cli.beside import Beside, beside_options, tell_written
 from amct_lite.cli.options import image_options, require_elsewhere, runtime_options, take_images, take_runtime
 
 _FILE = click.Path(path_type=Path)
@@ -24,8 +25,8 @@ _FILE = click.Path(path_type=Path)
 )
 @click.option("--random", metavar="N", type=click.IntRange(min=1), help="Compare on N random batches instead of data.")
 @click.option("--input-shape", metavar="NAME:DIMS;…", help="Shapes of the inputs, e.g. 'x:1,3,224,224;ids:1,128'.")
-@click.option("-o", "--output", metavar="PREFIX", help="Also write PREFIX_compare.json.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@beside_options("compare.json")
 @image_options
 @runtime_options
 def command(
@@ -37,6 +38,7 @@ def command(
     batch_size: int | None,
     input_shape: str | None,
     output: str | None,
+    page: bool,
     as_json: bool,
     **settings: Any,
 ) -> None:
@@ -51,6 +53,8 @@ def command(
         raise ConfigError("pass --data with samples, or --random N to compare on noise: one of them.")
     if output:
         require_elsewhere(output, data)
+    beside = Beside(output, page)
+    beside.check()
     images, runtime = take_images(settings), take_runtime(settings)
     found = compare(
         *(exact, other, data),
@@ -61,19 +65,11 @@ def command(
         images=images,
         runtime=runtime,
     )
-    written = _write(output, found.to_json(), (exact, other)) if output else None
+    written = beside.write("compare.json", found.to_json(), (exact, other))
     if as_json:
         write_text(found.to_json())
     else:
         from amct_lite.cli.compare_table import print_comparison
 
-        print_comparison(found, written)
-
-
-def _write(prefix: str, text: str, inputs: tuple[Path, ...]) -> Path:
-    from amct_lite.files import output_path, staged_outputs
-
-    path = output_path(prefix, "compare.json")
-    with staged_outputs(inputs=inputs) as out:
-        out.stage(path).write_text(text, encoding="utf-8")
-    return path
+        print_comparison(found)
+        tell_written(written)

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from math import isinf
-from pathlib import Path
 
 from rich.markup import escape
 
-from amct_lite.cli.layout import NARROW, console, count_of, print_table, say, say_whole
+from amct_lite.cli.layout import NARROW, console, count_of, print_table, say
 from amct_lite.diagnosis.compare import JUMP_DB, Comparison, TensorError
 
 _NAMED = 5
 
 
-def print_comparison(found: Comparison, written: Path | None) -> None:
+def print_comparison(found: Comparison) -> None:
     """Everything, on standard output."""
     out = console()
     narrow = out.width < NARROW
@@ -44,8 +43,6 @@ def print_comparison(found: Comparison, written: Path | None) -> None:
     for name, row in worst.items():
         cosine = f"cosine {row.cosine:.6f}"
         say(out, f"output {escape(name)}: SQNR {row.sqnr_db:.1f} dB, {cosine} ({count_of(found.samples, 'batch', 'batches')})")
-    if written is not None:
-        say_whole(out, f"wrote {written}")
 
 
 def _cells(row: TensorError, *, narrow: bool) -> tuple[str, ...]:

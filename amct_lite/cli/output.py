@@ -24,12 +24,12 @@ from amct_lite.cli.layout import (
     size,
     write_text,
 )
+from amct_lite.page.summary import accumulators
 from amct_lite.pipeline import Progress as Advance
 from amct_lite.reports.report import LayerRow, Report
 from amct_lite.reports.warnings import POOR_SQNR_DB
 from amct_lite.result import QuantizeResult
 from amct_lite.types import Skip
-from amct_lite.validate.equivalence import Equivalence
 from amct_lite.validate.kernels import Kernels
 from amct_lite.validate.speed import compare_speed
 
@@ -109,10 +109,15 @@ def print_report(out: Console, report: Report, files: tuple[Path, ...], seconds:
         say_whole(out, _atc_command(report, files), style="cyan")
 
 
-def print_skips(out: Console, skips: tuple[Skip, ...]) -> None:
+def print_skips(out: Console, skips: tuple[Skip, ...], title: str = "left in float") -> None:
     """What stays in float, and why."""
     rows = [(skip.node, skip.op_type, escape(skip.reason)) for skip in skips]
-    print_table(out, "left in float", ("layer", "op", "reason"), rows)
+    print_table(out, title, ("layer", "op", "reason"), rows)
+
+
+def print_in_float(out: Console, layers: tuple[Skip, ...]) -> None:
+    """Layers with scales that ONNX Runtime computes in float all the same, and why."""
+    print_skips(out, layers, "quantized, but computed in float by ONNX Runtime")
 
 
 def _print_warnings(out: Console, report: Report) -> None:
@@ -165,16 +170,6 @@ def _print_comparison(out: Console, report: Report) -> None:
     say(out, "weights: " + ", ".join(f"{name} {size(count)}" for name, count in report.sizes.items()))
 
 
-def accumulators(e: Equivalence, report: Report) -> str:
-    """Their steps are the product of both scales: a difference of some is nothing where the data have 16 bits."""
-    if any("INT16" in row.types for row in report.layers):
-        return (
-            f"accumulators equal up to float32's rounding ({e.accumulator_error:.2g} of their steps, which are 256 times finer "
-            "with 16-bit data)"
-        )
-    return f"accumulators equal (within {e.accumulator_error:.2g} of a step)"
-
-
 def print_kernels(out: Console, kernels: Kernels) -> None:
     """What ONNX Runtime makes of the model written for it."""
     left = f"{kernels.quantize} QuantizeLinear and {kernels.dequantize} DequantizeLinear left"
@@ -185,7 +180,7 @@ def print_kernels(out: Console, kernels: Kernels) -> None:
         + ("no difference" if kernels.sqnr_db == inf else f"SQNR {kernels.sqnr_db:.1f} dB"),
     )
     if kernels.in_float:
-        say(out, f"[bold yellow]in float:[/] {escape(', '.join(kernels.in_float))} (`amct-lite explain` says why)")
+        print_in_float(out, kernels.in_float)
 
 
 def _atc_command(report: Report, files: tuple[Path, ...]) -> str:

@@ -9,7 +9,8 @@ from rich.console import Console
 from rich.markup import escape
 
 from amct_lite.cli.layout import NARROW, console, print_annotated, print_table, say
-from amct_lite.cli.output import print_skips
+from amct_lite.cli.output import print_in_float, print_skips
+from amct_lite.cli.report_analyses import print_analyses
 from amct_lite.page.summary import figures_of, number, percent, remarks_of
 from amct_lite.page.values import Histogram, LayerView, Page, TensorView
 from amct_lite.reports.warnings import POOR_SQNR_DB
@@ -35,10 +36,11 @@ def print_page(page: Page) -> None:
         print_table(out, "weakest layers", ("layer", "op", "#SQNR dB"), rows)
     if page.report.skips:
         print_skips(out, page.report.skips)
-    for analysis in page.analyses:
-        state = f"in {analysis.source}" if analysis.source else f"`{analysis.command}`"
-        say(out, f"[dim]{escape(analysis.title.lower())}:[/] {escape(state)}")
-    for warning in page.report.warnings:
+    kernels = page.report.kernels
+    if kernels is not None and kernels.in_float:
+        print_in_float(out, kernels.in_float)
+    print_analyses(out, page.analyses)
+    for warning in (*filter(None, [page.stale]), *page.report.warnings):
         say(out, f"[bold yellow]warning:[/] {escape(warning)}")
 
 

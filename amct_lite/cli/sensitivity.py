@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from amct_lite.cli.beside import Beside, beside_options, tell_written
 from amct_lite.cli.options import image_options, runtime_options, take_images, take_runtime
 
 if TYPE_CHECKING:
@@ -55,9 +56,7 @@ _FILE = click.Path(path_type=Path)
 @click.option(
     "--batch-size", metavar="N", type=click.IntRange(min=1), help="Rows of a batch, where one file holds many samples."
 )
-@click.option(
-    "-o", "--output", metavar="PREFIX", help="Write <PREFIX>_sensitivity.json; an interrupted run then goes on where it was."
-)
+@beside_options("sensitivity.json; an interrupted run then goes on where it was")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.option("-q", "--quiet", is_flag=True, help="No progress, no table.")
 @image_options
@@ -74,6 +73,7 @@ def command(
     statistics: Path | None,
     config_file: Path | None,
     output: str | None,
+    page: bool,
     as_json: bool,
     quiet: bool,
     **settings: Any,
@@ -87,10 +87,12 @@ def command(
     from amct_lite.cli.sensitivity_table import print_sensitivities
     from amct_lite.config import QuantConfig
     from amct_lite.diagnosis.sensitivity import sensitivity
-    from amct_lite.files import output_path, staged_outputs
+    from amct_lite.files import output_path
     from amct_lite.pipeline import RunOptions
     from amct_lite.public import load_config
 
+    beside = Beside(output, page, record)
+    beside.check()
     config = load_config(config_file, model) if config_file else QuantConfig(target="generic")
     config = replace(config, batches=settings["batches"] or config.batches)
     runtime, images = take_runtime(settings), take_images(settings)
@@ -107,16 +109,13 @@ def command(
             journal=journal,
             options=RunOptions(runtime, images, settings["batch_size"], None, progress),
         )
-    if output:
-        inputs = [file for file in (model, record, statistics, config_file) if file is not None]
-        with staged_outputs(inputs=inputs) as out:
-            out.stage(output_path(output, "sensitivity.json")).write_text(found.to_json() + "\n", encoding="utf-8")
+    written = beside.write("sensitivity.json", found.to_json(), (model, record, statistics, config_file))
     if as_json:
         write_text(found.to_json())
     elif not quiet:
         print_sensitivities(found, model.name, limit=limit)
-    if output and not as_json:
-        click.echo(f"wrote {output_path(output, 'sensitivity.json')}", err=quiet)
+    if not as_json:
+        tell_written(written, err=quiet)
 
 
 def _metric(text: str) -> str | MetricFunction:

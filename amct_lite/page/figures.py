@@ -9,13 +9,13 @@ from __future__ import annotations
 import html
 import io
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from amct_lite.errors import ConfigError
-from amct_lite.page.values import Flow, Front, Histogram, LayerView, Page, Series, Spread
+from amct_lite.page.values import Flow, Front, Histogram, LayerView, Page, Pairs, Series, Spread
 from amct_lite.reports.warnings import POOR_SQNR_DB
 
 if TYPE_CHECKING:
@@ -26,6 +26,7 @@ INK, MUTED, LINE, ACCENT, WARN = "#1b1f24", "#5b6470", "#d5dae0", "#1f5fbf", "#b
 _VARIABLES = {INK: "--ink", MUTED: "--muted", LINE: "--line", ACCENT: "--accent", WARN: "--warn"}
 _WIDTH = 9.6
 MOST_BARS = 25
+_DECADES = 30
 _STYLE: dict[Any, Any] = {
     "font.family": "sans-serif",
     "font.size": 10,
@@ -67,6 +68,8 @@ def overview(page: Page) -> dict[str, Figure]:
             name = analysis.title.lower().replace(" ", "_")
             if analysis.series is not None and analysis.series.values:
                 figures[name] = _bars(analysis.series)
+            if analysis.pairs is not None and analysis.pairs.values:
+                figures[name] = _pairs(analysis.pairs)
             if analysis.flow is not None and analysis.flow.accumulated:
                 figures[name] = _flow(analysis.flow)
             if analysis.front is not None and analysis.front.points:
@@ -164,6 +167,7 @@ def _flow(flow: Flow) -> Figure:
     axes.set_title(
         "line: accumulated · dots: this step alone · rings: where the error arises", loc="right", fontsize=9, color=MUTED
     )
+    axes.set_xlim(0.5, len(line) + 0.5)
     axes.set_xlabel("tensor, in the order of the graph")
     axes.set_ylabel("signal to noise, dB")
     axes.locator_params(axis="x", integer=True)
@@ -175,7 +179,13 @@ def _bars(series: Series) -> Figure:
     """The layers at the beginning of a series, the first on top."""
     shown = series.values[:MOST_BARS]
     figure, (axes,) = _new(0.7 + 0.24 * len(shown))
-    axes.barh(range(len(shown)), [value for _, value in shown], height=0.62, color=ACCENT)
+    if not _span_decades(shown):
+        axes.barh(range(len(shown)), [value for _, value in shown], height=0.62, color=ACCENT)
+    else:  # a logarithmic axis has no zero that a bar could begin at
+        axes.scatter([value for _, value in shown], range(len(shown)), s=34, color=ACCENT, linewidths=0)
+        axes.set_xscale("log")
+        axes.xaxis.set_major_formatter("{x:g}")
+        axes.xaxis.set_minor_formatter("")
     axes.set_yticks(range(len(shown)), [_short(name) for name, _ in shown])
     axes.invert_yaxis()
     low, high = min(value for _, value in shown), max(value for _, value in shown)
@@ -183,6 +193,28 @@ def _bars(series: Series) -> Figure:
         axes.set_xlim(low - 0.15 * (high - low or high), high + 0.05 * (high - low or high))
     more = f" (first {len(shown)} of {len(series.values)} layers)" if len(shown) < len(series.values) else ""
     axes.set_xlabel(series.label + more)
+    axes.tick_params(axis="y", length=0, labelcolor=INK)
+    axes.grid(axis="x")
+    return figure
+
+
+def _span_decades(values: Sequence[tuple[str, float]]) -> bool:
+    """Whether most of these numbers would be no more than a line beside the largest."""
+    numbers = sorted(value for _, value in values)
+    return numbers[0] > 0 and numbers[-1] > _DECADES * numbers[len(numbers) // 2]
+
+
+def _pairs(pairs: Pairs) -> Figure:
+    """Two bars for each thing, in the order of the values, the first on top."""
+    figure, (axes,) = _new(1.0 + 0.42 * len(pairs.values))
+    places = range(len(pairs.values))
+    for label, colour, column, shift in zip(pairs.labels, (ACCENT, MUTED), (1, 2), (-0.19, 0.19), strict=True):
+        numbers = [float(row[column]) for row in pairs.values]
+        axes.barh([place + shift for place in places], numbers, height=0.34, color=colour, label=label)
+    axes.set_yticks(places, [_short(str(row[0])) for row in pairs.values])
+    axes.invert_yaxis()
+    axes.set_xlabel(pairs.unit)
+    axes.legend(frameon=False, labelcolor=INK, loc="lower right")
     axes.tick_params(axis="y", length=0, labelcolor=INK)
     axes.grid(axis="x")
     return figure

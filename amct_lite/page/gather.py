@@ -11,12 +11,13 @@ from amct_lite.calibration.store import Sketches, Statistics
 from amct_lite.config import QuantConfig
 from amct_lite.errors import ConfigError
 from amct_lite.files import output_path
-from amct_lite.page.analyses import analyses_beside, analyses_of
+from amct_lite.page.analyses import Place, analyses_beside, analyses_of
 from amct_lite.page.float_form import float_form
+from amct_lite.page.freshness import Present
 from amct_lite.page.graph import steps_of
 from amct_lite.page.layers import layer_views
 from amct_lite.page.values import Analysis, Page
-from amct_lite.record import read_record
+from amct_lite.record import read_record, record_digest
 from amct_lite.recorded import take_record
 from amct_lite.registry import did_you_mean
 from amct_lite.reports.reading import read_report
@@ -30,8 +31,10 @@ _REPORT = "report.json"
 def page_of(result: QuantizeResult, prefix: str | Path, texts: Mapping[str, str]) -> Page:
     """The page of a run that has just ended. prefix: where its files go. texts: what is written with them, by what follows the
     prefix; analyses that lie there already are of an earlier run, and not shown."""
-    analyses = analyses_of(texts, prefix, result.report.model)
-    return _page(result.report, result.record, result.statistics, result.source.prepared, "float", analyses)
+    report, record = result.report, result.record
+    place = Place(prefix, report.model, report.target, record.source or output_path(prefix, "record.txt"))
+    analyses = analyses_of(texts, place, Present.of(report, record, prefix))
+    return _page(report, record, result.statistics, result.source.prepared, "float", analyses)
 
 
 def read_page(prefix: str | Path, *, model: str | Path | None = None, record: str | Path | None = None) -> Page:
@@ -42,19 +45,28 @@ def read_page(prefix: str | Path, *, model: str | Path | None = None, record: st
     Raises ConfigError when nothing was written under `prefix`, the errors of each file where it is damaged,
     CalibrationError or RecordError when `model` is not the one of the run.
     """
-    report = read_report(_report_path(prefix))
-    path = Path(record) if record is not None else output_path(prefix, "record.txt")
-    if record is None and not path.is_file():
-        raise ConfigError(f"there is no {path}: `convert` reads a record from elsewhere. Name that one with --record.")
+    report, path = require_run(prefix, record)
     given = read_record(path)
     statistics = _statistics(prefix, path)
-    analyses = analyses_beside(prefix, report.model)
+    analyses = analyses_beside(Place(prefix, report.model, report.target, path), Present.of(report, given, prefix))
     fake_quant = output_path(prefix, "fake_quant_model.onnx")
     if model is not None:
         prepared = take_record(model, given, QuantConfig(target="generic"), statistics).source.prepared
         return _page(report, given, statistics, prepared, "float", analyses)
     known = float_form(ir.load(fake_quant).model) if fake_quant.is_file() else None
     return _page(report, given, statistics, known, "fake_quant" if known else "", analyses)
+
+
+def require_run(prefix: str | Path, record: str | Path | None = None) -> tuple[Report, Path]:
+    """The report that a run wrote under `prefix`, and where its record lies, which may be elsewhere.
+
+    Raises ConfigError where one of them is missing.
+    """
+    report = read_report(_report_path(prefix))
+    path = Path(record) if record is not None else output_path(prefix, "record.txt")
+    if record is None and not path.is_file():
+        raise ConfigError(f"there is no {path}: `convert` reads a record from elsewhere. Name that one with --record.")
+    return report, path
 
 
 def _page(
@@ -69,7 +81,17 @@ def _page(
     layers = layer_views(report, record, sketches, model)
     quantized = {row.name for row in report.layers}
     graph = steps_of(model, quantized, {skip.node for skip in report.skips}) if model else ()
-    return Page(report, layers, graph, analyses, origin)
+    return Page(report, layers, graph, analyses, origin, _other_record(report, record))
+
+
+def _other_record(report: Report, record: QuantRecord) -> str:
+    """That a record was edited or replaced since its run; empty where it was not, or the report does not tell."""
+    if report.subject is None or report.subject.record in {None, record_digest(record)}:
+        return ""
+    return (
+        "The record has changed since the run that wrote the report: ranges are those of the record now, errors, sizes and "
+        "checks those of the run before. Make the models again with `amct-lite convert --record`, or calibrate again."
+    )
 
 
 def _report_path(prefix: str | Path) -> Path:

@@ -65,6 +65,34 @@ filters.forEach((element) => element.addEventListener("input", filter));
 document.querySelector(".filters").addEventListener("submit", (event) => event.preventDefault());
 document.getElementById("clear").addEventListener("click", () => { document.querySelector(".filters").reset(); filter(); });
 
+// ---- the tables of the analyses: numbers as they are written, with signs and separators of their own
+function figure(text) {
+  const found = /^−?[\d,.]+(e[−+]?\d+)?/.exec(text) || /^−?inf/.exec(text);
+  if (text === "exact") return Infinity;
+  return found ? Number(found[0].replace(/,/g, "").replace(/−/g, "-").replace("inf", "Infinity")) : null;
+}
+
+function sortable(other) {
+  const cells = Array.from(other.tHead.rows[0].cells), lines = Array.from(other.tBodies[0].rows);
+  cells.forEach((cell, column) => cell.firstElementChild.addEventListener("click", () => {
+    const descending = cell.getAttribute("aria-sort") === "ascending", numeric = cell.classList.contains("n");
+    const keys = new Map(lines.map((line, place) => {
+      const text = line.cells[column].textContent;
+      return [line, [numeric ? figure(text) : text, place]];
+    }));
+    const compare = (a, b) => {
+      const [[x, i], [y, j]] = [keys.get(a), keys.get(b)];
+      if (x === null || y === null) return (x === null) - (y === null) || i - j;
+      const order = numeric ? x - y || 0 : x.localeCompare(y, "en", { numeric: true });
+      return (descending ? -order : order) || i - j;
+    };
+    other.tBodies[0].append(...[...lines].sort(compare));
+    cells.forEach((each) => each.setAttribute("aria-sort", each !== cell ? "none" : descending ? "descending" : "ascending"));
+  }));
+}
+
+document.querySelectorAll("table.sortable").forEach(sortable);
+
 // ---- what belongs to one layer
 const W = 420, H = 150, TOP = 8, BOTTOM = 22;
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from amct_lite.errors import ConfigError
 from amct_lite.page import figures
-from amct_lite.page.summary import by_reason, figures_of, number, percent, remarks_of
+from amct_lite.page.summary import accumulators, by_reason, figures_of, number, percent, remarks_of
 from amct_lite.page.values import Analysis, Page, drawn
 from amct_lite.reports.warnings import POOR_SQNR_DB
 
@@ -45,7 +45,9 @@ def html_of(page: Page) -> str:
         page=page,
         report=page.report,
         facts=figures_of(page),
+        accumulators=accumulators(page.report.equivalence, page.report) if page.report.equivalence else "",
         skips=by_reason(page.report.skips),
+        in_float=by_reason(page.report.kernels.in_float if page.report.kernels else ()),
         operators=sorted({layer.row.op_type for layer in page.layers}),
         missing=[analysis for analysis in page.analyses if not analysis.source],
         poor=POOR_SQNR_DB,

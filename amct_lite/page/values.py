@@ -113,37 +113,54 @@ class Flow:
 
 
 @dataclass(frozen=True)
+class Pairs:
+    """Two numbers for each of some things. labels: what the first and the second of them are; unit: of both."""
+
+    labels: tuple[str, str]
+    unit: str
+    values: tuple[tuple[str, float, float], ...]
+
+
+@dataclass(frozen=True)
 class Table:
-    """columns: a title that begins with `#` is one of numbers; rows: texts."""
+    """columns: a title that begins with `#` is one of numbers; rows: texts. title: what a row is."""
 
     columns: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
+    title: str = "Table"
 
 
 @dataclass(frozen=True)
 class Analysis:
-    """A section that comes from a file of its own. command: what writes that file; the other fields are empty without it."""
+    """A section that comes from a file of its own. command: what writes that file; the other fields are empty without it.
+
+    stale: why its numbers are not those of the run that is shown, empty where they are. findings: what it found, in sentences.
+    """
 
     title: str
     about: str
     command: str
     source: str = ""
+    stale: str = ""
+    findings: tuple[str, ...] = ()
     series: Series | None = None
+    pairs: Pairs | None = None
     front: Front | None = None
     flow: Flow | None = None
-    table: Table | None = None
+    tables: tuple[Table, ...] = ()
 
 
 @dataclass(frozen=True)
 class Page:
     """report: what the run said. weights_from: `float` or `fake_quant`, the model whose weights are shown. graph: empty without
-    a model."""
+    a model. stale: why the report is not of the record that lies beside it, empty where it is."""
 
     report: Report
     layers: tuple[LayerView, ...]
     graph: tuple[Step, ...]
     analyses: tuple[Analysis, ...]
     weights_from: str = ""
+    stale: str = ""
 
     def to_json(self) -> str:
         """Indented JSON with all fields; a number that is not finite is written as a string."""

@@ -5,7 +5,7 @@ computes what the fake-quant model computes.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,11 +14,14 @@ from amct_lite import ir
 from amct_lite.errors import VerificationError
 from amct_lite.numerics.metrics import sqnr_db
 from amct_lite.runtime import RuntimeOptions, open_session, optimized
-from amct_lite.types import AnyArray, Feeds
+from amct_lite.types import AnyArray, Feeds, Skip
+from amct_lite.validate.blockers import blockers
 from amct_lite.validate.executed import executed
 
 FLOAT_KERNELS = frozenset({"Conv", "FusedConv", "ConvTranspose", "Gemm", "FusedGemm", "MatMul", "FusedMatMul"})
-INTEGER_KERNELS = frozenset({"QLinearConv", "QGemm", "QLinearMatMul", "MatMulIntegerToFloat", "MatMulInteger", "ConvInteger"})
+INTEGER_KERNELS = frozenset(
+    {"QLinearConv", "QGemm", "QLinearMatMul", "MatMulIntegerToFloat", "MatMulInteger", "ConvInteger", "QLinearAveragePool"}
+)
 LOST_DB = 3.0
 """How much the integer kernels may lose against the fake-quant model, both measured against the float model. They round ties
 differently, which costs nothing on average; kernels that saturate or read a wrong scale lose far more."""
@@ -26,12 +29,12 @@ differently, which costs nothing on average; kernels that saturate or read a wro
 
 @dataclass(frozen=True)
 class Kernels:
-    """What ONNX Runtime makes of a model. integer: how many of the `layers` are integer kernels; in_float: the others.
+    """What ONNX Runtime makes of a model. integer: how many of the `layers` are integer kernels; in_float: the others and why.
     quantize, dequantize: how many nodes of either kind are left. samples, sqnr_db: against the fake-quant model's outputs."""
 
     layers: int
     integer: int
-    in_float: tuple[str, ...]
+    in_float: tuple[Skip, ...]
     quantize: int
     dequantize: int
     samples: int
@@ -51,10 +54,9 @@ def verify_kernels(
     layers: names of the quantized layers. exact: the float model's outputs for each of `feeds`, empty where they are not known.
     Raises VerificationError when its outputs are further from the float model than quantization explains.
     """
-    kernels = {str(node.name): node.op_type for node in optimized(model, options).graph}
-    ops = Counter(kernels.values())
-    stands_for = executed([node for node in model.graph if node.name in layers], kernels)
-    in_float = tuple(name for name in layers if kernels.get(stands_for.get(name, "")) not in INTEGER_KERNELS)
+    kernels = {str(node.name): node for node in optimized(model, options).graph}
+    ops = Counter(node.op_type for node in kernels.values())
+    in_float = _in_float(model, layers, kernels)
     ours, theirs = _run(model, feeds, options), _run(fake_quant, feeds, options)
     if exact:
         _require_equal_quality(exact, ours, theirs)
@@ -66,6 +68,24 @@ def verify_kernels(
         ops["DequantizeLinear"],
         len(feeds),
         _worst(theirs, ours),
+    )
+
+
+def _in_float(model: ir.Model, layers: Sequence[str], kernels: Mapping[str, ir.Node]) -> tuple[Skip, ...]:
+    """Those of `layers` that none of the executed `kernels` computes on integers, in their order."""
+    stands_for = executed([node for node in model.graph if node.name in layers], kernels)
+    executed_as = {name: kernels.get(stands_for.get(name, "")) for name in layers}
+    left = {name: node for name, node in executed_as.items() if node is None or node.op_type not in INTEGER_KERNELS}
+    if not left:
+        return ()
+    typed = ir.clone(model)  # the reasons are read off the types of the codes
+    ir.infer_shapes(typed)
+    nodes = {str(node.name): node for node in typed.graph if node.name in left}
+    return tuple(
+        Skip(name, nodes[name].op_type, "; ".join(blockers(nodes[name], executed_as[name])))
+        if name in nodes
+        else Skip(name, "?", "no node of the model has its name any more")
+        for name in left
     )
 
 

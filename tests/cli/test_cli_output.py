@@ -9,6 +9,7 @@ import pytest
 from rich.console import Console
 
 from amct_lite.cli.output import print_kernels
+from amct_lite.types import Skip
 from amct_lite.validate.kernels import Kernels
 
 
@@ -20,8 +21,10 @@ def test_kernels_that_reproduce_the_fake_quant_model_exactly_have_no_decibels(sq
     assert text.getvalue().endswith(told)
 
 
-def test_layers_in_float_come_with_the_command_that_says_why() -> None:
+def test_layers_in_float_are_named_with_their_reasons() -> None:
     text = StringIO()
-    kernels = Kernels(layers=3, integer=1, in_float=("a", "b"), quantize=1, dequantize=1, samples=2, sqnr_db=50.0)
+    in_float = (Skip("a", "Conv", "[add] reads its output as float"), Skip("b", "Gemm", "its bias is float"))
+    kernels = Kernels(layers=3, integer=1, in_float=in_float, quantize=1, dequantize=1, samples=2, sqnr_db=50.0)
     print_kernels(Console(file=text, width=300), kernels)
-    assert text.getvalue().endswith("in float: a, b (`amct-lite explain` says why)\n")
+    rows = [line.split(maxsplit=2) for line in text.getvalue().splitlines() if line[:2] in {"a ", "b "}]
+    assert [[cell.strip() for cell in row] for row in rows] == [[s.node, s.op_type, s.reason] for s in in_float]

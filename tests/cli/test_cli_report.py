@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import re
+import shutil
 import sys
 from pathlib import Path
 
 import pytest
 from cli.conftest import DIGITS, SAMPLES
 
+from amct_lite.cli.report_analyses import course
 from amct_lite.cli.report_table import merged, sparkline
 from amct_lite.page.values import Histogram, TensorView
 
@@ -93,3 +96,85 @@ def test_a_sparkline_marks_what_the_codes_reach():
 
 def test_bins_are_merged_without_losing_values():
     assert merged(Histogram(0.0, 1.0, (1, 2, 3, 4, 5, 6, 7)), 3) == (3, 12, 13)
+
+
+@pytest.fixture
+def copied(prefix: Path, tmp_path: Path) -> Path:
+    for file in prefix.parent.glob("digits_*"):
+        shutil.copy(file, tmp_path / file.name)
+    return tmp_path / "digits"
+
+
+SHAPE = ("--input-shape", "images:1,1,8,8")
+
+
+def test_an_analysis_makes_the_page_of_its_run_again(amct, copied):
+    fake_quant, record = f"{copied}_fake_quant_model.onnx", f"{copied}_record.txt"
+    commands = {
+        "bitops": ("bitops", DIGITS, "--record", record, *SHAPE),
+        "explain": ("explain", fake_quant, "--float", DIGITS, *SHAPE),
+        "explain_deploy": ("explain", f"{copied}_deploy_model.onnx"),
+        "compare": ("compare", DIGITS, fake_quant, "--data", SAMPLES, "--batches", 2),
+        "sensitivity": ("sensitivity", DIGITS, "--record", record, "--data", SAMPLES, "--batches", 2),
+    }
+    for name, arguments in commands.items():
+        outcome = amct(*arguments, "-o", copied, "--report")
+        assert outcome.code == 0, outcome.err
+        assert f"wrote {copied}_{name}.json\nwrote {copied}_report.html" in outcome.out
+    html = Path(f"{copied}_report.html").read_text()
+    assert all(f"From digits_{name}.json" in html for name in commands)
+    assert "Not of this run." not in html
+
+
+def test_the_terminal_shows_what_was_measured_in_short(amct, copied):
+    assert amct("bitops", DIGITS, "--record", f"{copied}_record.txt", *SHAPE, "-o", copied).code == 0
+    assert amct("compare", DIGITS, f"{copied}_fake_quant_model.onnx", "--data", SAMPLES, "-o", copied).code == 0
+    out = amct("report", copied).out
+    assert "Cost (from digits_bitops.json)" in out
+    assert "share of all bit operations" in out
+    assert re.search(r"accumulated, along the graph: [▁▂▃▄▅▆▇█ ]+ \(\d", out)
+
+
+def test_what_is_of_an_older_record_is_said_in_terminal_and_json(amct, copied):
+    record = f"{copied}_record.txt"
+    assert amct("bitops", DIGITS, "--record", record, *SHAPE, "-o", copied).code == 0
+    assert amct("record", "edit", record, "--layer", "stem.conv", "--scale-d", 0.5, "--in-place").code == 0
+    out = amct("report", copied).out
+    assert "not of this run: It was made of another record than the one that lies here now. Run `amct-lite bitops" in out
+    assert "warning: The record has changed since the run" in out
+    content = json.loads(amct("report", copied, "--json").out)
+    assert [a["stale"] != "" for a in content["analyses"] if a["source"]] == [True]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--report",), "--report needs the run whose page is to be made: pass -o"),
+        (("--report", "-o", "nowhere/x"), "no run wrote anything under 'nowhere/x'"),
+    ],
+)
+def test_a_page_without_its_run_is_refused_before_the_work(amct, options, message):
+    outcome = amct("bitops", DIGITS, *SHAPE, *options)
+    assert (outcome.code, outcome.out) == (3, "")
+    assert message in outcome.err
+
+
+def test_a_course_is_as_high_as_its_values_and_has_gaps_where_there_is_none():
+    assert course([10.0, None, 20.0, 15.0]) == "▁ █▅ (10.0 to 20.0 dB)"
+    assert course([None]) == ""
+    assert course([30.0, 30.0]) == "██ (30.0 to 30.0 dB)"
+
+
+def test_layers_that_onnx_runtime_computes_in_float_stand_in_summary_report_and_page(amct, prefix, tmp_path):
+    """A record for Ascend has no tensors between the layers, so the Add reads floats."""
+    outcome = amct(
+        *("convert", DIGITS, "--record", f"{prefix}_record.txt", "--target", "ort", "-o", tmp_path / "c", "--report")
+    )
+    reason = "block1.add (Add) reads its output as float"
+    assert re.search(rf"block1\.pointwise +Conv +{re.escape(reason)}", outcome.out)
+    kernels = json.loads((tmp_path / "c_report.json").read_text())["kernels"]
+    assert {"node": "block1.pointwise", "op_type": "Conv", "reason": reason} in kernels["in_float"]
+    assert kernels["integer"] + len(kernels["in_float"]) == kernels["layers"]
+    assert "pool" not in {layer["node"] for layer in kernels["in_float"]}, "it runs as QLinearAveragePool"
+    assert reason in (tmp_path / "c_report.html").read_text()
+    assert reason in amct("report", tmp_path / "c", "--record", f"{prefix}_record.txt").out

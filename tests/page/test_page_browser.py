@@ -11,14 +11,13 @@ from page.conftest import EVIL
 
 from amct_lite.page.gather import read_page
 from amct_lite.page.writing import write_page
-from amct_lite.result import QuantizeResult
 
 
 @pytest.fixture
-def page(run: tuple[QuantizeResult, Path], chromium: Any, tmp_path: Path) -> Iterator[Any]:
-    """The opened page; fails at the end if anything was logged, thrown, asked or requested."""
+def page(analysed: Path, chromium: Any, tmp_path: Path) -> Iterator[Any]:
+    """The opened page of a run with all analyses; fails at the end if anything was logged, thrown, asked or requested."""
     file = tmp_path / "report.html"
-    write_page(read_page(run[1]), run[1], html=file)
+    write_page(read_page(analysed), analysed, html=file)
     context = chromium.new_context(offline=True)
     tab = context.new_page()
     seen: list[str] = []
@@ -39,6 +38,28 @@ def column(page: Any, number: int) -> list[str]:
 def test_it_opens_without_a_word_and_shows_evil_names_as_text(page: Any) -> None:
     assert EVIL in [name.lstrip("▸▾") for name in column(page, 2)]
     assert page.locator("img").count() == 0
+    sections = (
+        "error_flow",
+        "sensitivity",
+        "mixed_precision",
+        "cost",
+        "speed",
+        "fusion_on_the_npu",
+        "tuning",
+        "auto_calibration",
+    )
+    for section in sections:
+        assert EVIL in page.inner_text(f"#{section}"), section
+
+
+def test_the_table_of_an_analysis_sorts_by_its_numbers(page: Any) -> None:
+    table = page.locator("#cost table").nth(1)
+    values = lambda: [int(text.replace(",", "")) for text in table.locator("td:nth-child(3)").all_inner_texts()]  # noqa: E731
+    header = table.locator("th").nth(2)
+    header.locator("button").click()
+    assert (values(), header.get_attribute("aria-sort")) == (sorted(values()), "ascending")
+    header.locator("button").click()
+    assert values() == sorted(values(), reverse=True)
 
 
 def test_a_column_sorts_both_ways(page: Any) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from amct_lite.page.figures import layer_figures, overview, save, svg_of
 from amct_lite.page.gather import read_page
-from amct_lite.page.values import Analysis, Front, Point, Series
+from amct_lite.page.values import Analysis, Front, Pairs, Point, Series
 from amct_lite.page.writing import write_page
 from amct_lite.result import QuantizeResult
 
@@ -19,10 +19,26 @@ ODD = "a$b$ <c> & ^_{d}"
 
 
 def test_bars_show_names_as_they_are(run: Run) -> None:
-    analysis = Analysis("Sensitivity", "", "", "x.json", Series("damage", ((ODD, 2.0), ("b", 1.0))))
+    analysis = Analysis("Sensitivity", "", "", "x.json", series=Series("damage", ((ODD, 2.0), ("b", 1.0))))
     figure = overview(replace(read_page(run[1]), analyses=(analysis,)))["sensitivity"]
     texts = "".join(ElementTree.fromstring(svg_of(figure, "bars")).itertext())
     assert ODD in texts
+
+
+def test_bars_that_differ_by_decades_become_dots_on_a_logarithmic_axis(run: Run) -> None:
+    page = read_page(run[1])
+    for values, scale in (((5.0, 4.0, 1.0), "linear"), ((1.0, 1e-3, 1e-4), "log"), ((1.0, 1e-3, 0.0), "linear")):
+        series = Series("damage", tuple(zip("abc", values, strict=True)))
+        figure = overview(replace(page, analyses=(Analysis("Sensitivity", "", "", "x.json", series=series),)))["sensitivity"]
+        assert figure.axes[0].get_xscale() == scale
+        assert len(figure.axes[0].patches) == (3 if scale == "linear" else 0)
+
+
+def test_pairs_have_two_bars_each(run: Run) -> None:
+    pairs = Pairs(("this model", "float model"), "µs", (("Conv", 3.0, 5.0), ("Add", 1.0, 0.0)))
+    page = replace(read_page(run[1]), analyses=(Analysis("Speed", "", "", "x.json", pairs=pairs),))
+    axes = overview(page)["speed"].axes[0]
+    assert [bar.get_width() for bar in axes.patches] == [3.0, 1.0, 5.0, 0.0]
 
 
 def test_the_error_figure_has_a_dot_a_layer(run: Run) -> None:

@@ -3,26 +3,22 @@
 from __future__ import annotations
 
 import json
-import shutil
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
-from page.conftest import EVIL
+from page.conftest import EVIL, copy_of
+from small_nets import ONE_THREAD, images, net, saved
 
+from amct_lite.config import QuantConfig
 from amct_lite.errors import CalibrationError, ConfigError
 from amct_lite.page.gather import page_of, read_page
+from amct_lite.pipeline import quantize
 from amct_lite.reports.reading import read_report
 from amct_lite.result import QuantizeResult
 
 Run = tuple[QuantizeResult, Path]
-
-
-def copy_of(prefix: Path, folder: Path) -> Path:
-    for file in prefix.parent.glob("net_*"):
-        shutil.copy(file, folder / file.name)
-    return folder / "net"
 
 
 def test_a_report_reads_back_as_it_was(run: Run) -> None:
@@ -40,6 +36,15 @@ def test_files_and_memory_give_the_same_page_but_for_rounded_weights(run: Run) -
     for a, b in zip(rounded.layers, exact.layers, strict=True):
         np.testing.assert_allclose(a.weights.low, b.weights.low, atol=0.51 * steps[a.row.name])  # half a step of rounding
         np.testing.assert_allclose(a.weights.high, b.weights.high, atol=0.51 * steps[a.row.name])
+
+
+def test_tensors_of_4_bits_are_known_behind_the_clip_of_the_export(tmp_path: Path) -> None:
+    result = quantize(saved(net(), tmp_path), images(4), QuantConfig(bits=4, weight_bits=4), options=ONE_THREAD)
+    assert any(layer.types == "INT4 × INT4" for layer in result.report.layers)
+    result.save(tmp_path / "net")
+    page = read_page(tmp_path / "net")
+    assert [layer.tensors for layer in page.layers] == [layer.tensors for layer in page_of(result, "net", {}).layers]
+    assert all(layer.tensors[0].histogram for layer in page.layers)
 
 
 def test_the_float_model_shows_weights_before_rounding(run: Run) -> None:
@@ -104,8 +109,6 @@ def test_a_file_that_is_no_report_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_float_model_of_another_run_is_refused(run: Run, tmp_path: Path) -> None:
-    from small_nets import net, saved
-
     other = net(w1=np.ones((8, 3, 3, 3), np.float32))
     other.graph.node[2].name = EVIL
     with pytest.raises(CalibrationError, match="another model"):
@@ -116,12 +119,13 @@ def test_an_analysis_beside_the_run_becomes_a_section(run: Run, tmp_path: Path) 
     prefix = copy_of(run[1], tmp_path)
     assert not any(analysis.source for analysis in read_page(prefix).analyses)
     ranking = [["conv4", 0.5], ["conv1", 0.75]]
-    content = {"ranking": ranking, "history": [{"in_float": ["conv4"], "metric": 0.9, "acceptable": True}]}
+    history = [{"in_float": ["conv4"], "metric": 0.9, "loss": 0.1, "acceptable": True}]
+    content = {"in_float": ["conv4"], "ranking": ranking, "history": history}
     Path(f"{prefix}_autocalibration.json").write_text(json.dumps(content))
     (found,) = (analysis for analysis in read_page(prefix).analyses if analysis.source)
     assert found.source == "net_autocalibration.json"
     assert found.series.values == (("conv4", 0.5), ("conv1", 0.75))
-    assert found.table.rows == (("conv4", "0.9", "yes"),)
+    assert found.tables[0].rows == (("conv4", "1", "0.9", "0.1", "yes"),)
 
 
 def test_a_foreign_file_under_the_name_of_an_analysis_is_refused(run: Run, tmp_path: Path) -> None:
