@@ -28,6 +28,7 @@ LAYERS = (
     {"walk", "balance", "exporters", "decide", "plan", "calibration", "loading"},
     {"tensors", "flow", "qat"},
     {"config", "observers", "ops", "passes", "record", "weights"},
+    {"lanes"},
     {"runtime"},
     {"cluster", "ir", "numerics", "providers"},
     {"journal"},

@@ -7,12 +7,15 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
+
 from amct_lite import ir, scratch
 from amct_lite.calibration.gather import Gatherer
 from amct_lite.calibration.nodes import Tap, insert
 from amct_lite.calibration.store import Statistics
 from amct_lite.calibration.tame import batch_size
 from amct_lite.errors import CalibrationError
+from amct_lite.lanes import in_lanes, shared
 from amct_lite.runtime import RuntimeOptions, open_session
 from amct_lite.types import AnyArray, Feeds, QuantPlan
 
@@ -83,7 +86,8 @@ class Observer:
                 "Let TMPDIR name a folder that all workers share."
             )
         self._taps, self._taken, self._outputs = observed.taps, observed.taken, observed.outputs
-        self._session = open_session(observed.model, observed.options)
+        options, self._lanes = shared(observed.options)
+        self._session = open_session(observed.model, options)
         self.placement = self._session.placement
 
     def observe(
@@ -100,11 +104,12 @@ class Observer:
             def so_far() -> Statistics:
                 return replace(known, sketches=gatherer.settle(), samples=gatherer.samples)
 
-            for feeds in data:
-                keeping = kept is not None and kept.open
-                results = self._session.run(feeds, (*self._taken, *self._outputs) if keeping else self._taken)
+            def run(feeds: Feeds) -> list[AnyArray]:
+                return self._session.run(feeds, (*self._taken, *self._outputs) if kept and kept.open else self._taken)
+
+            for feeds, results in in_lanes(self._lanes, run, map(_own, data)):
                 gatherer.add(results[:width], batch_size(feeds))
-                if kept is not None and keeping:
+                if kept is not None and kept.open:
                     kept.add(feeds, tuple(results[width:]))
                 known = known.with_shapes({name: array.shape for name, array in feeds.items()})
                 after(so_far)
@@ -116,3 +121,8 @@ class Observer:
             if kept.open:
                 results = self._session.run(feeds, (*self._taken, *self._outputs))
                 kept.add(feeds, tuple(results[len(self._taken) :]))
+
+
+def _own(feeds: Feeds) -> Feeds:
+    """A copy: the next batch may be written to the same memory while this one is under way or kept."""
+    return {name: np.array(array) for name, array in feeds.items()}
