@@ -60,12 +60,10 @@ class CalibrationData:
 
     def peek(self) -> Feeds:
         """The first batch, checked; iterating afterwards starts with it again. Raises DataError as iterating does."""
-        if self.repeatable:
-            return next(self._checked())
         if self._handed_out:
             raise self._read_twice()
         if not self._head:
-            self._head.append(next(self._once()))
+            self._head.append(next(self._checked() if self.repeatable else self._once()))
         return self._head[0]
 
     def __iter__(self) -> Iterator[Feeds]:

@@ -2,8 +2,7 @@
 
 A bypass node is a model-local function (domain `amct.calibration`) that any ONNX Runtime executes. Its first output is its
 input, untouched; the others are what the sketches need, reduced inside the graph so that no activation outlives its node:
-per sample and channel the extremes and the mean (what cannot be negative has 0 as its lowest), and an evenly spread subset of
-about 32 K values.
+per sample and channel the extremes and the mean (what cannot be negative has 0 as its lowest), and an evenly spread subset.
 
 One node stands for one tensor, however many layers read it.
 """
@@ -19,13 +18,15 @@ DOMAIN = "amct.calibration"
 OUTPUTS = ("values", "low", "high", "mean", "count")
 SUBSET = 32768
 """About how many values of a sample are looked at, twice as many before thinning begins; the extremes and means are of all of
-them."""
+them. `subset_of` so many samples."""
+FEWEST = 4096
+_FULL_SAMPLES = 16
 
 # Never 2: what ConvTranspose or Resize enlarged twofold would be seen in one phase only. Prime, so that most share no factor
 # with the sizes of feature maps; those that do are passed over where the shape is known.
 _STRIDES = (1, 3, 5, 7, 11, 13, 17, 23, 31, 41, 53, 71, 97, 127, 173, 227, 307, 401, 541, 719, 947, 1259, 1693, 2251)
 _REACH = (2, *_STRIDES[1:])
-"""Up to so many times SUBSET each stride serves."""
+"""Up to so many times the subset each stride serves."""
 
 _FEWEST_RUNS = 8
 """A stride must leave at least so many runs of whole rows; a tensor of few long rows is thinned value by value."""
@@ -42,7 +43,16 @@ class Tap:
     channels: int
 
 
-def _function(name: str, tap: Tap, opset: int, sample: tuple[int, ...] | None, *, positive: bool) -> str:
+def subset_of(samples: int | None) -> int:
+    """About how many values of each of so many samples are looked at; None: their number is not known.
+
+    All up to 16 samples, then half as many whenever the number of samples doubles: half a million of a tensor in all.
+    """
+    halvings = max(0, (samples - 1).bit_length() - (_FULL_SAMPLES - 1).bit_length()) if samples else 0
+    return max(SUBSET >> halvings, FEWEST)
+
+
+def _function(name: str, tap: Tap, opset: int, sample: tuple[int, ...] | None, subset: int, *, positive: bool) -> str:
     """The text of one bypass function. low, high, mean: (N, C); values: (N, m); count: (1,) values in a sample.
 
     sample: the shape of one sample where it is static; the thinning is then decided now instead of at run time.
@@ -75,14 +85,14 @@ def _function(name: str, tap: Tap, opset: int, sample: tuple[int, ...] | None, *
   {low}
   mean{suffix} = {reduced("ReduceMean")}
 {columns}  flat_shape = Constant <value_ints = [0, -1]> ()
-{_THINNED_AT_RUN_TIME if sample is None else _thinned(sample)}}}
+{_thinned_at_run_time(subset) if sample is None else _thinned(sample, subset)}}}
 """
 
 
-def _thinned(sample: tuple[int, ...]) -> str:
+def _thinned(sample: tuple[int, ...], subset: int) -> str:
     """`values` and `count` for samples of a known shape: whole rows of the last axis, which are copied fast."""
     count = prod(sample)
-    wide_enough = [s for s, reach in zip(_STRIDES, _REACH, strict=True) if reach * SUBSET >= count]
+    wide_enough = [s for s, reach in zip(_STRIDES, _REACH, strict=True) if reach * subset >= count]
     stride = next((s for s in wide_enough if gcd(s, prod(sample[1:])) == 1), _STRIDES[-1])
     text = f"  count = Constant <value_ints = [{count}]> ()\n"
     if stride == 1:
@@ -99,11 +109,14 @@ def _thinned(sample: tuple[int, ...]) -> str:
 
 
 _END = 9223372036854775807
-_THINNED_AT_RUN_TIME = f"""  flat = Reshape (x, flat_shape)
+
+
+def _thinned_at_run_time(subset: int) -> str:
+    return f"""  flat = Reshape (x, flat_shape)
   shape = Shape (flat)
   count = Gather (shape, one)
-  less_one = Constant <value_ints = [{SUBSET - 1}]> ()
-  subset = Constant <value_ints = [{SUBSET}]> ()
+  less_one = Constant <value_ints = [{subset - 1}]> ()
+  subset = Constant <value_ints = [{subset}]> ()
   rounded_up = Add (count, less_one)
   wanted = Div (rounded_up, subset)
   strides = Constant <value_ints = [{", ".join(map(str, _STRIDES))}]> ()
@@ -143,9 +156,11 @@ def _never_negative(value: ir.Value) -> bool:
     return node.op_type in _POSITIVE
 
 
-def insert(model: ir.Model, taps: tuple[Tap, ...], readers: frozenset[tuple[str, int]]) -> tuple[str, ...]:
+def insert(
+    model: ir.Model, taps: tuple[Tap, ...], readers: frozenset[tuple[str, int]], subset: int = SUBSET
+) -> tuple[str, ...]:
     """Insert a bypass node for each tap, in place; of the tap's readers only those in `readers` (node name, input
-    index) are moved behind it. The statistics become graph outputs.
+    index) are moved behind it. The statistics become graph outputs. subset: as `subset_of` gives it.
 
     Returns the names of the new outputs, five for each tap, in the order of `taps` and of `OUTPUTS`.
     """
@@ -158,7 +173,8 @@ def insert(model: ir.Model, taps: tuple[Tap, ...], readers: frozenset[tuple[str,
     for number, tap in enumerate(taps):
         function = f"CalibrationNode_{number}"
         value = values[tap.tensor]
-        ir.add_function(model, _function(function, tap, opset, _sample_shape(value), positive=_never_negative(value)))
+        text = _function(function, tap, opset, _sample_shape(value), subset, positive=_never_negative(value))
+        ir.add_function(model, text)
         usages = [u for u in ir.uses(value) if (u.node.name, u.idx) in readers and u.node.graph is graph]
         node = ir.new_node(
             function,

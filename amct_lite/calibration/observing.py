@@ -11,7 +11,7 @@ import numpy as np
 
 from amct_lite import ir, scratch
 from amct_lite.calibration.gather import Gatherer
-from amct_lite.calibration.nodes import Tap, insert
+from amct_lite.calibration.nodes import Tap, insert, subset_of
 from amct_lite.calibration.store import Statistics
 from amct_lite.calibration.tame import batch_size
 from amct_lite.errors import CalibrationError
@@ -35,12 +35,12 @@ class Observed:
     options: RuntimeOptions
 
     @staticmethod
-    def of(model: ir.Model, plan: QuantPlan, options: RuntimeOptions) -> Observed:
-        """The tensors of `plan` in `model`, which is not modified."""
+    def of(model: ir.Model, plan: QuantPlan, options: RuntimeOptions, samples: int | None) -> Observed:
+        """The tensors of `plan` in `model`, which is not modified. samples: how many there will be, None when unknown."""
         taps = tuple(Tap(t.name, t.channel_axis, t.channels) for t in plan.tensors)
         changed = ir.clone(model)
         outputs = tuple(str(value.name) for value in model.graph.outputs)
-        taken = insert(changed, taps, plan.readers)
+        taken = insert(changed, taps, plan.readers, subset_of(samples))
         return Observed(changed, taps, taken, outputs, options)
 
     @contextmanager

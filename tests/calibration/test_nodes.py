@@ -8,7 +8,7 @@ import pytest
 from small_nets import DYNAMIC_IMAGE, images, net
 
 from amct_lite import ir
-from amct_lite.calibration.nodes import DOMAIN, OUTPUTS, SUBSET, Tap, insert, remove
+from amct_lite.calibration.nodes import DOMAIN, OUTPUTS, SUBSET, Tap, insert, remove, subset_of
 from amct_lite.numerics.sketch import Observation, Sketch
 from amct_lite.runtime import RuntimeOptions, open_session
 
@@ -26,9 +26,9 @@ def two_readers(opset: int = 17) -> ir.Model:
     return ir.load_bytes(net(TWO_READERS, opset=opset, v1=(8, 3, 3, 3)).SerializeToString())
 
 
-def observed(model: ir.Model, tap: Tap, reader: tuple[str, int], x: np.ndarray) -> Observation:
+def observed(model: ir.Model, tap: Tap, reader: tuple[str, int], x: np.ndarray, subset: int = SUBSET) -> Observation:
     """What the bypass node in front of `reader` says about `x`."""
-    names = insert(model, (tap,), frozenset({reader}))
+    names = insert(model, (tap,), frozenset({reader}), subset)
     values, low, high, mean, count = open_session(model, RuntimeOptions(threads=1)).run({"x": x}, names)
     return Observation(values, int(count[0]), low, high, mean)
 
@@ -145,6 +145,24 @@ def test_large_tensors_are_thinned_but_their_extremes_and_means_are_exact(static
     np.testing.assert_allclose(seen.mean, whole.mean, atol=1e-6)
     # the subset is spread over all channels: its standard deviation is that of the whole within 3 sigma, 1/sqrt(2m)
     assert seen.values.std() == pytest.approx(x.std(), abs=3 / np.sqrt(2 * seen.values.size))
+
+
+@pytest.mark.parametrize(
+    ("samples", "values"),
+    [(None, 32768), (1, 32768), (16, 32768), (17, 16384), (32, 16384), (64, 8192), (100, 4096), (10**9, 4096)],
+)
+def test_the_more_samples_the_fewer_values_of_each(samples: int | None, values: int) -> None:
+    assert subset_of(samples) == values
+
+
+@pytest.mark.parametrize("static", [True, False])
+def test_large_tensors_are_thinned_to_the_subset_asked_for(static: bool) -> None:
+    text = "net (float[1,64,112,112] x) => (float[1,64,112,112] y) { [r] y = Relu(x) }"
+    if not static:
+        text = text.replace("[1,64,112,112]", DYNAMIC_IMAGE)
+    model = ir.load_bytes(net(text).SerializeToString())
+    seen = observed(model, Tap("x", 1, 64), ("r", 0), np.ones((1, 64, 112, 112), dtype=np.float32), subset=4096)
+    assert 2048 < seen.values.size <= 8192
 
 
 def test_thinning_sees_every_channel() -> None:

@@ -130,6 +130,7 @@ def test_house_map_is_complete() -> None:
         f"counts of {stratum.BINS} bins",
         f"integers, {stratum.WEIGHT_ONE} to one value",
         f"`s * {nodes.SUBSET} >= n`",
+        f"`s * {nodes.FEWEST} >= n`",
         f"lies more than {sketch._WILD_EXPONENTS} above",
         f"fewer than {sketch._FEWEST_SAMPLES}\n",
         f"the first {observing.MOST_KEPT} batches (64 MiB)",
