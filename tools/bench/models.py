@@ -1,9 +1,9 @@
-"""ResNet50 and MobileNetV2 in ImageNet shape with random weights: real sizes and structures, nothing to download.
+"""ResNet50, MobileNetV2 and ViT-S/16 in ImageNet shape with random weights: real sizes and structures, nothing to download.
 
 Weights follow He's rule with the gain that the layer's input asks for, so activations keep their size in depth.
 The same seed gives the same bytes; with and without BatchNormalization nodes it is the same function.
 
-    python tools/bench/models.py resnet50|mobilenetv2 OUT.onnx [--keep-bn] [--seed 0]
+    python tools/bench/models.py resnet50|mobilenetv2|vit OUT.onnx [--keep-bn] [--seed 0]
 
 prints the layer counts and the spread of the logits for one noise image.
 """
@@ -67,6 +67,18 @@ class NetWriter:
 
     def relu6(self, name: str, source: str) -> str:
         return self.node("Clip", f"{name}.relu6", source, "relu6.min", "relu6.max")
+
+    def linear(self, name: str, source: str, shape: tuple[int, int], *, gain: float) -> str:
+        """shape: (features in, features out). MatMul and Add, as PyTorch exports a Linear behind three dimensions."""
+        weight = self.random.standard_normal(shape, np.float32) * np.float32(np.sqrt(gain / shape[0]))
+        product = self.node("MatMul", f"{name}.matmul", source, self.constant(f"{name}.weight", weight))
+        bias = self.constant(f"{name}.bias", self.random.normal(0, 0.1, shape[1]).astype(np.float32))
+        return self.node("Add", f"{name}.add", bias, product)
+
+    def layer_norm(self, name: str, source: str, features: int) -> str:
+        scale = self.constant(f"{name}.scale", self.random.uniform(0.8, 1.2, features).astype(np.float32))
+        bias = self.constant(f"{name}.bias", self.random.normal(0, 0.1, features).astype(np.float32))
+        return self.node("LayerNormalization", name, source, scale, bias)
 
     def classifier(self, source: str, channels: int) -> None:
         weight = self.random.standard_normal((1000, channels), np.float32) * np.float32(np.sqrt(1 / channels))
@@ -148,7 +160,52 @@ def _inverted_residual(net: NetWriter, name: str, source: str, channels: tuple[i
     return net.node("Add", f"{name}.add", x, source) if adds else x
 
 
-MODELS = {"resnet50": resnet50, "mobilenetv2": mobilenetv2}
+def vit(*, seed: int = 0, keep_bn: bool = False) -> onnx.ModelProto:
+    """ViT-S/16: 197 tokens of 384 features, 12 blocks with 6 heads, GELU by Erf; it has no BatchNormalization to keep."""
+    net = NetWriter(seed, keep_bn=False)
+    features, tokens = 384, 197
+    for name, value in {"gelu.sqrt2": np.sqrt(2), "gelu.one": 1, "gelu.half": 0.5, "attention.scale": 1 / 8}.items():
+        net.constant(name, np.float32(value))
+    net.constant("patches.shape", np.array([0, features, -1]))
+    net.constant("heads.shape", np.array([0, tokens, 3, 6, 64]))
+    net.constant("joined.shape", np.array([0, tokens, features]))
+    weight = net.random.standard_normal((features, 3, 16, 16), np.float32) * np.float32(np.sqrt(LINEAR / 768))
+    x = net.node(
+        "Conv", "embedding", "input", net.constant("embedding.weight", weight), kernel_shape=[16, 16], strides=[16, 16]
+    )
+    x = net.node("Transpose", "tokens", net.node("Reshape", "patches", x, "patches.shape"), perm=[0, 2, 1])
+    front = net.constant("pads", np.array([0, 1, 0, 0, 0, 0]))  # the place of the class token
+    position = net.random.standard_normal((1, tokens, features), np.float32) * np.float32(0.2)
+    x = net.node("Add", "positioned", net.node("Pad", "class", x, front), net.constant("position", position))
+    for index in range(12):
+        x = _encoder(net, f"block{index}", x, features)
+    x = net.layer_norm("norm", x, features)
+    net.classifier(net.node("Gather", "first", x, net.constant("zero", np.int64(0)), axis=1), features)
+    return net.model("vit")
+
+
+def _encoder(net: NetWriter, name: str, source: str, features: int) -> str:
+    x = net.linear(f"{name}.qkv", net.layer_norm(f"{name}.norm1", source, features), (features, 3 * features), gain=LINEAR)
+    x = net.node("Transpose", f"{name}.heads", net.node("Reshape", f"{name}.split", x, "heads.shape"), perm=[2, 0, 3, 1, 4])
+    query, key, value = (
+        net.node("Gather", f"{name}.{part}", x, net.constant(f"{name}.{part}.index", np.int64(i)), axis=0)
+        for i, part in enumerate(("query", "key", "value"))
+    )
+    turned = net.node("Transpose", f"{name}.turned", key, perm=[0, 1, 3, 2])
+    scores = net.node("Mul", f"{name}.scaled", net.node("MatMul", f"{name}.scores", query, turned), "attention.scale")
+    mixed = net.node("MatMul", f"{name}.mixed", net.node("Softmax", f"{name}.softmax", scores, axis=-1), value)
+    joined = net.node(
+        "Reshape", f"{name}.joined", net.node("Transpose", f"{name}.back", mixed, perm=[0, 2, 1, 3]), "joined.shape"
+    )
+    source = net.node("Add", f"{name}.add1", net.linear(f"{name}.proj", joined, (features, features), gain=LINEAR / 4), source)
+    x = net.linear(f"{name}.fc1", net.layer_norm(f"{name}.norm2", source, features), (features, 4 * features), gain=LINEAR)
+    erf = net.node("Erf", f"{name}.erf", net.node("Div", f"{name}.div", x, "gelu.sqrt2"))
+    x = net.node("Mul", f"{name}.mul", x, net.node("Add", f"{name}.shifted", erf, "gelu.one"))
+    x = net.linear(f"{name}.fc2", net.node("Mul", f"{name}.gelu", x, "gelu.half"), (4 * features, features), gain=LINEAR / 4)
+    return net.node("Add", f"{name}.add2", x, source)
+
+
+MODELS = {"resnet50": resnet50, "mobilenetv2": mobilenetv2, "vit": vit}
 
 
 def main() -> None:
@@ -166,7 +223,7 @@ def main() -> None:
     session = onnxruntime.InferenceSession(str(args.out), providers=["CPUExecutionProvider"])
     image = np.random.default_rng(1).standard_normal((1, 3, 224, 224), np.float32)
     logits = session.run(None, {"input": image})[0]
-    count = {op: sum(node.op_type == op for node in model.graph.node) for op in ("Conv", "Gemm", "Add")}
+    count = {op: sum(node.op_type == op for node in model.graph.node) for op in ("Conv", "Gemm", "MatMul", "Add")}
     print(f"{args.out}: {args.out.stat().st_size / 1e6:.1f} MB, {count}, logits std {logits.std():.3f}")
 
 
