@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -20,6 +21,7 @@ _QUANTIZED_OPS = frozenset(
     {"DynamicQuantizeLinear", "QLinearConv", "QLinearMatMul", "ConvInteger", "MatMulInteger"}
     | {"AscendQuant", "AscendDequant", "AscendAntiQuant"}
 )
+_STATED = "amct_lite.float_types"
 Qdq = Literal["refuse", "take", "strip"]
 """What becomes of QuantizeLinear and DequantizeLinear: the model is refused, its scales are kept, or dropped."""
 
@@ -28,7 +30,8 @@ Qdq = Literal["refuse", "take", "strip"]
 class SourceModel:
     """A model ready to be planned. original: as loaded (opset raised, nothing folded); notes: what the user should know.
     file_opset: of the file, before it was raised. unbalanced: the prepared model before its layers were balanced (None:
-    they were not). trained: what a QDQ model said whose scales are to be taken."""
+    they were not). trained: what a QDQ model said whose scales are to be taken. stated_types: `float_types` as a model says
+    them that was prepared before (None: it says nothing)."""
 
     original: ir.Model
     prepared: ir.Model
@@ -38,6 +41,7 @@ class SourceModel:
     file_opset: int
     unbalanced: ir.Model | None = None
     trained: qat.Trained | None = None
+    stated_types: Mapping[str, ir.DataType] | None = None
 
     @property
     def unfused(self) -> tuple[str, ...]:
@@ -51,6 +55,8 @@ class SourceModel:
     @cached_property
     def float_types(self) -> Mapping[str, ir.DataType]:
         """Value of the original → float16 or float32; empty where there is no float16."""
+        if self.stated_types is not None:
+            return self.stated_types
         if not _mentions_half(self.original.graph):
             return {}
         typed = ir.clone(self.original)
@@ -67,6 +73,21 @@ class SourceModel:
         return frozenset(str(n.name) for n in nodes if all(types.get(str(o.name)) != ir.DataType.FLOAT for o in n.outputs))
 
 
+def state_float_types(model: ir.Model, source: SourceModel) -> None:
+    """Let `model`, made of the prepared `source`, say in its metadata what was float16 there, for whoever loads it."""
+    if source.float_types:
+        model.metadata_props[_STATED] = json.dumps({name: int(dtype) for name, dtype in source.float_types.items()})
+
+
+def _take_stated_types(model: ir.Model) -> dict[str, ir.DataType] | None:
+    """The inverse, which takes it out of the model; None for what nobody said, or not so."""
+    try:
+        stated = json.loads(model.metadata_props.pop(_STATED, "null"))
+        return None if stated is None else {str(name): ir.DataType(dtype) for name, dtype in stated.items()}
+    except (ValueError, AttributeError, TypeError):
+        return None
+
+
 def _mentions_half(graph: ir.Graph) -> bool:
     values = (*graph.inputs, *graph.initializers.values(), *graph.outputs, *(o for node in graph for o in node.outputs))
     return any(value.dtype == ir.DataType.FLOAT16 for value in values)
@@ -80,6 +101,7 @@ def load_prepared(model: str | Path | ir.Model, fusion: Fusion = FUSE_ALL, qdq: 
     """
     loaded = ir.LoadedModel(ir.clone(model), None, ()) if isinstance(model, ir.Model) else ir.load(model)
     _refuse_quantized(loaded, qdq)
+    stated = _take_stated_types(loaded.model)
     raised, note = ir.raise_opset(loaded.model, EXPORT_OPSET)
     notes = (*loaded.notes, *((note,) if note else ()))
     if qat.is_qdq(raised):
@@ -88,7 +110,8 @@ def load_prepared(model: str | Path | ir.Model, fusion: Fusion = FUSE_ALL, qdq: 
         prepared = passes.prepare(raised, fusion)
         source = SourceModel(raised, prepared.model, prepared.reports, (), None, 0)
     notes = (*notes, *source.notes, *(n for report in source.reports for n in report.notes))
-    return replace(source, notes=notes, path=loaded.path, file_opset=ir.opset(loaded.model))
+    opset = ir.opset(loaded.model)
+    return replace(source, notes=notes, path=loaded.path, file_opset=opset, stated_types=stated)
 
 
 def _without_qdq(model: ir.Model, fusion: Fusion, *, keep: bool) -> SourceModel:

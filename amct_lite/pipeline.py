@@ -131,7 +131,7 @@ def conclude(calibrated: Calibrated, options: RunOptions) -> QuantizeResult:
     source, decision, calibration = settled.source, settled.decision, settled.calibration
     exports = settled.exports()
     checked = _check(source, decision.record, exports, calibration.feeds, calibration.outputs, options)
-    exports, half_notes = _in_half(source, exports, calibration.feeds, options)
+    exports, half_notes = _in_half(source, decision.record, exports, calibration.feeds, options)
     settings = settled.settings
     corrected = bias_note(settings.bias_correction, calibration)
     statistics = calibration.statistics
@@ -189,7 +189,7 @@ def convert(
     stream = open_stream(source, data, settings, chosen)
     feeds, outputs = keep(source.prepared, stream, chosen.runtime) if stream else ((), ())
     checked = _check(source, given, exports, feeds, outputs, chosen)
-    exports, half_notes = _in_half(source, exports, feeds, chosen)
+    exports, half_notes = _in_half(source, given, exports, feeds, chosen)
     notes, remarks = (*source.notes, *taken.notes, *told.record_notes(given), *half_notes), (rounding_notes(known),)
     skips = not_in_record(given, source.prepared, settings.target)
     learned = known.roundings if known else ()
@@ -351,9 +351,9 @@ def _check(
 
 
 def _in_half(
-    source: SourceModel, exports: Exports, feeds: tuple[Feeds, ...], options: RunOptions
+    source: SourceModel, record: QuantRecord, exports: Exports, feeds: tuple[Feeds, ...], options: RunOptions
 ) -> tuple[Exports, tuple[str, ...]]:
-    return settle_half(exports, source.float_types, feeds, input_specs(source.prepared), options.runtime.on_cpu())
+    return settle_half(exports, record, source.float_types, feeds, input_specs(source.prepared), options.runtime.on_cpu())
 
 
 def _report(

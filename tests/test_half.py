@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from amct_lite.config import QuantConfig
 from amct_lite.pipeline import convert, quantize
 from amct_lite.record import format_record, parse_record
 from amct_lite.result import QuantizeResult
+from amct_lite.types import QuantRecord
 from amct_lite.validate.lowering import lower
 
 HALF, WIDE = ir.DataType.FLOAT16, ir.DataType.FLOAT
@@ -101,6 +103,25 @@ def test_record_says_float16_and_gives_the_same_model_again() -> None:
     shapes = QuantConfig(input_shapes={"x": (1, 3, 16, 16)})
     again = convert(result.source.original, parse_record(text), options=ONE_THREAD, config=shapes)
     assert ir.to_bytes(deploy_of(again)) == ir.to_bytes(deploy_of(result))
+
+
+def test_op_data_type_decides_what_a_layer_gives() -> None:
+    """FLOAT16 in a float32 model, FLOAT32 in a float16 one; what is an output of the model keeps its type."""
+    plain = quantized(net(), QuantConfig(bias_correction="none"))
+    shapes = QuantConfig(input_shapes={"x": (1, 3, 16, 16)})
+    for source, default, other in ((plain, WIDE, "FLOAT16"), (quantized(to_float16(net())), HALF, "FLOAT32")):
+        layers = tuple(replace(layer, data_type=other) for layer in source.record.layers if layer.key != "conv1")
+        record = parse_record(format_record(QuantRecord((source.record.by_key["conv1"], *layers))))
+        again = convert(source.source.original, record, options=ONE_THREAD, config=shapes)
+        types = float_types(deploy_of(again))
+        changed = WIDE if default == HALF else HALF
+        assert types["conv1.dequant.output0"] == default
+        assert (types["conv2.dequant.output0"], types["conv3.dequant.output0"]) == (changed, changed)
+        assert types["y"] == default
+        assert [value.dtype for value in deploy_of(again).graph.inputs] == [default]
+        told = "the record asks for FLOAT16, and 2 layers" if default == WIDE else "the source is float16, and so is"
+        assert any(note.startswith(told) for note in again.report.notes)
+        assert_near_fake_quant(again)
 
 
 def test_float32_source_has_neither() -> None:

@@ -166,7 +166,8 @@ def write_calibration_model(
     )
     insert(model, watches)
     write_origin(model, source)
-    text = format_weights(_listed(plan, weights), source.unfused, factors, tensors=[read.key for read in plan.reads])
+    tensors = [read.key for read in plan.reads]
+    text = format_weights(_listed(plan, weights), source.unfused, factors, half=source.half_nodes, tensors=tensors)
     _write(model, text, inputs=[model_file, config_file], modified=modified_onnx_file, record=record_file)
     for sentence in config.without_effect:
         _LOG.warning("%s", sentence)

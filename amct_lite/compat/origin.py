@@ -1,6 +1,6 @@
 """What a calibration model keeps of the user's model for the `save_model` that comes later, perhaps in another process.
 
-It is the model's own metadata, as JSON, and no longer in what is exported.
+It is the model's own metadata, as JSON, and no longer in what is exported. What was float16 in it says `loading`.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 from amct_lite import ir
 from amct_lite.compat.quant_json import Names, original_names
-from amct_lite.loading import SourceModel
+from amct_lite.loading import SourceModel, state_float_types
 
 _KEY = "amct_lite.origin"
 
@@ -27,6 +27,7 @@ def write_origin(model: ir.Model, source: SourceModel) -> None:
     """Keep it in a calibration model, in place."""
     kept = {"names": original_names(source), "ir_version": source.prepared.ir_version}
     model.metadata_props[_KEY] = json.dumps(kept)
+    state_float_types(model, source)
 
 
 def take_origin(model: ir.Model) -> Origin:

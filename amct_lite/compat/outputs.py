@@ -56,8 +56,12 @@ def export(
     exports, fake_quant = result.exports, output_path(save_path, "fake_quant_model.onnx")
     with staged_outputs(inputs=[*inputs, Path(record_file)]) as out:
         _stage(out, exports, save_path, names)
-    for warning in (*result.report.warnings, *record_notes(result.record)):
+    warned = (*result.report.warnings, *record_notes(result.record))
+    for warning in warned:
         _LOG.warning("%s", _in_amct_words(warning))
+    for note in result.report.notes:
+        if note not in warned:
+            _LOG.info("%s", note)
     for skip in exports.skips:
         _LOG.warning("%s (%s): %s", skip.node, skip.op_type, skip.reason)
     if exports.deploy is None:

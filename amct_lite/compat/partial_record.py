@@ -9,6 +9,7 @@ from typing import Any
 
 from google.protobuf import text_format
 
+from amct_lite.decide import HALF
 from amct_lite.errors import CalibrationError, RecordError
 from amct_lite.numerics.balance import SMALLEST
 from amct_lite.record import UNIT_WEIGHT, format_record
@@ -32,18 +33,25 @@ def format_weights(
     unfused: Container[str] = (),
     factors: Mapping[str, tuple[float, ...]] | None = None,
     *,
+    half: Container[str] = (),
     tensors: Iterable[str] = (),
 ) -> str:
     """The text of a record without activation factors. None: the factors of both factors of a product are to come.
 
     unfused: the layers that were kept apart from their normalizations, which the record says. factors: of balanced layers.
+    half: the layers that the source computes in float16, which the record says, too.
     tensors: the keys of single tensors, which have no other factors.
     """
     text = ""
     for layer, weight in weights.items():
         balanced = (factors or {}).get(layer, ())
         apart = layer in unfused or None
-        entry = LayerRecord(layer, _UNDECIDED, weight or UNIT_WEIGHT, skip_fusion=apart, balance_factor=balanced)
+        entry = LayerRecord(
+            *(layer, _UNDECIDED, weight or UNIT_WEIGHT),
+            skip_fusion=apart,
+            balance_factor=balanced,
+            data_type=HALF if layer in half else "",
+        )
         text += _without(_ACTIVATION_FIELDS if weight else (*_ACTIVATION_FIELDS, *_WEIGHT_FIELDS), entry)
     for key in tensors:
         text += _without(_ACTIVATION_FIELDS, LayerRecord(key, _UNDECIDED, None, tensor_quantize=True))
@@ -79,6 +87,7 @@ def completed(text: str, path: Path, activations: Mapping[tuple[str, int], QPara
                     skip_fusion=value.skip_fusion if value.HasField("skip_fusion") else None,
                     tensor_quantize=bool(value.is_tensor_quantize),
                     balance_factor=tuple(value.tensor_balance_factor),
+                    data_type=value.op_data_type,
                 )
             )
     missing = {layer for layer, _ in activations} - {layer.key for layer in layers}

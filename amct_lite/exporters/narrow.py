@@ -3,7 +3,7 @@
 A node computes in float16 unless a result of it was float32 in the source, ONNX knows it in float32 only, it makes its type
 itself (an attribute), or it is of another domain or holds a body: these stay as they are. A Cast stands wherever a value of
 one kind meets a reader of the other; Casts that change nothing go. AscendQuant reads what is there; AscendDequant gives
-float16 by dtype 1. Constants are rounded to float16.
+float16 by dtype 1, or what the record asks of its layer. Constants are rounded to float16.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import numpy as np
 
 from amct_lite import ir
 from amct_lite.errors import ExportError
+from amct_lite.types import QuantRecord
 
 FloatTypes = Mapping[str, ir.DataType]
 """Value of the source model → FLOAT16 or FLOAT; empty where the source has no float16."""
@@ -22,15 +23,30 @@ _HALF, _WIDE = ir.DataType.FLOAT16, ir.DataType.FLOAT
 _FLOATS = frozenset({_HALF, _WIDE})
 
 
-def narrow(deploy: ir.Model, floats: FloatTypes) -> ir.Model:
-    """A copy of `deploy` that computes in float16 what the source computed in float16.
+def asked_types(deploy: ir.Model, record: QuantRecord) -> dict[str, ir.DataType]:
+    """AscendDequant → what it is to give, for the layers of `record` with an op_data_type; outputs of the model keep their
+    type."""
+    types = {entry.key: _HALF if entry.data_type.upper() == "FLOAT16" else _WIDE for entry in record.layers if entry.data_type}
+    asked = {f"{layer}.dequant": dtype for layer, dtype in types.items()}
+    found = {str(node.name): node for node in deploy.graph if node.name in asked}
+    return {name: asked[name] for name, node in found.items() if not node.outputs[0].is_graph_output()}
+
+
+def all_wide(deploy: ir.Model) -> dict[str, ir.DataType]:
+    """The types of a source without float16."""
+    return {str(value.name): _WIDE for node in deploy.graph for value in node.outputs}
+
+
+def narrow(deploy: ir.Model, floats: FloatTypes, asked: FloatTypes | None = None) -> ir.Model:
+    """A copy of `deploy` that computes in float16 what the source computed in float16. asked: `asked_types`, which decide
+    first.
 
     Raises ExportError where a constant does not fit into float16.
     """
     model = ir.clone(deploy)
     writer = _Writer(model)
     for node in tuple(model.graph):
-        half = _is_half(node, floats, ir.signature(node, ir.opset(model)))
+        half = _is_half(node, floats, ir.signature(node, ir.opset(model)), asked or {})
         writer.feed(node, half)
         if half:
             _give_half(node)
@@ -43,7 +59,9 @@ def narrow(deploy: ir.Model, floats: FloatTypes) -> ir.Model:
     return model
 
 
-def _is_half(node: ir.Node, floats: FloatTypes, signature: ir.Signature | None) -> bool:
+def _is_half(node: ir.Node, floats: FloatTypes, signature: ir.Signature | None, asked: FloatTypes) -> bool:
+    if str(node.name) in asked:
+        return asked[str(node.name)] == _HALF
     results = [(index, value) for index, value in enumerate(node.outputs) if value.dtype == _WIDE]
     if any(floats.get(_source_name(node, value)) == _WIDE for _, value in results):
         return False

@@ -18,6 +18,8 @@ EPS = 2.0**-23  # 1.192092896e-07, exactly as float32
 ACTIVATION_TYPES = {"INT4": 4, "INT8": 8, "INT16": 16}
 WEIGHT_TYPES = {"INT4": 4, "INT6": 6, "INT7": 7, "INT8": 8}
 DST_TYPES = {"INT4": 4, "INT8": 8}
+DATA_TYPES = ("FLOAT16", "FLOAT32", "FLOAT")
+"""Of op_data_type, in whatever case: AMCT's own models have `float` there, too."""
 MAX_SHIFT = 16
 UNIT_WEIGHT = QParams((1.0,), (0,))
 """scale_w of an op without weight, such as AveragePool: its accumulator is worth scale_d · 1."""
@@ -64,6 +66,7 @@ class LayerReader:
         self._check_tensor_quantize()
         self._check_shift()
         self._check_balance()
+        self._check_data_type()
         recurrent = self._recurrent()
         if self.problems or activation is None:
             return None
@@ -158,6 +161,12 @@ class LayerReader:
             field = "tensor_balance_factor"
             place = _place(field, wrong, len(factors))
             self._report(field, f"{place} is {factors[wrong[0]]}, outside [{EPS:.7g}, {1 / EPS:.7g}]", wrong[0])
+
+    def _check_data_type(self) -> None:
+        name = self._value.op_data_type
+        if name and name.upper() not in DATA_TYPES:
+            message = f"op_data_type {name!r} is unknown{did_you_mean(name.upper(), DATA_TYPES)}; choose FLOAT16 or FLOAT32"
+            self._report("op_data_type", message)
 
     def _recurrent(self) -> tuple[QParams | None, QParams | None]:
         """Hidden state and recurrence weight; absent in all but LSTM and GRU."""

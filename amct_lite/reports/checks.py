@@ -80,28 +80,32 @@ def compared(
 
 def settle_half(
     exports: Exports,
+    record: QuantRecord,
     floats: narrow.FloatTypes,
     feeds: Sequence[Feeds],
     inputs: Sequence[InputSpec],
     options: RuntimeOptions,
 ) -> tuple[Exports, tuple[str, ...]]:
-    """The deploy model in float16 where the source is (floats: value of the source → its type) and it computes the same on
-    samples; else as it is. With what to tell the user."""
-    if exports.deploy is None or not floats:
+    """The deploy model in float16 where the source is (floats: value of the source → its type), or `record` asks for it, and it
+    computes the same on samples; else as it is. With what to tell the user."""
+    asked = narrow.asked_types(exports.deploy, record) if exports.deploy is not None else {}
+    if exports.deploy is None or not (floats or ir.DataType.FLOAT16 in asked.values()):
         return exports, ()
     if exports.target == "ort":
         return exports, ("the source is float16; the model for ONNX Runtime computes in float32 inside, as fake-quant does.",)
     if exports.target != "ascend":
         return exports, ()
     try:
-        half = narrow.narrow(exports.deploy, floats)
+        half = narrow.narrow(exports.deploy, floats or narrow.all_wide(exports.deploy), asked)
         problem = half_problem(exports.deploy, half, _deploy_feeds(feeds, inputs, exports.shapes)[0], options)
     except ExportError as error:
         problem = str(error)
+    what = "the source is float16" if floats else "the record asks for FLOAT16"
     if problem:
-        return exports, (f"the source is float16, the deploy model computes in float32 between its layers: {problem}.",)
-    note = "the source is float16, and so is the deploy model; the fake-quant model computes in float32 inside."
-    return replace(exports, deploy=half), (note,)
+        return exports, (f"{what}, the deploy model computes in float32 between its layers: {problem}.",)
+    count = sum(node.op_type == "AscendDequant" and bool(ir.attribute(node, "dtype", 0)) for node in half.graph)
+    so = "and so is the deploy model" if floats else f"and {count} layers of the deploy model give it"
+    return replace(exports, deploy=half), (f"{what}, {so}; the fake-quant model computes in float32 inside.",)
 
 
 def _check_kernels(

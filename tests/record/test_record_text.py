@@ -167,6 +167,12 @@ def test_layer_without_weight_is_written_with_scale_one_and_no_type() -> None:
             8,
             r"act_type 'INT9' is unknown \(did you mean 'INT8'\?\); choose one of INT4, INT8, INT16",
         ),
+        (
+            lines('op_data_type: "FLAOT16"'),
+            8,
+            r"op_data_type 'FLAOT16' is unknown \(did you mean 'FLOAT16'\?\); choose FLOAT16 or",
+        ),
+        (lines('op_data_type: "INT8"'), 8, r"op_data_type 'INT8' is unknown.*; choose FLOAT16 or FLOAT32"),
         (lines('wts_type: "int8"'), 8, "wts_type 'int8' is unknown"),
         (lines('dst_type: "INT16"'), 8, "dst_type 'INT16' is unknown.*; choose one of INT4, INT8"),
         (lines("is_tensor_quantize: true"), 8, 'is_tensor_quantize is set, so the key must be "<node>:<input index>"'),
