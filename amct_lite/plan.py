@@ -51,9 +51,10 @@ def resolve(config: QuantConfig, model: ir.Model) -> QuantPlan:
             assert isinstance(bound, Layer)
             layers.append(_plan_layer(bound, wanted, config.target))
     skips += _inside_bodies(model)
-    with_codes(model, {tensor.spec.bits for layer in layers for tensor in layer.inputs})  # refused now, not after calibration
     reads, without = plan_reads(config, model, {layer.name for layer in layers})
     plan = QuantPlan(tuple(layers), (*skips, *without), config.target, reads)
+    observed = (*(tensor for layer in layers for tensor in layer.inputs), *(read.tensor for read in reads))
+    with_codes(model, {tensor.spec.bits for tensor in observed})  # refused now, not after calibration
     if config.target == ORT:
         _require_bytes(plan)
         plan = with_flow(plan, model, partial(_passed_on, config))
@@ -127,11 +128,12 @@ def _refusal(bound: Layer | str, wanted: LayerConfig, target: str, shared: Count
 
 
 def _require_bytes(plan: QuantPlan) -> None:
-    for layer in plan.layers:
-        if any(tensor.spec.bits != 8 for tensor in layer.inputs):
+    named = [(f"{layer.name} ({layer.op_type})", tensor) for layer in plan.layers for tensor in layer.inputs]
+    for name, tensor in (*named, *((f"tensor {read.key}", read.tensor) for read in plan.reads)):
+        if tensor.spec.bits != 8:
             raise ConfigError(
-                f"activation.bits = {layer.inputs[0].spec.bits} of {layer.name} ({layer.op_type}): the integer kernels of ONNX "
-                f"Runtime take 8 bits. Use 8, skip the layer, or choose the target ascend or generic."
+                f"activation.bits = {tensor.spec.bits} of {name}: the integer kernels of ONNX Runtime take 8 bits. Use 8, skip "
+                f"the layer, or choose the target ascend or generic."
             )
 
 

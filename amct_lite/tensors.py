@@ -15,7 +15,8 @@ from amct_lite.record import ReadFacts, mistake, obstacle
 from amct_lite.registry import did_you_mean
 from amct_lite.types import QuantSpec, Skip, TensorPlan, TensorRead
 
-_EXPORTED_BITS = (8,)
+_BITS = (8, 16)
+"""Of AMCT's words for a single tensor; 4 bits are for data beside 4-bit weights."""
 _TRANSPARENT = frozenset(
     {"MaxPool", "Reshape", "Transpose", "Squeeze", "Unsqueeze", "Flatten", "Slice", "Gather", "Expand", "Identity", "Dropout"}
 )
@@ -59,10 +60,8 @@ def plan_reads(config: QuantConfig, model: ir.Model, layers: Container[str]) -> 
                     skips.append(Skip(f"{name}:{index}", node.op_type, reason))
                 continue
             read = _read(node, index, wanted)
-            if wanted.bits not in _EXPORTED_BITS:
-                problems.append(
-                    f"activation.bits = {wanted.bits} of tensor {read.key}: single tensors are written with 8 bits only."
-                )
+            if wanted.bits not in _BITS:
+                problems.append(f"activation.bits = {wanted.bits} of tensor {read.key}: a single tensor takes 8 or 16 bits.")
             elif reason := obstacle(facts[name], layers) or wanted.skip:
                 skips.append(Skip(read.key, node.op_type, reason))
             else:

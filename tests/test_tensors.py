@@ -20,7 +20,7 @@ from amct_lite.exporters import qdq
 from amct_lite.loading import load_prepared
 from amct_lite.pipeline import calibrate, convert, quantize
 from amct_lite.plan import layer_facts, resolve
-from amct_lite.record import parse_record
+from amct_lite.record import check_record, format_record, parse_record
 from amct_lite.types import LayerRecord, QParams, QuantRecord
 
 OPSET = '<ir_version: 8, opset_import: ["": 17]>'
@@ -143,9 +143,34 @@ def test_a_tensor_has_no_weight() -> None:
         QuantConfig.from_mapping({"tensors": {"add:0": {"weight": {"bits": 8}}}})
 
 
-def test_sixteen_bits_are_refused(model) -> None:
-    with pytest.raises(ConfigError, match=r"activation\.bits = 16 of tensor add:0: single tensors are written with 8 bits"):
-        resolve(QuantConfig(tensors={"add:0": Override(bits=16)}), model)
+def test_four_bits_are_refused_and_sixteen_for_onnx_runtimes_kernels(model) -> None:
+    with pytest.raises(ConfigError, match=r"activation\.bits = 4 of tensor add:0: a single tensor takes 8 or 16 bits"):
+        resolve(QuantConfig(tensors={"add:0": Override(bits=4)}), model)
+    with pytest.raises(ConfigError, match=r"activation\.bits = 16 of tensor add:0: the integer kernels"):
+        resolve(QuantConfig(tensors={"add:0": Override(bits=16)}, target="ort"), model)
+
+
+def test_sixteen_bits_are_exported_and_agree() -> None:
+    """Both models are executed and compared by `quantize`; 16 bits round 256 times finer."""
+    errors = {}
+    for bits in (8, 16):
+        config = QuantConfig(tensors={"Add:*": Override(bits=bits)}, skip=("Conv",), bias_correction="none")
+        result = quantize(ir.load_bytes(net().SerializeToString()), images(), config, options=ONE_THREAD)
+        assert [entry.activation.bits for entry in result.record.layers] == [bits, bits]
+        assert parse_record(format_record(result.record)) == result.record
+        deploy = result.exports.deploy
+        assert deploy is not None
+        kinds = [str(ir.attribute(n, "dst_type", "")) for n in deploy.graph if n.op_type in {"AscendQuant", "AscendAntiQuant"}]
+        assert kinds == [f"INT{bits}"] * 4
+        assert result.report.equivalence is not None
+        errors[bits] = result.report.outputs[0].sqnr_db
+    assert errors[16] > errors[8] + 40  # 48 dB are 8 bits
+
+
+def test_a_record_with_four_bits_for_a_single_tensor_is_refused(model) -> None:
+    record = QuantRecord((LayerRecord("add:0", QParams((0.1,), (0,), 4), None, tensor_quantize=True),))
+    (problem,) = check_record(record, layer_facts("ascend", model))
+    assert "a single tensor is no INT4: use INT8 or INT16" in problem
 
 
 @pytest.mark.parametrize(

@@ -57,7 +57,7 @@ def planned_tensors(plan: QuantPlan, config: QuantConfig) -> tuple[tuple[TensorR
 
 def _activation(tensor: TensorPlan) -> LayerSettings:
     options = with_defaults(tensor.algorithm, dict(tensor.options))
-    return LayerSettings(tensor.algorithm, options, tensor.spec.symmetric)
+    return LayerSettings(tensor.algorithm, options, tensor.spec.symmetric, bits=tensor.spec.bits)
 
 
 def left_out(config: QuantConfig) -> tuple[str, ...]:

@@ -101,7 +101,8 @@ def _read_problems(layer: LayerRecord, layers: Mapping[str, LayerFacts], record:
     if facts is None:
         return [f"is no node of the model{did_you_mean(name, layers)}: correct its key or remove the entry"]
     quantized = {entry.key for entry in record.layers if not entry.tensor_quantize}
-    problem = mistake(facts.reads, index, quantized) or obstacle(facts.reads, quantized)
+    narrow = f"a single tensor is no INT{layer.activation.bits}: use INT8 or INT16" if layer.activation.bits < 8 else ""
+    problem = narrow or mistake(facts.reads, index, quantized) or obstacle(facts.reads, quantized)
     return [f"({facts.op_type}) cannot be quantized: {problem}. Remove the entry"] if problem else []
 
 

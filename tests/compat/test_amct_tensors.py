@@ -91,6 +91,29 @@ def test_a_range_method_without_words_is_refused(write, model: ir.Model) -> None
         write(resolve(config, model), config)
 
 
+@pytest.mark.parametrize("target_bits", [8, 16])
+def test_widths_are_said_in_both_formats(target_bits: int, model: ir.Model) -> None:
+    config = QuantConfig(tensors={"add:0": Override(bits=target_bits)})
+    for write, read in ((json_text, read_json), (cfg_text, read_cfg)):
+        (found,) = resolve(read(write(resolve(config, model), config), "q", model), model).reads
+        assert found.tensor.spec.bits == target_bits
+
+
+def test_sixteen_bits_go_the_whole_way(path: Path, tmp_path: Path) -> None:
+    (tmp_path / "q.cfg").write_text(CFG.replace("asymmetric: true", "asymmetric: true dst_type: INT16"), encoding="utf-8")
+    amct.create_quant_config(tmp_path / "config.json", path, config_defination=tmp_path / "q.cfg")
+    amct.quantize_model(tmp_path / "config.json", path, tmp_path / "modified.onnx", tmp_path / "record.txt")
+    amct.CalibrationSession(tmp_path / "modified.onnx").run(None, images(1)[0])
+    assert {e.key: e.activation.bits for e in read_record(tmp_path / "record.txt").layers if e.tensor_quantize} == {
+        "add:0": 16,
+        "add:1": 8,
+    }
+    amct.save_model(tmp_path / "modified.onnx", tmp_path / "record.txt", tmp_path / "net")
+    deploy = ir.load(tmp_path / "net_deploy_model.onnx").model
+    kinds = {str(n.name): ir.attribute(n, "dst_type", "") for n in deploy.graph if n.op_type == "AscendAntiQuant"}
+    assert kinds == {"add.anti_quant": "INT16", "add.anti_quant1": "INT8"}
+
+
 def test_an_input_that_is_not_there_is_named_with_its_line(model: ir.Model) -> None:
     config = read_cfg('batch_num: 1\ntensor_quantize { layer_name: "add" input_index: 2 }', "q.cfg", model)
     with pytest.raises(ConfigError, match=r"^q.cfg:2: .*add:2.*: there is no input 2"):
