@@ -6,7 +6,6 @@ Messages go to the console and to amct_log/amct_onnx.log; AMCT_LOG_LEVEL and AMC
 from __future__ import annotations
 
 import logging
-import os
 import sys
 from pathlib import Path
 
@@ -16,7 +15,6 @@ from amct_lite.cli.deferred import defer
 from amct_lite.cli.exits import exit_codes, tell_on_stderr
 from amct_lite.errors import AmctError, ConfigError
 
-_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
 _LOG = logging.getLogger("amct_lite")
 _FILE = click.Path(path_type=Path)
 
@@ -58,18 +56,18 @@ def calibration(
     from amct_lite.compat.bin_batches import bin_batches, bin_inputs, parse_input_shape
     from amct_lite.compat.calibrate import calibrate, feeding
     from amct_lite.compat.evaluator import load_evaluator, run_evaluator
+    from amct_lite.compat.preparing import default_job, open_job
+    from amct_lite.config import QuantConfig
 
+    plain = QuantConfig(batches=batch_num, bias_correction="none")
     if evaluator is not None:
         loaded, file = load_evaluator(evaluator), evaluator
-        calibrate(
-            *(model, save_path, lambda modified: run_evaluator(loaded, file, modified)),
-            batch_num=batch_num or 1,
-            config=calibration_config,
-        )
+        job = open_job(model, calibration_config) if calibration_config else default_job(model, plain)
+        calibrate(job, save_path, lambda modified: run_evaluator(loaded, file, modified), f"the calibration of {evaluator}")
     else:
         inputs = bin_inputs(parse_input_shape(input_shape or ""), data_dir or "", data_types or "")
-        runs = feeding(model, lambda count: bin_batches(inputs, count))
-        calibrate(model, save_path, runs, batch_num=batch_num or 1, config=calibration_config)
+        job = open_job(model, calibration_config) if calibration_config else default_job(model, plain)
+        calibrate(job, save_path, feeding(job, lambda count: bin_batches(inputs, count)), "--data_dir")
     _LOG.info("written under %s", save_path)
 
 
@@ -86,27 +84,17 @@ def convert(model: Path, save_path: str) -> None:
 
 def _start_logging() -> None:
     """To the console and to the log file, each from the level that the environment says."""
-    console = logging.StreamHandler(sys.stderr)
-    console.setLevel(_level("AMCT_LOG_LEVEL"))
-    file_level = _level("AMCT_LOG_FILE_LEVEL")
-    folder = Path("amct_log")
+    from amct_lite.compat.console import console_handler, told
+
+    console, folder = console_handler(), Path("amct_log")
     try:
         folder.mkdir(exist_ok=True)
-        file = logging.FileHandler(folder / "amct_onnx.log", encoding="utf-8")
+        file = told(logging.FileHandler(folder / "amct_onnx.log", encoding="utf-8"), "AMCT_LOG_FILE_LEVEL")
     except OSError as error:
         raise ConfigError(f"the log {folder}/amct_onnx.log cannot be written: {error.strerror}. Change the folder.") from error
-    file.setLevel(file_level)
     _LOG.setLevel(logging.DEBUG)
     for handler in (console, file):
-        handler.setFormatter(logging.Formatter("%(asctime)s - %(levelname)s - [AMCT]: %(message)s"))
         _LOG.addHandler(handler)
-
-
-def _level(variable: str) -> str:
-    level = os.environ.get(variable, "INFO").upper()
-    if level not in _LEVELS:
-        raise ConfigError(f"{variable}={level} is no level: choose one of {', '.join(_LEVELS)}.")
-    return level
 
 
 def main() -> None:

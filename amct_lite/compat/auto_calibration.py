@@ -19,20 +19,16 @@ from amct_lite.analysis.ranking import Ranking, Sensitivity, rank_layers, requir
 from amct_lite.build import build_exports
 from amct_lite.calibration.store import Statistics
 from amct_lite.calibration.user_code import running_user_code
-from amct_lite.compat.api import (
-    PathLike,
-    balances,
-    finished_calibration,
-    quantize_preprocess,
-    write_calibration_model,
-)
+from amct_lite.compat.api import PathLike
 from amct_lite.compat.calibration_model import watches_in
-from amct_lite.compat.configs import load_amct_config, load_configured
+from amct_lite.compat.console import on_console
 from amct_lite.compat.kept_calibration import AS_IT_IS
 from amct_lite.compat.kept_samples import read_samples, remove_samples
 from amct_lite.compat.learned_roundings import learn_and_keep
 from amct_lite.compat.outputs import export
+from amct_lite.compat.preparing import open_job, write_balancing_model, write_calibration_model
 from amct_lite.compat.quant_json import original_names
+from amct_lite.compat.saving import finished_calibration
 from amct_lite.compat.strategies import AmctStrategy, strategy_of
 from amct_lite.errors import ConfigError
 from amct_lite.files import output_path, staged_outputs
@@ -56,6 +52,7 @@ class AmctEvaluator(Evaluator, Protocol):
     def calibration(self, modified_model_file: str, /) -> None: ...
 
 
+@on_console
 def accuracy_based_auto_calibration(
     model_file: PathLike,
     model_evaluator: AmctEvaluator,
@@ -142,25 +139,25 @@ def _calibrated(
 
     Where the configuration balances layers, the evaluator's calibration runs twice, first for the factors.
     """
-    config, source = load_configured(config_file, Path(model_file), load_amct_config)
+    job, record_path = open_job(Path(model_file), Path(config_file)), Path(record_file)
     with tempfile.TemporaryDirectory(prefix="amct_lite_") as folder:
         modified = Path(folder) / "modified_model.onnx"
         running = partial(running_user_code, source_of(evaluator.calibration), "Correct the evaluator.", when="calibration")
-        if balances(config_file, model_file):
-            quantize_preprocess(config_file, record_file, model_file, modified)
+        if job.balances:
+            write_balancing_model(job, record_path, modified)
             with running():
                 evaluator.calibration(str(modified))
-        write_calibration_model(config_file, model_file, modified, record_file, keeps_samples=True)
+        write_calibration_model(job, record_path, modified, keeps_samples=True)
         with running():
             evaluator.calibration(str(modified))
         statistics = finished_calibration(record_file, watches_in(ir.load(modified).model))
     assert statistics is not None  # the runs that completed the record wrote both
     record, feeds = read_record(record_file), read_samples(record_file, statistics.runs)
-    prepared = balanced(source, balance_of(record, fold=False)).prepared
-    rounders = rounders_of(resolve(config, prepared))
+    prepared = balanced(job.source, balance_of(record, fold=False)).prepared
+    rounders = rounders_of(resolve(job.config, prepared))
     statistics = learn_and_keep(record_file, statistics, prepared, record, rounders, feeds)
     remove_samples(record_file)
-    return source, record, statistics, feeds
+    return job.source, record, statistics, feeds
 
 
 def _candidate(prepared: ir.Model, record: QuantRecord, statistics: Statistics, in_float: Layers) -> ir.Model:

@@ -7,35 +7,48 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from amct_lite.calibration.feeds import check_feeds, input_specs
-from amct_lite.compat.api import balances, create_quant_config, quantize_model, quantize_preprocess, save_model
+from amct_lite.compat.collector import runs_for
+from amct_lite.compat.preparing import Job, write_balancing_model, write_calibration_model
+from amct_lite.compat.saving import save_calibrated
 from amct_lite.compat.session import CalibrationSession
-from amct_lite.loading import load_prepared
+from amct_lite.errors import CalibrationError
+from amct_lite.files import output_path
 from amct_lite.types import Feeds
 
 Runs = Callable[[Path], None]
 """Runs the calibration model at a path `batch_num` times."""
 
 
-def calibrate(model: Path, save_path: str, runs: Runs, *, batch_num: int, config: Path | None) -> None:
-    """Quantize `model` with what `runs` feeds it, and write the three files of `save_model`.
+def calibrate(job: Job, save_path: str, runs: Runs, source: str) -> None:
+    """Quantize the model of `job` with what `runs` feeds it, and write the three files of `save_model`, and the record beside
+    them. Where the configuration balances layers, the data are read twice. source: who runs it, for messages.
 
-    config: a simplified configuration, which then decides about batch_num. Where it balances layers, the data are read twice.
+    Raises CalibrationError when `runs` were fewer than `batch_num`.
     """
+    kept = output_path(save_path, "record.txt")
     with tempfile.TemporaryDirectory(prefix="amct_lite_") as folder:
-        place = Path(folder)
-        settings, modified, record = place / "config.json", place / "modified.onnx", place / "record.txt"
-        create_quant_config(settings, model, batch_num=batch_num, config_defination=config)
-        if balances(settings, model):
-            quantize_preprocess(settings, record, model, modified)
+        modified, record = Path(folder) / "modified.onnx", Path(folder) / "record.txt"
+        if job.balances:
+            write_balancing_model(job, record, modified)
             runs(modified)
-        quantize_model(settings, model, modified, record)
+            _require_runs(record, 1, source)
+        write_calibration_model(job, record, modified)
         runs(modified)
-        save_model(modified, record, save_path)
+        _require_runs(record, job.batch_num, source)
+        save_calibrated(modified, record, save_path, keep_as=kept)
 
 
-def feeding(model: Path, batches: Callable[[int], Iterable[Feeds]]) -> Runs:
+def _require_runs(record: Path, wanted: int, source: str) -> None:
+    if (found := runs_for(record)) < wanted:
+        raise CalibrationError(
+            f"{source} has run the calibration model {found} of {wanted} times. Let it run {wanted - found} more, or ask for a "
+            f"smaller batch_num."
+        )
+
+
+def feeding(job: Job, batches: Callable[[int], Iterable[Feeds]]) -> Runs:
     """Runs that take `batches(batch_num)`, each checked against the model's inputs and converted to their types."""
-    specs = input_specs(load_prepared(model).prepared)
+    specs = input_specs(job.source.prepared)
 
     def run(modified: Path) -> None:
         session = CalibrationSession(modified)

@@ -39,6 +39,12 @@ def state_path(record: str | os.PathLike[str]) -> Path:
     return path.with_name(f"{path.name}.calibration.npz")
 
 
+def runs_for(record: str | os.PathLike[str]) -> int:
+    """How many runs have been taken in so far, whoever made them."""
+    path = state_path(record)
+    return store.load(path).runs if path.is_file() else 0
+
+
 class Collector:
     """Takes the statistics of one run after the other; safe to call from several threads.
 

@@ -6,19 +6,21 @@ import json
 import logging
 import os
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 from amct_lite.accuracy.evaluation import source_of
-from amct_lite.calibration import store
 from amct_lite.calibration.observing import MOST_KEPT
 from amct_lite.calibration.user_code import running_user_code
-from amct_lite.compat.api import PathLike, create_quant_config, write_calibration_model
+from amct_lite.compat.api import PathLike, create_quant_config
 from amct_lite.compat.auto_calibration import AmctEvaluator, require_evaluator
-from amct_lite.compat.collector import state_path
+from amct_lite.compat.collector import runs_for
 from amct_lite.compat.configs import load_amct_config, load_configured
+from amct_lite.compat.console import on_console
 from amct_lite.compat.json_writer import json_text
 from amct_lite.compat.kept_samples import read_samples
 from amct_lite.compat.mixed_config import MixedConfig, read_mixed_config
+from amct_lite.compat.preparing import open_job, write_calibration_model
 from amct_lite.errors import CalibrationError, ConfigError
 from amct_lite.precision.budget import Budget
 from amct_lite.precision.measured import Measured
@@ -34,6 +36,7 @@ SENSITIVITIES = {"MseSimilarity": "local"}
 """AMCT's word: the normalized squared error of each layer's own output, which adds up. Others do not."""
 
 
+@on_console
 def auto_mixed_precision_search(
     model: PathLike,
     input_data: object,
@@ -87,13 +90,16 @@ def _samples(model: Path, evaluator: AmctEvaluator, asked: MixedConfig, folder: 
     """What the evaluator calibrates with, the first 64 batches at most."""
     settings, modified, record = folder / "config.json", folder / "modified_model.onnx", folder / "record.txt"
     create_quant_config(settings, model, config_defination=asked.ptq_cfg)
-    write_calibration_model(settings, model, modified, record, keeps_samples=True, batch_num=MOST_KEPT)
+    job = open_job(model, settings)
+    job = replace(job, config=replace(job.config, batches=MOST_KEPT))
+    write_calibration_model(job, record, modified, keeps_samples=True)
     source = source_of(evaluator.calibration)
     with running_user_code(source, "Correct the evaluator.", when="calibration"):
         evaluator.calibration(str(modified))
-    if not state_path(record).is_file():
+    runs = runs_for(record)
+    if not runs:
         raise CalibrationError(f"{source}: calibration has not run the model it was given. Correct the evaluator.")
-    return read_samples(record, store.load(state_path(record)).runs)
+    return read_samples(record, runs)
 
 
 def _tell(name: str, measured: Measured) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -37,12 +37,14 @@ def export(
     fusion: Fusion = FUSE_ALL,
     inputs: Sequence[Path],
     balanced: bool = False,
+    copies: Mapping[Path, Path] | None = None,
 ) -> None:
     """Write deploy model, fake-quant model and quant.json of a float model and its record.
 
     Biases stay as they are: AMCT does not correct them. statistics: of this model, or one that computes the same; input shapes
     that the model leaves open, and learned roundings, are taken from it. fusion: of layers that the record does not speak of.
-    inputs: files that must not be replaced. balanced: the model has the record's balance factors in it already.
+    inputs: files that must not be replaced. balanced: the model has the record's balance factors in it already. copies:
+    further files to write → what they are copies of.
     Raises RecordError when the record does not fit, StaticShapeError when a dimension of the deploy model
     stays open; the fake-quant model is then written alone.
     """
@@ -56,6 +58,8 @@ def export(
     exports, fake_quant = result.exports, output_path(save_path, "fake_quant_model.onnx")
     with staged_outputs(inputs=[*inputs, Path(record_file)]) as out:
         _stage(out, exports, save_path, names)
+        for path, original in (copies or {}).items():
+            out.stage(path).write_bytes(original.read_bytes())
     warned = (*result.report.warnings, *record_notes(result.record))
     for warning in warned:
         _LOG.warning("%s", _in_amct_words(warning))

@@ -13,6 +13,7 @@ import onnx
 import pytest
 from qdq_nets import torch_form
 
+import amct_lite as amct
 from amct_lite.cli.amct_onnx import main
 from amct_lite.compat.bin_batches import parse_input_shape
 from amct_lite.errors import ConfigError
@@ -56,8 +57,13 @@ def log() -> str:
 def test_calibration_with_bin_files(run: Run) -> None:
     words = ["--model=digits.onnx", "--save_path=out/net", f"--input_shape={SHAPE}", "--data_dir=bins/", "--data_types=float32"]
     assert run("calibration", *words, "--batch_num=2") == 0
-    names = sorted(file.name for file in Path("out").iterdir())
-    assert names == ["net_deploy_model.onnx", "net_fake_quant_model.onnx", "net_quant.json"]
+    names = {file.name for file in Path("out").iterdir()}
+    record = "net_record.txt"
+    models = {"net_deploy_model.onnx", "net_fake_quant_model.onnx", "net_quant.json"}
+    assert names == {*models, record, f"{record}.calibration.npz"}
+    deploy = Path("out/net_deploy_model.onnx").read_bytes()
+    amct.convert_model("digits.onnx", f"out/{record}", "again/net")  # the record makes the same models
+    assert Path("again/net_deploy_model.onnx").read_bytes() == deploy
     assert "INFO - [AMCT]: written under out/net" in log()
 
 
@@ -117,7 +123,26 @@ def test_evaluator_that_runs_too_little(run: Run, capsys: pytest.CaptureFixture[
     Path("e.py").write_text(EVALUATOR.replace("RUNS", "1"), encoding="utf-8")
     words = ["--model", "digits.onnx", "--save_path", "out/net", "--evaluator", "e.py", "--batch_num", "2"]
     assert run("calibration", *words) == 6
-    assert "1 of 2 times" in capsys.readouterr().err
+    told = capsys.readouterr().err
+    assert "the calibration of e.py has run the calibration model 1 of 2 times. Let it run 1 more" in told
+    assert "amct_lite_" not in told  # no name of a temporary file
+    assert not Path("out").exists()
+
+
+def test_configurations_are_named_as_the_user_did(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
+    data = ["--input_shape", SHAPE, "--data_dir", "bins", "--data_types", "float32"]
+    for text, message in (
+        (
+            "batch_num: 2\nskip_layers: 'clasifier'\n",
+            "c.cfg:2: layer 'clasifier' is not in the model (did you mean 'classifier'?)",
+        ),
+        ("skip_layer_types: 'Conv'\nskip_layer_types: 'Gemm'\nskip_layer_types: 'AveragePool'", "nothing is quantized"),
+    ):
+        Path("c.cfg").write_text(text, encoding="utf-8")
+        assert run("calibration", "--model", "digits.onnx", "--save_path", "o", *data, "--calibration_config", "c.cfg") == 3
+        told = capsys.readouterr().err
+        assert message in told
+        assert "amct_lite_" not in told
 
 
 @pytest.mark.parametrize(

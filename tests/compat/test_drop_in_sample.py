@@ -12,10 +12,14 @@ SAMPLES = Path(__file__).resolve().parents[2] / "samples" / "amct_drop_in"
 
 def accuracies(script: str, folder: Path) -> tuple[float, float]:
     """Of the float and the fake-quant model, in per cent, as the script prints them."""
+    before, after = (float(number) for number in re.findall(r"([\d.]+) %", ran(script, folder).stdout))
+    return before, after
+
+
+def ran(script: str, folder: Path) -> subprocess.CompletedProcess[str]:
     run = subprocess.run([sys.executable, str(SAMPLES / script), str(folder)], capture_output=True, text=True, check=False)
     assert run.returncode == 0, run.stdout + run.stderr
-    before, after = (float(number) for number in re.findall(r"([\d.]+) %", run.stdout))
-    return before, after
+    return run
 
 
 def test_the_sample_runs_and_keeps_the_accuracy(tmp_path: Path) -> None:
@@ -34,8 +38,11 @@ def test_a_trained_model_keeps_its_scales_and_its_accuracy(tmp_path: Path) -> No
 
 
 def test_auto_calibration_loses_not_one_image(tmp_path: Path) -> None:
-    before, after = accuracies("auto_calibration.py", tmp_path)
+    run = ran("auto_calibration.py", tmp_path)
+    before, after = (float(number) for number in re.findall(r"([\d.]+) %", run.stdout))
     assert after >= before
+    assert re.search(r"INFO - \[AMCT\]: float model: metric 0\.\d+", run.stderr)
+    assert re.search(r"INFO - \[AMCT\]: 0 layers in float: metric [\d.]+, loss [\d.e-]+, not acceptable", run.stderr)
     names = {f"accuracy_based_auto_calibration_{what}.json" for what in ("final_config", "ranking_information")}
     assert {*names, "digits_deploy_model.onnx", "record.txt"} <= {file.name for file in tmp_path.iterdir()}
     assert (tmp_path / "amct_log" / "accuracy_based_auto_calibration_record.json").is_file()
