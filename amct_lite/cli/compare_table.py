@@ -27,7 +27,7 @@ def print_comparison(found: Comparison) -> None:
         "",
     )
     rows = [_cells(row, narrow=narrow) for row in found.tensors]
-    print_table(out, f"{found.other} against {found.exact}: SQNR in dB, accumulated and of the step alone", columns, rows)
+    print_table(out, f"{found.other} against {found.exact}: SQNR in dB", columns, rows)
     if jumps := [row for row in found.tensors if row.jump]:
         first = ", ".join(f"{row.name} ({row.node})" for row in jumps[:_NAMED])
         more = f" and {len(jumps) - _NAMED} more" if len(jumps) > _NAMED else ""

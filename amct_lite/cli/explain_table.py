@@ -53,6 +53,9 @@ def _print_kernels(out: Console, found: Explanation) -> None:
             out,
             f"[bold yellow]{found.stored} stored weights and biases[/] become floats in every run, for layers in float.",
         )
+    if not (found.quantize or found.dequantize or found.stored or integer):
+        advice = "Give the model that a run wrote: <prefix>_ort_model.onnx or <prefix>_fake_quant_model.onnx."
+        say(out, f"[bold yellow]nothing is quantized[/] in {escape(found.model)}. {advice}")
     slow = [layer for layer in found.layers if layer.integer and _is_slower(layer)]
     if slow:
         lost = sum((layer.microseconds or 0) - (layer.float_microseconds or 0) for layer in slow)

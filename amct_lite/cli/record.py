@@ -126,6 +126,8 @@ def edit(record: Path, pattern: str, output: Path | None, in_place: bool, **numb
         raise ConfigError("there is nothing to change: pass --scale-d, --offset-d or --scale-w-factor.")
     if in_place and output is not None:
         raise ConfigError("--in-place goes without -o: write to the record itself, or to another file.")
+    if output is not None and output.exists() and output.samefile(record):
+        raise ConfigError(f"-o {output} is the record itself: pass --in-place to change it, or name another file.")
     old = read_record(record)
     new = edit_record(old, matching(pattern, [layer.key for layer in old.layers], where=str(record)), Edit(**numbers))
     target = record if in_place else output

@@ -8,7 +8,16 @@ from dataclasses import dataclass
 
 from amct_lite.cli.layout import NARROW, console, entries, print_annotated, say
 from amct_lite.numerics.affine import real_range
-from amct_lite.record import UNIT_WEIGHT, RecurrentRecord, channel_ratio, distinct_scales, record_fields, suspicions, type_names
+from amct_lite.record import (
+    UNIT_WEIGHT,
+    RecurrentRecord,
+    channel_ratio,
+    distinct_scales,
+    record_fields,
+    suspicions,
+    type_names,
+    used_scales,
+)
 from amct_lite.types import LayerRecord, QParams, QuantRecord
 
 MOST_CLIPPED = 0.01
@@ -100,9 +109,11 @@ def _weight_scales(weight: QParams | None) -> str:
         return "—"
     if weight.per_tensor:
         return f"{weight.scale[0]:.4g}"
-    count, distinct = len(weight.scale), len(set(weight.scale))
-    different = "" if distinct == count else f", {distinct} distinct"
-    return f"{min(weight.scale):.4g} … {max(weight.scale):.4g} ({count}{different})"
+    used = used_scales(weight) or weight.scale
+    zeros, distinct = len(weight.scale) - len(used), len(set(used))
+    different = "" if distinct == len(used) else f", {distinct} distinct"
+    unused = f", {zeros} of zeros" if zeros else ""
+    return f"{min(used):.4g} … {max(used):.4g} ({len(weight.scale)}{different}{unused})"
 
 
 def _notes(layer: LayerRecord) -> str:

@@ -100,7 +100,7 @@ def command(
     with progress_bar(hidden=quiet or as_json) as progress, _kept_on_interrupt(journal):
         found = sensitivity(
             *(model, record, data),
-            candidates=CUSTOMARY if candidates == "all" else candidates.split(","),
+            candidates=CUSTOMARY if candidates == "all" else [name.strip() for name in candidates.split(",") if name.strip()],
             layers=layers,
             method="auto" if exact is None else "exact" if exact else "estimate",
             metric=_metric(metric),

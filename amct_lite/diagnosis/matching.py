@@ -12,7 +12,6 @@ from amct_lite.diagnosis.requantizing import is_deploy
 from amct_lite.errors import ConfigError
 from amct_lite.ops import Layer, bind
 from amct_lite.passes import prepare
-from amct_lite.registry import did_you_mean
 from amct_lite.validate.lowering import lower
 
 _QUANTIZED = frozenset({"QuantizeLinear", "DequantizeLinear"})
@@ -42,16 +41,19 @@ class Matched:
 def match(exact: ir.Model, other: ir.Model) -> Matched:
     """Pair the tensors of a float model with those of `other`; neither is modified.
 
-    Raises ConfigError where inputs or outputs differ, VerificationError for a deploy model that cannot be executed.
+    Raises ConfigError where inputs or outputs differ or only the first is quantized, VerificationError for a deploy model that
+    cannot be executed.
     """
     _require_same_ends(exact, other)
+    if _is_quantized(exact) and not _is_quantized(other):
+        raise ConfigError("the first model is quantized and the second one is not. The float model comes first: swap them.")
     renamed: dict[str, str] = {}
     if is_deploy(other):
         lowered = lower(other)
         exact, other = prepare(exact).model, ir.clone(lowered.model)
         results = {layer.name: layer.result for layer in lowered.layers}
         renamed = {_output_of(node): results[str(node.name)] for node in exact.graph if node.name in results}
-    elif any(node.op_type in _QUANTIZED for node in other.graph):
+    elif _is_quantized(other):
         exact = prepare(exact).model
     exact, other = ir.clone(exact), ir.clone(other)
     for model in (exact, other):
@@ -70,6 +72,10 @@ def match(exact: ir.Model, other: ir.Model) -> Matched:
     return Matched(exact, other, tuple(matches), tuple(unmatched))
 
 
+def _is_quantized(model: ir.Model) -> bool:
+    return is_deploy(model) or any(node.op_type in _QUANTIZED for node in model.graph)
+
+
 def _output_of(node: ir.Node) -> str:
     """Where the result of a layer stands: behind the bias Add of a MatMul."""
     layer = bind(node)
@@ -85,8 +91,7 @@ def _require_same_ends(exact: ir.Model, other: ir.Model) -> None:
         ours = [str(value.name) for value in getattr(exact.graph, what) if not value.is_initializer()]
         theirs = [str(value.name) for value in getattr(other.graph, what) if not value.is_initializer()]
         if set(ours) != set(theirs):
-            missing = [name for name in ours if name not in theirs] or theirs
             raise ConfigError(
-                f"the models have different {what}: {', '.join(ours)} and {', '.join(theirs)}"
-                f"{did_you_mean(missing[0], theirs)}. Compare models of one network, whose {what} have the same names."
+                f"the models have different {what}: {', '.join(ours)} and {', '.join(theirs)}. "
+                f"Compare models of one network, whose {what} have the same names."
             )

@@ -99,9 +99,10 @@ def _report_path(prefix: str | Path) -> Path:
     path = output_path(prefix, _REPORT)
     if path.is_file():
         return path
-    folder = path.parent
+    folder = Path(prefix) if Path(prefix).is_dir() else path.parent
     found = sorted(str(file).removesuffix(_REPORT).removesuffix("_") for file in folder.glob(f"*{_REPORT}"))
-    hint = did_you_mean(str(prefix), found)
+    named = [other for other in found if str(prefix).startswith(f"{other}_")]  # one of the files of that run
+    hint = f" (did you mean {named[0]!r}?)" if named else did_you_mean(str(prefix), found)
     written = f" Reports lie there under {', '.join(found[:5])}." if found else ""
     raise ConfigError(
         f"there is no {path}, so no run wrote anything under {str(prefix)!r}{hint}.{written} "

@@ -8,7 +8,7 @@ from amct_lite.record.diff import FieldChange, LayerDiff, RecordDiff, diff_recor
 from amct_lite.record.edit import Edit, edit_record
 from amct_lite.record.layer import UNIT_WEIGHT, RecurrentRecord, type_names
 from amct_lite.record.reads import ReadFacts, mistake, obstacle, split_key
-from amct_lite.record.suspicions import channel_ratio, distinct_scales, suspicions
+from amct_lite.record.suspicions import channel_ratio, distinct_scales, suspicions, used_scales
 from amct_lite.record.text import format_record, parse_record, read_record, record_digest
 
 __all__ = [
@@ -36,4 +36,5 @@ __all__ = [
     "split_key",
     "suspicions",
     "type_names",
+    "used_scales",
 ]

@@ -30,7 +30,7 @@ def edit_record(record: QuantRecord, keys: Collection[str], edit: Edit) -> Quant
     if edit.scale_w_factor is not None and not any(map(_has_weight, chosen)):
         raise RecordError(f"no weight scale to change: {', '.join(layer.key for layer in chosen)} have none.")
     edited = QuantRecord(tuple(_edited(layer, edit) if layer.key in keys else layer for layer in record.layers), record.source)
-    return replace(parse_record(format_record(edited)), source=record.source)
+    return replace(parse_record(format_record(edited), "the record as edited"), source=record.source)
 
 
 def _edited(layer: LayerRecord, edit: Edit) -> LayerRecord:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from statistics import median
 
 from amct_lite.record.layer import UNIT_WEIGHT
-from amct_lite.types import LayerRecord, QuantRecord
+from amct_lite.types import LayerRecord, QParams, QuantRecord
 
 FAR_FROM_NEIGHBOURS = 50.0
 """Activations of neighbouring layers differ by a factor of 10 in ordinary networks (normalization, residual sums)."""
@@ -26,10 +26,14 @@ def suspicions(record: QuantRecord) -> dict[str, tuple[str, ...]]:
 
 
 def channel_ratio(layer: LayerRecord) -> float:
-    """Largest to smallest weight scale; 1 where there is one scale or none. A channel of zeros, whose scale is 1 by AMCT's
-    rule, is passed over."""
-    scales = [scale for scale in layer.weight.scale if scale != 1.0] if layer.weight else []
+    """Largest to smallest weight scale; 1 where there is one scale or none. Channels of zeros are passed over."""
+    scales = used_scales(layer.weight) if layer.weight else ()
     return max(scales) / min(scales) if scales else 1.0
+
+
+def used_scales(weight: QParams) -> tuple[float, ...]:
+    """Those of its channels that are not all zeros: such a channel has the scale 1 by AMCT's rule."""
+    return tuple(scale for scale in weight.scale if scale != 1.0)
 
 
 def distinct_scales(layer: LayerRecord) -> int:

@@ -31,13 +31,24 @@ def read_record(path: str | os.PathLike[str]) -> QuantRecord:
     try:
         text = Path(path).read_text(encoding="utf-8")
     except OSError as error:
-        raise RecordError(f"cannot read the record {os.fspath(path)}: {error.strerror or error}.") from error
+        raise RecordError(
+            f"cannot read the record {os.fspath(path)}: {error.strerror or error}{_file_meant(Path(path))}. "
+            f"`amct-lite calibrate` writes it as <prefix>_record.txt."
+        ) from error
     except UnicodeDecodeError as error:
         raise RecordError(
             f"{os.fspath(path)} is no record: it is not UTF-8 text (byte {error.start}). "
             f"A record is a protobuf text file that starts with `record {{`."
         ) from error
     return parse_record(text, source=os.fspath(path))
+
+
+def _file_meant(path: Path) -> str:
+    """Who names a prefix, a folder or another file of a run means the record there."""
+    stems = (path.name, path.name.rpartition("_")[0])
+    near = (*(path.with_name(f"{stem}_record.txt") for stem in stems if stem), path / "record.txt", *path.glob("*_record.txt"))
+    found = next((file for file in near if file.is_file()), None)
+    return f" (did you mean {str(found)!r}?)" if found else ""
 
 
 def parse_record(text: str, source: str | None = None) -> QuantRecord:
@@ -58,7 +69,7 @@ def parse_record(text: str, source: str | None = None) -> QuantRecord:
         name = f"layer {reader.key!r}" if reader.key else "an entry"
         problems += [f"{_place(source, line)}: {name}: {sentence}." for line, sentence in sorted(reader.problems)]
     if not message.record:
-        problems.append(f"{source or 'the record'} is empty: it has no `record {{ … }}`.")
+        problems.append(f"{source or 'the record'} is empty: it has no `record {{ … }}`. Was anything quantized?")
     if problems:
         raise RecordError(listed(problems, f"{source or 'the record'} cannot be used"), problems)
     return QuantRecord(tuple(layers), source)

@@ -32,8 +32,9 @@ def blockers(node: ir.Node, executed: ir.Node | None = None) -> tuple[str, ...]:
     if inputs:
         return (inputs,)
     found = tuple(sentence for look in _LOOKS if (sentence := look(node)) is not None)
-    if not found and executed is not None and (mixed := _mixed_signs(executed)):
-        return (mixed,)
+    signs = (look(executed) for look in (_mixed_signs, _shared_signed) if executed is not None)
+    if not found and (sign := next(filter(None, signs), None)):
+        return (sign,)
     return found or (f"this ONNX Runtime does not fuse this form of {node.op_type}",)
 
 
@@ -108,6 +109,17 @@ def _mixed_signs(executed: ir.Node) -> str | None:
     if len(set(kinds)) != 2:
         return None
     return f"it reads {kinds[0]} and writes {kinds[1]} codes, which no integer kernel does: use --target ort"
+
+
+def _shared_signed(executed: ir.Node) -> str | None:
+    """The integer kernel of a MatMul takes uint8 data; int8 codes stay what they are where several nodes read them."""
+    front = _dequantizer(executed.inputs[0])
+    if executed.op_type != "MatMul" or front is None or len(front.inputs) < 3:
+        return None
+    codes, zero = front.inputs[0], front.inputs[2]
+    if codes is None or zero is None or zero.dtype != ir.DataType.INT8 or len(ir.uses(codes)) < 2:
+        return None
+    return "several nodes read its INT8 codes, which therefore do not become the UINT8 that the kernel takes: use --target ort"
 
 
 def _beyond(bound: ir.Node, quantize: ir.Node) -> str | None:

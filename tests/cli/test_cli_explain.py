@@ -33,3 +33,11 @@ def test_reasons_stand_below_the_table_in_a_narrow_terminal(monkeypatch, amct, c
     done = amct("explain", calibrated.file("deploy_model.onnx"))
     assert max(len(line) for line in done.out.splitlines() if "hand integers" not in line) <= 80
     assert "classifier: its output" in done.out
+
+
+def test_a_float_model_is_told_from_one_that_does_not_fuse(amct, calibrated, digits):
+    assert (
+        f"nothing is quantized in {digits.name}. Give the model"
+        in amct("explain", digits, "--input-shape", "images:1,1,8,8").out
+    )
+    assert "nothing is quantized" not in amct("explain", calibrated.file("fake_quant_model.onnx")).out

@@ -144,8 +144,8 @@ def test_edit_says_what_is_wrong(amct, edited, options, code, message):
 
 def test_edit_never_replaces_its_input_under_another_name(amct, edited):
     done = amct("record", "edit", edited, "--layer", "*", "--offset-d", "1", "-o", edited)
-    assert done.code == 8
-    assert "would overwrite the input" in done.err
+    assert done.code == 3
+    assert f"-o {edited} is the record itself: pass --in-place to change it" in done.err
 
 
 def test_check_says_ok_with_counts(amct, calibrated, digits):
@@ -197,4 +197,18 @@ def test_diff_json(amct, calibrated, edited):
 def test_a_missing_record_is_a_record_error(amct, command):
     done = amct("record", *command, "nosuch.txt")
     assert done.code == 7
-    assert "RecordError: cannot read the record nosuch.txt: No such file or directory." in done.err
+    assert "RecordError: cannot read the record nosuch.txt: No such file or directory. `amct-lite calibrate` writes" in done.err
+
+
+@pytest.mark.parametrize("named", ["", "report.json", "recrd.txt"])
+def test_a_prefix_or_another_file_of_a_run_leads_to_its_record(amct, calibrated, named):
+    path = calibrated.file(named) if named else calibrated.prefix
+    done = amct("record", "show", calibrated.file("nothing.txt") if named == "report.json" else path)
+    assert f"(did you mean '{calibrated.file('record.txt')}'?)" in done.err
+    assert f"(did you mean '{calibrated.file('record.txt')}'?)" in amct("record", "show", calibrated.prefix.parent).err
+
+
+def test_channels_of_zeros_do_not_hide_the_range_of_the_others(amct, tmp_path):
+    scales = "".join(f"scale_w: {scale} offset_w: 0 shift_bit: 0 " for scale in (0.5, 1.0, 0.25, 1.0))
+    (tmp_path / "r.txt").write_text(f'record {{ key: "a" value {{ scale_d: 0.1 offset_d: 0 {scales}}} }}')
+    assert "0.25 … 0.5 (4, 2 of zeros)" in amct("record", "show", tmp_path / "r.txt").out

@@ -55,6 +55,13 @@ def test_a_page_never_replaces_what_it_is_made_of(amct, prefix):
     assert "would overwrite the input" in outcome.err
 
 
+@pytest.mark.parametrize("named", ["digits_report.json", "digits_record.txt", ""])
+def test_a_file_or_the_folder_of_a_run_leads_to_its_prefix(amct, prefix, named):
+    outcome = amct("report", prefix.parent / named)
+    assert outcome.code == 3
+    assert f"did you mean '{prefix}'" in outcome.err or f"Reports lie there under {prefix}" in outcome.err
+
+
 def test_an_unknown_prefix_is_a_message(amct, prefix):
     outcome = amct("report", prefix.with_name("digts"))
     assert outcome.code == 3

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from small_nets import FOUR_CONVS, ONE_THREAD, images, net
+from small_nets import FOUR_CONVS, ONE_THREAD, images, net, saved
 
 from amct_lite import ir
 from amct_lite.config import QuantConfig
@@ -148,3 +148,10 @@ def test_files_are_taken_too(tmp_path: Path) -> None:
         ir.save(each, path)
     found = compare(*paths, X, runtime=RUNTIME)
     assert (found.exact, found.other) == ("a.onnx", "b.onnx")
+
+
+def test_a_quantized_model_in_the_place_of_the_float_one_is_refused(tmp_path: Path) -> None:
+    result = quantize(saved(net(), tmp_path), images(2), options=ONE_THREAD)
+    for exported in (result.exports.fake_quant, result.exports.deploy):
+        with pytest.raises(ConfigError, match="The float model comes first: swap them"):
+            compare(exported, tmp_path / "model.onnx", images(1))

@@ -114,6 +114,22 @@ def test_signed_codes_with_two_readers_stay_signed_while_those_of_the_input_beco
     assert layer.reasons == ("it reads UINT8 and writes INT8 codes, which no integer kernel does: use --target ort",)
 
 
+@pytest.mark.parametrize(
+    ("readers", "zero", "integer"), [(2, np.int8(0), False), (1, np.int8(0), True), (2, np.uint8(128), True)]
+)
+def test_signed_codes_of_several_readers_keep_a_matmul_in_float(readers: int, zero: object, integer: bool) -> None:
+    body = """[q] xq = QuantizeLinear (x, s, z) [dq] xd = DequantizeLinear (xq, s, z)
+      [wdq] wd = DequantizeLinear (wq, s, wz) [ma] a = MatMul (xd, wd) """
+    body += "[mb] b = MatMul (xd, wd) [add] y = Add (a, b)" if readers == 2 else "[soft] y = Softmax (a)"
+    found = explain(model(body, z=zero, wq=np.ones((4, 4), np.int8)), options=RUNTIME)
+    assert isinstance(found, Explanation)
+    assert {layer.integer for layer in found.layers} == {integer}
+    reason = (
+        "several nodes read its INT8 codes, which therefore do not become the UINT8 that the kernel takes: use --target ort"
+    )
+    assert {layer.reasons for layer in found.layers} == {() if integer else (reason,)}
+
+
 @pytest.mark.parametrize(("spelled", "integer"), [(", gz", True), ("", False)])
 def test_a_gemm_wants_the_zero_point_of_its_weight_written_out(spelled: str, integer: bool) -> None:
     body = f"""[flat] f = Flatten (x) [q] xq = QuantizeLinear (f, s, z) [dq] xd = DequantizeLinear (xq, s, z)
