@@ -69,6 +69,8 @@ class Ifmr:
             candidates = self._candidates(high)
             lows = np.full_like(candidates, low)
             scales = (candidates - lows) / np.float32(spec.qmax - spec.qmin)
+        if not scales.all():  # of values so small that float32 has no scale for them: the rule for tiny scales decides
+            return qparams_from_range(low, high, spec)
         tried = zip(lows.tolist(), candidates.tolist(), scales.tolist(), strict=True)
         losses = [
             clipped_error(points, weights, lower, upper, scale=scale, resolution=sketch.resolution)

@@ -98,6 +98,14 @@ def test_constant_tensors(method: str, symmetric: bool, count: int) -> None:
 
 
 @pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("symmetric", [True, False])
+@pytest.mark.parametrize("largest", [1e-44, 1e-40, 1e-12])
+def test_values_too_small_for_a_scale_get_the_scale_1(method: str, symmetric: bool, largest: float) -> None:
+    array = np.linspace(-largest, largest, 100, dtype=np.float32)
+    assert make_observer(method, {}).qparams(sketch_of(array), QuantSpec(8, symmetric)).scale == (1.0,)
+
+
+@pytest.mark.parametrize("method", METHODS)
 def test_nothing_observed_is_an_error(method: str) -> None:
     with pytest.raises(CalibrationError, match="no values were observed"):
         make_observer(method, {}).qparams(Sketch(1), QuantSpec())
