@@ -119,7 +119,7 @@ def _shared_signed(executed: ir.Node) -> str | None:
     codes, zero = front.inputs[0], front.inputs[2]
     if codes is None or zero is None or zero.dtype != ir.DataType.INT8 or len(ir.uses(codes)) < 2:
         return None
-    return "several nodes read its INT8 codes, which therefore do not become the UINT8 that the kernel takes: use --target ort"
+    return "several nodes read its INT8 codes, which so do not become the UINT8 that the kernel takes: use --target ort"
 
 
 def _beyond(bound: ir.Node, quantize: ir.Node) -> str | None:

@@ -124,9 +124,7 @@ def test_signed_codes_of_several_readers_keep_a_matmul_in_float(readers: int, ze
     found = explain(model(body, z=zero, wq=np.ones((4, 4), np.int8)), options=RUNTIME)
     assert isinstance(found, Explanation)
     assert {layer.integer for layer in found.layers} == {integer}
-    reason = (
-        "several nodes read its INT8 codes, which therefore do not become the UINT8 that the kernel takes: use --target ort"
-    )
+    reason = "several nodes read its INT8 codes, which so do not become the UINT8 that the kernel takes: use --target ort"
     assert {layer.reasons for layer in found.layers} == {() if integer else (reason,)}
 
 
