@@ -1,11 +1,12 @@
 """Speed and memory of calibration, side by side with plain inference and with onnxruntime.quantization.
 
-    python tools/bench/calibration.py [--model resnet50|mobilenetv2] [--images 32 128] [--repeat 3] [--json]
+    python tools/bench/calibration.py [--model resnet50|mobilenetv2] [--images 32 128] [--repeat 3] [--peers PYTHON] [--json]
 
 Three measurements; wherever tools are compared they take turns, and medians over the repeats are shown:
   pass    our calibration pass against plain inference of the same images (see pass_cost.py)
   command `amct-lite calibrate`, from the file to all its outputs, against onnxruntime's quantizer
-          (see ort_quantize.py): seconds and peak memory, every run in a process of its own
+          (see ort_quantize.py): seconds and peak memory, every run in a process of its own;
+          --peers PYTHON, of the environment that peers/requirements.txt describes, adds NNCF and onnxsim
   memory  peak memory of `amct-lite calibrate` at 32, 128 and 512 images
 Needs the package, and sympy for onnxruntime's pre-processing: pip install sympy. Close other programs first.
 """
@@ -23,6 +24,7 @@ from process import Run, format_table, measure, median
 
 HERE = Path(__file__).resolve().parent
 OURS = "amct-lite"
+PEERS = ("nncf", "onnxsim")
 ORT_METHODS = ("MinMax", "Percentile", "Entropy")
 MEMORY_COUNTS = (32, 128, 512)
 
@@ -53,6 +55,10 @@ class Workplace:
         arguments = [str(self.model), str(self.images(count)), str(self.root / "ort.onnx"), "--method", method]
         return [sys.executable, str(HERE / "ort_quantize.py"), *arguments, "--memory-limit", str(limit)]
 
+    def peer(self, count: int, tool: str, python: str) -> list[str]:
+        arguments = [tool, str(self.model), str(self.images(count)), str(self.root / "peer.onnx")]
+        return [python, str(HERE / "peers" / "quantize.py"), *arguments]
+
 
 def must(run: Run, what: str) -> Run:
     if not run.ok:
@@ -71,11 +77,13 @@ def measure_pass(place: Workplace, images: int, repeat: int) -> dict[str, float]
     return {"images": images, "plain_ms": 1e3 * plain, "calibration_ms": 1e3 * ours, "ratio": ours / plain}
 
 
-def measure_commands(
-    place: Workplace, images: int, methods: Sequence[str], *, repeat: int, limit: float
-) -> dict[str, dict[str, float] | None]:
+def commands_of(place: Workplace, images: int, methods: Sequence[str], peers: str | None, limit: float) -> dict[str, list[str]]:
+    others = {tool: place.peer(images, tool, peers) for tool in PEERS} if peers else {}
+    return {OURS: place.ours(images)} | {f"ORT {m}": place.ort(images, m, limit) for m in methods} | others
+
+
+def measure_commands(commands: dict[str, list[str]], images: int, repeat: int) -> dict[str, dict[str, float] | None]:
     """Seconds and peak MiB of each tool; None for a tool that did not finish (out of its memory limit)."""
-    commands = {OURS: place.ours(images)} | {f"ORT {m}": place.ort(images, m, limit) for m in methods}
     runs: dict[str, list[Run]] = {name: [] for name in commands}
     for turn in range(repeat):
         for name, command in commands.items():
@@ -131,6 +139,7 @@ def main() -> None:
     parser.add_argument("--only", choices=("pass", "command", "memory"), nargs="+", default=["pass", "command", "memory"])
     parser.add_argument("--methods", choices=ORT_METHODS, nargs="*", default=list(ORT_METHODS))
     parser.add_argument("--memory-limit", type=float, default=16, metavar="GIB", help="address space of onnxruntime's runs")
+    parser.add_argument("--peers", metavar="PYTHON", help="Python of an environment with peers/requirements.txt")
     parser.add_argument("--json", action="store_true", help="print JSON in place of the tables")
     args = parser.parse_args()
     result: dict[str, object] = {"model": args.model, "repeat": args.repeat}
@@ -139,8 +148,10 @@ def main() -> None:
         if "pass" in args.only:
             result["pass"] = [measure_pass(place, min(args.images), args.repeat)]
         if "command" in args.only:
-            limits = {"repeat": args.repeat, "limit": args.memory_limit}
-            result["command"] = {n: measure_commands(place, n, args.methods, **limits) for n in args.images}
+            result["command"] = {
+                n: measure_commands(commands_of(place, n, args.methods, args.peers, args.memory_limit), n, args.repeat)
+                for n in args.images
+            }
         if "memory" in args.only:
             result["memory"] = measure_memory(place, MEMORY_COUNTS)
     if args.json:
