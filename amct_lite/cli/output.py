@@ -33,6 +33,9 @@ from amct_lite.types import Skip
 from amct_lite.validate.kernels import Kernels
 from amct_lite.validate.speed import compare_speed
 
+_MANY_ALIKE = 6
+"""Rows that differ in nothing but the layer's name."""
+
 
 @contextmanager
 def progress_bar(*, hidden: bool) -> Iterator[Advance]:
@@ -110,8 +113,16 @@ def print_report(out: Console, report: Report, files: tuple[Path, ...], seconds:
 
 
 def print_skips(out: Console, skips: tuple[Skip, ...], title: str = "left in float") -> None:
-    """What stays in float, and why."""
-    rows = [(skip.node, skip.op_type, escape(skip.reason)) for skip in skips]
+    """What stays in float, and why: a row a layer; in a terminal, many of one kind with one reason share a row."""
+    kinds: dict[tuple[str, str], list[str]] = {}
+    for skip in skips:
+        kinds.setdefault((skip.op_type, skip.reason), []).append(skip.node)
+    rows: list[tuple[str, str, str]] = []
+    for (op_type, reason), nodes in kinds.items():
+        if out.is_terminal and len(nodes) >= _MANY_ALIKE:
+            rows.append((f"{nodes[0]} and others", f"{len(nodes)} {op_type}", escape(reason)))
+        else:
+            rows += [(node, op_type, escape(reason)) for node in nodes]
     print_table(out, title, ("layer", "op", "reason"), rows)
 
 

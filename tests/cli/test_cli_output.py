@@ -8,7 +8,7 @@ from math import inf
 import pytest
 from rich.console import Console
 
-from amct_lite.cli.output import print_kernels
+from amct_lite.cli.output import print_kernels, print_skips
 from amct_lite.types import Skip
 from amct_lite.validate.kernels import Kernels
 
@@ -28,3 +28,17 @@ def test_layers_in_float_are_named_with_their_reasons() -> None:
     print_kernels(Console(file=text, width=300), kernels)
     rows = [line.split(maxsplit=2) for line in text.getvalue().splitlines() if line[:2] in {"a ", "b "}]
     assert [[cell.strip() for cell in row] for row in rows] == [[s.node, s.op_type, s.reason] for s in in_float]
+
+
+@pytest.mark.parametrize(
+    ("terminal", "rows"), [(True, ["scores0 and others  12 MatMul", "head "]), (False, ["scores11 ", "head "])]
+)
+def test_many_layers_with_one_reason_share_a_row_where_people_read(terminal: bool, rows: list[str]) -> None:
+    alike = [Skip(f"scores{number}", "MatMul", "both inputs are activations") for number in range(12)]
+    text = StringIO()
+    print_skips(
+        Console(file=text, width=200, force_terminal=terminal, color_system=None), (*alike, Skip("head", "Gemm", "asked for"))
+    )
+    lines = text.getvalue().splitlines()
+    assert all(any(line.startswith(row) for line in lines) for row in rows)
+    assert sum("both inputs are activations" in line for line in lines) == (1 if terminal else 12)
