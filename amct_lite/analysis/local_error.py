@@ -1,7 +1,8 @@
 """How much each layer's own output changes by its quantization alone, for all layers in one pass.
 
 Beside every layer of the float graph stands its quantized twin, fed with the same float data; a single tensor is compared with
-itself, rounded. The errors are summed inside the graph; no activation is fetched.
+itself, rounded. The errors are summed inside the graph; no activation is fetched, but for those that cross from one piece of a
+large model to the next.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from amct_lite import ir
+from amct_lite.analysis.pieces import Piece, cut
 from amct_lite.errors import CalibrationError
 from amct_lite.exporters import qdq
 from amct_lite.exporters.integers import attach_bias, quantized_layers
@@ -19,9 +21,12 @@ from amct_lite.exporters.reads import QuantizedRead, quantized_reads
 from amct_lite.ir.build import Inserter
 from amct_lite.numerics.metrics import cosine_from_error, sqnr_db_from_sums
 from amct_lite.ops import Layer, bind
+from amct_lite.record import split_key
 from amct_lite.runtime import RuntimeOptions, open_session
-from amct_lite.types import AnyArray, Feeds, QuantRecord
+from amct_lite.types import AnyArray, Feeds, LayerRecord, QuantRecord
 
+MOST_BYTES = 256 << 20
+"""Weights that are run together: a large model and all its twins at once would need more memory than the model alone."""
 _TWIN = ".quantized_twin"
 Pair = tuple[str, ir.Value, ir.Value]
 
@@ -47,17 +52,50 @@ def measure(
 
     A layer whose sums of squares leave float32's range is left out.
     """
-    twins, order = _with_twins(model, corrected, record)
-    session = open_session(twins, options or RuntimeOptions())
-    sums = np.zeros((len(order), 3))
-    for feeds in data:
-        (values,) = session.run(feeds)
-        sums += values.reshape(len(order), 3)
+    pieces = _pieces(model, record)
+    held: Iterable[dict[str, AnyArray]] = [dict(feeds) for feeds in data] if len(pieces) > 1 else map(dict, data)
+    sums: dict[str, list[float]] = {}
+    for number, piece in enumerate(pieces):
+        names = {node.name for node in piece.model.graph}
+        own = QuantRecord(tuple(e for e in record.layers if e.key not in sums and _node(e) in names))
+        sums.update(_summed(piece, corrected, own, held, options or RuntimeOptions()))
+        later = {name for other in pieces[number + 1 :] for name in other.reads}
+        for values in held:
+            for name in values.keys() - later:
+                del values[name]
     return {
         layer: LocalError(sqnr_db_from_sums(signal, noise), cosine_from_error(signal, signal_q, noise))
-        for layer, (signal, signal_q, noise) in zip(order, sums.tolist(), strict=True)
+        for layer, (signal, signal_q, noise) in sums.items()
         if np.isfinite([signal, signal_q, noise]).all()
     }
+
+
+def _pieces(model: ir.Model, record: QuantRecord) -> tuple[Piece, ...]:
+    """All of the model together unless it is large."""
+    layers = {_node(entry) for entry in record.layers}
+    count = -(-ir.weight_bytes(model) // MOST_BYTES)
+    if count > 1:
+        return cut(model, layers, count)
+    return (Piece(model, tuple(str(value.name) for value in model.graph.inputs), (), tuple(layers)),)
+
+
+def _node(entry: LayerRecord) -> str:
+    """Of the layer, or the one that reads the tensor."""
+    return split_key(entry.key)[0] if entry.tensor_quantize else entry.key
+
+
+def _summed(
+    piece: Piece, corrected: ir.Model, record: QuantRecord, held: Iterable[dict[str, AnyArray]], options: RuntimeOptions
+) -> Mapping[str, list[float]]:
+    """Key of `record` → Σ y², Σ y_q² and Σ (y_q − y)² over all samples. Adds what the piece gives to each of `held`."""
+    twins, order = _with_twins(piece, corrected, record)
+    session = open_session(twins, options)
+    sums = np.zeros((len(order), 3))
+    for values in held:
+        *given, found = session.run({name: values[name] for name in session.input_names})
+        sums += found.reshape(len(order), 3)
+        values.update(zip(piece.gives, given, strict=True))
+    return dict(zip(order, sums.tolist(), strict=True))
 
 
 def compare_outputs(
@@ -87,17 +125,21 @@ def compare_outputs(
     return found
 
 
-def _with_twins(model: ir.Model, corrected: ir.Model, record: QuantRecord) -> tuple[ir.Model, tuple[str, ...]]:
-    """`model` with a quantized twin beside each layer and tensor; its only output holds three sums for each key, in the order
-    returned."""
-    result, pairs = _twinned(model, corrected, record)
+def _with_twins(piece: Piece, corrected: ir.Model, record: QuantRecord) -> tuple[ir.Model, tuple[str, ...]]:
+    """The model of `piece` with a quantized twin beside each layer and tensor; its last output, behind what the piece gives,
+    holds three sums for each key, in the order returned."""
+    result, pairs = _twinned(piece.model, corrected, record)
+    given = {str(value.name): value for node in result.graph for value in node.outputs}
     sums = [
         value
         for name, exact, quantized in pairs
         for value in error_sums(Inserter.at_end(result.graph, f"{name}.error"), exact, quantized)
     ]
-    total = Inserter.at_end(result.graph, "amct").op("Concat", *sums, axis=0)
-    return _exported(result, record, pairs, [total]), tuple(name for name, _, _ in pairs)
+    b = Inserter.at_end(result.graph, "amct")
+    total = b.op("Concat", *sums, axis=0) if sums else b.op("Identity", b.constant([], np.float32))
+    return _exported(result, record, pairs, [*(given[name] for name in piece.gives), total]), tuple(
+        name for name, _, _ in pairs
+    )
 
 
 def _twinned(model: ir.Model, corrected: ir.Model, record: QuantRecord) -> tuple[ir.Model, list[Pair]]:

@@ -6,7 +6,9 @@ from layer_cases import BY_ID, CASES, layer_node, named, record_for
 from passes.graphs import feeds_for, outputs_of, parse
 
 from amct_lite import ir
+from amct_lite.analysis import local_error
 from amct_lite.analysis.local_error import measure
+from amct_lite.analysis.pieces import cut
 from amct_lite.exporters import qdq
 from amct_lite.numerics.metrics import cosine, sqnr_db
 from amct_lite.types import LayerRecord, QParams, QuantRecord
@@ -95,3 +97,18 @@ def test_nothing_given_is_modified() -> None:
     before = ir.to_bytes(model)
     measure(model, model, record, [feeds])
     assert ir.to_bytes(model) == before
+
+
+def test_a_large_model_measured_in_pieces_has_the_same_errors(monkeypatch) -> None:
+    model, record, feeds = chain()
+    tensor = LayerRecord("Flatten_3:0", QParams.of(0.3, 0), None, tensor_quantize=True)
+    record = QuantRecord((*record.layers, tensor))
+    whole = measure(model, model, record, [feeds, feeds])
+    pieces: list[int] = []
+    monkeypatch.setattr(local_error, "MOST_BYTES", 1000)
+    monkeypatch.setattr(local_error, "cut", lambda *given: pieces.extend([0] * len(found := cut(*given))) or found)
+    found = measure(model, model, record, [feeds, feeds])
+    assert len(pieces) > 1
+    assert found.keys() == whole.keys()
+    for key, error in found.items():
+        assert error.sqnr_db == pytest.approx(whole[key].sqnr_db, abs=1e-3)  # the same kernels on the same numbers
