@@ -121,6 +121,8 @@ def weight_qparams(planned: LayerPlan, layer: Layer) -> QParams:
 
 def _vanished(layer: Layer, weight: QParams) -> str:
     """A sentence about channels of which nothing is left, because a scale below float32's epsilon becomes 1 (AMCT's rule)."""
+    if not (weight.scales == 1).any():
+        return ""
     largest = np.abs(layer.rows(layer.weight_array)).max(axis=1, initial=0)
     gone = int(np.count_nonzero((weight.scales == 1) & (largest > 0) & (largest < SMALLEST_SCALE * 128)))
     if not gone:

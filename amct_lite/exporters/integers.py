@@ -75,7 +75,9 @@ def quantized_weight(item: QuantizedLayer) -> AnyArray:
     """The weight as int8, in the layout of the model."""
     array = item.layer.weight_array
     axis = None if item.weight.per_tensor else 0
-    return item.layer.from_rows(quantize(item.layer.rows(array), item.weight, axis=axis), array.shape).astype(np.int8)
+    return item.layer.from_rows(quantize(item.layer.rows(array), item.weight, axis=axis), array.shape).astype(
+        np.int8, copy=False
+    )
 
 
 def quantized_bias(item: QuantizedLayer) -> AnyArray | None:

@@ -28,12 +28,13 @@ def quantize(x: AnyArray, params: QParams, axis: int | None = None) -> AnyArray:
     half = 1 << (params.bits - 1)
     # An infinite quotient is clipped like any other value outside the grid.
     with np.errstate(over="ignore"):
-        steps = np.rint(np.asarray(x, dtype=np.float32) / scale)
-    if np.isnan(steps).any():
+        steps = np.divide(x, scale, out=np.empty_like(x, dtype=np.float32), dtype=np.float32, casting="unsafe")
+    if np.isnan(steps.min(initial=0)):
         raise NumericsError("cannot quantize an array with NaN values. Look at where the array comes from.")
-    dtype = np.int8 if params.bits <= 8 else np.int16
-    q: AnyArray = np.clip(steps + zero_point, -half, half - 1).astype(dtype)
-    return q
+    np.rint(steps, out=steps)  # in place: weights may be large
+    steps += zero_point
+    np.clip(steps, -half, half - 1, out=steps)
+    return steps.astype(np.int8 if params.bits <= 8 else np.int16)
 
 
 def dequantize(q: AnyArray, params: QParams, axis: int | None = None) -> FloatArray:

@@ -15,7 +15,7 @@ from amct_lite.exporters.integers import QuantizedLayer, quantized_layers, quant
 from amct_lite.numerics.sketch import Outlier
 from amct_lite.record import split_key
 from amct_lite.reports.checks import Checked
-from amct_lite.types import FloatArray, QuantPlan, QuantRecord
+from amct_lite.types import AnyArray, DoubleArray, FloatArray, QuantPlan, QuantRecord
 
 POOR_SQNR_DB = 29.0
 """A layer whose own output falls below this is named. Measured: convolutional networks that lose nothing keep 30.5 dB and
@@ -26,6 +26,8 @@ LOST_SHARE = 0.25
 DEAD_CHANNEL = 1e-6
 """A channel with weights this small beside the layer's largest does nothing that float32 would notice."""
 MOST_NAMED = 5
+_TOGETHER = 1 << 20
+"""Weights that are looked at together: a large layer is not held in float64."""
 
 
 def width_notes(exports: Exports, checked: Checked) -> list[str]:
@@ -164,14 +166,25 @@ def _rest(count: int, what: str) -> list[str]:
     return [f"… and {more} more: {count} layers in all {what}."] if more > 0 else []
 
 
+def _sums(rows: FloatArray, codes: AnyArray, scales: FloatArray) -> tuple[DoubleArray, DoubleArray, DoubleArray]:
+    """Of each row, as (C,): Σ w², Σ (w_q − w)² and the largest magnitude."""
+    exact = rows.astype(np.float64)
+    error = codes * scales.astype(np.float64)[:, None]
+    error -= exact
+    error *= error
+    largest: DoubleArray = np.abs(exact).max(axis=1, initial=0.0)
+    exact *= exact
+    return exact.sum(axis=1), error.sum(axis=1), largest
+
+
 def channel_sqnr_db(item: QuantizedLayer) -> tuple[FloatArray, np.ndarray]:
     """((Cout,) dB of each output channel's weights over their rounding error, (Cout,) whether its weights do anything)."""
-    rows = item.layer.rows(item.layer.weight_array).astype(np.float64)
-    codes = item.layer.rows(quantized_weight(item)).astype(np.float64)
-    signal = (rows**2).sum(axis=1)
-    noise = ((codes * item.weight.scales.astype(np.float64)[:, None] - rows) ** 2).sum(axis=1)
+    rows, codes = item.layer.rows(item.layer.weight_array), item.layer.rows(quantized_weight(item))
+    scales = np.broadcast_to(item.weight.scales, len(rows))
+    parts = np.array_split(np.arange(len(rows)), -(-rows.size // _TOGETHER) or 1)
+    found = [_sums(rows[p[0] : p[-1] + 1], codes[p[0] : p[-1] + 1], scales[p[0] : p[-1] + 1]) for p in parts if p.size]
+    signal, noise, largest = (np.concatenate(part) for part in zip(*found, strict=True))
     with np.errstate(divide="ignore", invalid="ignore"):
         decibels = 10 * np.log10(signal / noise)
-    largest = np.abs(rows).max(axis=1, initial=0.0)
     alive = largest > DEAD_CHANNEL * largest.max(initial=0.0)
     return np.where(noise == 0, np.inf, decibels).astype(np.float32), alive
