@@ -6,7 +6,7 @@ import pytest
 
 from amct_lite import ir
 from amct_lite.errors import CalibrationError, ConfigError, DataError, UnsupportedModelError
-from amct_lite.ir import io, stored
+from amct_lite.ir import stored, writing
 from amct_lite.runtime import RuntimeOptions, open_session
 
 HEADER = '<ir_version: 8, opset_import: ["" : 17, "com.microsoft" : 1, "acme" : 1]>\n'
@@ -148,7 +148,7 @@ def big_model():
 def test_weights_in_files_are_read_from_there(monkeypatch):
     """They are no part of what ONNX Runtime gets as bytes, and must not go away while it opens the model."""
     monkeypatch.setattr(stored, "LARGE", 1000)
-    monkeypatch.setattr(io, "LARGE", 1000)
+    monkeypatch.setattr(writing, "LARGE", 1000)
     model = big_model()
     with ir.attached(model) as (source, _):
         assert len(source) < 1000 < len(ir.to_bytes(model))
@@ -157,8 +157,8 @@ def test_weights_in_files_are_read_from_there(monkeypatch):
 
 def test_weights_in_memory_that_no_protobuf_can_hold_go_through_files(monkeypatch):
     model = big_model()
-    monkeypatch.setattr(io, "EXTERNAL_FROM", 1000)
-    for module in (stored, io):
+    monkeypatch.setattr(writing, "EXTERNAL_FROM", 1000)
+    for module in (stored, writing):
         monkeypatch.setattr(module, "LARGE", 1000)
     with ir.attached(model) as (source, _):
         assert len(source) < 1000
@@ -168,7 +168,7 @@ def test_weights_in_memory_that_no_protobuf_can_hold_go_through_files(monkeypatc
 
 def test_external_weights_of_a_loaded_model_are_found(tmp_path, monkeypatch):
     with monkeypatch.context() as context:
-        context.setattr(io, "EXTERNAL_FROM", 1000)
+        context.setattr(writing, "EXTERNAL_FROM", 1000)
         ir.save(big_model(), tmp_path / "model.onnx")
     session = open_session(ir.load(tmp_path / "model.onnx").model, ONE)
     assert session.run({"x": np.zeros(1000, np.float32)})[0].sum() == 1000

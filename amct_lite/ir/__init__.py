@@ -43,23 +43,14 @@ from amct_lite.ir.edit import (
 )
 from amct_lite.ir.extract import extract, reads
 from amct_lite.ir.functions import add_function, define_function, remove_function
-from amct_lite.ir.io import (
-    LoadedModel,
-    attached,
-    clone,
-    from_text,
-    load,
-    load_bytes,
-    needs_external_data,
-    save,
-    to_bytes,
-)
+from amct_lite.ir.io import LoadedModel, clone, from_text, load, load_bytes
 from amct_lite.ir.naming import name_nodes, unique_name
 from amct_lite.ir.opset import opset, raise_opset
 from amct_lite.ir.shapes import Dims, dims_of, fix_input_shapes, infer_shapes, unknown_dims
 from amct_lite.ir.signature import Signature, signature
 from amct_lite.ir.sizes import parameter_count, weight_bytes
 from amct_lite.ir.stored import tensor_of
+from amct_lite.ir.writing import attached, needs_external_data, save, to_bytes
 
 __all__ = [
     "Attr",

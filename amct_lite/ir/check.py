@@ -7,7 +7,7 @@ from onnx_ir import Model
 
 from amct_lite import scratch
 from amct_lite.errors import ExportError
-from amct_lite.ir.io import needs_external_data, save, to_bytes
+from amct_lite.ir.writing import needs_external_data, save, to_bytes
 
 
 def full_check(model: Model) -> None:

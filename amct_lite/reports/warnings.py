@@ -26,7 +26,7 @@ LOST_SHARE = 0.25
 DEAD_CHANNEL = 1e-6
 """A channel with weights this small beside the layer's largest does nothing that float32 would notice."""
 MOST_NAMED = 5
-_TOGETHER = 1 << 20
+_TOGETHER = 1 << 18
 """Weights that are looked at together: a large layer is not held in float64."""
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from amct_lite import ir
 from amct_lite.errors import ExportError
-from amct_lite.ir import io
+from amct_lite.ir import writing
 
 TEXT = """<ir_version: 8, opset_import: ["" : 17]>
 net (float[N, 512] x) => (float[N, 512] y) {
@@ -24,7 +24,7 @@ def model_with_weights(size=512):
 
 @pytest.fixture
 def small_limit(monkeypatch):
-    monkeypatch.setattr(io, "EXTERNAL_FROM", 1000)
+    monkeypatch.setattr(writing, "EXTERNAL_FROM", 1000)
 
 
 def test_two_saves_are_identical(tmp_path):
@@ -143,7 +143,7 @@ def test_full_check_accepts_a_valid_model(small_limit):
 @pytest.mark.parametrize("size", [512, 7])
 def test_full_check_says_what_is_wrong(size, monkeypatch):
     model = model_with_weights(7)
-    monkeypatch.setattr(io, "EXTERNAL_FROM", 1000 if size == 7 else 1)
+    monkeypatch.setattr(writing, "EXTERNAL_FROM", 1000 if size == 7 else 1)
     with pytest.raises(ExportError, match=r"not valid ONNX: .*ShapeInferenceError"):
         ir.full_check(model)
 

@@ -5,14 +5,14 @@ import onnx
 import pytest
 
 from amct_lite import ir
-from amct_lite.ir import io, stored
+from amct_lite.ir import stored, writing
 
 HEADER = """<ir_version: 8, opset_import: ["" : 17]> net (float[N, 4] x) => (float[N, 8] y) { y = MatMul (x, x) }"""
 
 
 @pytest.fixture
 def everything_is_large(monkeypatch):
-    for module in (stored, io):
+    for module in (stored, writing):
         monkeypatch.setattr(module, "LARGE", 8)
 
 
@@ -22,11 +22,33 @@ def product(weight):
     return model
 
 
+def test_what_is_written_piece_by_piece_is_what_protobuf_writes(tmp_path, everything_is_large):
+    """Fields on both sides of each weight, lengths of one to four bytes, and a subgraph, which is written as a whole."""
+    text = HEADER.replace("(float[N, 4] x)", "(float[N, 4] x, bool c)").replace(
+        "y = MatMul (x, x)",
+        """z = MatMul (x, x)
+        y = If (c) <then_branch = a () => (float t) { t = Identity (z) }, else_branch = b () => (float e) { e = Relu (z) }>""",
+    )
+    model = ir.from_text(text)
+    model.doc_string, model.producer_name, model.graph.doc_string = "of the model", "somebody", "of the graph"
+    model.metadata_props["key"] = "value"
+    for index, count in enumerate((3, 100, 40_000, 1 << 21)):
+        ir.add_initializer(model.graph, f"w{index}", np.arange(count, dtype=np.int8))
+        ir.add_initializer(model.graph, f"small{index}", np.array(index))
+    ir.save(model, tmp_path / "model.onnx")
+    written = (tmp_path / "model.onnx").read_bytes()
+    assert written == ir.to_bytes(model)
+    assert written == onnx.ModelProto.FromString(written).SerializeToString(deterministic=True)
+    back = ir.load(tmp_path / "model.onnx").model
+    assert ir.checksum(back) == ir.checksum(model)
+    assert (back.doc_string, back.graph.doc_string, back.metadata_props) == ("of the model", "of the graph", {"key": "value"})
+
+
 @pytest.mark.parametrize("dtype", [np.float32, np.float16, np.int8, np.int64, np.bool_])
 def test_bytes_and_checksum_do_not_tell_where_a_weight_lies(dtype, monkeypatch):
     weight = (np.arange(32).reshape(8, 4).T % 3).astype(dtype)  # transposed: not in the order of a file
     in_memory = product(weight)
-    for module in (stored, io):
+    for module in (stored, writing):
         monkeypatch.setattr(module, "LARGE", 8)
     in_file = product(weight)
     assert isinstance(in_file.graph.initializers["w"].const_value, ir.ExternalTensor)

@@ -1,0 +1,192 @@
+"""Models to files and bytes. The same model gives the same bytes, wherever its weights lie.
+
+No weight that lies in a file is read into memory: in a file that is written it is copied from the other one. Writing is plain:
+who needs files to appear together writes to temporary ones.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TypeVar
+
+import onnx
+import onnx_ir
+from google.protobuf.message import EncodeError
+from onnx_ir import ExternalTensor, Model, Tensor, TensorProtocol, Value
+
+from amct_lite.errors import ExportError
+from amct_lite.ir.sizes import weight_bytes
+from amct_lite.ir.stored import LARGE, file_of, tensor_of
+
+EXTERNAL_FROM = 1_500_000_000
+"""Bytes of weights from which on a model is written with external data; a protobuf holds less than 2 GiB."""
+_EXTERNAL_TENSOR_FROM = 1024
+_MOST_BYTES = (1 << 31) - 1
+
+Piece = bytes | ExternalTensor
+"""A part of a protobuf: bytes, or the tensor whose data stand there."""
+Message = TypeVar("Message", onnx.ModelProto, onnx.GraphProto, onnx.TensorProto)
+
+
+def save(model: Model, path: str | os.PathLike[str]) -> None:
+    """Write `path`, and `<path>.data` beside it for a model with more than EXTERNAL_FROM bytes of weights.
+
+    Raises ExportError if the file cannot be written.
+    """
+    file = Path(path)
+    try:
+        if needs_external_data(model):
+            data = f"{file.name}.data"
+            onnx_ir.save(model, file, format="protobuf", external_data=data, size_threshold_bytes=_EXTERNAL_TENSOR_FROM)
+            return
+        pieces = _pieces(model)
+        with file.open("wb") as out:
+            for piece in pieces:
+                if isinstance(piece, bytes):
+                    out.write(piece)
+                else:
+                    piece.tofile(out)
+    except OSError as error:
+        raise ExportError(f"{file} cannot be written: {error.strerror or error}.") from error
+
+
+def to_bytes(model: Model) -> bytes:
+    """The model in one piece. Raises ExportError from 2 GiB on: `save` such a model."""
+    return b"".join(piece if isinstance(piece, bytes) else piece.tobytes() for piece in _pieces(model))
+
+
+@contextlib.contextmanager
+def attached(model: Model) -> Iterator[tuple[bytes, str]]:
+    """The model without the large weights that lie in files, and the folder from which its bytes tell the way to these.
+
+    Inside of the context no such file goes away. Large weights in memory are part of the bytes as long as these hold them.
+    """
+    tensors = [tensor for _, tensor in _initializers(model)]
+    in_memory = sum(tensor.nbytes for tensor in tensors if not isinstance(tensor, ExternalTensor))
+    root = next((file_of(t).anchor for t in tensors if isinstance(t, ExternalTensor)), os.path.abspath(os.sep))
+    made: list[TensorProtocol] = []  # whose files go with them
+
+    def placed(_value: Value, tensor: TensorProtocol) -> TensorProtocol:
+        if in_memory > EXTERNAL_FROM and tensor.nbytes >= LARGE and not isinstance(tensor, ExternalTensor):
+            tensor = tensor_of(tensor.numpy(), tensor.dtype, tensor.name)
+            made.append(tensor)
+        if not isinstance(tensor, ExternalTensor) or tensor.nbytes < LARGE or file_of(tensor).anchor != root:
+            return _read_in(tensor)
+        location = file_of(tensor).relative_to(root).as_posix()
+        return ExternalTensor(
+            location, tensor.offset, tensor.length, tensor.dtype, shape=tensor.shape, name=tensor.name or "", base_dir=root
+        )
+
+    yield _serialized(_proto(model, placed)), root
+
+
+def needs_external_data(model: Model) -> bool:
+    """Whether the weights of `model` are too large for one file."""
+    return weight_bytes(model) > EXTERNAL_FROM
+
+
+def _pieces(model: Model) -> list[Piece]:
+    """What `SerializeToString(deterministic=True)` gives, in which large tensors of the main graph stand for themselves.
+
+    A protobuf writes its fields in the order of their numbers, a message as its tag, its length and its content.
+    """
+    large: dict[str, ExternalTensor] = {}
+
+    def shortened(value: Value, tensor: TensorProtocol) -> TensorProtocol:
+        if not isinstance(tensor, ExternalTensor) or tensor.nbytes < LARGE or value.graph is not model.graph:
+            return _read_in(tensor)
+        large[str(value.name)] = tensor
+        return tensor
+
+    proto = _proto(model, shortened)
+    if not large:
+        return [_serialized(proto)]
+    front, behind = _around(proto.graph, "initializer")
+    graph: list[Piece] = [front]
+    for tensor in proto.graph.initializer:
+        graph += _message(onnx.GraphProto, "initializer", _tensor(tensor, large.get(tensor.name)))
+    graph.append(behind)
+    front, behind = _around(proto, "graph")
+    pieces = [front, *_message(onnx.ModelProto, "graph", graph), behind]
+    if _size(pieces) > _MOST_BYTES:
+        raise ExportError(f"the model has {_size(pieces)} bytes, one protobuf holds 2 GiB. Save it to a file instead.")
+    return pieces
+
+
+def _tensor(proto: onnx.TensorProto, data: ExternalTensor | None) -> list[Piece]:
+    """data: what stands in place of where the proto says that they lie."""
+    if data is None:
+        return [_serialized(proto)]
+    proto.ClearField("data_location")
+    proto.ClearField("external_data")
+    front, behind = _around(proto, "raw_data")
+    return [front, *_message(onnx.TensorProto, "raw_data", [data]), behind]
+
+
+def _around(message: Message, name: str) -> tuple[bytes, bytes]:
+    """The fields of `message` that are written before the one called `name`, and those behind it."""
+    number = message.DESCRIPTOR.fields_by_name[name].number
+    front, behind = type(message)(), type(message)()
+    front.CopyFrom(message)
+    behind.CopyFrom(message)
+    for field, _ in message.ListFields():
+        if field.number >= number:
+            front.ClearField(field.name)
+        if field.number <= number:
+            behind.ClearField(field.name)
+    return _serialized(front), _serialized(behind)
+
+
+def _message(of: type[Message], name: str, content: list[Piece]) -> list[Piece]:
+    """`content` as the field `name`: its number and the wire type 2, which is for what has a length, and that length."""
+    return [_varint(of.DESCRIPTOR.fields_by_name[name].number << 3 | 2) + _varint(_size(content)), *content]
+
+
+def _varint(number: int) -> bytes:
+    """Seven bits a byte, the lowest first; all but the last with the highest bit set."""
+    groups = []
+    while number > 0x7F:
+        groups.append(number & 0x7F | 0x80)
+        number >>= 7
+    return bytes([*groups, number])
+
+
+def _size(pieces: list[Piece]) -> int:
+    return sum(len(piece) if isinstance(piece, bytes) else piece.nbytes for piece in pieces)
+
+
+def _serialized(proto: onnx.ModelProto | onnx.GraphProto | onnx.TensorProto) -> bytes:
+    try:
+        return proto.SerializeToString(deterministic=True)
+    except (ValueError, EncodeError) as error:
+        raise ExportError(f"the model does not fit into one protobuf ({error}). Save it to a file instead.") from error
+
+
+def _read_in(tensor: TensorProtocol) -> TensorProtocol:
+    """A tensor in a file as one in memory. (Attributes never are in files here.)"""
+    return Tensor(tensor.numpy(), dtype=tensor.dtype, name=tensor.name) if isinstance(tensor, ExternalTensor) else tensor
+
+
+def _initializers(model: Model) -> Iterator[tuple[Value, TensorProtocol]]:
+    for graph in model.graphs():
+        for value in graph.initializers.values():
+            if value.const_value is not None:
+                yield value, value.const_value
+
+
+def _proto(model: Model, change: Callable[[Value, TensorProtocol], TensorProtocol]) -> onnx.ModelProto:
+    """`model`, which stays as it is, with what `change` makes of the tensor of each initializer."""
+    changed: list[tuple[Value, TensorProtocol]] = []
+    try:
+        for value, tensor in _initializers(model):
+            if (other := change(value, tensor)) is not tensor:
+                changed.append((value, tensor))
+                value.const_value = other
+        proto: onnx.ModelProto = onnx_ir.to_proto(model)
+    finally:
+        for value, tensor in changed:
+            value.const_value = tensor
+    return proto
