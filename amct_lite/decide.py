@@ -110,9 +110,8 @@ def weight_qparams(planned: LayerPlan, layer: Layer) -> QParams:
     quantizer = make_weight_quantizer(planned.weight_algorithm, dict(planned.weight_options))
     spec = planned.weight_spec
     assert spec is not None
-    rows = layer.rows(layer.weight_array)
     try:
-        return quantizer.qparams(rows if spec.per_channel else rows.reshape(1, -1), spec)
+        return quantizer.qparams(layer.rows(layer.weight_array), spec)
     except NumericsError as error:
         raise CalibrationError(
             f"the weight of {planned.name} ({planned.op_type}): {error} Repair the model or skip the layer."

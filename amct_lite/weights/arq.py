@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 from amct_lite.numerics.affine import qparams_from_range
 from amct_lite.types import FloatArray, QParams, QuantSpec
-from amct_lite.weights.base import WEIGHT_QUANTIZERS, scale_rows
+from amct_lite.weights.base import WEIGHT_QUANTIZERS
 
 
 @WEIGHT_QUANTIZERS.register("arq")
@@ -17,6 +17,6 @@ class Arq:
     """No options."""
 
     def qparams(self, rows: FloatArray, spec: QuantSpec) -> QParams:
-        rows = scale_rows(rows, spec)
-        low, high = rows.min(axis=1, initial=0), rows.max(axis=1, initial=0)
+        axis = 1 if spec.per_channel else None
+        low, high = rows.min(axis=axis, initial=0), rows.max(axis=axis, initial=0)
         return qparams_from_range(low, high, replace(spec, symmetric=True))
