@@ -5,7 +5,7 @@ The same three inputs give the same bytes, whether they come fresh from a calibr
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 
 from amct_lite import ir
@@ -14,6 +14,7 @@ from amct_lite.correction.analytic import correct_bias
 from amct_lite.correction.full import apply_shifts
 from amct_lite.errors import StaticShapeError
 from amct_lite.exporters import ascend, ort, qdq
+from amct_lite.exporters.halves import in_half
 from amct_lite.rounding.apply import apply_roundings
 from amct_lite.types import QuantRecord, Skip
 from amct_lite.validate.static_shape import fix_shapes
@@ -43,7 +44,8 @@ class Exports:
     """corrected: the prepared model with the weights and biases that are exported. deploy: the target's own model, None where
     it has none, or where `deploy_problem` says which shape is missing. shapes: the input shapes of a deploy model that must be
     static. samples: how many the statistics were made from. alone: `corrected`, its biases taking back nothing but what each
-    layer does itself, to judge the layers one by one. skips: weights and biases that are not as learned or corrected."""
+    layer does itself, to judge the layers one by one. skips: weights and biases that are not as learned or corrected. halves:
+    the layers that compute in float16."""
 
     corrected: ir.Model
     fake_quant: ir.Model
@@ -54,6 +56,7 @@ class Exports:
     samples: int
     alone: ir.Model
     skips: tuple[Skip, ...] = ()
+    halves: frozenset[str] = frozenset()
 
 
 def build_exports(
@@ -64,22 +67,28 @@ def build_exports(
     statistics: Statistics | None,
     bias_correction: str,
     input_shapes: Mapping[str, Dims],
+    halves: Collection[str] = (),
 ) -> Exports:
-    """Both models of `record`. Raises ExportError where the record does not fit the model."""
+    """Both models of `record`. halves: the layers that compute in float16, as far as they are not quantized.
+
+    Raises ExportError where the record does not fit the model, or a layer does not fit into float16.
+    """
     corrected, skips = _corrected(prepared, record, statistics, bias_correction)
-    fake_quant = qdq.export(corrected, record)
+    left = frozenset(halves) - record.by_key.keys()
+    computed = in_half(corrected, left)
+    fake_quant = qdq.export(computed, record)
     chosen = TARGETS.get(target)
     shapes = _shapes(prepared, statistics, input_shapes) if chosen is None or chosen.static else {}
     deploy, problem = None, None
     if chosen is not None:
         try:
-            deploy = chosen.export(fix_shapes(corrected, shapes) if chosen.static else corrected, record)
+            deploy = chosen.export(fix_shapes(computed, shapes) if chosen.static else computed, record)
         except StaticShapeError as error:
             problem = StaticShapeError(f"{error}{statistics.shape_remark if statistics else ''}")
     samples = statistics.samples if statistics else 0
     shifted = bias_correction == "full" and statistics is not None and statistics.bias_shifts is not None
     alone = _corrected(prepared, record, statistics, "analytic")[0] if shifted else corrected
-    return Exports(corrected, fake_quant, deploy, problem, shapes, target, samples, alone, skips)
+    return Exports(corrected, fake_quant, deploy, problem, shapes, target, samples, alone, skips, left)
 
 
 def _corrected(

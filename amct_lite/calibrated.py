@@ -41,9 +41,9 @@ class Calibrated:
     warnings: tuple[str, ...] = ()
     nearest: tuple[Skip, ...] = ()
 
-    def without(self, layers: Collection[str], reason: str) -> Calibrated:
-        """The same with these layers left in float, for `reason`; the scales of the others stay as they are. A single tensor
-        that their weights would then read is left alone, too."""
+    def without(self, layers: Collection[str], reason: str, *, half: bool = False) -> Calibrated:
+        """The same with these layers left in float (`half`: in float16), for `reason`; the scales of the others stay as they
+        are. A single tensor that their weights would then read is left alone, too."""
         kept = tuple(layer for layer in self.plan.layers if layer.name not in layers)
         plan = replace(self.plan, layers=kept)
         if plan.target == ORT:  # what the layers that are gone no longer hand on
@@ -53,12 +53,14 @@ class Calibrated:
         stays = {*(layer.name for layer in kept), *(read.key for read in reads)}
         record = QuantRecord(tuple(entry for entry in self.decision.record.layers if entry.key in stays))
         source, statistics = rebalanced(self.source, self.calibration.statistics, layers)
+        halves = (*self.plan.halves, *(skip.node for skip in left)) if half else self.plan.halves
+        settings = _skipping(self.settings, left)
         return replace(
             self,
             source=source,
-            calibration=replace(self.calibration, statistics=statistics),
-            settings=_skipping(self.settings, left),
-            plan=replace(plan, reads=reads, skips=(*self.plan.skips, *left, *blocked)),
+            calibration=replace(self.calibration, statistics=replace(statistics, halves=halves)),
+            settings=replace(settings, float16=(*settings.float16, *halves[len(self.plan.halves) :])),
+            plan=replace(plan, reads=reads, skips=(*self.plan.skips, *left, *blocked), halves=halves),
             decision=Decision(record, {name: text for name, text in self.decision.repairs.items() if name not in layers}),
         )
 
@@ -68,7 +70,10 @@ class Calibrated:
         plan = spare(resolve(settings, self.source.prepared), self.source.prepared, self.usable)
         decision = decide(self.source.prepared, plan, self.usable, self.source.unfused, self.source.half_nodes)
         record = with_factors(decision.record, self.calibration.statistics.balance)
-        return replace(self, settings=settings, plan=plan, decision=replace(decision, record=record), nearest=())
+        statistics = replace(self.calibration.statistics, halves=plan.halves)
+        calibration = replace(self.calibration, statistics=statistics)
+        decision = replace(decision, record=record)
+        return replace(self, settings=settings, plan=plan, calibration=calibration, decision=decision, nearest=())
 
     def with_roundings(self, runtime: RuntimeOptions, progress: Callable[[int], None]) -> Calibrated:
         """The same with the roundings that its weight methods learn. progress: as for `with_biases`."""
@@ -109,6 +114,7 @@ class Calibrated:
             statistics=statistics,
             bias_correction=statistics.bias_correction,
             input_shapes=self.settings.input_shapes,
+            halves=self.plan.halves,
         )
 
 

@@ -112,7 +112,7 @@ def calibrate(
         source = balanced(source, balance)
         plan = resolve(settings, source.prepared)
     calibration = _calibration(source, plan, stream, known, settings, chosen)
-    calibration = replace(calibration, statistics=replace(calibration.statistics, balance=balance))
+    calibration = replace(calibration, statistics=replace(calibration.statistics, balance=balance, halves=plan.halves))
     usable, outliers = calibration.statistics.usable()
     calibration = _without_wild_samples(calibration, source, outliers, chosen)
     plan = spare(plan, source.prepared, usable)
@@ -168,8 +168,8 @@ def convert(
 ) -> QuantizeResult:
     """Build, run and compare the models of a record that was made elsewhere or edited by hand. Nothing is written.
 
-    config: its target, input shapes, fusion and balance_fold count, the record decides the rest. statistics: the calibration
-    file for bias correction and static shapes; when left out, the one that lies beside the record's file is taken,
+    config: its target, input shapes, fusion, float16 and balance_fold count, the record decides the rest. statistics: the
+    calibration file for bias correction and static shapes; when left out, the one that lies beside the record's file is taken,
     which the report says. bias_correction: None for the one of the calibration. data: samples to compare with the float model.
     Raises RecordError when the record does not fit the model.
     """
@@ -185,6 +185,7 @@ def convert(
         statistics=known,
         bias_correction=bias_correction or (known.bias_correction if known else "none"),
         input_shapes=settings.input_shapes,
+        halves=taken.halves,
     )
     stream = open_stream(source, data, settings, chosen)
     feeds, outputs = keep(source.prepared, stream, chosen.runtime) if stream else ((), ())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import fnmatch
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from functools import partial
 
@@ -52,7 +52,9 @@ def resolve(config: QuantConfig, model: ir.Model) -> QuantPlan:
             layers.append(_plan_layer(bound, wanted, config.target))
     skips += _inside_bodies(model)
     reads, without = plan_reads(config, model, {layer.name for layer in layers})
-    plan = QuantPlan(tuple(layers), (*skips, *without), config.target, reads)
+    left = {skip.node for skip in skips}
+    halves = tuple(name for name in halves_of(config, model) if name in left)
+    plan = QuantPlan(tuple(layers), (*skips, *without), config.target, reads, halves)
     observed = (*(tensor for layer in layers for tensor in layer.inputs), *(read.tensor for read in reads))
     with_codes(model, {tensor.spec.bits for tensor in observed})  # refused now, not after calibration
     if config.target == ORT:
@@ -85,6 +87,23 @@ def layer_facts(target: str, model: ir.Model) -> dict[str, LayerFacts]:
 def _width_problem(layer: Layer, bits: int, weight_bits: int, *, packed: bool) -> str:
     return data_problem(layer, max(bits, weight_bits) if len(layer.data) > 1 else bits, weight_bits) or weight_problem(
         layer, weight_bits, packed=packed
+    )
+
+
+def halves_of(config: QuantConfig, model: ir.Model) -> tuple[str, ...]:
+    """The layers of `model` (prepared) that are to compute in float16 where they are not quantized, in the order of the graph.
+
+    Raises ConfigError for names that it does not have, and where ONNX Runtime's kernels are the target.
+    """
+    if config.float16 and config.target == ORT:
+        raise ConfigError(
+            f"{config.place('float16')}: ONNX Runtime's CPU computes in float32, float16 would only be converted to and fro. "
+            "Leave it out, or choose the target ascend or generic."
+        )
+    if problems := _unknown_names(config, config.float16, model):
+        raise ConfigError("\n".join(problems))
+    return tuple(
+        str(node.name) for node in model.graph if config.in_half(str(node.name), node.op_type) and bind(node) is not None
     )
 
 
@@ -262,20 +281,24 @@ def _inside_bodies(model: ir.Model) -> list[Skip]:
 
 def _check_names(config: QuantConfig, model: ir.Model) -> None:
     """Every name, pattern, operator type and algorithm that `config` mentions exists; all problems at once."""
-    names = [str(node.name) for node in model.graph.all_nodes()]
-    known = {*names, *(node.op_type for node in model.graph.all_nodes()), *OPS.names()}
-    problems = [
-        f"{config.place_of(pattern)}: {pattern!r} is no node, pattern or operator type of the model"
-        f"{did_you_mean(pattern, known)}. `amct-lite inspect` lists the names."
-        for pattern in config.layer_patterns
-        if pattern not in known and not fnmatch.filter(names, pattern)
-    ]
+    problems = _unknown_names(config, config.layer_patterns, model)
     for use in config.algorithms():
         problems += _problem(use.place, partial(make_observer, use.name, use.options))
     for use in config.weight_algorithms():
         problems += _problem(use.place, partial(make_weight_quantizer, use.name, use.options))
     if problems:
         raise ConfigError("\n".join(problems))
+
+
+def _unknown_names(config: QuantConfig, patterns: Iterable[str], model: ir.Model) -> list[str]:
+    names = [str(node.name) for node in model.graph.all_nodes()]
+    known = {*names, *(node.op_type for node in model.graph.all_nodes()), *OPS.names()}
+    return [
+        f"{config.place_of(pattern)}: {pattern!r} is no node, pattern or operator type of the model"
+        f"{did_you_mean(pattern, known)}. `amct-lite inspect` lists the names."
+        for pattern in patterns
+        if pattern not in known and not fnmatch.filter(names, pattern)
+    ]
 
 
 def _problem(place: str, make: Callable[[], object]) -> list[str]:

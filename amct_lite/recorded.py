@@ -11,7 +11,7 @@ from amct_lite.calibration.store import Statistics
 from amct_lite.config import QuantConfig
 from amct_lite.errors import CalibrationError
 from amct_lite.loading import SourceModel, fusion_of, load_prepared
-from amct_lite.plan import layer_facts, require_input_shapes
+from amct_lite.plan import halves_of, layer_facts, require_input_shapes
 from amct_lite.prebalance import balance_of, balanced, fitted
 from amct_lite.record import read_record, record_digest, require_valid
 from amct_lite.trained import limited
@@ -20,13 +20,15 @@ from amct_lite.types import QuantRecord, Subject
 
 @dataclass(frozen=True)
 class Recorded:
-    """statistics: of this model; None where there are none. notes, warnings: about them."""
+    """statistics: of this model; None where there are none. notes, warnings: about them. halves: the layers that compute in
+    float16 where the record does not name them."""
 
     source: SourceModel
     record: QuantRecord
     statistics: Statistics | None
     notes: tuple[str, ...]
     warnings: tuple[str, ...]
+    halves: tuple[str, ...] = ()
 
 
 def take_record(
@@ -35,7 +37,7 @@ def take_record(
     settings: QuantConfig,
     statistics: str | Path | Statistics | None = None,
 ) -> Recorded:
-    """settings: its target, input shapes, fusion and balance_fold count. statistics: None for those beside the record's file.
+    """settings: target, input shapes, fusion, float16 and balance_fold count. statistics: None for those beside the record.
 
     Raises RecordError when the record does not fit the model, CalibrationError when the statistics given do not.
     """
@@ -50,7 +52,8 @@ def take_record(
     source = balanced(source, balance)
     known = fitted(known, source, balance) if known else None
     known, notes, warnings = _of_this_model(known, source, beside)
-    return Recorded(source, given, known, notes, warnings)
+    halves = (*halves_of(settings, source.prepared), *(known.halves if known else ()))
+    return Recorded(source, given, known, notes, warnings, halves)
 
 
 def subject_of(source: SourceModel, record: QuantRecord | None = None) -> Subject:

@@ -179,13 +179,15 @@ class TensorRead:
 class QuantPlan:
     """Every decision, explicit: the layers to quantize and the ones that are not, each with its reason.
 
-    reads: the tensors that are quantized on their own, in front of nodes that stay in float.
+    reads: the tensors that are quantized on their own, in front of nodes that stay in float. halves: the layers that stay in
+    float and compute in float16.
     """
 
     layers: tuple[LayerPlan, ...]
     skips: tuple[Skip, ...]
     target: str
     reads: tuple[TensorRead, ...] = ()
+    halves: tuple[str, ...] = ()
 
     @cached_property
     def tensors(self) -> tuple[TensorPlan, ...]:

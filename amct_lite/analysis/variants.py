@@ -20,7 +20,6 @@ from amct_lite.numerics.affine import fake_quantize
 from amct_lite.ops import Layer, bind
 from amct_lite.types import AnyArray, FloatArray, QParams
 
-LARGEST_HALF = 65504.0
 SUMS = "amct.sums"
 
 
@@ -29,7 +28,7 @@ class Variant:
     """How one layer is quantized, alone; each is equal to itself only.
 
     data: of each data input, None for float. weight: None for float. bias: what it is then, None for the layer's own. source:
-    what the weight is rounded from, None for the layer's own. half: all of it in float16 instead, saturated.
+    what the weight is rounded from, None for the layer's own. half: all of it in float16 instead.
     """
 
     layer: str
@@ -84,7 +83,11 @@ class _Writer:
             params = variant.data[position] if variant.data else None
             if params is not None or variant.half:
                 ir.replace_input(copy.node, index, self._rounded(layer, index, params))
-        return copy.output
+        if not variant.half:
+            return copy.output
+        graph = copy.node.graph
+        assert isinstance(graph, ir.Graph), "a copy stands beside its layer"
+        return _through_half(Inserter.at_end(graph, f"{layer.name}{suffix}"), copy.output)
 
     def _rounded(self, layer: Layer, index: int, params: QParams | None) -> ir.Value:
         value = layer.node.inputs[index]
@@ -124,9 +127,10 @@ def _through_integers(b: Inserter, value: ir.Value, params: QParams) -> ir.Value
 
 
 def _through_half(b: Inserter, value: ir.Value) -> ir.Value:
-    bounds = (b.constant(bound, np.float32) for bound in (-LARGEST_HALF, LARGEST_HALF))
-    return b.cast(b.cast(b.op("Clip", value, *bounds), ir.DataType.FLOAT16), ir.DataType.FLOAT)
+    return b.cast(b.cast(value, ir.DataType.FLOAT16), ir.DataType.FLOAT)
 
 
 def _half(array: AnyArray) -> FloatArray:
-    return np.clip(array, -LARGEST_HALF, LARGEST_HALF).astype(np.float16).astype(np.float32)
+    """Infinite where float16 ends, as a Cast has it."""
+    with np.errstate(over="ignore"):
+        return array.astype(np.float16).astype(np.float32)

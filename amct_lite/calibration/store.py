@@ -36,7 +36,8 @@ class Statistics:
     random: made from random data. bias_shifts: layer → (Cout,) measured output errors, where bias correction was `full`;
     bias_record: digest of the record they were measured with. runs: inference runs they were collected in, where somebody
     else's loop made them. unfused: the layers that were kept apart from their normalizations when the model was prepared.
-    roundings: layer → what was learned about rounding its weight. balance: how the model was balanced before.
+    roundings: layer → what was learned about rounding its weight. balance: how the model was balanced before. halves: the
+    layers left in float that compute in float16.
     """
 
     sketches: Sketches
@@ -54,6 +55,7 @@ class Statistics:
     differing: dict[str, tuple[Dims, Dims]] = field(default_factory=dict)
     roundings: dict[str, Rounding] = field(default_factory=dict)
     balance: Balance | None = None
+    halves: tuple[str, ...] = ()
 
     def usable(self) -> tuple[Sketches, dict[str, tuple[Outlier, ...]]]:
         """The sketches to decide from, and what was left out of them, by tensor: wild samples unless data is trusted."""
@@ -138,6 +140,8 @@ def to_bytes(statistics: Statistics) -> bytes:
     }
     if statistics.roundings:
         meta["roundings"] = [[name, r.weight, r.method, r.before, r.after] for name, r in statistics.roundings.items()]
+    if statistics.halves:
+        meta["halves"] = list(statistics.halves)
     if statistics.balance is not None:
         meta["balance"] = {"strengths": dict(statistics.balance.strengths), "fold": statistics.balance.fold}
     arrays: dict[str, AnyArray] = {"meta": np.frombuffer(json.dumps(meta).encode(), np.uint8)}
@@ -219,6 +223,7 @@ def _statistics(meta: dict[str, Any], archive: Any) -> Statistics:
             for i, (name, weight, method, before, after) in enumerate(meta.get("roundings", ()))
         },
         _balance(meta.get("balance"), archive),
+        tuple(map(str, meta.get("halves", ()))),
     )
 
 

@@ -52,6 +52,9 @@ def _print_search(out: Console, found: Found) -> None:
         say(out, f"[dim]note:[/] {escape(note)}")
     for names in found.together:
         say(out, f"[dim]note:[/] {escape(', '.join(names))} read the same data or weight and got the same widths")
+    if wide := found.kept_wide:
+        listed = escape(", ".join(wide))
+        say(out, f"[dim]note:[/] {listed} in float32: give ATC --keep_dtype=…_keep_dtype.cfg, else it computes in float16")
     spent = found.chosen.bitops if found.prices.what == "bitops" else found.chosen.weight_bytes
     say(
         out,

@@ -30,7 +30,7 @@ from amct_lite.types import Feeds
 
 _LOG = logging.getLogger(__name__)
 _NAME = "auto_mixed_precision_search"
-_WIDTHS = ("W8A8", "W4A4")
+_WIDTHS = ("float16", "W8A8", "W4A4")
 _BITS = {"W8A8": 8, "W4A4": 4, "float16": 16}
 SENSITIVITIES = {"MseSimilarity": "local"}
 """AMCT's word: the normalized squared error of each layer's own output, which adds up. Others do not."""

@@ -69,6 +69,10 @@ def left_out(config: QuantConfig) -> tuple[str, ...]:
         for name in names
         if getattr(config, name) != getattr(plain, name)
     ]
+    if config.float16:
+        sentences.append(
+            "float16 is left out: AMCT's configuration has no word for it. ATC takes float16 for float layers anyway."
+        )
     if config.batches is None:
         sentences.append(
             "batch_num is 1, AMCT's default: its configuration has no word for all batches. Give a number of batches."

@@ -36,6 +36,7 @@ GLOBAL_KEYS: Table = {
     ("bias_correction",): ("bias_correction", values.one_of(values.BIAS_CORRECTIONS)),
     ("balance_fold",): ("balance_fold", values.boolean),
     ("skip",): ("skip", values.names),
+    ("float16",): ("float16", values.names),
     ("fusion",): ("fusion", values.boolean),
     ("skip_fusion",): ("skip_fusion", values.names),
     **LAYER_KEYS,

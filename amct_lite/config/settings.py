@@ -41,11 +41,11 @@ class QuantConfig:
     the weights. bias_correction: "none", "analytic" (from input means), "full" (sequential), or "auto" (analytic unless full is
     clearly better). balance: the share of the inputs' ranges that moves into the weights, channel by channel (0.2 to 0.8; 0:
     none); balance_fold: without a Mul where the layer in front can divide. skip: node names, patterns or operator types to
-    leave in float. fusion: whether layers take in the normalizations around them; skip_fusion: nodes, by name, pattern or
-    operator type, that do not take part. joint_quant: kept for AMCT's files, without effect. batches: how many to calibrate
-    on (None: all). trust_data: let a wild sample count like any other.
-    input_shapes: dimensions of the inputs of the deploy model. types: overrides by operator type. layers: overrides by
-    node name or pattern; of several patterns the later wins, and an exact name wins over patterns.
+    leave in float. float16: likewise the layers that compute in float16 where they stay in float. fusion: whether layers take
+    in the normalizations around them; skip_fusion: nodes, by name, pattern or operator type, that do not take part.
+    joint_quant: kept for AMCT's files, without effect. batches: how many to calibrate on (None: all). trust_data: let a wild
+    sample count like any other. input_shapes: dimensions of the inputs of the deploy model. types: overrides by operator type.
+    layers: overrides by node name or pattern; of several patterns the later wins, and an exact name wins over patterns.
     tensors: single inputs of nodes to quantize on their own, by "node:index" (see `for_tensor`), with deviations of their own.
     source, lines: the file it was read from and the line of each key path, for messages.
 
@@ -65,6 +65,7 @@ class QuantConfig:
     balance: float = 0.0
     balance_fold: bool = False
     skip: tuple[str, ...] = ()
+    float16: tuple[str, ...] = ()
     fusion: bool = True
     skip_fusion: tuple[str, ...] = ()
     joint_quant: bool = False
@@ -165,6 +166,10 @@ class QuantConfig:
             balance=self.balance,
         )
 
+    def in_half(self, name: str, op_type: str) -> bool:
+        """Whether the node `name` computes in float16 where it stays in float."""
+        return any(_matches(name, pattern) or pattern == op_type for pattern in self.float16)
+
     @property
     def folding(self) -> Fusion:
         """How the model is to be prepared."""
@@ -189,12 +194,13 @@ class QuantConfig:
     @property
     def layer_patterns(self) -> tuple[str, ...]:
         """Every node name, pattern and operator type that the configuration mentions."""
-        return tuple(dict.fromkeys([*self.skip, *self.types, *self.layers]))
+        return tuple(dict.fromkeys([*self.skip, *self.float16, *self.types, *self.layers]))
 
     def place_of(self, pattern: str) -> str:
         """Where `pattern`, one of `layer_patterns`, is mentioned first."""
-        if pattern in self.skip:
-            return self.place("skip", str(self.skip.index(pattern)))
+        for key, names in (("skip", self.skip), ("float16", self.float16)):
+            if pattern in names:
+                return self.place(key, str(names.index(pattern)))
         return self.place("types" if pattern in self.types else "layers", pattern)
 
     def algorithms(self) -> Iterator[AlgorithmUse]:
@@ -266,9 +272,9 @@ def _checked_override(override: Override, section: str, pattern: str) -> Overrid
 
 
 def _place(source: str | None, lines: Mapping[Path, int], path: Path) -> str:
-    """The line is that of the longest part of `path` that has one; an index into `skip` is not shown."""
+    """The line is that of the longest part of `path` that has one; an index into a list of names is not shown."""
     line = next((lines[path[:n]] for n in range(len(path), 0, -1) if path[:n] in lines), None)
-    text = key_text(path[:1] if path[:1] == ("skip",) else path)
+    text = key_text(path[:1] if path[:1] in {("skip",), ("float16",)} else path)
     if source is None:
         return text
     return f"{source}:{line}: {text}" if line is not None else f"{source}: {text}"

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from math import prod
 
 from amct_lite import ir
 from amct_lite.diagnosis.flops import COUNTED, UNCOUNTED, Work, work_of
-from amct_lite.diagnosis.memory import Readers
+from amct_lite.diagnosis.memory import Forms
 from amct_lite.ops import Layer, bind
 from amct_lite.types import QParams, QuantRecord, Skip
 
@@ -50,16 +50,15 @@ class Counted:
 
 @dataclass(frozen=True)
 class Arithmetic:
-    """float_bits: of what is not quantized. record: of what is; readers: where it quantizes data."""
+    """forms: of the tensors, and bits of what is not quantized. record: what is."""
 
     name: str
-    float_bits: int
+    forms: Forms
     record: QuantRecord | None = None
-    readers: Readers = field(default_factory=dict)
 
     @staticmethod
-    def of(record: QuantRecord, model: ir.Model) -> Arithmetic:
-        """What `record` makes of `model`; the rest stays in float32."""
+    def of(record: QuantRecord, model: ir.Model, float_bits: int, floats: Mapping[str, int]) -> Arithmetic:
+        """What `record` makes of `model`; the rest computes in floats of `float_bits`, some nodes in others (`floats`)."""
         readers: dict[tuple[str, int], QParams] = {}
         for entry in record.layers:
             node, _, index = entry.key.rpartition(":")
@@ -72,19 +71,20 @@ class Arithmetic:
                 readers |= {
                     (layer.name, index): second if place else entry_.activation for place, index in enumerate(layer.data)
                 }
-        return Arithmetic("record", 32, record, readers)
+        return Arithmetic("record", Forms(float_bits, readers, floats), record)
 
-    def bits(self, layer: str) -> tuple[int, int]:
+    def bits(self, item: Counted) -> tuple[int, int]:
         """Of its activation and its weight (of both factors, where both are data)."""
-        entry = self.record.by_key.get(layer) if self.record else None
+        entry = self.record.by_key.get(item.name) if self.record else None
         if entry is None or entry.tensor_quantize:
-            return self.float_bits, self.float_bits
+            own = self.forms.float_of(item.node)
+            return own, own
         return entry.activation.bits, entry.weight.bits if entry.weight else entry.activation.bits
 
     def stored_bits(self, item: Counted, is_bias: bool) -> int:
         """Of a constant of a layer; the bias of a quantized one counts steps of its accumulator."""
         quantized = self.record is not None and item.name in self.record.by_key
-        return (_BIAS_BITS if is_bias else self.bits(item.name)[1]) if quantized else self.float_bits
+        return (_BIAS_BITS if is_bias else self.bits(item)[1]) if quantized else self.forms.float_of(item.node)
 
 
 def count_work(model: ir.Model) -> tuple[tuple[Counted, ...], tuple[Skip, ...]]:

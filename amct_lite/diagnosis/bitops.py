@@ -13,11 +13,12 @@ from math import prod
 from pathlib import Path
 
 from amct_lite import ir
+from amct_lite.decide import HALF
 from amct_lite.diagnosis.arithmetic import Arithmetic, Counted, count_work, float_constants, packed_bytes
 from amct_lite.diagnosis.flops import static_shape
-from amct_lite.diagnosis.memory import Activations
+from amct_lite.diagnosis.memory import Activations, Forms
 from amct_lite.errors import StaticShapeError
-from amct_lite.loading import load_prepared
+from amct_lite.loading import SourceModel, load_prepared
 from amct_lite.plan import layer_facts
 from amct_lite.record import read_record, require_valid
 from amct_lite.recorded import subject_of
@@ -104,8 +105,9 @@ def bitops(
 ) -> Cost:
     """Operations and bytes of a float model, layer by layer and in total. Nothing is run.
 
-    record: bits of its layers; a layer that it does not name counts as 32 x 32. input_shapes: name → dimensions, for inputs
-    that the model leaves open.
+    record: bits of its layers; a layer that it does not name counts as 32 x 32, or as 16 x 16 where the model computes it in
+    float16. What `op_data_type` of the record calls FLOAT16 is handed on in 16 bits where it is no integer. input_shapes: name
+    → dimensions, for inputs that the model leaves open.
     Raises StaticShapeError for an input without a fixed shape, RecordError for a record of another model.
     """
     source = load_prepared(model)
@@ -115,7 +117,9 @@ def bitops(
     settled = settled_model(source.prepared, input_shapes or {})
     activations = Activations(settled)
     counted, skips = count_work(settled)
-    arithmetics = (Arithmetic("fp32", 32), Arithmetic("fp16", 16), *((Arithmetic.of(given, settled),) if given else ()))
+    arithmetics = [Arithmetic("fp32", Forms(32)), Arithmetic("fp16", Forms(16))]
+    if given:
+        arithmetics.append(Arithmetic.of(given, settled, 32, _halves(source, given)))
     layers = tuple(layer_cost(item, arithmetics[2 if given else 0], activations) for item in counted)
     return Cost(
         source.name,
@@ -131,6 +135,12 @@ def bitops(
     )
 
 
+def _halves(source: SourceModel, record: QuantRecord) -> dict[str, int]:
+    """The nodes that hand on float16, as the model has it or the record says."""
+    told = {entry.key for entry in record.layers if entry.data_type == HALF}
+    return dict.fromkeys(source.half_nodes | told, 16)
+
+
 def settled_model(model: ir.Model, shapes: Mapping[str, tuple[int, ...]]) -> ir.Model:
     ir.fix_input_shapes(ir.clone(model), shapes)  # tells names that are not inputs before it tells open dimensions
     problems, suggestion = open_inputs(model, shapes)
@@ -143,7 +153,7 @@ def settled_model(model: ir.Model, shapes: Mapping[str, tuple[int, ...]]) -> ir.
 
 
 def layer_cost(item: Counted, arithmetic: Arithmetic, activations: Activations) -> LayerCost:
-    act_bits, weight_bits = arithmetic.bits(item.name)
+    act_bits, weight_bits = arithmetic.bits(item)
     stored = [packed_bytes(size, arithmetic.stored_bits(item, bias)) for size, bias in item.constants.values()]
     return LayerCost(
         item.name,
@@ -156,17 +166,17 @@ def layer_cost(item: Counted, arithmetic: Arithmetic, activations: Activations) 
         item.flops * act_bits * weight_bits,
         sum(size for size, _ in item.constants.values()),
         sum(stored),
-        activations.bytes_of(item.output, arithmetic.readers, arithmetic.float_bits),
+        activations.bytes_of(item.output, arithmetic.forms),
     )
 
 
 def total_of(model: ir.Model, counted: tuple[Counted, ...], arithmetic: Arithmetic, activations: Activations) -> Total:
-    operations = (item.flops * prod(arithmetic.bits(item.name)) for item in counted)
-    peak = activations.peak(arithmetic.readers, arithmetic.float_bits)
+    operations = (item.flops * prod(arithmetic.bits(item)) for item in counted)
+    peak = activations.peak(arithmetic.forms)
     return Total(
         sum(operations),
         _stored_bytes(model, counted, arithmetic),
-        activations.total(arithmetic.readers, arithmetic.float_bits),
+        activations.total(arithmetic.forms),
         peak.bytes,
         peak.node,
     )
@@ -178,5 +188,5 @@ def _stored_bytes(model: ir.Model, counted: tuple[Counted, ...], arithmetic: Ari
     return sum(
         packed_bytes(elements, bits)
         for value, elements in float_constants(model).items()
-        for bits in {widths.get(usage, arithmetic.float_bits) for usage in ir.uses(value)}
+        for bits in {widths.get(usage) or arithmetic.forms.float_of(usage.node) for usage in ir.uses(value)}
     )

@@ -8,7 +8,7 @@ only renames elements, writes over its input where nobody else reads that: kerne
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from math import prod
 
@@ -24,6 +24,20 @@ IN_PLACE = frozenset(
 
 Readers = Mapping[tuple[str, int], QParams]
 """(node name, input index) → how that input is quantized; inputs that are not in it are read as floats."""
+
+
+@dataclass(frozen=True)
+class Forms:
+    """The forms in which tensors of floats are held: as codes where `readers` say so, else as floats of `float_bits`, but for
+    the nodes that compute in floats of other bits (`floats`: node name → bits)."""
+
+    float_bits: int
+    readers: Readers = field(default_factory=dict)
+    floats: Mapping[str, int] = field(default_factory=dict)
+
+    def float_of(self, node: ir.Node | None) -> int:
+        """Bits of the floats that `node` reads and writes; None stands for the world outside."""
+        return self.float_bits if node is None else self.floats.get(str(node.name), self.float_bits)
 
 
 @dataclass(frozen=True)
@@ -56,26 +70,26 @@ class Activations:
     def unknown(self) -> tuple[ir.Value, ...]:
         return tuple(value for value in self._values if _elements(value) is None)
 
-    def bytes_of(self, value: ir.Value, readers: Readers, float_bits: int) -> int:
-        """Bytes of `value` as its readers want it: codes where they are quantized, floats of `float_bits` where one is not.
+    def bytes_of(self, value: ir.Value, forms: Forms) -> int:
+        """Bytes of `value` as its readers want it: codes where they are quantized, floats where one is not.
 
-        Readers with different scales need codes of their own; all forms count until the last reader. 0 when the size is not
-        known.
+        Readers with different scales need codes of their own, and floats of other bits are other floats; all forms count until
+        the last reader. 0 when the size is not known.
         """
         elements = _elements(value)
         if elements is None:
             return 0
-        return sum(-(-elements * bits // 8) for bits in self._widths(value, readers, float_bits))
+        return sum(-(-elements * bits // 8) for bits in self._widths(value, forms))
 
-    def total(self, readers: Readers, float_bits: int) -> int:
+    def total(self, forms: Forms) -> int:
         """Bytes of everything that is written once, in-place operators not counted a second time."""
-        return sum(self.bytes_of(value, readers, float_bits) for value in self._values if self._overwriter(value) is None)
+        return sum(self.bytes_of(value, forms) for value in self._values if self._overwriter(value) is None)
 
-    def peak(self, readers: Readers, float_bits: int) -> Peak:
+    def peak(self, forms: Forms) -> Peak:
         """The most bytes held at once while the nodes run one by one in the order of the graph."""
         changes = [0] * (len(self._nodes) + 1)
         for buffer in self._buffers():
-            held = self.bytes_of(buffer[-1], readers, float_bits)
+            held = self.bytes_of(buffer[-1], forms)
             changes[self._born(buffer[0])] += held
             changes[self._dies(buffer[-1]) + 1] -= held
         best, node, held = 0, "", 0
@@ -109,20 +123,20 @@ class Activations:
     def _known(self) -> frozenset[ir.Value]:
         return frozenset(self._values)
 
-    def _widths(self, value: ir.Value, readers: Readers, float_bits: int) -> list[int]:
+    def _widths(self, value: ir.Value, forms: Forms) -> list[int]:
         """Bits of each form in which `value` is held."""
         after = self._overwriter(value)
         if after is not None:
-            return self._widths(after, readers, float_bits)
-        floating = value.dtype in {ir.DataType.FLOAT, ir.DataType.FLOAT16}
-        own = float_bits if floating else _bits(value)
-        forms: dict[object, int] = {"plain": own} if value.is_graph_output() or not self._readers.get(value) else {}
+            return self._widths(after, forms)
+        if value.dtype not in {ir.DataType.FLOAT, ir.DataType.FLOAT16}:
+            return [_bits(value)]
+        written = value.is_graph_output() or not self._readers.get(value)
+        found: dict[QParams | int, int] = {forms.float_of(node): 0 for node in [value.producer()] if written}
         for node in self._readers.get(value, ()):
             direct = [index for index, read in enumerate(node.inputs) if read is value]
             for index in direct or [-1]:  # a value captured by a subgraph is read as it is
-                params = readers.get((str(node.name), index)) if floating else None
-                forms[params or "plain"] = params.bits if params else own
-        return list(forms.values())
+                found[forms.readers.get((str(node.name), index)) or forms.float_of(node)] = 0
+        return [form if isinstance(form, int) else form.bits for form in found]
 
     def _born(self, value: ir.Value) -> int:
         producer = value.producer()

@@ -8,7 +8,7 @@ float16 by dtype 1, or what the record asks of its layer. Constants are rounded 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import numpy as np
 
@@ -44,19 +44,28 @@ def narrow(deploy: ir.Model, floats: FloatTypes, asked: FloatTypes | None = None
     Raises ExportError where a constant does not fit into float16.
     """
     model = ir.clone(deploy)
+    version = ir.opset(model)
+    rewrite(model, lambda node: _is_half(node, floats, ir.signature(node, version), asked or {}))
+    for node in tuple(model.graph):
+        if node.op_type == "Cast" and not node.domain:
+            _remove_needless(node)
+    return model
+
+
+def rewrite(model: ir.Model, is_half: Callable[[ir.Node], bool]) -> None:
+    """Let the nodes for which `is_half` holds compute in float16, in place; a Cast stands wherever one kind meets the other.
+
+    Raises ExportError where a constant does not fit into float16.
+    """
     writer = _Writer(model)
     for node in tuple(model.graph):
-        half = _is_half(node, floats, ir.signature(node, ir.opset(model)), asked or {})
+        half = is_half(node)
         writer.feed(node, half)
         if half:
             _give_half(node)
     for value in writer.captured():
         writer.keep_wide_for_bodies(value)
-    for node in tuple(model.graph):
-        if node.op_type == "Cast" and not node.domain:
-            _remove_needless(node)
     ir.remove_unused(model)
-    return model
 
 
 def _is_half(node: ir.Node, floats: FloatTypes, signature: ir.Signature | None, asked: FloatTypes) -> bool:

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 
 from amct_lite import ir
 from amct_lite.diagnosis.arithmetic import Arithmetic, count_work
 from amct_lite.diagnosis.bitops import Total, layer_cost, settled_model, total_of
-from amct_lite.diagnosis.memory import Activations
+from amct_lite.diagnosis.memory import Activations, Forms
 from amct_lite.types import QuantRecord
 
 
 class Meter:
-    """float_bits: of what no record quantizes. Raises StaticShapeError for inputs that `shapes` leaves open."""
+    """float_bits: of what no record quantizes; `floats` (layer → bits) says otherwise of some. Raises StaticShapeError for
+    inputs that `shapes` leaves open."""
 
     def __init__(self, prepared: ir.Model, shapes: Mapping[str, tuple[int, ...]], float_bits: int) -> None:
         self._model = settled_model(prepared, shapes)
@@ -21,25 +21,25 @@ class Meter:
         self._activations = Activations(self._model)
         self._float_bits = float_bits
 
-    def layers(self, record: QuantRecord) -> dict[str, dict[str, int]]:
+    def layers(self, record: QuantRecord, floats: Mapping[str, int]) -> dict[str, dict[str, int]]:
         """Layer → its bitops and bytes (of weight and bias), for each layer with products, in float where `record` has no
         entry."""
-        arithmetic = self._arithmetic(record)
+        arithmetic = self._arithmetic(record, floats)
         costs = [layer_cost(item, arithmetic, self._activations) for item in self._counted]
         return {cost.name: {"bitops": cost.bitops, "bytes": cost.weight_bytes} for cost in costs}
 
-    def total(self, record: QuantRecord) -> Total:
+    def total(self, record: QuantRecord, floats: Mapping[str, int]) -> Total:
         """Of the whole model."""
-        return self._total(self._arithmetic(record))
+        return self._total(self._arithmetic(record, floats))
 
     def whole(self, cost: str) -> int:
         """What shares of a budget refer to: bitops in float16, bytes of weights in float32."""
         if cost == "bitops":
-            return self._total(Arithmetic("fp16", 16)).bitops
-        return self._total(Arithmetic("fp32", 32)).weight_bytes
+            return self._total(Arithmetic("fp16", Forms(16))).bitops
+        return self._total(Arithmetic("fp32", Forms(32))).weight_bytes
 
-    def _arithmetic(self, record: QuantRecord) -> Arithmetic:
-        return replace(Arithmetic.of(record, self._model), float_bits=self._float_bits)
+    def _arithmetic(self, record: QuantRecord, floats: Mapping[str, int]) -> Arithmetic:
+        return Arithmetic.of(record, self._model, self._float_bits, floats)
 
     def _total(self, arithmetic: Arithmetic) -> Total:
         return total_of(self._model, self._counted, arithmetic, self._activations)

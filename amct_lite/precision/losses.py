@@ -12,11 +12,14 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from amct_lite import ir
+from amct_lite.analysis.candidates import Scales, parse_candidate
 from amct_lite.analysis.local_error import measure
+from amct_lite.analysis.network_error import measure_local
 from amct_lite.analysis.sensitivity import METHODS, measure_sensitivity
 from amct_lite.calibrated import Calibrated
 from amct_lite.errors import ConfigError, DataError
 from amct_lite.pipeline import RunOptions
+from amct_lite.precision.widths import FLOAT16
 from amct_lite.registry import did_you_mean
 from amct_lite.reports.report import OutputError, output_errors
 from amct_lite.rounding.apply import apply_roundings
@@ -26,8 +29,12 @@ from amct_lite.types import Feeds, QuantRecord
 SAMPLES = 8
 """Kept batches that losses are measured on: enough for a stable figure, a fraction of the calibration pass."""
 MEASURES = (*METHODS, "local")
-_WORST = 1e6
+WORST = 1e6
 """Of an output that overflows, or an error where there is no signal."""
+
+_CANDIDATES = {FLOAT16.name: "FP16"}
+_WIDTHS = {candidate: name for name, candidate in _CANDIDATES.items()}
+"""The sensitivity analysis has another name for float16."""
 
 Losses = Mapping[str, Mapping[str, float]]
 """Widths → layer → loss."""
@@ -46,7 +53,7 @@ def network_losses(
         prepared,
         record,
         calibrated.calibration.feeds[:SAMPLES],
-        candidates=(widths,),
+        candidates=(_CANDIDATES.get(widths, widths),),
         layers=layers,
         method=method,
         plan=calibrated.plan,
@@ -57,7 +64,7 @@ def network_losses(
         options=options.runtime,
         progress=options.progress,
     )
-    return {layer: _finite(loss) for layer, loss in found.damages(widths).items()}
+    return {layer: _finite(loss) for layer, loss in found.damages(_CANDIDATES.get(widths, widths)).items()}
 
 
 def local_losses(calibrated: Calibrated, layers: Iterable[str], runtime: RuntimeOptions) -> dict[str, float]:
@@ -65,7 +72,15 @@ def local_losses(calibrated: Calibrated, layers: Iterable[str], runtime: Runtime
     corrected = calibrated.with_biases(runtime).exports("generic").corrected
     record = QuantRecord(tuple(calibrated.decision.record.by_key[layer] for layer in layers))
     errors = measure(calibrated.source.prepared, corrected, record, calibrated.calibration.feeds[:SAMPLES], runtime)
-    return {layer: _ratio(errors[layer].sqnr_db) if layer in errors else _WORST for layer in record.by_key}
+    return {layer: _ratio(errors[layer].sqnr_db) if layer in errors else WORST for layer in record.by_key}
+
+
+def local_half_losses(calibrated: Calibrated, layers: Iterable[str], runtime: RuntimeOptions) -> dict[str, float]:
+    """The same in float16."""
+    prepared, scales = calibrated.source.prepared, Scales(calibrated.decision.record, calibrated.plan)
+    variants = scales.variants(prepared, (parse_candidate(_CANDIDATES[FLOAT16.name]),), tuple(layers))
+    sums = measure_local(prepared, variants, calibrated.calibration.feeds[:SAMPLES], runtime, lambda _done: None)
+    return {variant.layer: _finite(found.figures().nmse) for variant, found in sums.items()}
 
 
 def outputs_of(model: ir.Model, calibrated: Calibrated, runtime: RuntimeOptions) -> tuple[OutputError, ...]:
@@ -91,16 +106,19 @@ def loss_of(errors: Sequence[OutputError]) -> float:
 def _ratio(sqnr_db: float) -> float:
     """Error over signal; 0 for what is identical."""
     if math.isnan(sqnr_db):
-        return _WORST
-    return 0.0 if sqnr_db == math.inf else min(_WORST, 10 ** (-max(sqnr_db, -60.0) / 10))
+        return WORST
+    return 0.0 if sqnr_db == math.inf else min(WORST, 10 ** (-max(sqnr_db, -60.0) / 10))
 
 
 def read_losses(path: Path, wanted: Mapping[str, Iterable[str]]) -> dict[str, dict[str, float]]:
     """The losses in a file: of a search (`<prefix>_search.json`), or of `amct-lite sensitivity --json`.
 
-    wanted: widths → the layers that must be there. Raises ConfigError for what is no such file, or one of another model.
+    wanted: widths → the layers that must be there; float16, whose losses hardly count, may be missing. Raises ConfigError for
+    what is no such file, or one of another model.
     """
     losses = _table(path)
+    if FLOAT16.name in wanted and FLOAT16.name not in losses:
+        losses[FLOAT16.name] = dict.fromkeys(wanted[FLOAT16.name], 0.0)
     for widths, layers in wanted.items():
         if widths not in losses:
             hint = did_you_mean(widths, losses)
@@ -130,7 +148,8 @@ def _table(path: Path) -> dict[str, dict[str, float]]:
             return {widths: {name: _number(loss) for name, loss in row.items()} for widths, row in content["losses"].items()}
         found: dict[str, dict[str, float]] = {}
         for effect in content["effects"]:
-            found.setdefault(effect["candidate"], {})[effect["layer"]] = _number(effect["damage"])
+            widths = _WIDTHS.get(effect["candidate"], effect["candidate"])
+            found.setdefault(widths, {})[effect["layer"]] = _number(effect["damage"])
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise ConfigError(
             f"{path} holds no losses of layers. Name a file that a search or a sensitivity analysis wrote."
@@ -140,8 +159,8 @@ def _table(path: Path) -> dict[str, dict[str, float]]:
 
 def _number(value: object) -> float:
     """null stands for what was not finite."""
-    return _WORST if value is None else _finite(float(value))  # type: ignore[arg-type]
+    return WORST if value is None else _finite(float(value))  # type: ignore[arg-type]
 
 
 def _finite(loss: float) -> float:
-    return loss if loss < _WORST else _WORST  # also for NaN
+    return loss if loss < WORST else WORST  # also for NaN

@@ -13,7 +13,8 @@ from amct_lite.calibrated import Calibrated
 from amct_lite.precision.costs import Meter
 from amct_lite.precision.journal import PointJournal
 from amct_lite.precision.losses import loss_of, outputs_of
-from amct_lite.precision.widths import Giver, Widths
+from amct_lite.precision.space import Offers
+from amct_lite.precision.widths import FLOAT32, Giver
 from amct_lite.reports.report import OutputError
 from amct_lite.types import QuantRecord
 
@@ -55,7 +56,7 @@ class Bench:
 
     giver: Giver
     meter: Meter
-    widths: Mapping[str, Widths]
+    offers: Offers
     estimate: Callable[[Mapping[str, str]], float]
     referee: Referee | None
     journal: PointJournal
@@ -80,13 +81,13 @@ class Bench:
     def _both(self, picks: Mapping[str, str]) -> tuple[Measured, Calibrated]:
         key = frozenset(f"{layer}={name}" for layer, name in picks.items())
         if key not in self._known:
-            given = self.giver.give({layer: self.widths[name] for layer, name in picks.items()})
+            given = self.giver.give({layer: self.offers.widths[name] for layer, name in picks.items()})
             self.giver.progress("measure points", 0, None)
-            if given.decision.record.layers:
+            if set(picks.values()) == {FLOAT32.name}:
+                found = self._in_float32(picks)
+            else:
                 given = given.with_biases(self.giver.runtime)
                 found = self._measured(picks, given)
-            else:
-                found = self._in_float(picks)
             self.giver.progress("measure points", 1, None)
             self._known[key] = found, given
         return self._known[key]
@@ -94,7 +95,7 @@ class Bench:
     def _measured(self, picks: Mapping[str, str], given: Calibrated) -> Measured:
         model = given.exports("generic").fake_quant
         errors = outputs_of(model, given, self.giver.runtime)
-        costs = self.meter.total(given.decision.record)
+        costs = self.meter.total(given.decision.record, self.offers.bits(picks))
         figures = (costs.bitops, costs.weight_bytes, costs.peak_activation_bytes, self.estimate(picks), loss_of(errors), errors)
         if self.referee is None:
             return Measured(dict(picks), *figures)
@@ -104,8 +105,8 @@ class Bench:
         judgement = self.referee.judge(original, metric)
         return Measured(dict(picks), *figures, metric, judgement.loss, judgement.acceptable, resumed is not None)
 
-    def _in_float(self, picks: Mapping[str, str]) -> Measured:
-        costs = self.meter.total(QuantRecord(()))
+    def _in_float32(self, picks: Mapping[str, str]) -> Measured:
+        costs = self.meter.total(QuantRecord(()), self.offers.bits(picks))
         figures = (costs.bitops, costs.weight_bytes, costs.peak_activation_bytes)
         if self.referee is None:
             return Measured(dict(picks), *figures, 0.0, 0.0)

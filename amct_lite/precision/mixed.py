@@ -21,12 +21,12 @@ from amct_lite.precision.budget import MAX_LOSS, Budget
 from amct_lite.precision.choosing import Prices, cheapest_acceptable, neighbours, remarks, within_budget
 from amct_lite.precision.costs import Meter
 from amct_lite.precision.journal import PointJournal
-from amct_lite.precision.losses import MEASURES, Losses, local_losses, network_losses, read_losses
+from amct_lite.precision.losses import MEASURES, Losses, local_half_losses, local_losses, network_losses, read_losses
 from amct_lite.precision.measured import Bench, Measured
 from amct_lite.precision.outcome import Found
 from amct_lite.precision.space import Offers, offers_of
 from amct_lite.precision.strategies import side_by_side
-from amct_lite.precision.widths import DEFAULT, Giver, float_widths, widths_named
+from amct_lite.precision.widths import DEFAULT, FLOAT16, FLOATS_OF, Giver, floats_named, widths_named
 from amct_lite.record import record_digest
 from amct_lite.registry import did_you_mean
 from amct_lite.search.knapsack import Point, Variable, front
@@ -82,21 +82,22 @@ def search_precision(
     base = calibrate(model, data, settings, statistics=statistics, options=chosen)
     if not base.calibration.feeds:
         raise CalibrationError("losses are measured on samples: pass the data too, also with saved statistics.")
-    in_float = float_widths(settings.target)
-    meter = Meter(base.source.prepared, _shapes(base), in_float.data)
+    floats = floats_named(widths, settings.target)
+    meter = Meter(base.source.prepared, _shapes(base), FLOATS_OF[settings.target][0].data)
     giver = Giver(base, rounding, chosen.runtime, chosen.progress)
-    offers = offers_of(giver, in_float, wanted).limited(limits or {})
+    offers = offers_of(giver, floats, wanted).limited(limits or {})
     kept = PointJournal(Path(journal) if journal else None, _key(offers, referee))
-    losses = _losses(offers, sensitivity, chosen, kept.losses)
+    losses = _losses(base, offers, sensitivity, chosen, kept.losses)
+    offers = offers.within_range(losses)
     variables = offers.variables(budget.cost, meter, losses)
     points, prices = front(variables), _prices(meter, budget, offers)
     with TemporaryDirectory(prefix="amct_lite_") as folder:
         path = _float_model(base, Path(folder)) if referee else None
-        bench = Bench(giver, meter, offers.widths, offers.estimator(losses), referee, kept, path, on_measured)
+        bench = Bench(giver, meter, offers, offers.estimator(losses), referee, kept, path, on_measured)
         point = _choose(bench, budget, prices, variables, points)
         taken = bench.measure("mixed", point.picks)
         cheaper, dearer = _beside(bench, points, point)
-        strategies = side_by_side(bench, offers, taken)
+        strategies = side_by_side(bench, taken)
     accepted = bench.calibrated(point.picks)
     result = conclude(accepted, chosen)
     kept.remove()
@@ -145,15 +146,16 @@ def _require_measure(sensitivity: str | Path) -> None:
         )
 
 
-def _losses(offers: Offers, sensitivity: str | Path, options: RunOptions, journal: Path | None) -> Losses:
+def _losses(base: Calibrated, offers: Offers, sensitivity: str | Path, options: RunOptions, journal: Path | None) -> Losses:
     if sensitivity not in MEASURES:
-        return read_losses(Path(sensitivity), offers.layers)
+        return read_losses(Path(sensitivity), offers.lossy)
     found: dict[str, dict[str, float]] = {}
-    for name, layers in offers.layers.items():
-        given = offers.uniform[name]
+    for name, layers in offers.lossy.items():
+        given = offers.uniform.get(name, base)
         if sensitivity == "local":
             options.progress(f"losses of {name}", 0, None)
-            found[name] = local_losses(given, layers, options.runtime)
+            local = local_half_losses if name == FLOAT16.name else local_losses
+            found[name] = local(given, layers, options.runtime)
         else:
             told = replace(options, progress=partial(_told_of, name, options.progress))
             found[name] = network_losses(given, name, layers, str(sensitivity), journal, told)
@@ -167,7 +169,7 @@ def _told_of(widths: str, progress: Progress, stage: str, done: int, total: int 
 def _prices(meter: Meter, budget: Budget, offers: Offers) -> Prices:
     """What is fixed: all that the float model costs but for the layers that can be quantized."""
     nothing = QuantRecord(())
-    total, layers = meter.total(nothing), meter.layers(nothing)
+    total, layers = meter.total(nothing, {}), meter.layers(nothing, {})
     spent = total.bitops if budget.cost == "bitops" else total.weight_bytes
     own = sum(layers[layer.name][budget.cost] for layer in offers.plan.layers if layer.name in layers)
     return Prices(budget.cost, meter.whole(budget.cost), spent - own)

@@ -10,10 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from amct_lite.config import QuantConfig, format_config
+from amct_lite.plan import ASCEND
 from amct_lite.precision.budget import Budget
 from amct_lite.precision.choosing import Prices
 from amct_lite.precision.losses import Losses
 from amct_lite.precision.measured import Measured
+from amct_lite.precision.widths import FLOAT32
 from amct_lite.result import QuantizeResult
 from amct_lite.search.knapsack import Point
 
@@ -50,11 +52,20 @@ class Found:
     evaluations: int
     passes: int
 
+    @property
+    def kept_wide(self) -> tuple[str, ...]:
+        """The layers of a deploy model for ATC that were chosen to compute in float32, which it does only if told."""
+        chosen = self.chosen.picks.items() if self.config.target == ASCEND else ()
+        return tuple(layer for layer, name in chosen if name == FLOAT32.name)
+
     def save(
         self, prefix: str | Path, *, inputs: Iterable[Path] = (), also: Mapping[str, str] | None = None
     ) -> tuple[Path, ...]:
-        """`QuantizeResult.save`, and with it `<prefix>_config.json` and `<prefix>_search.json`."""
+        """`QuantizeResult.save`, and with it `<prefix>_config.json` and `<prefix>_search.json`; where ATC is to compute layers
+        in float32 also `<prefix>_keep_dtype.cfg`, which tells it."""
         texts = {"config.json": format_config(self.config, "json"), "search.json": self.to_json()}
+        if wide := self.kept_wide:
+            texts["keep_dtype.cfg"] = "\n".join(wide) + "\n"
         return self.result.save(prefix, inputs=inputs, also={**texts, **(also or {})})
 
     def to_json(self) -> str:

@@ -13,24 +13,30 @@ from amct_lite.errors import ConfigError, UnsupportedModelError
 from amct_lite.plan import ORT
 from amct_lite.precision.budget import COSTS
 from amct_lite.precision.costs import Meter
-from amct_lite.precision.losses import Losses
-from amct_lite.precision.widths import FLOATS, Giver, Widths, require_names
+from amct_lite.precision.losses import WORST, Losses
+from amct_lite.precision.widths import FLOAT16, FLOAT32, FLOATS_OF, Giver, Widths, require_names
 from amct_lite.registry import did_you_mean
 from amct_lite.search.knapsack import Choice, Variable, join
 from amct_lite.types import LayerPlan, QuantPlan, QuantRecord
 
+AS_GOOD_AS_FLOAT32 = 1e-6
+"""Error over signal, 60 dB: no layer is left in float32 for so little, however much the budget has to spare."""
+_NO_FLOAT16 = "float16 is not offered: ONNX Runtime's CPU computes in float32, and float16 would only be converted to and fro"
+
 
 @dataclass(frozen=True)
 class Offers:
-    """uniform: by widths, the model with all layers that can have them. in_float: the widths of a layer that is not quantized.
-    limits: layer → the only widths it may have, for some layers. notes: what could not be offered."""
+    """uniform: by widths, the model with all layers that can have them. floats: what a layer can be left in, the target's own
+    first. limits: layer → the only widths it may have, for some layers. too_large: the layers that float16 cannot hold. notes:
+    what could not be offered."""
 
-    in_float: Widths
+    floats: tuple[Widths, ...]
     widths: Mapping[str, Widths]
     uniform: Mapping[str, Calibrated]
     plan: QuantPlan
     notes: tuple[str, ...] = ()
     limits: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    too_large: frozenset[str] = frozenset()
 
     @cached_property
     def layers(self) -> Mapping[str, tuple[str, ...]]:
@@ -44,6 +50,12 @@ class Offers:
             for name, calibrated in self.uniform.items()
         }
 
+    @property
+    def lossy(self) -> Mapping[str, tuple[str, ...]]:
+        """The same with float16, which loses something, too."""
+        halves = [layer.name for layer in self.plan.layers if FLOAT16.name in self.names_for(layer.name)]
+        return {**({FLOAT16.name: tuple(halves)} if halves else {}), **self.layers}
+
     def limited(self, limits: Mapping[str, Collection[str]]) -> Offers:
         """Layers whose name matches a key of `limits` choose among these widths only; of several keys the last one counts.
 
@@ -56,40 +68,52 @@ class Offers:
             if not matched:
                 raise ConfigError(f"no layer that is searched is called {pattern!r}{did_you_mean(pattern, names)}.")
             require_names(allowed)
-            kept = frozenset(self.in_float.name if name in FLOATS else name for name in allowed)
-            found |= dict.fromkeys(matched, kept)
+            floats = [widths.name for widths in self.floats] if "float" in allowed else []
+            found |= dict.fromkeys(matched, frozenset((*allowed, *floats)))
         result = replace(self, limits=found)
         for layer, allowed in found.items():
-            if self.in_float.name not in allowed and not any(layer in layers for layers in result.layers.values()):
-                able = [name for name, layers in self.layers.items() if layer in layers]
+            if not result.names_for(layer):
+                told = ", ".join(sorted(allowed))
+                raise ConfigError(f"layer {layer!r} is limited to {told}; it can have {', '.join(self.names_for(layer))}.")
+        return result
+
+    def within_range(self, losses: Losses) -> Offers:
+        """Without float16 for the layers that overflow in it. Raises ConfigError for one that may have nothing else."""
+        halves = losses.get(FLOAT16.name, {})
+        beyond = [layer for layer, loss in halves.items() if loss >= WORST]
+        notes = [f"float16 is not offered to {layer}: its values or weights are too large for it" for layer in beyond]
+        result = replace(self, too_large=frozenset(beyond), notes=(*self.notes, *notes))
+        for layer in beyond:
+            if not result.names_for(layer):
                 raise ConfigError(
-                    f"layer {layer!r} is limited to {', '.join(sorted(allowed))}; it can have {', '.join((*able, 'float'))}."
+                    f"layer {layer!r} is limited to float16, which its values or weights are too large for. Allow float32."
                 )
         return result
 
     def everywhere(self, *names: str) -> dict[str, str]:
         """Each layer with the first of these widths that it can have, else in float."""
-        return {
-            layer.name: next((name for name in names if layer.name in self.layers.get(name, ())), self.in_float.name)
-            for layer in self.plan.layers
-        }
+        wanted = (*names, *(kind.name for kind in self.floats))
+        able = {layer.name: self.names_for(layer.name) for layer in self.plan.layers}
+        return {layer: next((name for name in wanted if name in names), FLOAT32.name) for layer, names in able.items()}
 
     def estimator(self, losses: Losses) -> Callable[[Mapping[str, str]], float]:
         """Widths of all layers → the sum of what each loses."""
-        return lambda picks: fsum(losses[name][layer] for layer, name in picks.items() if name != self.in_float.name)
+        return lambda picks: fsum(losses[name][layer] for layer, name in picks.items() if name != FLOAT32.name)
 
     def variables(self, cost: str, meter: Meter, losses: Losses) -> tuple[Variable, ...]:
         """The choices of all layers, by their `cost`. Raises ConfigError where limits leave layers that must agree none."""
-        records = {self.in_float.name: QuantRecord(())} | {n: given.decision.record for n, given in self.uniform.items()}
-        prices = {name: meter.layers(record) for name, record in records.items()}
+        names = [layer.name for layer in self.plan.layers]
+        prices = {name: meter.layers(given.decision.record, {}) for name, given in self.uniform.items()}
+        prices |= {kind.name: meter.layers(QuantRecord(()), dict.fromkeys(names, kind.data)) for kind in self.floats}
         free = dict.fromkeys(COSTS, 0)  # a layer without products
 
         def choice(layer: str, name: str) -> Choice:
-            loss = 0.0 if name == self.in_float.name else losses[name][layer]
-            return Choice(name, prices[name].get(layer, free)[cost], loss)
+            loss = 0.0 if name == FLOAT32.name else losses[name][layer]
+            exact = name == FLOAT16.name and loss < AS_GOOD_AS_FLOAT32
+            return Choice(name, prices[name].get(layer, free)[cost], 0.0 if exact else loss)
 
         variables = join(
-            {layer.name: [choice(layer.name, name) for name in self.names_for(layer.name)] for layer in self.plan.layers},
+            {layer: [choice(layer, name) for name in self.names_for(layer)] for layer in names},
             agreeing(self.plan),
         )
         for variable in variables:
@@ -102,18 +126,20 @@ class Offers:
 
     def names_for(self, layer: str) -> list[str]:
         """The widths that `layer` can choose from."""
-        allowed = self.limits.get(layer, {self.in_float.name})
-        return [
-            *[self.in_float.name] * (self.in_float.name in allowed),
-            *(n for n, layers in self.layers.items() if layer in layers),
-        ]
+        floats = [kind.name for kind in self.floats if kind.name in self.limits.get(layer, {kind.name})]
+        floats = [name for name in floats if name != FLOAT16.name or layer not in self.too_large]
+        return [*floats, *(name for name, layers in self.layers.items() if layer in layers)]
+
+    def bits(self, picks: Mapping[str, str]) -> dict[str, int]:
+        """The layers that `picks` leaves in float, and the bits of these floats."""
+        return {layer: kind.data for layer, name in picks.items() if not (kind := self.widths[name]).quantized}
 
 
-def offers_of(giver: Giver, in_float: Widths, wanted: Sequence[Widths]) -> Offers:
-    """All that `wanted` is possible. Raises UnsupportedModelError where nothing is."""
+def offers_of(giver: Giver, floats: tuple[Widths, ...], wanted: Sequence[Widths]) -> Offers:
+    """All that `wanted` is possible, beside `floats`. Raises UnsupportedModelError where nothing is."""
     uniform: dict[str, Calibrated] = {}
-    notes: list[str] = []
     plan = giver.base.plan
+    notes = [_NO_FLOAT16] if FLOAT16 not in FLOATS_OF[plan.target] else []
     for widths in wanted:
         if giver.base.settings.target == ORT and widths.data != 8:
             notes.append(f"{widths.name} is not offered: the integer kernels of ONNX Runtime take activations of 8 bits")
@@ -130,7 +156,7 @@ def offers_of(giver: Giver, in_float: Widths, wanted: Sequence[Widths]) -> Offer
             notes.append(f"{len(able)} of {len(plan.layers)} layers can have {widths.name}{_reason(given, widths)}")
     if not uniform:
         raise UnsupportedModelError(f"no layer can have any of the widths: {'; '.join(notes)}")
-    return Offers(in_float, {widths.name: widths for widths in (in_float, *wanted)}, uniform, plan, tuple(notes))
+    return Offers(floats, {widths.name: widths for widths in (FLOAT32, *floats, *wanted)}, uniform, plan, tuple(notes))
 
 
 def agreeing(plan: QuantPlan) -> list[set[str]]:

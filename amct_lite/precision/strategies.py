@@ -10,17 +10,20 @@ from amct_lite.plan import ORT
 from amct_lite.precision.latency import latencies
 from amct_lite.precision.measured import Bench, Measured
 from amct_lite.precision.outcome import Strategy
-from amct_lite.precision.space import Offers
+from amct_lite.precision.widths import FLOAT16, FLOAT32
 
 UNIFORM = ("W8A8", "W4A8")
 
 
-def side_by_side(bench: Bench, offers: Offers, mixed: Measured) -> tuple[Strategy, ...]:
-    """float, `UNIFORM` as far as they are offered (where a layer cannot have 4 bits, with 8), mixed."""
-    named = {"float": dict.fromkeys(mixed.picks, offers.in_float.name)}
+def side_by_side(bench: Bench, mixed: Measured) -> tuple[Strategy, ...]:
+    """The float model as it is and in float16, `UNIFORM` as far as they are offered (where a layer cannot have 4 bits, with 8),
+    mixed."""
+    offers = bench.offers
+    named = {FLOAT32.name: dict.fromkeys(mixed.picks, FLOAT32.name)}
+    named |= {FLOAT16.name: offers.everywhere(FLOAT16.name)} if FLOAT16 in offers.floats else {}
     named |= {f"all {name}": offers.everywhere(name, "W8A8") for name in UNIFORM if name in offers.uniform}
     measured = {name: bench.measure(name, picks) for name, picks in named.items()} | {"mixed": mixed}
-    integers = {offers.in_float.name, "W8A8"}
+    integers = {FLOAT32.name, "W8A8"}
     everything = bench.giver.base.settings.target == ORT  # which has integer kernels for all that it offers
     fast = {name: found for name, found in measured.items() if everything or set(found.picks.values()) <= integers}
     times = latencies(_models(bench, fast), bench.calibrated(mixed.picks).calibration.feeds[0], bench.giver.runtime)

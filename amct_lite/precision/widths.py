@@ -10,16 +10,17 @@ from amct_lite.calibrated import Calibrated
 from amct_lite.config import Override, QuantConfig
 from amct_lite.errors import ConfigError
 from amct_lite.pipeline import Progress
+from amct_lite.plan import ASCEND, ORT
 from amct_lite.registry import did_you_mean
 from amct_lite.roundings import rounders_of
 from amct_lite.runtime import RuntimeOptions
 from amct_lite.types import LayerPlan
 from amct_lite.weights import Rounder, make_weight_quantizer
 
-IN_FLOAT = "the search leaves it in float (mixed precision)"
 DEFAULT = ("W8A16", "W8A8", "W4A8", "W4A4")
 _NAME = re.compile(r"W(4|6|7|8)A(4|8|16)")
 FLOATS = ("float", "float16", "float32")
+"""The names of floats; `float` is all that are offered."""
 
 
 @dataclass(frozen=True)
@@ -32,10 +33,22 @@ class Widths:
     quantized: bool = True
 
 
-def float_widths(target: str) -> Widths:
-    """Of what is not quantized: ATC computes it in float16, ONNX Runtime in float32."""
-    bits = 16 if target == "ascend" else 32
-    return Widths(f"float{bits}", bits, bits, quantized=False)
+FLOAT16 = Widths("float16", 16, 16, quantized=False)
+FLOAT32 = Widths("float32", 32, 32, quantized=False)
+FLOATS_OF: Mapping[str, tuple[Widths, ...]] = {
+    ASCEND: (FLOAT16, FLOAT32),
+    "generic": (FLOAT32, FLOAT16),
+    ORT: (FLOAT32,),
+}
+"""Target → the floats that it computes in, the first one unless it is told otherwise: ATC takes float16 for all that it can
+(`--precision_mode`), and float32 for nodes that it is given a list of (`--keep_dtype`). ONNX Runtime computes in what the model
+says, but on a CPU float16 is only converted to and fro."""
+
+
+def floats_named(names: Iterable[str], target: str) -> tuple[Widths, ...]:
+    """The floats of `names` that `target` computes in; all of them where `names` have none, or `float`."""
+    own, asked = FLOATS_OF[target], set(names)
+    return own if "float" in asked else tuple(widths for widths in own if widths.name in asked) or own
 
 
 def require_names(names: Iterable[str]) -> None:
@@ -72,7 +85,10 @@ class Giver:
     def give(self, picks: Mapping[str, Widths]) -> Calibrated:
         """All layers of the plan of `base` with the widths of `picks`, decided from the same statistics."""
         quantized = {name: widths for name, widths in picks.items() if widths.quantized}
-        decided = self.base.decided_for(self._settings(quantized)).without(picks.keys() - quantized.keys(), IN_FLOAT)
+        decided = self.base.decided_for(self._settings(quantized))
+        for kind in dict.fromkeys(widths for widths in picks.values() if not widths.quantized):
+            left = [name for name, widths in picks.items() if widths == kind]
+            decided = decided.without(left, f"the search leaves it in {kind.name} (mixed precision)", half=kind == FLOAT16)
         total = len(rounders_of(decided.plan))
         return decided.with_roundings(self.runtime, lambda layers: self.progress("learn rounding", layers, total))
 

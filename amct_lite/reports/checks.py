@@ -14,6 +14,7 @@ from amct_lite.calibration.data import random_data
 from amct_lite.calibration.feeds import InputSpec
 from amct_lite.errors import ExportError
 from amct_lite.exporters import narrow
+from amct_lite.reports.half_layers import require_fit
 from amct_lite.reports.report import OutputError, output_errors
 from amct_lite.runtime import RuntimeOptions, open_session
 from amct_lite.types import AnyArray, Feeds, QuantRecord
@@ -53,8 +54,9 @@ def check_exports(
     """Execute both exported models. feeds: real samples; exact: the float model's outputs for each of them.
 
     Without feeds there is nothing to measure accuracy on; the deploy model then still runs, on random numbers.
-    Raises VerificationError when the deploy model and the fake-quant model differ.
+    Raises VerificationError when the deploy model and the fake-quant model differ, or a layer does not fit into float16.
     """
+    require_fit(prepared, exports.halves, feeds[:LOCAL_SAMPLES], options)
     local = measure(prepared, exports.alone, record, feeds[:LOCAL_SAMPLES], options) if feeds else {}
     outputs, compared_samples = compared(exports.fake_quant, feeds, exact, options)
     equivalence, description = None, ""

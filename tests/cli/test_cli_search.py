@@ -33,9 +33,9 @@ def test_the_choice_is_shown_beside_its_neighbours_and_the_same_widths_everywher
     assert done.code == 0
     lines = done.out.splitlines()
     # Bit operations, weights and accuracy of each strategy, in one table.
-    for name in ("float", "all W8A8", "all W4A8", "mixed"):
+    for name in ("float32", "float16", "all W8A8", "all W4A8", "mixed"):
         assert any(line.startswith(f"{name} ") and " G " in line for line in lines), name
-    assert next(line for line in lines if line.startswith("float ")).split()[-2] == "99.4962"
+    assert next(line for line in lines if line.startswith("float32 ")).split()[-2] == "99.4962"
     assert any(line.startswith("next cheaper") for line in lines)
     assert "4 and 16 bits are not faster there" in done.out
     assert "1. mixed (" in done.err
@@ -50,7 +50,7 @@ def test_json_holds_the_front_and_the_choice(search: Run) -> None:
     assert found["chosen"]["weight_bytes"] <= 0.3 * found["cost_of_the_float_model"]
     costs = [point["cost"] for point in found["front"]]
     assert costs == sorted(costs)
-    assert set(found["latency_ms"]) == {"float", "all W8A8", "all W4A8", "mixed"}
+    assert set(found["latency_ms"]) == {"float32", "float16", "all W8A8", "all W4A8", "mixed"}
     assert "latency_ms" not in json.loads(Path("out/d_search.json").read_text(encoding="utf-8"))  # the same bytes each time
 
 

@@ -2,6 +2,7 @@
 
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -187,3 +188,33 @@ def test_the_model_is_not_modified() -> None:
     bitops(model, input_shapes=SHAPES)
     assert ir.to_bytes(model) == before
     assert np.array_equal(ir.dims_of(model.graph.inputs[0]), ("N", 3, 8, 8))
+
+
+def test_layers_of_a_float16_model_count_as_such_beside_those_of_the_record() -> None:
+    text = """net (float16[N,3,8,8] x, float16[8,3,3,3] w1, float16[8] b1, float16[8,1,3,3] w2, float16[512,10] w3)
+      => (float16[N,10] y) {
+      [conv1] a = Conv <pads = [1,1,1,1]> (x, w1, b1)
+      [relu] b = Relu (a)
+      [conv2] c = Conv <group = 8, pads = [1,1,1,1]> (b, w2)
+      [flat] d = Flatten (c)
+      [fc] y = MatMul (d, w3)
+    }"""
+    halves = {name: np.zeros(shape, np.float16) for name, shape in {"w1": (8, 3, 3, 3), "b1": (8,), "w2": (8, 1, 3, 3)}.items()}
+    model = parse(text, "", HEADER, **halves, w3=np.zeros((512, 10), np.float16))
+    record = QuantRecord((replace(entry("conv1"), data_type="FLOAT16"), replace(entry("fc"), data_type="FLOAT16")))
+    cost = bitops(model, record, input_shapes=SHAPES)
+    assert [(c.act_bits, c.weight_bits, c.weight_bytes) for c in cost.layers] == [
+        (8, 8, 216 + 8 * 4),
+        (16, 16, 72 * 2),  # float16 in the model, and the record leaves it alone
+        (8, 8, 5120),
+    ]
+    # x: int8 for conv1; b: float16 for conv2; d: int8 for fc; y: float16.
+    assert cost.main.activation_bytes == 192 * 2 + 192 + 512 * 2 + 512 + 10 * 2
+    assert cost.main.peak_activation_bytes == 512 * 2 + 512
+    assert cost.main.weight_bytes == 248 + 144 + 5120
+
+
+def test_the_record_says_what_a_layer_hands_on() -> None:
+    cost = bitops(net(), QuantRecord((entry("conv1"), replace(entry("fc"), data_type="FLOAT16"))), input_shapes=SHAPES)
+    assert cost.layers[2].activation_bytes == 10 * 2
+    assert cost.layers[0].activation_bytes == 512 * 4  # conv2 reads it in float32

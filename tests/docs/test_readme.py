@@ -87,7 +87,7 @@ def test_configuration_shows_every_section() -> None:
     (text,) = blocks("README.md", "yaml")
     shown = set(re.findall(r"\b(\w+):", text))
     sections = {path[0] for path in (*GLOBAL_KEYS, *OVERRIDE_KEYS)} | {"types", "layers"}
-    assert sections - {"trust_data", "skip_fusion", "balance", "balance_fold"} <= shown
+    assert sections - {"trust_data", "skip_fusion", "balance", "balance_fold", "float16"} <= shown
 
 
 def test_exit_codes_are_those_of_the_errors() -> None:

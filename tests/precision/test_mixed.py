@@ -19,11 +19,11 @@ from amct_lite.precision.costs import Meter
 from amct_lite.precision.measured import Bench
 from amct_lite.precision.outcome import Found
 from amct_lite.precision.space import agreeing, offers_of
-from amct_lite.precision.widths import Giver, float_widths, widths_named
+from amct_lite.precision.widths import Giver, floats_named, widths_named
 from amct_lite.types import QuantRecord
 
 GENERIC = QuantConfig(target="generic", per_channel="none", bias_correction="analytic")
-SIMPLE = {"config": GENERIC, "options": ONE_THREAD, "rounding": None, "widths": ("W8A8", "W4A8")}
+SIMPLE = {"config": GENERIC, "options": ONE_THREAD, "rounding": None, "widths": ("float32", "W8A8", "W4A8")}
 
 
 @pytest.fixture(scope="module")
@@ -46,10 +46,10 @@ def giver_of(model: Path) -> Giver:
 
 def test_costs_are_those_worked_by_hand(model: Path) -> None:
     # conv3: 1 x 1, 8 to 8 channels, 16 x 16 positions: (2·8 - 1 + 1) · 256 · 8 = 32,768 FLOPs; 64 weights, 8 biases of int32.
-    offers = offers_of(giver_of(model), float_widths("generic"), widths_named(("W8A8", "W4A8")))
-    meter = Meter(offers.uniform["W8A8"].source.prepared, {"x": (1, 3, 16, 16)}, 16)
-    in_float = meter.layers(QuantRecord(()))["conv3"]
-    costs = {name: meter.layers(given.decision.record)["conv3"] for name, given in offers.uniform.items()}
+    offers = offers_of(giver_of(model), floats_named(("float32",), "generic"), widths_named(("W8A8", "W4A8")))
+    meter = Meter(offers.uniform["W8A8"].source.prepared, {"x": (1, 3, 16, 16)}, 32)
+    in_float = meter.layers(QuantRecord(()), {"conv3": 16})["conv3"]
+    costs = {name: meter.layers(given.decision.record, {})["conv3"] for name, given in offers.uniform.items()}
     assert in_float == {"bitops": 32_768 * 256, "bytes": 2 * (64 + 8)}
     assert costs == {
         "W8A8": {"bitops": 32_768 * 64, "bytes": 64 + 4 * 8},
@@ -76,9 +76,9 @@ def test_the_budget_is_kept_and_the_record_says_what_was_chosen(found: Found) ->
 
 def test_no_other_choice_within_the_budget_is_clearly_better_when_all_are_measured(model: Path, found: Found) -> None:
     giver = giver_of(model)
-    offers = offers_of(giver, float_widths("generic"), widths_named(("W8A8", "W4A8")))
+    offers = offers_of(giver, floats_named(("float32",), "generic"), widths_named(("W8A8", "W4A8")))
     meter = Meter(giver.base.source.prepared, {"x": (1, 3, 16, 16)}, 32)
-    bench = Bench(giver, meter, offers.widths, lambda _picks: 0.0, None, None, None)  # type: ignore[arg-type]
+    bench = Bench(giver, meter, offers, lambda _picks: 0.0, None, None, None)  # type: ignore[arg-type]
     every = (dict(zip(found.chosen.picks, names, strict=True)) for names in itertools.product(offers.widths, repeat=4))
     measured = [bench.measure("one of all", picks) for picks in every]
     best = min(point.loss for point in measured if point.bitops <= 2.1 * found.prices.whole)
@@ -159,7 +159,7 @@ def test_losses_come_from_a_file_and_belong_to_its_layers(found: Found, model: P
     file.write_text(found.to_json())
     assert search(model, "bitops=2.1", sensitivity=file).chosen == found.chosen
     with pytest.raises(ConfigError, match=r"has no losses for W4A4 .*; it has W8A8, W4A8"):
-        search(model, "bitops=2.1", sensitivity=file, widths=("W4A4",))
+        search(model, "bitops=2.1", sensitivity=file, widths=("float32", "W4A4"))
     renamed = json.loads(found.to_json().replace("conv3", "other"))
     file.write_text(json.dumps(renamed))
     with pytest.raises(ConfigError, match=r"says nothing of layer 'conv3' with W8A8.*another model"):
@@ -201,7 +201,7 @@ def test_layers_that_read_one_tensor_get_the_same_widths(tmp_path: Path) -> None
     path = saved(net(text, w5=(8, 3, 3, 3)), tmp_path)
     plan = pipeline.calibrate(path, images(), GENERIC, options=ONE_THREAD).plan
     assert agreeing(plan) == [{"left", "right"}]
-    found = search(path, "bitops=1.2", widths=("W8A8", "W4A8", "W8A16"))
+    found = search(path, "bitops=1.2", widths=("float32", "W8A8", "W4A8", "W8A16"))
     assert found.together == (("left", "right"),)
     assert found.chosen.picks["left"] == found.chosen.picks["right"]
     with pytest.raises(ConfigError, match="left, right read the same data or weight"):
@@ -218,7 +218,7 @@ def test_limits_hold(model: Path) -> None:
     ("options", "message"),
     [
         ({"limits": {"conv9": ("W8A8",)}}, "no layer that is searched is called 'conv9' .did you mean"),
-        ({"limits": {"conv1": ("W8A16",)}}, "layer 'conv1' is limited to W8A16; it can have W8A8, W4A8, float"),
+        ({"limits": {"conv1": ("W8A16",)}}, "layer 'conv1' is limited to W8A16; it can have float32, W8A8, W4A8"),
         ({"widths": ("W8B8",)}, "widths 'W8B8' are not known .did you mean 'W8A8'"),
         ({"widths": ("float",)}, "nothing to choose from but float"),
         ({"sensitivity": "exakt"}, "'exakt' is not known .did you mean 'exact'"),
