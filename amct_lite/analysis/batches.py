@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from itertools import pairwise
 
 import numpy as np
@@ -10,19 +10,18 @@ import numpy as np
 from amct_lite import ir
 from amct_lite.calibration.tame import batch_size
 from amct_lite.errors import CalibrationError, DataError
-from amct_lite.types import AnyArray, Feeds
+from amct_lite.runtime import RuntimeOptions, Session, open_session
+from amct_lite.types import Feeds
 
-MOST_ROWS = 8
+MOST_ROWS = 4
 _CLOSE = 1e-3
 """Of the largest output: sums in another order differ by far less, samples that are mixed by far more."""
 
-Run = Callable[[Feeds], Mapping[str, AnyArray]]
 
-
-def regroup(model: ir.Model, feeds: Sequence[Feeds], rows: int, run: Run) -> tuple[Feeds, ...]:
+def regroup(model: ir.Model, feeds: Sequence[Feeds], rows: int, options: RuntimeOptions) -> tuple[Feeds, ...]:
     """The samples of `feeds` in their order, up to `rows` in a batch; `feeds` as they are where that cannot be.
 
-    run: the outputs of `model`. Neighbours whose shapes differ stay apart.
+    Neighbours whose shapes differ stay apart.
     """
     if all(batch_size(batch) == 1 for batch in feeds) and rows == 1:
         return tuple(feeds)
@@ -30,7 +29,7 @@ def regroup(model: ir.Model, feeds: Sequence[Feeds], rows: int, run: Run) -> tup
         return tuple(feeds)
     samples = [_row(batch, number) for batch in feeds for number in range(batch_size(batch))]
     pair = next(((a, b) for a, b in pairwise(samples) if _shapes(a) == _shapes(b)), None)
-    if pair is None or not _independent(pair, run):
+    if pair is None or not _independent(pair, open_session(model, options)):
         return tuple(feeds)
     groups: list[list[Feeds]] = []
     for sample in samples:
@@ -63,14 +62,13 @@ def _joined(group: Sequence[Feeds]) -> Feeds:
     return {name: np.concatenate([batch[name] for batch in group]) for name in group[0]}
 
 
-def _independent(pair: tuple[Feeds, Feeds], run: Run) -> bool:
+def _independent(pair: tuple[Feeds, Feeds], session: Session) -> bool:
     """Whether the outputs of two samples together are those of each of them."""
     try:
-        together, first, second = run(_joined(pair)), run(pair[0]), run(pair[1])
+        together, *parts = (session.run(feeds) for feeds in (_joined(pair), *pair))
     except (CalibrationError, DataError):  # a batch is fixed somewhere inside
         return False
-    for name, array in together.items():
-        apart = [first[name], second[name]]
+    for array, *apart in zip(together, *parts, strict=True):
         if any(part.ndim == 0 or part.shape[0] != 1 for part in apart) or array.shape[:1] != (2,):
             return False
         if any(part.shape[1:] != array.shape[1:] for part in apart):

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from amct_lite import ir
-from amct_lite.analysis.pieces import Piece, cut
+from amct_lite.analysis.pieces import FEWEST_LAYERS, Piece, cut
 from amct_lite.errors import CalibrationError
 from amct_lite.exporters import qdq
 from amct_lite.exporters.integers import attach_bias, quantized_layers
@@ -75,7 +75,7 @@ def _pieces(model: ir.Model, record: QuantRecord) -> tuple[Piece, ...]:
     layers = {_node(entry) for entry in record.layers}
     count = -(-ir.weight_bytes(model) // MOST_BYTES)
     if count > 1:
-        return cut(model, layers, count)
+        return cut(model, layers, max(FEWEST_LAYERS, -(-len(layers) // count)))
     return (Piece(model, tuple(str(value.name) for value in model.graph.inputs), (), tuple(layers)),)
 
 
@@ -170,11 +170,9 @@ def _twin(layer: Layer, exported: Layer) -> ir.Value:
 
 def twin(layer: Layer, suffix: str, weight: AnyArray | None, bias: AnyArray | None) -> Layer:
     """A copy of the layer (with its bias Add) on the same data, with another weight and bias where these are given."""
-    copy = _copy(layer.node, {}, suffix)
-    ir.insert_after(layer.node, copy)
+    copy = ir.copy_node(layer.node, suffix)
     if layer.bias_node is not None and layer.bias_node is not layer.node:
-        add = _copy(layer.bias_node, {layer.node.outputs[0]: copy.outputs[0]}, suffix)
-        ir.insert_after(layer.bias_node, add)
+        ir.copy_node(layer.bias_node, suffix, {layer.node.outputs[0]: copy.outputs[0]})
     bound, graph = bind(copy), copy.graph
     assert isinstance(bound, Layer), "a copy binds like its original"
     assert graph is not None
@@ -190,12 +188,6 @@ def _passed_on(read: QuantizedRead, key: str) -> ir.Value:
     identity = ir.new_node("Identity", [read.value], name=f"{key}{_TWIN}")
     ir.insert_before(read.node, identity)
     return identity.outputs[0]
-
-
-def _copy(node: ir.Node, replaced: Mapping[ir.Value, ir.Value], suffix: str) -> ir.Node:
-    attributes = {name: ir.attribute(node, name, None) for name in node.attributes}
-    inputs = [value if value is None else replaced.get(value, value) for value in node.inputs]
-    return ir.new_node(node.op_type, inputs, name=f"{node.name}{suffix}", domain=node.domain, attributes=attributes)
 
 
 def error_sums(b: Inserter, exact: ir.Value, quantized: ir.Value) -> list[ir.Value]:

@@ -1,29 +1,29 @@
 """What quantizing one layer alone does to the outputs of the network, measured: for each layer and each of its variants.
 
-The float network is cut into pieces and run once, which leaves the tensors between them. In the piece of a layer its variants
-are computed beside it; from there on the rest of the piece and the pieces behind it are run, as long as anything differs. So
-the part in front of a layer is never repeated, and a session is opened once, whatever the number of batches and variants.
+The float network is cut into pieces and run once. In the piece of a layer its variants branch off beside it; each then passes
+the pieces behind that one, as long as anything differs. So the part in front of a layer is never repeated, and a session is
+opened once, whatever the number of batches and variants.
 
-In memory: sessions for about four times the weights, and once more for each variant of a layer; of the tensors between the
-pieces, and of the variants in one piece, one batch.
+In memory: sessions for about twice the weights, and once more for each variant of a layer; for one batch the tensors at one
+border, of each variant.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from amct_lite import ir
+from amct_lite.analysis.branches import Branches
 from amct_lite.analysis.figures import MetricFunction, Sums, compare
-from amct_lite.analysis.pieces import Network, Piece, Tensors, cut, extract_open
-from amct_lite.analysis.variants import Variant, with_variants
+from amct_lite.analysis.pieces import Network, Piece, Tensors, cut, differing, layers_a_piece
+from amct_lite.analysis.variants import Variant, alone, with_variants
 from amct_lite.calibration.tame import batch_size
 from amct_lite.errors import DataError
-from amct_lite.ops import Layer, bind
-from amct_lite.runtime import RuntimeOptions, Session, open_session
-from amct_lite.types import AnyArray, Feeds
+from amct_lite.runtime import RuntimeOptions, open_session
+from amct_lite.types import Feeds
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ def measure_local(
     model: ir.Model, variants: Sequence[Variant], feeds: Iterable[Feeds], options: RuntimeOptions, tell: Callable[[int], None]
 ) -> dict[Variant, Sums]:
     """The error at each layer's own output, for all variants in one pass. tell: called with 1 after each batch."""
-    session = open_session(with_variants(model, variants), options)
+    session = open_session(with_variants(model, variants), alone(options))
     total = np.zeros((len(variants), 4))
     for batch in feeds:
         (values,) = session.run({name: batch[name] for name in session.input_names}, session.output_names[:1])
@@ -65,88 +65,62 @@ class NetworkError:
     def __init__(
         self, model: ir.Model, variants: Sequence[Variant], metric: MetricFunction | None, options: RuntimeOptions
     ) -> None:
-        self._model = model
         self._metric = metric
         self._options = options
-        names = {variant.layer for variant in variants}
-        self.network = Network(model, cut(model, names), options)
+        layers = {variant.layer for variant in variants}
+        fewest = layers_a_piece(model.graph.num_nodes(), len(layers), len(variants))
+        self.network = Network(model, cut(model, layers, fewest), options)
         self._variants = [[v for v in variants if v.layer in piece.layers] for piece in self.network.pieces]
-        self._beside: dict[int, Session] = {}
-        self._rests: dict[str, _Rest] = {}
+        self._branches: dict[int, Branches] = {}
 
     @property
-    def effort(self) -> dict[Variant, int]:
-        """Variant → how many pieces it takes."""
+    def steps(self) -> int:
+        """How often `measure` tells for one batch."""
         count = len(self.network.pieces)
-        return {variant: count - number for number, found in enumerate(self._variants) for variant in found}
+        return sum((count - number) * len(found) for number, found in enumerate(self._variants))
 
-    def measure(self, feeds: Feeds, wanted: Collection[Variant]) -> Iterator[list[tuple[Variant, Measured]]]:
-        """What one batch gives for the variants that are `wanted`, piece by piece."""
-        exact = self.network.run(feeds)
-        samples = batch_size(feeds)
+    def measure(self, feeds: Feeds, tell: Callable[[int], None] = lambda _done: None) -> dict[Variant, Measured]:
+        """What one batch gives for each variant. tell: called with the number of variants that have passed one more piece."""
+        exact: Tensors = dict(feeds)
+        local: dict[Variant, Sums] = {}
+        changed: dict[Variant, Tensors] = {}
         for number, piece in enumerate(self.network.pieces):
-            variants = [variant for variant in self._variants[number] if variant in wanted]
-            if not variants:
-                continue
-            sums, outputs = self._beside_layers(number, piece, exact)
-            yield [
-                (variant, Measured(sums[variant], *self._effect(number, piece, variant, outputs[variant], exact), samples))
-                for variant in variants
-            ]
+            gives, sums, beside = self._through(number, piece, exact)
+            exact |= gives
+            needed = self.network.read_behind(number)
+            for tensors in changed.values():
+                if not tensors.keys().isdisjoint(piece.reads):
+                    tensors |= differing(self.network.run(piece, {**exact, **tensors}), exact)
+                _keep(tensors, needed)
+                tell(1)
+            changed |= {variant: differing(tensors, exact) for variant, tensors in beside.items()}
+            local |= sums
+            tell(len(beside))
+            _keep(exact, needed)
+        return {variant: self._measured(variant, sums, exact, changed[variant], feeds) for variant, sums in local.items()}
 
-    def _beside_layers(self, number: int, piece: Piece, exact: Tensors) -> tuple[dict[Variant, Sums], dict[Variant, AnyArray]]:
+    def _through(
+        self, number: int, piece: Piece, exact: Tensors
+    ) -> tuple[Tensors, Mapping[Variant, Sums], Mapping[Variant, Tensors]]:
+        """A piece with the variants of its layers."""
         variants = self._variants[number]
-        if number not in self._beside:
-            self._beside[number] = open_session(with_variants(piece.model, variants), self._options)
-        session = self._beside[number]
-        sums, *outputs = session.run({name: exact[name] for name in session.input_names})
-        rows = (Sums(*row) for row in sums.astype(np.float64).reshape(-1, 4).tolist())
-        return dict(zip(variants, rows, strict=True)), dict(zip(variants, outputs, strict=True))
+        if not variants:
+            return self.network.run(piece, exact), {}, {}
+        if number not in self._branches:
+            self._branches[number] = Branches(piece, variants, self._options)
+        return self._branches[number].run(exact)
 
-    def _effect(
-        self, number: int, piece: Piece, variant: Variant, output: AnyArray, exact: Tensors
-    ) -> tuple[dict[str, Sums], float]:
-        """At the outputs of the network, and the user's metric."""
-        if variant.layer not in self._rests:
-            given = {name for earlier in self.network.pieces[:number] for name in earlier.gives}
-            self._rests[variant.layer] = _Rest(self._model, piece, variant.layer, given, self._options)
-        changed = self._rests[variant.layer].run(output, exact)
-        disturbed = self.network.follow(exact, changed, number + 1)
-        reference = {name: exact[name] for name in disturbed}
+    def _measured(self, variant: Variant, local: Sums, exact: Tensors, changed: Tensors, feeds: Feeds) -> Measured:
+        reference = {name: exact[name] for name in self.network.outputs}
+        disturbed = {name: changed.get(name, array) for name, array in reference.items()}
         outputs = {name: compare(reference[name], array) for name, array in disturbed.items() if array.dtype.kind == "f"}
-        return outputs, 0.0 if self._metric is None else _checked(self._metric(reference, disturbed), variant)
+        custom = 0.0 if self._metric is None else _checked(self._metric(reference, disturbed), variant)
+        return Measured(local, outputs, custom, batch_size(feeds))
 
 
-class _Rest:
-    """What a piece computes behind one of its layers."""
-
-    def __init__(self, model: ir.Model, piece: Piece, layer: str, given: set[str], options: RuntimeOptions) -> None:
-        node = next(node for node in piece.model.graph if node.name == layer)
-        bound = bind(node)
-        assert isinstance(bound, Layer), "a layer is one in its piece, too"
-        self._output = str(bound.output.name)
-        self._gives = _depending(piece, self._output)
-        self._session: Session | None = None
-        if behind := [name for name in self._gives if name != self._output]:
-            self._session = open_session(extract_open(model, behind, {*given, self._output}), options)
-
-    def run(self, output: AnyArray, exact: Tensors) -> Tensors:
-        """What the piece gives when the layer gives `output`."""
-        changed = {self._output: output} if self._output in self._gives else {}
-        if self._session is not None:
-            values = {**exact, self._output: output}
-            results = self._session.run({name: values[name] for name in self._session.input_names})
-            changed.update(zip(self._session.output_names, results, strict=True))
-        return changed
-
-
-def _depending(piece: Piece, name: str) -> list[str]:
-    """What the piece gives that depends on the value `name`."""
-    reached = {name}
-    for node in piece.model.graph:
-        if any(value.name in reached for value in ir.reads(node)):
-            reached.update(str(value.name) for value in node.outputs)
-    return [given for given in piece.gives if given in reached]
+def _keep(tensors: Tensors, names: Collection[str]) -> None:
+    for name in tensors.keys() - names:
+        del tensors[name]
 
 
 def _checked(damage: object, variant: Variant) -> float:

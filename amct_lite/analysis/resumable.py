@@ -14,30 +14,34 @@ from amct_lite.types import Feeds
 
 
 def measure_all(
-    network: NetworkError,
+    network: Callable[[Sequence[Variant]], NetworkError],
     variants: Sequence[Variant],
     batches: Sequence[Feeds],
     journal: LineJournal,
     tell: Callable[[int, int], None] = lambda _done, _total: None,
 ) -> dict[Variant, Measured]:
-    """Variant → what was measured in all of `batches`. tell: (how many more pieces of the network are done, of how many)."""
-    known = {(entry.get("batch"), entry.get("variant")): entry for entry in journal.entries}
-    effort = network.effort
-    total = sum(effort[variant] for variant in variants) * len(batches)
-    measured = dict.fromkeys(variants, Measured())
-    for number, batch in enumerate(batches):
-        left = set(variants)
-        for variant in variants:
-            if entry := known.get((number, variant.digest)):
-                measured[variant] += _from_entry(entry)
-                left.remove(variant)
-                tell(effort[variant], total)
-        for results in network.measure(batch, left) if left else ():
-            journal.add(_entry(number, variant, result) for variant, result in results)
-            for variant, result in results:
-                measured[variant] += result
-                tell(effort[variant], total)
-    return measured
+    """Variant → what was measured in all of `batches`.
+
+    network: makes what measures. tell: (how many more steps are done, of how many).
+    """
+    known = {(entry.get("batch"), entry.get("variant")): _from_entry(entry) for entry in journal.entries}
+    lacking = {
+        number: [variant for variant in variants if (number, variant.digest) not in known] for number in range(len(batches))
+    }
+    if wanted := [variant for variant in variants if any(variant in lack for lack in lacking.values())]:
+        measuring = network(wanted)
+        total = measuring.steps * len(batches)
+        for number, batch in enumerate(batches):
+            if not lacking[number]:
+                tell(measuring.steps, total)
+                continue
+            found = measuring.measure(batch, lambda done: tell(done, total))
+            journal.add(_entry(number, variant, found[variant]) for variant in lacking[number])
+            known |= {(number, variant.digest): found[variant] for variant in lacking[number]}
+    return {
+        variant: sum((known[number, variant.digest] for number in range(len(batches))), start=Measured())
+        for variant in variants
+    }
 
 
 def _entry(batch: int, variant: Variant, measured: Measured) -> dict[str, Any]:

@@ -154,9 +154,8 @@ class _Run:
     progress: Progress
 
     def exact(self, journal: LineJournal) -> tuple[Effect, ...]:
-        network = self._network(self.variants)
-        batches = regroup(self.model, self.feeds, MOST_ROWS, network.network.answer)
-        measured = measure_all(network, self.variants, batches, journal, partial(self.progress, "network"))
+        batches = regroup(self.model, self.feeds, MOST_ROWS, self.options)
+        measured = measure_all(self._network, self.variants, batches, journal, partial(self.progress, "network"))
         return tuple(
             self._effect(variant, found.local.figures(), _figures(found), self._damage(found))
             for variant, found in measured.items()
@@ -167,12 +166,11 @@ class _Run:
         errors and the reaction there."""
         first = {variant.layer: variant for variant in reversed(self.variants)}
         layers = list(dict.fromkeys(variant.layer for variant in self.variants))
-        network = self._network([first[layer] for layer in layers])
-        samples = regroup(self.model, self.feeds, 1, network.network.answer)
+        samples = regroup(self.model, self.feeds, 1, self.options)
         probes = choose_probes(layers, len(samples))
         batches = [samples[number] for number in probes.samples]
         probed = [first[layer] for layer in probes.layers]
-        measured = measure_all(network, probed, batches, journal, partial(self.progress, "probes"))
+        measured = measure_all(self._network, probed, batches, journal, partial(self.progress, "probes"))
         reactions = interpolate(
             layers, {v.layer: reaction for v, found in measured.items() if (reaction := self._reaction(found))}
         )

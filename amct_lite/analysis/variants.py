@@ -1,14 +1,15 @@
 """A layer quantized in another way beside the float layer: its data, its weight or both rounded, computed in float.
 
-The rounding is written out in plain operators (the integers 4 to 16 bits wide are exact in float32), so that it needs no opset
-and ONNX Runtime quantizes nothing on its own.
+Rounding to 8 bits is left to QuantizeLinear and DequantizeLinear; to other widths, which they do not take in every opset, it is
+written out in plain operators (integers 4 to 16 bits wide are exact in float32). Sessions of these models are opened with
+`alone`, so that ONNX Runtime quantizes nothing on its own.
 """
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -18,9 +19,16 @@ from amct_lite.errors import ExportError
 from amct_lite.ir.build import Inserter
 from amct_lite.numerics.affine import fake_quantize
 from amct_lite.ops import Layer, bind
+from amct_lite.runtime import RuntimeOptions
 from amct_lite.types import AnyArray, FloatArray, QParams
 
 SUMS = "amct.sums"
+_NODE_BITS = 8
+
+
+def alone(options: RuntimeOptions) -> RuntimeOptions:
+    """The same without what ONNX Runtime makes of a QuantizeLinear and a DequantizeLinear."""
+    return replace(options, session_config=(*options.session_config, ("session.disable_quant_qdq", "1")))
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,24 +56,37 @@ class Variant:
         return digest.hexdigest()[:16]
 
 
-def with_variants(model: ir.Model, variants: Sequence[Variant]) -> ir.Model:
-    """A copy of `model` with each variant beside its layer. Outputs: four numbers for each variant (Σ y², Σ y_q²,
-    Σ (y_q - y)², number of values) in one vector, then the output of each variant."""
-    result = ir.clone(model)
-    layers = {node.name: node for node in result.graph}
+@dataclass(frozen=True)
+class Written:
+    """sums: four numbers for each variant (Σ y², Σ y_q², Σ (y_q - y)², number of values) in one vector. outputs: of each layer
+    and of its variant."""
+
+    sums: ir.Value
+    outputs: tuple[tuple[ir.Value, ir.Value], ...]
+
+
+def write_variants(model: ir.Model, variants: Sequence[Variant]) -> Written:
+    """Each variant beside its layer, in `model` itself."""
+    layers = {node.name: node for node in model.graph}
     writer = _Writer()
     outputs, sums = [], []
     for number, variant in enumerate(variants):
         layer = bind(layers[variant.layer])
         assert isinstance(layer, Layer), "variants are made for layers"
         output = writer.write(layer, variant, f".variant{number}")
-        b = Inserter.at_end(result.graph, f"{variant.layer}.error{number}")
+        b = Inserter.at_end(model.graph, f"{variant.layer}.error{number}")
         size = b.cast(b.op("Reshape", b.op("Size", output), b.constant([1], "int64")), ir.DataType.FLOAT)
         sums += [*error_sums(b, layer.output, output), size]
-        outputs.append(output)
-    total = Inserter.at_end(result.graph, SUMS).op("Concat", *sums, axis=0)
+        outputs.append((layer.output, output))
+    return Written(Inserter.at_end(model.graph, SUMS).op("Concat", *sums, axis=0), tuple(outputs))
+
+
+def with_variants(model: ir.Model, variants: Sequence[Variant]) -> ir.Model:
+    """A copy of `model` with each variant beside its layer, whose only output are their sums."""
+    result = ir.clone(model)
+    written = write_variants(result, variants)
     result.graph.outputs.clear()
-    result.graph.outputs.extend([total, *outputs])
+    result.graph.outputs.append(written.sums)
     ir.remove_unused(result)
     return result
 
@@ -119,9 +140,13 @@ def rounded_weight(layer: Layer, params: QParams, source: AnyArray | None) -> Fl
 
 
 def _through_integers(b: Inserter, value: ir.Value, params: QParams) -> ir.Value:
-    """scale · clip(round(x / scale), qmin - zero_point, qmax - zero_point): what Quantize- and DequantizeLinear compute."""
+    """scale · clip(round(x / scale), qmin - zero_point, qmax - zero_point): what Quantize- and DequantizeLinear compute, and by
+    these two nodes for 8 bits, which they take in every opset."""
     half, zero_point = 1 << (params.bits - 1), params.zero_point[0]
     scale = b.constant(params.scale[0], np.float32)
+    if params.bits == _NODE_BITS:
+        zero = b.constant(zero_point, np.int8)
+        return b.op("DequantizeLinear", b.op("QuantizeLinear", value, scale, zero), scale, zero)
     low, high = (b.constant(bound - zero_point, np.float32) for bound in (-half, half - 1))
     return b.op("Mul", b.op("Clip", b.op("Round", b.op("Div", value, scale)), low, high), scale)
 

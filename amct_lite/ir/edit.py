@@ -6,6 +6,7 @@ Values and nodes are held as objects; a value's users include the nodes of subgr
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, NamedTuple, TypeVar, cast, overload
 
 import numpy as np
@@ -147,6 +148,41 @@ def new_node(
         outputs=[Value(name=output) for output in names],
         name=name,
     )
+
+
+def copy_node(node: Node, suffix: str, replaced: Mapping[Value, Value] = MappingProxyType({})) -> Node:
+    """A copy of `node` behind it in its graph, which reads `replaced[v]` where `node` (or a graph inside it) reads v. Its name
+    and those of its outputs end in `suffix`."""
+    attributes = {
+        name: Attr(name, found.type, _copied_body(found.value, replaced), doc_string=found.doc_string)
+        if found.type in (AttributeType.GRAPH, AttributeType.GRAPHS)
+        else found
+        for name, found in node.attributes.items()
+    }
+    copy = Node(
+        node.domain,
+        node.op_type,
+        [None if value is None else replaced.get(value, value) for value in node.inputs],
+        tuple(attributes.values()),
+        overload=node.overload,
+        outputs=[
+            Value(name=value.name and f"{value.name}{suffix}", type=value.type, shape=value.shape) for value in node.outputs
+        ],
+        name=f"{node.name}{suffix}",
+    )
+    insert_after(node, copy)
+    return copy
+
+
+def _copied_body(body: Any, replaced: Mapping[Value, Value]) -> Any:
+    if not isinstance(body, Graph):
+        return [_copied_body(graph, replaced) for graph in body]
+    copy = body.clone(allow_outer_scope_values=True)
+    for node in copy.all_nodes():
+        for index, value in enumerate(node.inputs):
+            if value is not None and value in replaced:
+                node.replace_input_with(index, replaced[value])
+    return copy
 
 
 def insert_before(node: Node, new: Node | Iterable[Node]) -> None:
