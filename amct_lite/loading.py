@@ -55,15 +55,7 @@ class SourceModel:
     @cached_property
     def float_types(self) -> Mapping[str, ir.DataType]:
         """Value of the original → float16 or float32; empty where there is no float16."""
-        if self.stated_types is not None:
-            return self.stated_types
-        if not _mentions_half(self.original.graph):
-            return {}
-        typed = ir.clone(self.original)
-        ir.infer_shapes(typed)
-        kinds = {ir.DataType.FLOAT16, ir.DataType.FLOAT}
-        values = (*typed.graph.inputs, *(output for node in typed.graph for output in node.outputs))
-        return {str(value.name): value.dtype for value in values if value.dtype in kinds}
+        return _float_types(self.original) if self.stated_types is None else self.stated_types
 
     @property
     def half_nodes(self) -> frozenset[str]:
@@ -71,6 +63,16 @@ class SourceModel:
         types = self.float_types
         nodes = self.prepared.graph if types else ()
         return frozenset(str(n.name) for n in nodes if all(types.get(str(o.name)) != ir.DataType.FLOAT for o in n.outputs))
+
+
+def _float_types(model: ir.Model) -> Mapping[str, ir.DataType]:
+    if not _mentions_half(model.graph):
+        return {}
+    typed = ir.clone(model)
+    ir.infer_shapes(typed)
+    kinds = {ir.DataType.FLOAT16, ir.DataType.FLOAT}
+    values = (*typed.graph.inputs, *(output for node in typed.graph for output in node.outputs))
+    return {str(value.name): value.dtype for value in values if value.dtype in kinds}
 
 
 def state_float_types(model: ir.Model, source: SourceModel) -> None:
@@ -106,6 +108,7 @@ def load_prepared(model: str | Path | ir.Model, fusion: Fusion = FUSE_ALL, qdq: 
     notes = (*loaded.notes, *((note,) if note else ()))
     if qat.is_qdq(raised):
         source = _without_qdq(raised, fusion, keep=qdq == "take")
+        stated = stated or dict(_float_types(raised))
     else:
         prepared = passes.prepare(raised, fusion)
         source = SourceModel(raised, prepared.model, prepared.reports, (), None, 0)
@@ -115,10 +118,11 @@ def load_prepared(model: str | Path | ir.Model, fusion: Fusion = FUSE_ALL, qdq: 
 
 
 def _without_qdq(model: ir.Model, fusion: Fusion, *, keep: bool) -> SourceModel:
-    """`model`, whose scales are kept or not, as a float model. What is kept is prepared with its Q and DQ in place, so that
-    nothing is folded across them."""
+    """`model`, whose scales are kept or not, as a float model, all in float32. What is kept is prepared with its Q and DQ in
+    place, so that nothing is folded across them."""
     joined = ir.clone(model)
     passes.lift_constants.run(joined)
+    passes.widen_float16.run(joined)
     passes.fold_constants.run(joined)
     constants = qat.dequantize_constants(joined)
     notes = qat.join_pairs(joined)

@@ -230,11 +230,10 @@ def convert_qdq(
     checked, against, sample = check_trained(
         reference, source.prepared, taken.record, exports, stream, specs, shapes, chosen.runtime.on_cpu()
     )
-    report = _report(
-        *(source, taken.record, exports, checked), skips=taken.skips, notes=source.notes, warnings=(), remarks=(taken.notes,)
-    )
-    report = replace(report, reference=against)
-    return QuantizeResult(source, None, taken.record, None, exports, report, sample, taken=True)
+    exports, half_notes = _in_half(source, taken.record, exports, (sample,) if sample else (), chosen)
+    notes, shown = (*source.notes, *half_notes), (source, taken.record, exports, checked)
+    report = _report(*shown, skips=taken.skips, notes=notes, warnings=(), remarks=(taken.notes,))
+    return QuantizeResult(source, None, taken.record, None, exports, replace(report, reference=against), sample, taken=True)
 
 
 def _require_layers(source: SourceModel, plan: QuantPlan) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from amct_lite import ir, qat
+from amct_lite.decide import HALF
 from amct_lite.errors import UnsupportedModelError
 from amct_lite.loading import SourceModel
 from amct_lite.plan import layer_facts
@@ -30,6 +31,9 @@ def take_scales(source: SourceModel, target: str) -> tuple[SourceModel, qat.Take
             f"{source.name} has no layer whose scales can be taken: {reasons}. "
             f"Calibrate it anew with `amct-lite calibrate --strip-qdq`."
         )
+    half = source.half_nodes
+    layers = tuple(replace(entry, data_type=HALF) if entry.key in half else entry for entry in taken.record.layers)
+    taken = replace(taken, record=replace(taken.record, layers=layers))
     return limited(source, taken.record), taken, source.trained.reference
 
 

@@ -2,6 +2,7 @@
 
     Q → Transpose → DQ      becomes   Q → DQ → Transpose        also any other mover, and MaxPool
     Q → Clip(codes) → DQ    becomes   Q → DQ → Clip(numbers)    PyTorch's way to use a part of the codes
+    Q → Cast → DQ           becomes   Q → DQ                    a Cast to what they are, as PyTorch writes in eager mode
     int8 input → DQ         becomes   float input → Q → DQ
 
 All of these compute the same numbers. What else works on codes is refused: without its Q and DQ it would mean something else.
@@ -27,6 +28,9 @@ def join_pairs(model: ir.Model) -> tuple[str, ...]:
     Raises UnsupportedModelError for what works on codes, and for a Q and DQ that differ.
     """
     notes = tuple(note for value in tuple(model.graph.inputs) if (note := _float_input(value)))
+    for node in tuple(model.graph):
+        if is_q(node):
+            _drop_idle_casts(node.outputs[0], ir.DataType[grid_of(node).dtype])
     for node in tuple(model.graph):
         if is_q(node) and node.graph is model.graph:
             _join(node)
@@ -89,6 +93,18 @@ def _float_input(value: ir.Value) -> str:
         f"input {value.name!r} was {grid.dtype.lower()} codes and is float now: feed (code - {grid.zero_point[0]}) "
         f"* {grid.scale[0]:.9g}"
     )
+
+
+def _drop_idle_casts(codes: ir.Value, dtype: ir.DataType) -> None:
+    """Take out the Casts to `dtype` of `codes`, which have it, directly or behind what moves them."""
+    for usage in ir.uses(codes):
+        node = usage.node
+        if node.op_type == "Cast" and ir.attribute(node, "to", 0) == dtype and not node.outputs[0].is_graph_output():
+            _drop_idle_casts(node.outputs[0], dtype)
+            ir.redirect(node.outputs[0], codes)
+            ir.remove_node(node)
+        elif usage.idx == 0 and (_passes(node) or node.op_type == "Clip"):
+            _drop_idle_casts(node.outputs[0], dtype)
 
 
 def _dequantizer(value: ir.Value) -> ir.Node | None:

@@ -116,6 +116,7 @@ def _lower_layer(dequant: ir.Node) -> tuple[str, ir.Value, ir.Value, FloatArray]
     result = b.op("Mul", b.cast(accumulators, ir.DataType.FLOAT), b.constant(step))
     if ir.attribute(dequant, "dtype", 0) == 1:
         result = b.cast(result, ir.DataType.FLOAT16)
+        result.dtype = ir.DataType.FLOAT16  # for an AscendQuant right behind
     ir.redirect(dequant.outputs[0], result)
     total = dequant.inputs[0]
     add = total.producer() if total is not None else None
