@@ -31,28 +31,33 @@ class Grid:
 
     @property
     def offset(self) -> int:
-        """By how much unsigned 8-bit codes move down to become signed ones, which stand for the same numbers."""
-        return 128 if self.dtype == "UINT8" else 0
+        """By how much unsigned codes move down to become signed ones, which stand for the same numbers."""
+        return 1 << (self.bits - 1) if self.dtype.startswith("U") else 0
+
+    @property
+    def bits(self) -> int:
+        """Of a code."""
+        return int(self.dtype.lstrip("UINT"))
 
     @property
     def limits(self) -> tuple[int, int]:
         """The least and the largest code."""
-        bits = int(self.dtype.lstrip("UINT"))
-        return (0, (1 << bits) - 1) if self.dtype.startswith("U") else (-(1 << (bits - 1)), (1 << (bits - 1)) - 1)
+        half = 1 << (self.bits - 1)
+        return self.offset - half, self.offset + half - 1
 
     @property
     def refusal(self) -> str:
         """Why no layer can read data on this grid; empty when one can."""
-        if self.dtype not in {"INT8", "UINT8"}:
-            return f"its data are quantized to {self.dtype.lower()}, only int8 and uint8 are taken"
+        if self.bits not in {8, 16}:
+            return f"its data are quantized to {self.dtype.lower()}, only 8 and 16 bits are taken"
         if self.axis is not None:
             return "its data have a scale per channel, data are taken with a single one"
         return ""
 
     @property
     def params(self) -> QParams:
-        """For data without `refusal`: the same grid with int8 codes."""
-        return QParams((self.scale[0],), (self.zero_point[0] - self.offset,))
+        """For data without `refusal`: the same grid with signed codes."""
+        return QParams((self.scale[0],), (self.zero_point[0] - self.offset,), self.bits)
 
     def spread(self, shape: tuple[int, ...]) -> tuple[AnyArray, AnyArray]:
         """Scale (float32) and zero point (int64) of each element of an array of `shape`.

@@ -44,20 +44,48 @@ def join_pairs(model: ir.Model) -> tuple[str, ...]:
 
 
 def sign_outputs(model: ir.Model) -> tuple[str, ...]:
-    """Edit `model` (joined): outputs that are uint8 codes become int8 codes, 128 lower. Returns a note for each."""
+    """Edit `model` (joined): outputs that are unsigned codes become signed ones, of the same numbers; codes that the NPU does
+    not make become the numbers. Returns a note for each."""
     notes = []
     for node in model.graph:
         value = node.outputs[0]
         grid = grid_of(node) if is_q(node) and value.is_graph_output() else None
-        if grid is not None and not grid.refusal and grid.offset:
+        if grid is None:
+            continue
+        if grid.refusal:
+            name = value.name
+            _dequantize_output(node, grid)
+            told = f"{grid.dtype.lower()} codes of {'one scale' if grid.axis is None else 'a scale for each channel'}"
+            notes.append(f"output {name!r} was {told}, which the NPU does not make, and is float now")
+        elif grid.offset:
+            signed = ir.DataType[f"INT{grid.bits}"]
             b = Inserter(node, str(node.name))
-            ir.replace_input(node, 2, b.constant(grid.params.zero_point[0], np.int8))
-            value.dtype = ir.DataType.INT8
+            ir.replace_input(node, 2, b.constant(grid.params.zero_point[0], signed.numpy()))
+            value.dtype = signed
             for usage in ir.uses(value):
                 if is_dq(usage.node):
                     ir.replace_input(usage.node, 2, node.inputs[2])
-            notes.append(f"output {value.name!r} was uint8 codes and is int8 codes now, each 128 lower")
+            was, now = grid.dtype.lower(), signed.name.lower()
+            notes.append(f"output {value.name!r} was {was} codes and is {now} codes now, each {grid.offset} lower")
     return tuple(notes)
+
+
+def _dequantize_output(q: ir.Node, grid: Grid) -> None:
+    """The output of the model that is the codes of `q` becomes what its DQ makes of them."""
+    codes, graph = q.outputs[0], q.graph
+    assert isinstance(graph, ir.Graph)
+    own = next((usage.node for usage in ir.uses(codes) if is_dq(usage.node)), None)
+    if own is None:
+        own = ir.new_node("DequantizeLinear", [codes, *q.inputs[1:]], name=f"{q.name}.dequantize", attributes=_axis(grid))
+        ir.insert_after(q, own)
+        _retype(own.outputs[0], q.inputs[0])
+    numbers, name = own.outputs[0], codes.name
+    numbers.shape = codes.shape
+    outputs = [numbers if value is codes else value for value in graph.outputs]
+    graph.outputs.clear()
+    graph.outputs.extend(outputs)
+    codes.name = ir.unique_name(graph, f"{name}.codes")
+    numbers.name = name
 
 
 def strip(model: ir.Model, *, outputs: bool) -> None:
@@ -189,4 +217,4 @@ def _retype(value: ir.Value, like: ir.Value | None) -> None:
 
 
 def _axis(grid: Grid) -> dict[str, int]:
-    return {} if grid.axis is None else {"axis": grid.axis}
+    return ({} if grid.axis is None else {"axis": grid.axis}) | ({"block_size": grid.block} if grid.block else {})

@@ -158,7 +158,8 @@ def _clips_on(grid: Grid, node: ir.Node) -> bool:
             return False
         number = float(array.reshape(-1)[0])
         step = number / params.scale[0] + params.zero_point[0]
-        if -128 < step < 127 and abs(step - round(step)) > 1e-6 * max(abs(step), 1.0):
+        half = 1 << (params.bits - 1)
+        if -half < step < half - 1 and abs(step - round(step)) > 1e-6 * max(abs(step), 1.0):
             return False
     return True
 
@@ -176,8 +177,10 @@ def _layer(layer: Layer, trained: Trained, facts: LayerFacts) -> tuple[LayerReco
             return reading.grid.refusal
         data.append(reading.grid.params)
     if facts.symmetric and any(params.zero_point != (0,) for params in data):
-        return f"its data have zero point {data[0].zero_point[0]} (int8), which must be 0, {facts.symmetric}"
+        return f"its data have zero point {data[0].zero_point[0]} (int{data[0].bits}), which must be 0, {facts.symmetric}"
     first, *others = data
+    if reason := facts.width_problem(first.bits, others[0].bits if others else 8):
+        return reason
     if others:
         if any(params.zero_point != (0,) for params in data):
             return "both its factors are data, which the NPU takes with zero point 0 only"

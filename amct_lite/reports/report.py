@@ -116,11 +116,13 @@ def _granularity(layer: LayerRecord) -> str:
 def output_errors(
     names: Iterable[str], exact: Iterable[tuple[AnyArray, ...]], quantized: Iterable[tuple[AnyArray, ...]]
 ) -> tuple[OutputError, ...]:
-    """Errors of each output of numbers, or of int8 codes, over all feeds; `exact` and `quantized` hold one tuple a feed."""
+    """Errors of each output of numbers, or of signed codes, over all feeds; `exact` and `quantized` hold one tuple a feed."""
     errors = []
     for name, a, b in zip(names, zip(*exact, strict=True), zip(*quantized, strict=True), strict=True):
-        if not all(np.issubdtype(array.dtype, np.floating) or array.dtype == np.int8 for array in a):
-            continue  # 8-bit integers are codes of numbers; others are indices, or made of shapes
+        if not all(
+            np.issubdtype(array.dtype, np.floating) or array.dtype in {np.dtype("int8"), np.dtype("int16")} for array in a
+        ):
+            continue  # 8 and 16 bits are codes of numbers; other integers are indices, or made of shapes
         left, right = (np.concatenate([np.float32(array).reshape(-1) for array in arrays]) for arrays in (a, b))
         if left.size == right.size:
             errors.append(OutputError(name, mse(left, right), cosine(left, right), sqnr_db(left, right)))

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from onnx import ModelProto
 from qdq_nets import CODES, SCALES, one_conv
-from small_nets import ONE_THREAD, net, saved
+from small_nets import ONE_THREAD, net, run, saved
 
 from amct_lite.config import QuantConfig
-from amct_lite.errors import ExportError, UnsupportedModelError
+from amct_lite.errors import UnsupportedModelError
 from amct_lite.pipeline import convert_qdq
 
 PLAIN = "[dw] wd = DequantizeLinear<axis = 0>(wq, sw)"
@@ -113,17 +113,27 @@ def test_a_float_model_has_no_scales_to_take(tmp_path):
         convert_qdq(saved(net(), tmp_path), options=ONE_THREAD)
 
 
-def test_output_codes_of_a_scale_a_channel_have_no_ascend_quant(tmp_path):
+def test_output_codes_of_a_scale_a_channel_become_numbers(tmp_path):
+    """AscendQuant has one scale; the deploy model ends with floats, the rounding is listed as left out."""
     text = """net (float[1,3,8,8] x) => (int8[1,4,6,6] y) {
       [q] xq = QuantizeLinear(x, sx, zx)
       [d] xd = DequantizeLinear(xq, sx, zx)
       [dw] wd = DequantizeLinear<axis = 0>(wq, sw)
       [conv] c = Conv(xd, wd)
-      [out] y = QuantizeLinear<axis = 1>(c, sw, zw)
+      [out] y = QuantizeLinear<axis = 1>(c, sc, zw)
     }"""
-    model = net(text, sx=np.float32(0.02), zx=np.int8(0), zw=np.zeros(4, np.int8), wq=CODES, sw=SCALES)
-    with pytest.raises(ExportError, match="output 'y' holds codes that out makes with many scales"):
-        convert_qdq(saved(model, tmp_path), options=ONE_THREAD)
+    scales = np.array([0.02, 0.05, 0.03, 0.04], np.float32)
+    model = net(text, sx=np.float32(0.02), zx=np.int8(0), zw=np.array([1, 0, -3, 5], np.int8), wq=CODES, sw=SCALES, sc=scales)
+    result = convert_qdq(saved(model, tmp_path), options=ONE_THREAD)
+    told = "output 'y' was int8 codes of a scale for each channel, which the NPU does not make, and is float now"
+    assert told in result.report.notes
+    assert [(skip.node, skip.op_type) for skip in result.report.skips] == [("out", "QuantizeLinear")]
+    feeds = {"x": np.random.default_rng(4).uniform(-2, 2, (1, 3, 8, 8)).astype(np.float32)}
+    codes, (ours,) = run(model, feeds)[0].astype(np.float32), run(result.exports.fake_quant, feeds)
+    columns = scales[:, None, None], np.array([1, 0, -3, 5], np.float32)[:, None, None]
+    inside = np.abs(codes) < 127
+    assert inside.mean() > 0.5
+    assert (np.abs((codes - columns[1]) * columns[0] - ours) <= columns[0] * 0.5001)[inside].all()  # half a step: not rounded
 
 
 def test_offsets_that_the_target_does_not_take(tmp_path):

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from corpus import SHARED, needs_shared
-from onnx import ModelProto, numpy_helper
+from onnx import ModelProto, TensorProto, numpy_helper
 from qdq_nets import CODES, CODES2, SCALES, SCALES2, one_conv, onnxruntime_form, torch_form
 from small_nets import ONE_THREAD, net, run, saved
 
@@ -221,6 +221,50 @@ def test_codes_as_output_become_an_ascend_quant(tmp_path):
     assert result.report.outputs[0].mse == 0
     expected = run(model, batch(4))[0].astype(np.int16) - 128
     assert np.array_equal(run(result.exports.fake_quant, batch(4))[0], expected)
+
+
+@pytest.mark.parametrize(("dtype", "zero_point"), [(np.int16, -700), (np.uint16, 40000)])
+def test_sixteen_bits_as_data_and_as_output(dtype, zero_point, tmp_path):
+    text = """net (float[1,3,8,8] x) => (int16[1,4,6,6] y) {
+      [q] xq = QuantizeLinear(x, sx, zx)
+      [d] xd = DequantizeLinear(xq, sx, zx)
+      [dw] wd = DequantizeLinear<axis = 0>(wq, sw)
+      [conv] c = Conv(xd, wd)
+      [out] y = QuantizeLinear(c, sc, zc)
+    }"""
+    text = text.replace("int16", np.dtype(dtype).name)
+    scales = {"sx": np.float32(1e-4), "sc": np.float32(2e-3), "sw": SCALES}
+    model = net(text, opset=21, ir_version=10, **scales, zx=dtype(zero_point), zc=dtype(zero_point), wq=CODES)
+    result = converted(model, tmp_path)
+    entry = result.record.by_key["conv"]
+    assert entry.activation == QParams.of(1e-4, zero_point - (dtype is np.uint16) * 32768, 16)
+    assert result.exports.deploy is not None
+    last = list(result.exports.deploy.graph)[-1]
+    assert (last.op_type, ir.attribute(last, "dst_type", "")) == ("AscendQuant", "INT16")
+    assert result.report.outputs[0].mse == 0
+    (ours,), (given,) = run(result.exports.fake_quant, batch(4)), run(model, batch(4))
+    assert np.array_equal(ours, given.astype(np.int32) - (dtype is np.uint16) * 32768)
+
+
+def test_float16_models_keep_their_scales_and_their_type(tmp_path):
+    wide = torch_form()
+    for tensor in wide.graph.initializer:
+        if tensor.data_type == TensorProto.FLOAT:
+            tensor.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(tensor).astype(np.float16), tensor.name))
+    for info in (*wide.graph.input, *wide.graph.output):
+        info.type.tensor_type.elem_type = TensorProto.FLOAT16
+    wide.opset_import[0].version, wide.ir_version = 21, 10  # from 19 on Q and DQ know float16
+    result = converted(wide, tmp_path)
+    assert {e.data_type for e in result.record.layers if not e.tensor_quantize} == {"FLOAT16"}
+    assert result.record.by_key["conv1"].activation.scale[0] == np.float16(0.02)
+    assert "the source is float16, and so is the deploy model" in " ".join(result.report.notes)
+    deploy = result.exports.deploy
+    assert deploy is not None
+    assert {ir.attribute(n, "dtype", 0) for n in deploy.graph if n.op_type == "AscendDequant"} == {1}
+    feeds = {"x": batch(4)["x"].astype(np.float16)}
+    (ours,), (given,) = run(result.exports.fake_quant, feeds), run(wide, feeds)
+    assert ours.dtype == given.dtype == np.float16
+    assert np.abs(ours.astype(np.float32) - given).max() <= 0.01 * np.abs(given).max()  # float16 sums of the model given
 
 
 def test_an_edited_record_is_exported_from_the_qdq_model_too(tmp_path):

@@ -81,3 +81,50 @@ def test_the_fake_quant_model_computes_what_torch_trained(trained):
     expected, found = run(trained, {"x": X})[0], run(result.exports.fake_quant, {"x": X})[0]
     step = np.abs(expected).max() / 64
     assert np.abs(expected - found).max() < step
+
+
+@pytest.fixture(scope="module", params=["qat", "static"])
+def eager(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, np.ndarray]:
+    """Eager mode, converted: integer kernels in PyTorch, Q, Cast and DQ in the file. With what PyTorch computes on X."""
+    torch = pytest.importorskip("torch")
+    from torch.ao import quantization as ao
+
+    class Net(torch.nn.Module):  # type: ignore[name-defined,misc]
+        def __init__(self) -> None:
+            super().__init__()
+            self.quant, self.dequant = ao.QuantStub(), ao.DeQuantStub()
+            self.conv1, self.norm, self.relu = torch.nn.Conv2d(3, 8, 3, padding=1), torch.nn.BatchNorm2d(8), torch.nn.ReLU()
+            self.conv2, self.add = torch.nn.Conv2d(8, 8, 1), torch.ao.nn.quantized.FloatFunctional()
+            self.fc = torch.nn.Linear(8 * 64, 5)
+
+        def forward(self, x):  # type: ignore[no-untyped-def]
+            x = self.relu(self.norm(self.conv1(self.quant(x))))
+            x = self.add.add(x, self.conv2(x))
+            return self.dequant(self.fc(torch.flatten(x, 1)))
+
+    torch.manual_seed(0)
+    trains = request.param == "qat"
+    net = Net().train(trains)
+    fused = [["conv1", "norm", "relu"]]
+    net = ao.fuse_modules_qat(net, fused) if trains else ao.fuse_modules(net, fused)
+    net.qconfig = ao.get_default_qat_qconfig("x86") if trains else ao.get_default_qconfig("x86")
+    net = ao.prepare_qat(net) if trains else ao.prepare(net)
+    for _ in range(3):
+        net(torch.randn(8, 3, 8, 8))
+    net = ao.convert(net.eval())
+    path = tmp_path_factory.mktemp("eager") / "eager.onnx"
+    torch.onnx.export(net, (torch.from_numpy(X),), str(path), dynamo=False, opset_version=17, input_names=["x"])
+    return path, net(torch.from_numpy(X)).numpy()
+
+
+def test_eager_mode_is_taken_whole(eager: tuple[Path, np.ndarray]) -> None:
+    path, expected = eager
+    result = convert_qdq(path, options=ONE_THREAD)
+    layers = {layer.key: layer for layer in result.record.layers}
+    assert [entry.op_type for entry in result.report.layers] == ["Conv", "Conv", "Gemm", "Add", "Add"]
+    assert layers["/conv1/Conv"].weight is not None
+    assert len(layers["/conv1/Conv"].weight.scale) == 8
+    (ours,) = run(result.exports.fake_quant, {"x": X})
+    step = np.unique(np.abs(np.diff(np.unique(expected)))).min()  # of the last Q, which is left out in front of a float output
+    # Half a step of that Q; PyTorch's kernels round their products once more than DQ, Conv and Q do: a step now and then.
+    assert np.abs(ours - expected).max() <= 1.6 * step
