@@ -26,7 +26,7 @@ _FLOATS = frozenset({_HALF, _WIDE})
 def asked_types(deploy: ir.Model, record: QuantRecord) -> dict[str, ir.DataType]:
     """AscendDequant → what it is to give, for the layers of `record` with an op_data_type; outputs of the model keep their
     type."""
-    types = {entry.key: _HALF if entry.data_type.upper() == "FLOAT16" else _WIDE for entry in record.layers if entry.data_type}
+    types = {entry.key: _HALF if entry.data_type == "FLOAT16" else _WIDE for entry in record.layers if entry.data_type}
     asked = {f"{layer}.dequant": dtype for layer, dtype in types.items()}
     found = {str(node.name): node for node in deploy.graph if node.name in asked}
     return {name: asked[name] for name, node in found.items() if not node.outputs[0].is_graph_output()}

@@ -18,8 +18,8 @@ EPS = 2.0**-23  # 1.192092896e-07, exactly as float32
 ACTIVATION_TYPES = {"INT4": 4, "INT8": 8, "INT16": 16}
 WEIGHT_TYPES = {"INT4": 4, "INT6": 6, "INT7": 7, "INT8": 8}
 DST_TYPES = {"INT4": 4, "INT8": 8}
-DATA_TYPES = ("FLOAT16", "FLOAT32", "FLOAT")
-"""Of op_data_type, in whatever case: AMCT's own models have `float` there, too."""
+DATA_TYPES = {"FLOAT16": "FLOAT16", "FLOAT32": "FLOAT32", "FLOAT": "FLOAT32"}
+"""Of op_data_type, in whatever case, and what it is here: AMCT's own models have `float` there, too."""
 MAX_SHIFT = 16
 UNIT_WEIGHT = QParams((1.0,), (0,))
 """scale_w of an op without weight, such as AveragePool: its accumulator is worth scale_d · 1."""
@@ -78,7 +78,7 @@ class LayerReader:
             skip_fusion=value.skip_fusion if value.HasField("skip_fusion") else None,
             tensor_quantize=value.is_tensor_quantize,
             balance_factor=tuple(value.tensor_balance_factor),
-            data_type=value.op_data_type,
+            data_type=DATA_TYPES.get(value.op_data_type.upper(), ""),
             line=self.line,
         )
         return RecurrentRecord(**vars(layer), hidden=recurrent[0], recurrence=recurrent[1]) if any(recurrent) else layer

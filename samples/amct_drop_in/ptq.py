@@ -3,7 +3,8 @@
 python samples/amct_drop_in/ptq.py [FOLDER]      # where to write; default: ./amct_drop_in_out
 
 With onnxruntime-extensions installed (`pip install 'amct-lite[dropin]'`) the calibration model runs in a stock
-`onnxruntime.InferenceSession`, as with AMCT; without it in `CalibrationSession`. The record is the same but for the last digit of a float32 here and there.
+`onnxruntime.InferenceSession`, as with AMCT; without it in `CalibrationSession`. The record is the same but for the last
+digit of a float32 here and there.
 """
 
 from __future__ import annotations
