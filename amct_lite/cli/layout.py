@@ -18,6 +18,7 @@ from amct_lite.reports.units import size
 __all__ = [
     "NARROW",
     "PIPE_WIDTH",
+    "PROSE",
     "console",
     "count_of",
     "entries",
@@ -35,7 +36,8 @@ NARROW = 100
 """Columns of a terminal below which tables leave out what can be missed."""
 _GAP = 2
 _SHORTEST_NAME = 16
-_WRAPPED = {"notes": 24, "reason": 30}
+PROSE = "notes"
+_WRAPPED = {PROSE: 24, "reason": 30}
 """Columns of running text, and the width that is kept for them."""
 
 
@@ -90,7 +92,7 @@ def print_annotated(
         print_table(out, title, columns, rows)
     elif out.width >= NARROW:
         noted = [(*row, escape(note)) for row, note in zip(rows, notes, strict=True)]
-        print_table(out, title, (*columns, "notes"), noted)
+        print_table(out, title, (*columns, PROSE), noted)
     else:
         print_table(out, title, columns, rows)
         for note, count in Counter(filter(None, notes)).items():

@@ -7,12 +7,15 @@ from collections.abc import Sequence
 from rich.console import Console
 from rich.markup import escape
 
-from amct_lite.cli.layout import print_table, say
+from amct_lite.cli.layout import PROSE, print_table, say
 from amct_lite.page.sections import LAYERS
 from amct_lite.page.values import Analysis, Table
 
 _MOST_ROWS = 6
 _WIDEST = 60
+_LONGEST_CELL = 40
+"""Longer cells are sentences, which wrap; longer names are cut."""
+_ROOM_FOR_PROSE = 26
 _BLOCKS = "▁▂▃▄▅▆▇█"
 
 
@@ -44,9 +47,32 @@ def _print_analysis(out: Console, analysis: Analysis) -> None:
 
 
 def _print_table(out: Console, table: Table) -> None:
-    rows = [(first, *map(escape, rest)) for first, *rest in table.rows[:_MOST_ROWS]]
-    more = len(table.rows) - len(rows)
-    print_table(out, f"{table.title}, the first {len(rows)} of {len(table.rows)}" if more else table.title, table.columns, rows)
+    rows = table.rows[:_MOST_ROWS]
+    kept = fitting(table.columns, rows, out.width)
+    columns = [PROSE if _widest(rows, place) > _LONGEST_CELL else table.columns[place] for place in kept]
+    cells = [(row[0], *(escape(row[place]) for place in kept[1:])) for row in rows]
+    more = len(table.rows) > len(rows)
+    print_table(out, f"{table.title}, the first {len(rows)} of {len(table.rows)}" if more else table.title, columns, cells)
+
+
+def fitting(columns: Sequence[str], rows: Sequence[Sequence[str]], width: int) -> tuple[int, ...]:
+    """Places of the columns that stand beside each other in `width`; from the right, those go first that are no sentences."""
+
+    def taken(place: int) -> int:
+        widest = _widest(rows, place)
+        return _ROOM_FOR_PROSE if widest > _LONGEST_CELL else max(widest, len(columns[place].removeprefix("#"))) + 2
+
+    kept = list(range(len(columns)))
+    while len(kept) > 2 and sum(map(taken, kept)) > width:
+        loose = [place for place in kept[1:] if _widest(rows, place) <= _LONGEST_CELL]
+        kept.remove((loose or kept)[-1])
+    return tuple(kept)
+
+
+def _widest(rows: Sequence[Sequence[str]], place: int) -> int:
+    """Of the cells of a column, in characters; names, in the first, are cut where they are too long."""
+    widest = max((len(row[place]) for row in rows), default=0)
+    return widest if place else min(widest, _LONGEST_CELL)
 
 
 def course(values: Sequence[float | None]) -> str:

@@ -27,6 +27,8 @@ _VARIABLES = {INK: "--ink", MUTED: "--muted", LINE: "--line", ACCENT: "--accent"
 _WIDTH = 9.6
 MOST_BARS = 25
 _DECADES = 30
+_EXACT_DB = 100.0
+"""A step that adds no more than this is exact but for float32's own rounding; it would only squeeze the others."""
 _STYLE: dict[Any, Any] = {
     "font.family": "sans-serif",
     "font.size": 10,
@@ -159,9 +161,8 @@ def _flow(flow: Flow) -> Figure:
     figure, (axes,) = _new(2.9)
     nan = float("nan")
     line = [nan if value is None else value for value in flow.accumulated]
-    axes.scatter(
-        range(1, len(line) + 1), [nan if value is None else value for value in flow.alone], s=9, color=MUTED, linewidths=0
-    )
+    alone = [nan if value is None or value > _EXACT_DB else value for value in flow.alone]
+    axes.scatter(range(1, len(line) + 1), alone, s=9, color=MUTED, linewidths=0)
     axes.plot(range(1, len(line) + 1), line, color=ACCENT, linewidth=1.3)
     axes.scatter([at + 1 for at in flow.jumps], [line[at] for at in flow.jumps], s=60, facecolors="none", edgecolors=WARN)
     axes.set_title(
@@ -179,22 +180,25 @@ def _bars(series: Series) -> Figure:
     """The layers at the beginning of a series, the first on top."""
     shown = series.values[:MOST_BARS]
     figure, (axes,) = _new(0.7 + 0.24 * len(shown))
-    if not _span_decades(shown):
-        axes.barh(range(len(shown)), [value for _, value in shown], height=0.62, color=ACCENT)
-    else:  # a logarithmic axis has no zero that a bar could begin at
+    low, high = min(value for _, value in shown), max(value for _, value in shown)
+    alike, decades = low > 0.5 * high > 0, _span_decades(shown)
+    if alike or decades:  # an axis that does not begin at zero has no place for a bar to begin
         axes.scatter([value for _, value in shown], range(len(shown)), s=34, color=ACCENT, linewidths=0)
+    else:
+        axes.barh(range(len(shown)), [value for _, value in shown], height=0.62, color=ACCENT)
+    if decades:
         axes.set_xscale("log")
         axes.xaxis.set_major_formatter("{x:g}")
         axes.xaxis.set_minor_formatter("")
+    else:
+        axes.ticklabel_format(axis="x", useOffset=False)
+        axes.locator_params(axis="x", nbins=6)
     axes.set_yticks(range(len(shown)), [_short(name) for name, _ in shown])
     axes.invert_yaxis()
-    low, high = min(value for _, value in shown), max(value for _, value in shown)
-    if low > 0.5 * high > 0:  # bars that all but agree say nothing from zero on
-        axes.set_xlim(low - 0.15 * (high - low or high), high + 0.05 * (high - low or high))
     more = f" (first {len(shown)} of {len(series.values)} layers)" if len(shown) < len(series.values) else ""
     axes.set_xlabel(series.label + more)
     axes.tick_params(axis="y", length=0, labelcolor=INK)
-    axes.grid(axis="x")
+    axes.grid(axis="both" if alike or decades else "x")
     return figure
 
 
@@ -214,7 +218,7 @@ def _pairs(pairs: Pairs) -> Figure:
     axes.set_yticks(places, [_short(str(row[0])) for row in pairs.values])
     axes.invert_yaxis()
     axes.set_xlabel(pairs.unit)
-    axes.legend(frameon=False, labelcolor=INK, loc="lower right")
+    axes.legend(frameon=False, labelcolor=INK, loc="lower left", bbox_to_anchor=(0, 1), ncols=2, borderpad=0)
     axes.tick_params(axis="y", length=0, labelcolor=INK)
     axes.grid(axis="x")
     return figure

@@ -67,7 +67,7 @@ def autocalibration(empty: Analysis, content: Content) -> Analysis:
     return replace(
         empty,
         findings=(f"Left in float to keep the metric: {_named(left)}." if left else "Every layer could be quantized.",),
-        series=Series("score of the layer that was ranked by, the lowest first", ranking),
+        series=Series("score that the layers are ranked by, the most sensitive on top", ranking),
         tables=(Table(columns, tuple(rows), "Models that were evaluated"),),
     )
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from cli.conftest import DIGITS, SAMPLES
 
-from amct_lite.cli.report_analyses import course
+from amct_lite.cli.report_analyses import course, fitting
 from amct_lite.cli.report_table import merged, sparkline
 from amct_lite.page.values import Histogram, TensorView
 
@@ -185,3 +185,12 @@ def test_layers_that_onnx_runtime_computes_in_float_stand_in_summary_report_and_
     assert "pool" not in {layer["node"] for layer in kernels["in_float"]}, "it runs as QLinearAveragePool"
     assert reason in (tmp_path / "c_report.html").read_text()
     assert reason in amct("report", tmp_path / "c", "--record", f"{prefix}_record.txt").out
+
+
+def test_in_a_narrow_terminal_numbers_give_way_to_names_and_sentences():
+    rows = [("conv1", "Conv", "12.5", "x" * 60)]
+    columns = ("layer", "op", "#µs", "why")
+    assert fitting(columns, rows, 200) == (0, 1, 2, 3)
+    assert fitting(columns, rows, 44) == (0, 1, 3)
+    assert fitting(columns, rows, 10) == (0, 3)
+    assert fitting(columns[:3], [row[:3] for row in rows], 14) == (0, 1)

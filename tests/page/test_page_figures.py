@@ -10,7 +10,7 @@ import pytest
 
 from amct_lite.page.figures import layer_figures, overview, save, svg_of
 from amct_lite.page.gather import read_page
-from amct_lite.page.values import Analysis, Front, Pairs, Point, Series
+from amct_lite.page.values import Analysis, Flow, Front, Pairs, Point, Series
 from amct_lite.page.writing import write_page
 from amct_lite.result import QuantizeResult
 
@@ -25,13 +25,21 @@ def test_bars_show_names_as_they_are(run: Run) -> None:
     assert ODD in texts
 
 
-def test_bars_that_differ_by_decades_become_dots_on_a_logarithmic_axis(run: Run) -> None:
+def test_bars_that_would_not_be_seen_or_could_not_begin_at_zero_become_dots(run: Run) -> None:
     page = read_page(run[1])
-    for values, scale in (((5.0, 4.0, 1.0), "linear"), ((1.0, 1e-3, 1e-4), "log"), ((1.0, 1e-3, 0.0), "linear")):
+    cases = (
+        ((5.0, 4.0, 1.0), "linear", 3),
+        ((1.0, 1e-3, 1e-4), "log", 0),
+        ((1.0, 1e-3, 0.0), "linear", 3),
+        ((0.99994, 0.99995, 0.99996), "linear", 0),
+    )
+    for values, scale, bars in cases:
         series = Series("damage", tuple(zip("abc", values, strict=True)))
         figure = overview(replace(page, analyses=(Analysis("Sensitivity", "", "", "x.json", series=series),)))["sensitivity"]
         assert figure.axes[0].get_xscale() == scale
-        assert len(figure.axes[0].patches) == (3 if scale == "linear" else 0)
+        assert len(figure.axes[0].patches) == bars
+        svg_of(figure, "drawn, so that its ticks are known")
+        assert figure.axes[0].xaxis.get_offset_text().get_text() == ""
 
 
 def test_pairs_have_two_bars_each(run: Run) -> None:
@@ -46,6 +54,13 @@ def test_the_error_figure_has_a_dot_a_layer(run: Run) -> None:
     axes = overview(page)["error"].axes[0]
     dots = [tuple(point) for cloud in axes.collections for point in cloud.get_offsets()]
     assert sorted(dots) == [(number, layer.row.sqnr_db) for number, layer in enumerate(page.layers, 1)]
+
+
+def test_steps_that_only_round_in_float32_do_not_squeeze_the_error_flow(run: Run) -> None:
+    analysis = Analysis("Error flow", "", "", "x.json", flow=Flow((40.0, 30.0, 35.0), (40.0, 31.0, 148.0), (1,)))
+    axes = overview(replace(read_page(run[1]), analyses=(analysis,)))["error_flow"].axes[0]
+    assert axes.get_ylim()[1] < 50
+    assert [float(y) for _, y in axes.collections[0].get_offsets().filled(0)] == [40.0, 31.0, 0.0]
 
 
 def test_the_chosen_point_of_a_front_is_marked(run: Run) -> None:
