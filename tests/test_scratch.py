@@ -32,8 +32,8 @@ def place(tmp_path, monkeypatch):
     return tmp_path
 
 
-def process(place, seconds):
-    command = [sys.executable, "-c", HOLD, str(seconds)]
+def process(place, seconds, code=HOLD):
+    command = [sys.executable, "-c", code, str(seconds)]
     return subprocess.Popen(command, env={**os.environ, "TMPDIR": str(place)}, stdout=subprocess.PIPE, text=True)
 
 
@@ -75,6 +75,15 @@ def test_folder_of_a_killed_process_is_removed_by_the_next_one(tmp_path, monkeyp
             assert not os.path.exists(os.path.dirname(left))
             assert os.path.exists(used), "its process is alive"
         running.kill()
+
+
+def test_an_ended_command_leaves_nothing_behind(tmp_path):
+    code = f"from amct_lite import cli; cli.group = lambda **_: exec({HOLD!r}); cli.main()"
+    with process(tmp_path, 60, code) as ended:
+        assert os.path.exists(ended.stdout.readline().strip())
+        ended.terminate()
+        assert ended.wait() == 128 + signal.SIGTERM
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_full_disk_is_an_error_that_says_where_and_what_to_do(place, monkeypatch):

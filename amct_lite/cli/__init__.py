@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import signal
 import sys
 
 import click
@@ -59,6 +60,8 @@ def group() -> None:
 def main() -> None:
     """Entry point."""
     defer()
+    if hasattr(signal, "SIGTERM"):  # an exit like any other: what lies in temporary folders is removed
+        signal.signal(signal.SIGTERM, lambda number, _frame: sys.exit(128 + number))
     with exit_codes(tell_on_stderr):
         code = group(standalone_mode=False, prog_name="amct-lite")
     sys.exit(code if isinstance(code, int) else 0)

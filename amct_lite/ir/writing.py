@@ -50,7 +50,9 @@ def save(model: Model, path: str | os.PathLike[str]) -> None:
                 else:
                     piece.tofile(out)
     except OSError as error:
-        raise ExportError(f"{file} cannot be written: {error.strerror or error}.") from error
+        raise ExportError(
+            f"{file} cannot be written: {error.strerror or error}. Make room there, or choose another place."
+        ) from error
 
 
 def to_bytes(model: Model) -> bytes:

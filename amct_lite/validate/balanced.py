@@ -10,7 +10,7 @@ from amct_lite import ir
 from amct_lite.errors import VerificationError
 from amct_lite.numerics.metrics import sqnr_db
 from amct_lite.runtime import RuntimeOptions, open_session
-from amct_lite.types import Feeds
+from amct_lite.types import AnyArray, Feeds
 
 LEAST_DB = 80.0
 """The networks measured keep 100 dB and more; a factor that is wrong by 1 % in one channel of a hundred leaves its layer 60."""
@@ -21,9 +21,9 @@ def verify_balanced(model: ir.Model, balanced: ir.Model, feeds: Sequence[Feeds],
     rounding on `feeds`."""
     if not feeds:
         return
-    before, after = open_session(model, options), open_session(balanced, options)
-    for sample in feeds:
-        for name, expected, found in zip(before.output_names, before.run(sample), after.run(sample), strict=True):
+    names, exact = _outputs(model, feeds, options)
+    for before, after in zip(exact, _outputs(balanced, feeds, options)[1], strict=True):
+        for name, expected, found in zip(names, before, after, strict=True):
             if not np.issubdtype(expected.dtype, np.floating) or not np.isfinite(expected).all():
                 continue
             decibels = sqnr_db(expected, found) if expected.shape == found.shape else -np.inf
@@ -33,3 +33,9 @@ def verify_balanced(model: ir.Model, balanced: ir.Model, feeds: Sequence[Feeds],
                     f"model, where rounding leaves {LEAST_DB:.0f} dB and more. Calibrate without balancing, or "
                     f"check the tensor_balance_factor that were edited."
                 )
+
+
+def _outputs(model: ir.Model, feeds: Sequence[Feeds], options: RuntimeOptions) -> tuple[tuple[str, ...], list[list[AnyArray]]]:
+    """Their names, and what they are for each of `feeds`. The session is gone then: two of large models may not fit."""
+    session = open_session(model, options)
+    return session.output_names, [session.run(sample) for sample in feeds]
