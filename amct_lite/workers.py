@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import multiprocessing
 import os
+import pickle
 import signal
 import threading
 from collections import deque
@@ -76,6 +77,17 @@ class LocalProcesses(Workers):
         if isinstance(error, BrokenExecutor):
             self.close()
             self.executor = _pool(self.count)
+
+
+def require_picklable(thing: object, what: str) -> None:
+    """Raises ConfigError, which calls it `what`, for something of the user's that cannot be sent to a worker."""
+    try:
+        pickle.dumps(thing)
+    except Exception as error:  # whatever its own __reduce__ raises, too
+        raise ConfigError(
+            f"{what} {getattr(thing, '__name__', type(thing).__name__)} cannot be sent to workers ({error}). Define it at the "
+            "top of a module that they can import, or go without workers."
+        ) from error
 
 
 @dataclass(frozen=True)

@@ -15,8 +15,9 @@ import pytest
 from small_nets import images, net, saved
 
 from amct_lite import cluster
+from amct_lite.analysis.sensitivity import measure_sensitivity
 from amct_lite.errors import ConfigError
-from amct_lite.pipeline import RunOptions, quantize
+from amct_lite.pipeline import RunOptions, calibrate, quantize
 from amct_lite.runtime import RuntimeOptions
 from amct_lite.workers import Task, Workers, map_shards
 
@@ -93,6 +94,14 @@ def test_an_executor_of_an_existing_client_is_taken(address: str, tmp_path: Path
     with distributed.Client(address, set_as_default=False) as client:
         shared = files_of(model, images(8), tmp_path / "shared" / "m", Workers(client.get_executor(), count=2))
     assert shared == files_of(model, images(8), tmp_path / "alone" / "m")
+
+
+def test_sensitivity_on_a_cluster_is_that_of_one_process(address: str, tmp_path: Path) -> None:
+    found = calibrate(saved(net(), tmp_path), images(8))
+    given = (found.source.prepared, found.decision.record, images(20))
+    with cluster.connect(address) as workers:
+        shared = measure_sensitivity(*given, options=ONE, workers=workers)
+    assert shared.to_json() == measure_sensitivity(*given, options=ONE).to_json()
 
 
 def test_no_scheduler_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -70,6 +70,7 @@ class NetworkError:
         layers = {variant.layer for variant in variants}
         fewest = layers_a_piece(model.graph.num_nodes(), len(layers), len(variants))
         self.network = Network(model, cut(model, layers, fewest), options)
+        self.variants = tuple(variants)
         self._variants = [[v for v in variants if v.layer in piece.layers] for piece in self.network.pieces]
         self._branches: dict[int, Branches] = {}
 
@@ -97,7 +98,7 @@ class NetworkError:
             local |= sums
             tell(len(beside))
             _keep(exact, needed)
-        return {variant: self._measured(variant, sums, exact, changed[variant], feeds) for variant, sums in local.items()}
+        return {variant: self._measured(variant, local[variant], exact, changed[variant], feeds) for variant in self.variants}
 
     def _through(
         self, number: int, piece: Piece, exact: Tensors

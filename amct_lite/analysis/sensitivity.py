@@ -21,10 +21,10 @@ from amct_lite import ir
 from amct_lite.analysis.batches import MOST_ROWS, regroup
 from amct_lite.analysis.candidates import Scales, parse_candidate
 from amct_lite.analysis.figures import Figures, MetricFunction, damage_of, require_metric
-from amct_lite.analysis.network_error import Measured, NetworkError, measure_local
+from amct_lite.analysis.network_error import Measured, measure_local
 from amct_lite.analysis.ranking import Ranking
 from amct_lite.analysis.reactions import choose_probes, interpolate
-from amct_lite.analysis.resumable import measure_all
+from amct_lite.analysis.resumable import Job, measure_all
 from amct_lite.analysis.variants import Variant
 from amct_lite.calibration.tame import batch_size
 from amct_lite.config import QuantConfig
@@ -35,6 +35,7 @@ from amct_lite.plan import resolve
 from amct_lite.registry import did_you_mean
 from amct_lite.runtime import RuntimeOptions
 from amct_lite.types import Feeds, QuantPlan, QuantRecord, Subject
+from amct_lite.workers import Workers
 
 METHODS = ("auto", "exact", "estimate")
 EXACT_UP_TO = 40
@@ -103,6 +104,7 @@ def measure_sensitivity(
     journal: Path | None = None,
     options: RuntimeOptions | None = None,
     progress: Progress = lambda _stage, _done, _total: None,
+    workers: Workers | None = None,
 ) -> Sensitivities:
     """The effect of each layer of `record` (single tensors are left out), quantized alone, as each candidate has it.
 
@@ -112,6 +114,7 @@ def measure_sensitivity(
     plan and sketches: what the scales of other activation widths are decided from, and, where `correct_biases`, biases
     corrected with (analytically). rounded: `model` with the weights whose rounding was learned.
     journal: a file that keeps what is measured, from which an interrupted run goes on; the caller removes it.
+    workers: who shares the batches; the figures are those of one process.
     With a `Calibrated` c: measure_sensitivity(c.source.prepared, c.decision.record, c.calibration.feeds, plan=c.plan,
     sketches=c.usable).
     Raises ConfigError for a name that is not known, DataError without a batch, CalibrationError for what has no sketch.
@@ -129,7 +132,7 @@ def measure_sensitivity(
         raise CalibrationError("there is nothing to measure: the record has no layer that these candidates mean something for.")
     if method == "auto":
         method = "exact" if len(variants) <= EXACT_UP_TO else "estimate"
-    run = _Run(model, variants, tuple(feeds), metric, options or RuntimeOptions(), progress)
+    run = _Run(model, variants, tuple(feeds), metric, options or RuntimeOptions(), progress, workers)
     kept = LineJournal(journal, _key(model, feeds, metric, method) if journal else "")
     effects = run.exact(kept) if method == "exact" else run.estimate(kept)
     return Sensitivities(
@@ -152,10 +155,11 @@ class _Run:
     metric: str | MetricFunction
     options: RuntimeOptions
     progress: Progress
+    workers: Workers | None
 
     def exact(self, journal: LineJournal) -> tuple[Effect, ...]:
         batches = regroup(self.model, self.feeds, MOST_ROWS, self.options)
-        measured = measure_all(self._network, self.variants, batches, journal, partial(self.progress, "network"))
+        measured = measure_all(self._job, self.variants, batches, journal, partial(self.progress, "network"))
         return tuple(
             self._effect(variant, found.local.figures(), _figures(found), self._damage(found))
             for variant, found in measured.items()
@@ -170,7 +174,7 @@ class _Run:
         probes = choose_probes(layers, len(samples))
         batches = [samples[number] for number in probes.samples]
         probed = [first[layer] for layer in probes.layers]
-        measured = measure_all(self._network, probed, batches, journal, partial(self.progress, "probes"))
+        measured = measure_all(self._job, probed, batches, journal, partial(self.progress, "probes"))
         reactions = interpolate(
             layers, {v.layer: reaction for v, found in measured.items() if (reaction := self._reaction(found))}
         )
@@ -184,8 +188,9 @@ class _Run:
             for figures in (local[variant].figures(),)
         )
 
-    def _network(self, variants: Sequence[Variant]) -> NetworkError:
-        return NetworkError(self.model, variants, None if isinstance(self.metric, str) else self.metric, self.options)
+    @property
+    def _job(self) -> Job:
+        return Job(self.model, None if isinstance(self.metric, str) else self.metric, self.options, self.workers)
 
     def _reaction(self, found: Measured) -> float | None:
         """None where the layer's own error is 0, which tells nothing."""

@@ -46,9 +46,7 @@ _RESUME = (
 )
 
 _WORKERS = (
-    click.option(
-        "--workers", metavar="N", type=click.IntRange(min=1), help="Share the passes over the data among N processes."
-    ),
+    click.option("--workers", metavar="N", type=click.IntRange(min=1), help="Share the work among N processes."),
     click.option("--cluster", metavar="ADDRESS", help="… among the workers of a Dask scheduler, e.g. tcp://host:8786."),
 )
 

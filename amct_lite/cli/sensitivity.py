@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from amct_lite.cli.beside import Beside, beside_options, tell_written
-from amct_lite.cli.options import image_options, runtime_options, take_images, take_runtime
+from amct_lite.cli.options import image_options, runtime_options, take_images, take_runtime, take_workers, worker_options
 
 if TYPE_CHECKING:
     from amct_lite.analysis.figures import MetricFunction
@@ -60,6 +60,7 @@ _FILE = click.Path(path_type=Path)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.option("-q", "--quiet", is_flag=True, help="No progress, no table.")
 @image_options
+@worker_options
 @runtime_options
 def command(
     model: Path,
@@ -95,9 +96,9 @@ def command(
     beside.check()
     config = load_config(config_file, model) if config_file else QuantConfig(target="generic")
     config = replace(config, batches=settings["batches"] or config.batches)
-    runtime, images = take_runtime(settings), take_images(settings)
+    runtime, images, shared = take_runtime(settings), take_images(settings), take_workers(settings)
     journal = output_path(output, "sensitivity_journal.jsonl") if output else None
-    with progress_bar(hidden=quiet or as_json) as progress, _kept_on_interrupt(journal):
+    with progress_bar(hidden=quiet or as_json) as progress, shared as workers, _kept_on_interrupt(journal):
         found = sensitivity(
             *(model, record, data),
             candidates=CUSTOMARY if candidates == "all" else [name.strip() for name in candidates.split(",") if name.strip()],
@@ -107,7 +108,7 @@ def command(
             config=config,
             statistics=statistics,
             journal=journal,
-            options=RunOptions(runtime, images, settings["batch_size"], None, progress),
+            options=RunOptions(runtime, images, settings["batch_size"], None, progress, workers),
         )
     written = beside.write("sensitivity.json", found.to_json(), (model, record, statistics, config_file))
     if as_json:

@@ -34,10 +34,19 @@ def load_metric_file(path: Path) -> MetricFunction:
             "of the other, by name → how much worse the other is, 0 when they are the same."
         )
 
-    @functools.wraps(function)
-    def guarded(exact: Mapping[str, AnyArray], other: Mapping[str, AnyArray]) -> float:
-        with running_user_code(path, _REMEDY, when="on the outputs of a batch"):
-            found: float = function(exact, other)
-        return found
+    return _Guarded(path, function)
 
-    return guarded
+
+class _Guarded:
+    """The function of the file at `path`; in another process it is read from there again."""
+
+    def __init__(self, path: Path, function: MetricFunction) -> None:
+        self._path, self._function = path, function
+        functools.update_wrapper(self, function)
+
+    def __call__(self, exact: Mapping[str, AnyArray], other: Mapping[str, AnyArray]) -> float:
+        with running_user_code(self._path, _REMEDY, when="on the outputs of a batch"):
+            return self._function(exact, other)
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return load_metric_file, (self._path.resolve(),)

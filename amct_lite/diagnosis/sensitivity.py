@@ -72,6 +72,7 @@ def sensitivity(
         journal=Path(journal) if journal else None,
         options=chosen.runtime,
         progress=chosen.progress,
+        workers=chosen.workers,
     )
     if journal:
         Path(journal).unlink(missing_ok=True)

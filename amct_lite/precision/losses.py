@@ -63,6 +63,7 @@ def network_losses(
         journal=journal,
         options=options.runtime,
         progress=options.progress,
+        workers=options.workers,
     )
     return {layer: _finite(loss) for layer, loss in found.damages(_CANDIDATES.get(widths, widths)).items()}
 

@@ -1,0 +1,77 @@
+"""Batches of a measurement shared among workers, each with sessions of its own; what comes back is that of one process."""
+
+from __future__ import annotations
+
+import pickle
+import shutil
+import tempfile
+import weakref
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from amct_lite import ir
+from amct_lite.analysis.figures import MetricFunction
+from amct_lite.analysis.network_error import Measured, NetworkError
+from amct_lite.analysis.variants import Variant
+from amct_lite.errors import CalibrationError
+from amct_lite.runtime import RuntimeOptions
+from amct_lite.types import Feeds
+from amct_lite.workers import Task, Workers, map_shards, require_picklable
+
+
+@dataclass(frozen=True)
+class Measuring:
+    """What a `NetworkError` is made of, as it travels. model: its bytes, or its path where it is too large for them."""
+
+    model: bytes | Path
+    variants: tuple[Variant, ...]
+    metric: MetricFunction | None
+    options: RuntimeOptions
+
+    @staticmethod
+    def of(model: ir.Model, variants: Sequence[Variant], metric: MetricFunction | None, options: RuntimeOptions) -> Measuring:
+        """Raises ConfigError for a metric that cannot travel."""
+        require_picklable(metric, "the metric")
+        if not ir.needs_external_data(model):
+            return Measuring(ir.to_bytes(model), tuple(variants), metric, options)
+        folder = tempfile.mkdtemp(prefix="amct_lite_")
+        path = Path(folder) / "model.onnx"
+        ir.save(model, path)
+        measuring = Measuring(path, tuple(variants), metric, options)
+        weakref.finalize(measuring, shutil.rmtree, folder, ignore_errors=True)
+        return measuring
+
+    def opened(self) -> NetworkError:
+        """Raises CalibrationError where the path is not seen."""
+        if isinstance(self.model, bytes):
+            model = ir.load_bytes(self.model)
+        elif self.model.is_file():
+            model = ir.load(self.model).model
+        else:
+            raise CalibrationError(
+                f"this worker does not see {self.model}, where the model lies because it is too large to be sent. "
+                "Let TMPDIR name a folder that all workers share."
+            )
+        return NetworkError(model, self.variants, self.metric, self.options)
+
+
+def measure_shared(
+    measuring: Measuring, batches: Iterable[tuple[int, Feeds]], workers: Workers
+) -> Iterator[tuple[int, tuple[Measured, ...]]]:
+    """The number of each batch with what it gives for each variant, in their order."""
+    options = replace(measuring.options, threads=measuring.options.threads or workers.threads)
+    task: Task[NetworkError, tuple[int, Feeds], tuple[Measured, ...]] = Task(
+        pickle.dumps(replace(measuring, options=options)), _enter, _measure
+    )
+    for (number, _), found in map_shards(workers, task, batches):
+        yield number, found
+
+
+def _enter(payload: bytes) -> NetworkError:
+    measuring: Measuring = pickle.loads(payload)
+    return measuring.opened()
+
+
+def _measure(network: NetworkError, batch: tuple[int, Feeds]) -> tuple[Measured, ...]:
+    return tuple(network.measure(batch[1]).values())
