@@ -9,6 +9,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from amct_lite import ir
+from amct_lite.accuracy.ahead import Ahead
 from amct_lite.accuracy.candidates import MAX_EVALUATIONS, Outcome, Search, Trial
 from amct_lite.accuracy.evaluation import Evaluator, Referee, evaluator_of
 from amct_lite.accuracy.journal import Journal, journal_key
@@ -84,6 +85,7 @@ def autocalibrate(
     if max_evaluations < 2:
         raise ConfigError(f"max_evaluations = {max_evaluations} must be 2 or more: the float and one quantized model.")
     chosen = options or RunOptions()
+    ahead = Ahead(referee.evaluator, chosen.workers) if chosen.workers else None
     calibrated = calibrate(model, data, config, statistics=statistics, options=chosen)
     if not calibrated.calibration.feeds:
         raise CalibrationError("layers are ranked on samples: pass the data too, also with saved statistics.")
@@ -101,6 +103,7 @@ def autocalibrate(
             kept,
             max_evaluations,
             on_trial,
+            ahead,
         )
         outcome = search.run(lambda ranked, trials: roll_back([name for name, _ in ranked], trials))
     accepted = base.without(outcome.found.rolled_back, REASON)

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from amct_lite import ir
+from amct_lite.accuracy.ahead import Ahead, Candidate
 from amct_lite.accuracy.evaluation import Metric, Referee
 from amct_lite.accuracy.journal import Journal
 from amct_lite.analysis.ranking import Ranking
 from amct_lite.errors import CalibrationError, DataError
+from amct_lite.search.foresight import upcoming
 from amct_lite.search.trials import Found, Judgement, Layers, Trials
 
 MAX_EVALUATIONS = 50
@@ -54,7 +56,8 @@ Strategy = Callable[[Ranking, Trials], Found]
 @dataclass(frozen=True)
 class Search:
     """float_model: the user's file. export: the fake-quant model with these layers in float. on_trial: told of each model
-    that was evaluated. limit: of the evaluations, those of an interrupted run included, so that it ends as it would have."""
+    that was evaluated. limit: of the evaluations, those of an interrupted run included, so that it ends as it would have.
+    ahead: evaluates several models at a time; the strategy then must be a function of its trials alone."""
 
     float_model: Path
     ranking: Ranking
@@ -63,6 +66,7 @@ class Search:
     journal: Journal
     limit: int = MAX_EVALUATIONS
     on_trial: Callable[[Trial], None] = lambda _trial: None
+    ahead: Ahead | None = None
 
     def run(self, strategy: Strategy) -> Outcome:
         """Raises DataError when the evaluator does not even accept the float model, CalibrationError when nothing can be
@@ -70,7 +74,8 @@ class Search:
         order = [layer for layer, _ in self.ranking]
         if not order:
             raise CalibrationError("no layer is quantized, so none can go back to float. Quantize layers, not tensors alone.")
-        original, resumed = self._metric(None, lambda _folder: self.float_model)
+        judged: dict[Layers, bool] = {}
+        original, resumed = self._metric(None, strategy, judged)
         in_float = self.referee.judge(original, original)
         history = [self._told(Trial(None, original, in_float.acceptable, in_float.loss, resumed))]
         if not in_float.acceptable:
@@ -80,8 +85,9 @@ class Search:
             )
 
         def judge(layers: Layers) -> Judgement:
-            metric, resumed = self._metric(layers, lambda folder: self._written(layers, folder))
+            metric, resumed = self._metric(layers, strategy, judged)
             judgement = self.referee.judge(original, metric)
+            judged[layers] = judgement.acceptable
             left = tuple(layer for layer in order if layer in layers)
             history.append(self._told(Trial(left, metric, judgement.acceptable, judgement.loss, resumed)))
             return judgement
@@ -90,16 +96,37 @@ class Search:
         _require_something_quantized(found, history, order)
         return Outcome(found, tuple(history))
 
-    def _metric(self, layers: Layers | None, model: Callable[[Path], Path]) -> tuple[Metric, bool]:
-        """The metric, and whether it was known from an interrupted run. model: makes the model, in a folder of its own."""
+    def _metric(self, layers: Layers | None, strategy: Strategy, judged: Mapping[Layers, bool]) -> tuple[Metric, bool]:
+        """The metric, and whether it was known from an interrupted run."""
         known = self.journal.find(layers)
         if known is not None:
             return known, True
-        what = "the float model" if layers is None else f"the model with {len(layers)} of {len(self.ranking)} layers in float"
-        with tempfile.TemporaryDirectory(prefix="amct_lite_") as folder:
-            metric = self.referee.measure(model(Path(folder)), what)
+        candidate = self._candidate(layers)
+        if self.ahead is None:
+            with tempfile.TemporaryDirectory(prefix="amct_lite_") as folder:
+                metric = self.referee.measure(candidate.write(Path(folder)), candidate.what)
+        else:
+            metric = self.ahead.metric(candidate, self._later(strategy, judged, self.ahead.count))
         self.journal.add(layers, metric)
         return metric, False
+
+    def _candidate(self, layers: Layers | None) -> Candidate:
+        if layers is None:
+            return Candidate(None, "the float model", lambda _folder: self.float_model)
+        what = f"the model with {len(layers)} of {len(self.ranking)} layers in float"
+        return Candidate(layers, what, lambda folder: self._written(layers, folder))
+
+    def _later(self, strategy: Strategy, judged: Mapping[Layers, bool], count: int) -> list[Candidate]:
+        """What `strategy` may ask for next, as far as the limit allows."""
+        order = [layer for layer, _ in self.ranking]
+
+        def search(acceptable: Callable[[Layers], bool]) -> None:
+            in_float = Judgement(acceptable=True, loss=0.0)
+            trials = Trials(lambda layers: Judgement(acceptable(layers), 0.0), order, budget=self.limit - 1, in_float=in_float)
+            strategy(self.ranking, trials)
+
+        found = upcoming(search, judged, min(count, self.limit - 1 - len(judged)))
+        return [self._candidate(layers) for layers in found if self.journal.find(layers) is None]
 
     def _written(self, layers: Layers, folder: Path) -> Path:
         path = folder / f"{len(layers)}_in_float_fake_quant_model.onnx"

@@ -112,6 +112,7 @@ class Referee:
 
 def source_of(function: Callable[..., object]) -> Path:
     """The file with the code of `function`; its name where there is none, as in a notebook."""
+    function = inspect.unwrap(function)
     code: Any = function if inspect.isroutine(function) else type(function).__call__
     try:
         found = inspect.getsourcefile(inspect.unwrap(code))

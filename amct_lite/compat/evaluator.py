@@ -5,12 +5,14 @@ The file is run, with all a program may do: only pass files you trust.
 
 from __future__ import annotations
 
+import copyreg
 import importlib
 import importlib.util
 import inspect
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial, update_wrapper
 from pathlib import Path
 from types import ModuleType
 
@@ -49,8 +51,8 @@ def load_metric(path: Path) -> AutoCalibrationEvaluatorBase | Callable[[str], fl
     Raises ConfigError when it has neither; DataError for what goes wrong in the file.
     """
     module = _run(path)
-    found = _instance(module, path) or getattr(module, "evaluate", None)
-    if not isinstance(found, AutoCalibrationEvaluatorBase) and not callable(found):
+    found = _instance(module, path) or _function(module, path)
+    if found is None:
         raise ConfigError(
             f"{path} must define a function evaluate(model_path) that returns the metric of a model, or a class derived from "
             f"amct_lite.common.auto_calibration.AutoCalibrationEvaluatorBase; it has neither."
@@ -78,7 +80,35 @@ def _instance(module: ModuleType, path: Path) -> AutoCalibrationEvaluatorBase | 
     if len(found) > 1:
         raise ConfigError(f"{path} must define one evaluator class; it has {', '.join(kind.__name__ for kind in found)}.")
     with amct_names(), running_user_code(path, _REMEDY):
-        return found[0]() if found else None
+        evaluator = found[0]() if found else None
+    if evaluator is not None:
+        copyreg.pickle(type(evaluator), partial(_reduced, path.resolve()))  # type: ignore[arg-type]  # a third item is its state
+    return evaluator
+
+
+def _reduced(path: Path, evaluator: AutoCalibrationEvaluatorBase) -> tuple[object, ...]:
+    """In another process its class is read from the file again."""
+    return load_evaluator, (path,), vars(evaluator)
+
+
+def _function(module: ModuleType, path: Path) -> Callable[[str], float] | None:
+    function = getattr(module, "evaluate", None)
+    return _FunctionOfFile(path, function) if callable(function) else None
+
+
+class _FunctionOfFile:
+    """The function `evaluate` of the file at `path`; in another process it is read from there again."""
+
+    def __init__(self, path: Path, function: Callable[[str], float]) -> None:
+        self._path, self._function = path, function
+        update_wrapper(self, function)
+
+    def __call__(self, model_path: str) -> float:
+        with amct_names():
+            return self._function(model_path)
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return load_metric, (self._path.resolve(),)
 
 
 def run_evaluator(evaluator: AutoCalibrationEvaluatorBase, path: Path, modified_model: Path) -> None:

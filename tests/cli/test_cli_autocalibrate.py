@@ -95,6 +95,32 @@ def test_a_killed_run_goes_on_where_it_stopped(digits: Path, samples: Path) -> N
     assert not Path("out/d_autocalibration_journal.jsonl").exists()
 
 
+TRAVELLING = """
+import os
+from amct_onnx.common.auto_calibration import AutoCalibrationEvaluatorBase
+class Size(AutoCalibrationEvaluatorBase):
+    def calibration(self, model_file):
+        raise AssertionError
+    def evaluate(self, model_file):
+        return os.path.getsize(model_file) / 1000
+    def metric_eval(self, original, new):
+        return original - new < 4, original - new
+"""
+
+
+@pytest.mark.parametrize(("text", "more"), [(SIZE, ("--max-loss", "4")), (TRAVELLING, ()), (TRAVELLING, ("--max-loss", "4"))])
+@pytest.mark.usefixtures("here")
+def test_workers_evaluate_with_the_function_or_the_class_of_a_file(
+    amct: Run, digits: Path, samples: Path, text: str, more: tuple[str, ...]
+) -> None:
+    found = {}
+    for count in (1, 2):
+        words = ("--data", samples, "--evaluator", evaluator(text, STOP=0), *more, "--threads", 1, "--workers", count)
+        assert amct("autocalibrate", digits, *words, "-o", f"out{count}/d").code == 0
+        found[count] = {file.name: file.read_bytes() for file in Path(f"out{count}").iterdir()}
+    assert found[1] == found[2]
+
+
 EVALUATOR = """
 from dataclasses import dataclass
 from amct_onnx.common.auto_calibration import AutoCalibrationEvaluatorBase

@@ -82,6 +82,18 @@ def test_a_file_without_the_function_and_one_that_fails(run, tmp_path):
     assert f"{file}:2: KeyError: 'nothing' (on the outputs of a batch). Correct the metric." in done.err
 
 
+def test_workers_measure_with_a_metric_of_a_file(run, tmp_path):
+    file = tmp_path / "mine.py"
+    file.write_text("import numpy as np\ndef metric(a, b):\n    return float(np.abs(a['logits'] - b['logits']).max())\n")
+    alone, shared = (run("--metric", file, "--batches", 12, "--json", "--workers", count) for count in (1, 2))
+    assert shared.code == 0
+    assert shared.out == alone.out
+    file.write_text("def metric(a, b):\n    return a['nothing']\n")
+    done = run("--metric", file, "--batches", 1, "--workers", 2)
+    assert done.code == 5
+    assert "mine.py:2: KeyError: 'nothing' (on the outputs of a batch). Correct the metric." in done.err
+
+
 def test_missing_data_and_the_record_of_another_model(amct, calibrated, digits, samples, tmp_path):
     done = amct("sensitivity", digits, "--record", calibrated.file("record.txt"), "--data", tmp_path / "nowhere")
     assert done.code == 5
