@@ -143,11 +143,12 @@ def _require_something_quantized(found: Found, history: Sequence[Trial], order: 
         return
     nearest = min(history[1:], key=lambda trial: trial.loss, default=None)
     told = f" The smallest loss was {nearest.loss:g}, with {len(nearest.in_float or ())} layers in float." if nearest else ""
-    why = (
-        f"the {len(history)} evaluations that were allowed found no acceptable candidate"
-        if found.budget_spent
-        else f"whichever of the {len(order)} layers is quantized, the loss is not acceptable"
-    )
+    if found.budget_spent:
+        why = f"the {len(history)} evaluations that were allowed found no acceptable candidate"
+    elif found.minimal:
+        why = f"whichever of the {len(order)} layers is quantized, the loss is not acceptable"
+    else:
+        why = f"none of the {len(history) - 1} candidates that the strategy named is acceptable"
     raise CalibrationError(
         f"no quantized model keeps the metric: {why}.{told} Allow a larger loss"
         f"{' or more evaluations' if found.budget_spent else ''}, or try other ranges (algorithm) and weight scales a channel."

@@ -37,14 +37,15 @@ def learn_and_keep(
         return statistics
     known = {layer.key for layer in record.layers}
     wanted = {name: rounder for name, rounder in rounders.items() if name in known}
-    _LOG.info("learning the rounding of %d layers from %d batches", len(wanted), len(samples))
+    count = f"{len(wanted)} {'layer' if len(wanted) == 1 else 'layers'}"
+    _LOG.info("learning the rounding of %s from %d %s", count, len(samples), "batch" if len(samples) == 1 else "batches")
     feeds, outputs = keep(prepared, samples)  # as many as any other calibration keeps
     done = 0
 
     def tell(layers: int) -> None:
         nonlocal done
         done += layers
-        _LOG.info("learned the rounding of %d of %d layers", done, len(wanted))
+        _LOG.info("learned the rounding of %d of %s", done, count)
 
     settled, nearest = settle_roundings(
         *(Calibration(statistics, feeds, outputs), prepared, wanted, record),

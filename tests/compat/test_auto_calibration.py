@@ -315,6 +315,11 @@ def returning(step: object) -> AutoCalibrationStrategyBase:
             DataError,
             "did you mean 'conv2'",
         ),
+        (
+            {"strategy": returning({"stop_flag": True, "roll_back_config": {"conv2": False}})},
+            CalibrationError,
+            "none of the 2 candidates that the strategy named is acceptable",
+        ),
         ({"sensitivity": "Cosine"}, ConfigError, "unknown sensitivity 'Cosine'"),
         ({"sensitivity": 3}, ConfigError, "has no method compare"),
     ],

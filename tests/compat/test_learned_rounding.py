@@ -22,6 +22,7 @@ from amct_lite.compat import kept_samples
 from amct_lite.compat.collector import state_path
 from amct_lite.compat.kept_samples import read_samples, samples_path
 from amct_lite.errors import CalibrationError
+from amct_lite.pipeline import convert
 
 DIGITS = Path(__file__).resolve().parents[2] / "samples" / "digits"
 LEARNING = "batch_num: 3 common_config { ada_quantize { num_iteration: 60 } }"
@@ -77,6 +78,17 @@ def test_convert_model_takes_the_roundings_along(model: Path) -> None:
     amct.CalibrationSession(modified).run(None, digits(1)[0])
     amct.save_model(modified, record, model.parent / "a")
     amct.convert_model(model, record, model.parent / "b")
+    assert_same_files(model.parent / "a", model.parent / "b")
+
+
+def test_amct_lite_convert_takes_them_along_too(model: Path) -> None:
+    modified, record = prepare(model, LEARNING.replace("batch_num: 3", "batch_num: 1"))
+    amct.CalibrationSession(modified).run(None, digits(1)[0])
+    amct.save_model(modified, record, model.parent / "a")
+    assert store.load(state_path(record)).roundings
+    result = convert(model, record)
+    assert any(f"static shapes from {state_path(record)}" in note for note in result.report.notes)
+    result.save(model.parent / "b")
     assert_same_files(model.parent / "a", model.parent / "b")
 
 
