@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from amct_lite import ir
@@ -80,16 +80,8 @@ def _statistics_of(record: QuantRecord, given: str | Path | Statistics | None) -
     """What was given, else what lies beside the record, then with its path."""
     if given is not None:
         return given if isinstance(given, Statistics) else store.load(given), None
-    places = (
-        (record.source.removesuffix("record.txt") + "calibration.npz", f"{record.source}.calibration.npz")
-        if record.source
-        else ()
-    )
-    for path in map(Path, places):  # of `calibrate`, and of AMCT's flow, which says more than the model's checksum
-        if path.is_file():
-            known = store.load(path)
-            return replace(known, model=known.model.partition(" ")[0]), path
-    return None, None
+    path = store.beside(record.source) if record.source else None
+    return (store.load(path), path) if path else (None, None)
 
 
 def _of_this_model(

@@ -37,7 +37,7 @@ class Statistics:
     bias_record: digest of the record they were measured with. runs: inference runs they were collected in, where somebody
     else's loop made them. unfused: the layers that were kept apart from their normalizations when the model was prepared.
     roundings: layer → what was learned about rounding its weight. balance: how the model was balanced before. halves: the
-    layers left in float that compute in float16.
+    layers left in float that compute in float16. task: what tells the runs of AMCT's flow from those for another record.
     """
 
     sketches: Sketches
@@ -56,6 +56,7 @@ class Statistics:
     roundings: dict[str, Rounding] = field(default_factory=dict)
     balance: Balance | None = None
     halves: tuple[str, ...] = ()
+    task: str = ""
 
     def usable(self) -> tuple[Sketches, dict[str, tuple[Outlier, ...]]]:
         """The sketches to decide from, and what was left out of them, by tensor: wild samples unless data is trusted."""
@@ -138,6 +139,8 @@ def to_bytes(statistics: Statistics) -> bytes:
         "differing": statistics.differing,
         "bias_shifts": list(shifts) if statistics.bias_shifts is not None else None,
     }
+    if statistics.task:
+        meta["task"] = statistics.task
     if statistics.roundings:
         meta["roundings"] = [[name, r.weight, r.method, r.before, r.after] for name, r in statistics.roundings.items()]
     if statistics.halves:
@@ -158,6 +161,14 @@ def to_bytes(statistics: Statistics) -> bytes:
     buffer = io.BytesIO()
     np.savez_compressed(buffer, allow_pickle=False, **arrays)
     return buffer.getvalue()
+
+
+def beside(record: str | Path) -> Path | None:
+    """The calibration file of a record: `<prefix>_calibration.npz` beside `<prefix>_record.txt`, after AMCT's flow
+    `<record>.calibration.npz`; None when there is neither."""
+    text = str(record)
+    own = [f"{text.removesuffix('record.txt')}calibration.npz"] if text.endswith("record.txt") else []
+    return next((path for path in map(Path, (*own, f"{text}.calibration.npz")) if path.is_file()), None)
 
 
 def load(path: str | Path) -> Statistics:
@@ -224,6 +235,7 @@ def _statistics(meta: dict[str, Any], archive: Any) -> Statistics:
         },
         _balance(meta.get("balance"), archive),
         tuple(map(str, meta.get("halves", ()))),
+        str(meta.get("task", "")),
     )
 
 

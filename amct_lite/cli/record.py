@@ -55,10 +55,11 @@ def show(record: Path, pattern: str | None, sort: str | None, model: Path | None
 def _clipped(record: QuantRecord, file: Path, model: Path | None) -> Mapping[str, float]:
     if model is None:
         return {}
-    from amct_lite.diagnosis.saturation import calibration_beside, saturated_shares
+    from amct_lite.calibration import store
+    from amct_lite.diagnosis.saturation import saturated_shares
     from amct_lite.errors import CalibrationError
 
-    calibration = calibration_beside(file)
+    calibration = store.beside(file)
     if calibration is None:
         raise CalibrationError(
             f"no calibration file lies beside {file}, so what its ranges clip is not known. Leave out --model."

@@ -90,7 +90,7 @@ def _feed(shape: ir.Node, watch: Watch) -> tuple[ir.Node, ir.Node]:
             f"ranked. Use arq_quantize instead of ada_quantize."
         )
     wide = ir.new_node("Cast", [source], name=f"{source.name}.calibration_feed", attributes={"to": _DOUBLE})
-    feed = Feed(watch.record, watch.model, watch.batch_num, str(source.name), dtype)
+    feed = Feed(watch.record, watch.model, watch.task, watch.batch_num, str(source.name), dtype)
     given = ir.new_node(
         *(FEED_TYPE, [wide.outputs[0], shape.outputs[0]]),
         name=f"{source.name}.calibration_feed_call",

@@ -140,12 +140,13 @@ class Collector:
         return self._known
 
     def _load(self) -> Statistics:
-        model = self._watches[0].model
+        model, task = self._watches[0].model, self._watches[0].task
         if not self._state.is_file():
-            return Statistics({}, 0, model, {}, data="the user's own runs", trusted=True, bias_correction="none")
+            told = "the user's own runs"
+            return Statistics({}, 0, model, {}, data=told, trusted=True, bias_correction="none", task=task)
         known = store.load(self._state)
         wanted = {(watch.tap.tensor, watch.tap.channel_axis) for watch in self._watches}
-        if known.model != model or (known.sketches and set(known.sketches) != wanted):
+        if (known.model, known.task) != (model, task) or (known.sketches and set(known.sketches) != wanted):
             raise CalibrationError(
                 f"{self._state} was collected with another calibration model than this one, for the same record. "
                 "Call quantize_model again, and use the model it writes."

@@ -73,7 +73,7 @@ def _watch(text: str) -> Watch:
 
 
 @cache
-def _runs(_record: str, _model: str, _batch_num: int) -> _Runs:
+def _runs(_record: str, _model: str, _task: str, _batch_num: int) -> _Runs:
     return _Runs()
 
 
@@ -83,7 +83,7 @@ def _called(*inputs: AnyArray, watch: str) -> AnyArray:
     runs = None
     try:
         known = _watch(watch)
-        runs = _runs(known.record, known.model, known.batch_num)
+        runs = _runs(known.record, known.model, known.task, known.batch_num)
         if not runs.done:
             runs.take(known, tuple(np.array(array) for array in statistics), dims)
     except BaseException as error:
@@ -103,7 +103,7 @@ def _fed(values: AnyArray, shape: AnyArray, *, feed: str) -> AnyArray:
     """The kernel: takes in one input of a run."""
     try:
         known = _feed(feed)
-        runs = _runs(known.record, known.model, known.batch_num)
+        runs = _runs(known.record, known.model, known.task, known.batch_num)
         if not runs.done:
             runs.feed(known.name, np.array(values, dtype=known.dtype))
     except BaseException as error:

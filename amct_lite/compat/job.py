@@ -50,7 +50,8 @@ class Reader:
 class Watch:
     """One calibration node. taps: how many nodes the model has; number: which of them this is.
 
-    record: absolute path of the record to fill after `batch_num` runs. model: checksum of what is calibrated.
+    record: absolute path of the record to fill after `batch_num` runs. model: checksum of what is calibrated. task: digest of
+    what else tells its runs from those for another record.
     inputs: names and ranks of the model's inputs, in the order in which their shapes reach the node. keeps_samples: whether
     those of the runs are kept beside the record.
     """
@@ -64,6 +65,7 @@ class Watch:
     batch_num: int
     inputs: tuple[tuple[str, int], ...]
     keeps_samples: bool = False
+    task: str = ""
 
     def to_json(self) -> str:
         """The attribute's value."""
@@ -97,10 +99,11 @@ class Watch:
 
 @dataclass(frozen=True)
 class Feed:
-    """One input of a calibration model whose samples are kept. record, model, batch_num: as in `Watch`."""
+    """One input of a calibration model whose samples are kept. record, model, task, batch_num: as in `Watch`."""
 
     record: str
     model: str
+    task: str
     batch_num: int
     name: str
     dtype: str
@@ -120,6 +123,7 @@ def watches_of(
     record: Path,
     *,
     model: str,
+    task: str = "",
     batch_num: int,
     inputs: Sequence[tuple[str, int]],
     weight_max: Mapping[str, tuple[float, ...]] | None = None,
@@ -151,6 +155,7 @@ def watches_of(
             batch_num,
             tuple(inputs),
             keeps_samples,
+            task,
         )
         for number, tensor in enumerate(tensors)
     )

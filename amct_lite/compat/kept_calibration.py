@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 from pathlib import Path
 
@@ -29,12 +28,7 @@ def kept_calibration(record_file: Path, record: QuantRecord, source: SourceModel
         return None
     known = store.load(path)
     prepared = balanced(source, balance_of(record, fold=False)).prepared
-    if known.model.partition(" ")[0] != ir.checksum(prepared):
+    if known.model != ir.checksum(prepared):
         _LOG.warning("%s belongs to another model, or other balance factors: it is not used.", path)
         return None
     return known
-
-
-def calibration_id(prepared: ir.Model, task: str) -> str:
-    """Of the calibration of a prepared (and balanced) model. task: what else tells its runs from those for another record."""
-    return f"{ir.checksum(prepared)} {hashlib.sha256(task.encode()).hexdigest()}"

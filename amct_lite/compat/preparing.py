@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -15,7 +16,6 @@ from amct_lite.compat.collector import state_path
 from amct_lite.compat.configs import load_amct_config, load_configured
 from amct_lite.compat.fake_weights import insert_fake_weights, weight_factors
 from amct_lite.compat.job import Watch, watches_of
-from amct_lite.compat.kept_calibration import calibration_id
 from amct_lite.compat.kept_samples import remove_samples
 from amct_lite.compat.origin import write_origin
 from amct_lite.compat.partial_record import format_weights, read_factors
@@ -147,7 +147,8 @@ def _watches(
         raise UnsupportedModelError(f"{job.model_file} says the rank of none of its inputs. Export it with input shapes.")
     return watches_of(
         *(job.plan, record),
-        model=calibration_id(job.source.prepared, "balance" if weights is None else repr(sorted(weights.items()))),
+        model=ir.checksum(job.source.prepared),
+        task=hashlib.sha256(b"balance" if weights is None else repr(sorted(weights.items())).encode()).hexdigest(),
         batch_num=job.batch_num,
         inputs=inputs,
         weight_max=weight_max,

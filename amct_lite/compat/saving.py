@@ -93,7 +93,7 @@ def finished_calibration(record_file: str | os.PathLike[str], watches: Sequence[
     """
     path = state_path(record_file)
     found = store.load(path) if path.is_file() else None
-    known = found if found is not None and found.model == watches[0].model else None
+    known = found if found is not None and (found.model, found.task) == (watches[0].model, watches[0].task) else None
     missing = undecided(Path(record_file))
     if missing:
         runs = known.runs if known else 0

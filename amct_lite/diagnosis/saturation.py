@@ -14,13 +14,6 @@ from amct_lite.ops import Layer, bind
 from amct_lite.types import QuantRecord
 
 
-def calibration_beside(record: str | Path) -> Path | None:
-    """The calibration file that was written with the record `<prefix>_record.txt`, if it still lies there."""
-    text = str(record)
-    path = Path(f"{text.removesuffix('record.txt')}calibration.npz")
-    return path if text.endswith("record.txt") and path.is_file() else None
-
-
 def saturated_shares(record: QuantRecord, calibration: str | Path, model: str | Path | ir.Model) -> Mapping[str, float]:
     """Key → share of the calibration's values that are clipped: more than half a step beyond the outermost codes.
 

@@ -14,8 +14,10 @@ import pytest
 from qdq_nets import torch_form
 
 import amct_lite as amct
+from amct_lite.calibration.store import beside
 from amct_lite.cli.amct_onnx import main
 from amct_lite.compat.bin_batches import parse_input_shape
+from amct_lite.diagnosis.saturation import saturated_shares
 from amct_lite.errors import ConfigError
 
 DIGITS = Path(__file__).resolve().parents[2] / "samples" / "digits"
@@ -64,6 +66,10 @@ def test_calibration_with_bin_files(run: Run) -> None:
     deploy = Path("out/net_deploy_model.onnx").read_bytes()
     amct.convert_model("digits.onnx", f"out/{record}", "again/net")  # the record makes the same models
     assert Path("again/net_deploy_model.onnx").read_bytes() == deploy
+    calibration = beside(f"out/{record}")
+    assert calibration is not None
+    shares = saturated_shares(amct.read_record(f"out/{record}"), calibration, "digits.onnx")  # `amct-lite record show --model`
+    assert shares.keys() == amct.read_record(f"out/{record}").by_key.keys()
     assert "INFO - [AMCT]: written under out/net" in log()
 
 
