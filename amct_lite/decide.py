@@ -95,14 +95,23 @@ def activation_qparams(tensor: TensorPlan, sketches: Sketches) -> QParams:
     """The range of one activation. Raises CalibrationError that names the tensor."""
     observer = make_observer(tensor.algorithm, dict(tensor.options))
     try:
-        return observer.qparams(sketches[tensor.key], tensor.spec)
-    except KeyError:
+        return observer.qparams(sketch_of(tensor, sketches), tensor.spec)
+    except NumericsError as error:
+        raise CalibrationError(f"tensor {tensor.name!r}: {error}") from error
+
+
+def sketch_of(tensor: TensorPlan, sketches: Sketches) -> Sketch:
+    """What was observed of a tensor. One whose channels are told apart serves those who do not ask for channels, too: the layer
+    that did may have been skipped since. Raises CalibrationError where there is none."""
+    found = sketches.get(tensor.key)
+    if found is None and tensor.channel_axis is None:
+        found = next((sketch for (name, _), sketch in sketches.items() if name == tensor.name), None)
+    if found is None:
         raise CalibrationError(
             f"the calibration holds nothing about tensor {tensor.name!r}. It was made from another model, for another target, "
             f"or with other layers skipped: run calibrate with data again."
-        ) from None
-    except NumericsError as error:
-        raise CalibrationError(f"tensor {tensor.name!r}: {error}") from error
+        )
+    return found
 
 
 def weight_qparams(planned: LayerPlan, layer: Layer) -> QParams:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from amct_lite import ir
-from amct_lite.decide import Sketches, activation_qparams
+from amct_lite.decide import Sketches, activation_qparams, sketch_of
 from amct_lite.flow.reads import narrowed_flow
 from amct_lite.numerics.rounding import vanishing_share
 from amct_lite.plan import ORT
@@ -22,7 +22,7 @@ def spare(plan: QuantPlan, model: ir.Model, sketches: Sketches) -> QuantPlan:
         return plan
     tensors = {read.tensor.name: read.tensor for read in plan.reads if read.passed_on}
     ranges = {name: activation_qparams(tensor, sketches) for name, tensor in tensors.items()}  # says what the sketches lack
-    shares = {name: vanishing_share(sketches[tensor.key], ranges[name]) for name, tensor in tensors.items()}
+    shares = {name: vanishing_share(sketch_of(tensor, sketches), ranges[name]) for name, tensor in tensors.items()}
     lost = {name: share for name, share in shares.items() if share > MOST_VANISHING}
     if not lost:
         return plan

@@ -1,0 +1,55 @@
+"""What is decided anew from the same statistics is what a calibration of its own would have decided."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from itertools import combinations
+from pathlib import Path
+
+import pytest
+from small_nets import ONE_THREAD, images, net, saved
+
+from amct_lite import pipeline
+from amct_lite.calibrated import Calibrated
+from amct_lite.config import QuantConfig
+from amct_lite.errors import CalibrationError
+
+ORT = QuantConfig(target="ort", bias_correction="analytic")
+LAYERS = ("conv1", "conv2", "conv3", "conv4")
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return saved(net(), tmp_path_factory.mktemp("calibrated"))
+
+
+@pytest.fixture(scope="module")
+def calibrated(model: Path) -> Calibrated:
+    return pipeline.calibrate(model, images(), ORT, options=ONE_THREAD)
+
+
+@pytest.mark.parametrize("skipped", [*combinations(LAYERS, 1), *combinations(LAYERS, 2)])
+def test_with_more_layers_skipped_tensors_keep_their_ranges(
+    calibrated: Calibrated, model: Path, skipped: tuple[str, ...]
+) -> None:
+    settings = replace(ORT, skip=skipped)
+    fresh = pipeline.calibrate(model, images(), settings, options=ONE_THREAD)
+    again = calibrated.decided_for(settings).decision.record
+    assert [entry.key for entry in again.layers] == [entry.key for entry in fresh.decision.record.layers]
+    for mine, theirs in zip(again.layers, fresh.decision.record.layers, strict=True):
+        assert mine.activation.zero_point == theirs.activation.zero_point
+        # Where channels are told apart, sums run in another order.
+        assert mine.activation.scale == pytest.approx(theirs.activation.scale, rel=1e-6)
+        assert mine.weight == theirs.weight
+
+
+def test_a_saved_calibration_serves_with_more_layers_skipped(calibrated: Calibrated, model: Path) -> None:
+    settings = replace(ORT, skip=("conv2",))
+    result = pipeline.quantize(model, config=settings, statistics=calibrated.calibration.statistics, options=ONE_THREAD)
+    assert "conv2" not in result.record.by_key
+
+
+def test_layers_that_were_skipped_before_have_no_statistics(calibrated: Calibrated, model: Path) -> None:
+    fewer = pipeline.calibrate(model, images(), replace(ORT, skip=("conv1",)), options=ONE_THREAD)
+    with pytest.raises(CalibrationError, match=r"holds nothing about tensor 'x'.*with other layers skipped"):
+        fewer.decided_for(ORT)
