@@ -75,14 +75,16 @@ class Calibrated:
         decision = replace(decision, record=record)
         return replace(self, settings=settings, plan=plan, calibration=calibration, decision=decision, nearest=())
 
-    def with_roundings(self, runtime: RuntimeOptions, progress: Callable[[int], None]) -> Calibrated:
-        """The same with the roundings that its weight methods learn. progress: as for `with_biases`."""
+    def with_roundings(self, runtime: RuntimeOptions, progress: Callable[[int], None], *, apart: bool = False) -> Calibrated:
+        """The same with the roundings that its weight methods learn, behind one another or each alone (`apart`). progress: as
+        for `with_biases`."""
         settled, nearest = settle_roundings(
             self.calibration,
             self.source.prepared,
             rounders_of(self.plan),
             self.decision.record,
             corrected=self.settings.bias_correction != "none",
+            apart=apart,
             options=runtime,
             progress=progress,
         )

@@ -125,10 +125,11 @@ def search_precision(
 
     budget: `bitops=0.25` (of the float16 model's), `bytes=0.25` (of the float32 weights), larger numbers as they are, or
     `max-loss=X`: of the metric, without `evaluate` of the outputs (energy of the error over the signal's). widths: what layers
-    choose from beside float, such as W4A8. limits: layer or pattern → the only widths it may have. evaluate: path of an ONNX
-    model → its metric, or an object with `evaluate` and `metric_eval`. sensitivity: each layer quantized alone, its error at
-    the outputs measured (`exact`), estimated (`estimate`) or either (`auto`: up to 40 layers exact); `local`: its error at its
-    own output; or a file of losses. rounding: the weight method where there are fewer than 8 bits; None: as configured.
+    choose from, such as W4A8 or float16; the floats of the target, too, where none is named. limits: layer or pattern → the
+    only widths it may have. evaluate: path of an ONNX model → its metric, or an object with `evaluate` and `metric_eval`.
+    sensitivity: each layer quantized alone, its error at the outputs measured (`exact`), estimated (`estimate`) or either
+    (`auto`: up to 40 layers exact); `local`: its error at its own output; or a file of losses. rounding: the weight method
+    where there are fewer than 8 bits; None: as configured.
     journal: a file that keeps what an interrupted run has measured, removed at the end. on_measured: told of each model that
     was exported and run. data, config, statistics, options: as for `quantize`.
     Raises ConfigError for a budget that cannot be met, or without SciPy; CalibrationError where no point keeps the loss.

@@ -33,6 +33,7 @@ def settle_roundings(
     record: QuantRecord,
     *,
     corrected: bool,
+    apart: bool = False,
     options: RuntimeOptions,
     progress: Callable[[int], None],
 ) -> tuple[Calibration, tuple[Skip, ...]]:
@@ -40,13 +41,17 @@ def settle_roundings(
     nearest after all.
 
     Learning needs samples. Without them what was learned before serves, for the same method and scales. corrected: biases will
-    take back the mean error of a weight.
+    take back the mean error of a weight. apart: each layer learns as if it were the only one that is quantized.
     """
     if not rounders:
         return _with(calibration, {}), ()
     if calibration.feeds:
         learned = learn_roundings(
-            prepared, record, rounders, calibration.feeds, corrected=corrected, options=options, progress=progress
+            *(prepared, record, rounders, calibration.feeds),
+            corrected=corrected,
+            apart=apart,
+            options=options,
+            progress=progress,
         )
         return _with(calibration, learned.roundings), learned.skips
     known = calibration.statistics.roundings

@@ -45,7 +45,8 @@ _FILE = click.Path(path_type=Path)
     metavar="W,W,…",
     default="W8A16,W8A8,W4A8,W4A4",
     show_default=True,
-    help="What layers choose from beside float: weights of 4, 6, 7 or 8 bits, activations of 4, 8 or 16.",
+    help="What layers choose from: weights of 4, 6, 7 or 8 bits, activations of 4, 8 or 16; and the floats of the target, or "
+    "those named here (float16, float32).",
 )
 @click.option(
     "--only",

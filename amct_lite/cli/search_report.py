@@ -69,7 +69,7 @@ def _print_widths(out: Console, found: Found) -> None:
         others = {name: row[layer] for name, row in found.losses.items() if layer in row}
         told = ", ".join(f"{name} {loss:.2g}" for name, loss in others.items())
         rows.append((layer, widths, f"{others.get(widths, 0.0):.3g}", told))
-    print_table(out, "chosen widths", ("layer", "widths", "#loss", "loss with each"), rows)
+    print_table(out, "chosen widths", ("layer", "widths", "#loss alone", "loss alone with each"), rows)
 
 
 def _print_front(out: Console, found: Found) -> None:

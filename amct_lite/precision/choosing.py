@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from amct_lite.errors import CalibrationError, ConfigError
 from amct_lite.precision.budget import Budget
+from amct_lite.precision.forecast import weighed
 from amct_lite.precision.measured import Measured
 from amct_lite.precision.widths import FLOATS
 from amct_lite.search.knapsack import Point, UnaffordableError, Variable, best_within
+
+MOST_ROUNDS = 6
+MOST_STEPS = 4
+MOST_TRIALS = 12
+"""Each costs a model that is exported, run and evaluated."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +56,41 @@ def _up(share: float) -> str:
     return text if float(text) >= share else f"{share * 1.0005:.4g}"
 
 
+def optima(
+    solve: Callable[[Sequence[Variable]], Point],
+    variables: Sequence[Variable],
+    factors: Callable[[Mapping[str, str]], Mapping[str, float]],
+    gains: Mapping[str, float],
+) -> list[tuple[Point, tuple[Variable, ...]]]:
+    """What may be the optimum, each with the variables that it is the optimum of: for losses that add up; as they count beside
+    the others that are chosen; and as they count (`gains`) where all layers are alike. Which is the best, a measurement tells.
+
+    factors: what the loss of a layer alone counts for in a model with given widths. It depends on what is chosen and the other
+    way round, so both are found in turns until the choice stays, MOST_ROUNDS at most.
+    """
+    found = [(solve(variables), tuple(variables))]
+    point, weights = found[0]
+    for _ in range(MOST_ROUNDS):
+        weights = weighed(variables, factors(point.picks))
+        again = solve(weights)
+        if again.picks == point.picks:
+            break
+        point = again
+    dense = weighed(variables, gains)
+    found += [(point, weights), (solve(dense), dense)]
+    return [one for number, one in enumerate(found) if one[0].picks not in [other[0].picks for other in found[:number]]]
+
+
+def least_measured(point: Point, front: Sequence[Point], measure: Callable[[Point], Measured]) -> Point:
+    """`point`, or a cheaper one of the front next to it as long as that loses less when it is measured."""
+    for _ in range(MOST_STEPS):
+        below, _above = neighbours(front, point)
+        if below is None or measure(below).loss >= measure(point).loss:
+            break
+        point = below
+    return point
+
+
 def cheapest_acceptable(
     front: Sequence[Point], measure: Callable[[Point], Measured], acceptable: Callable[[Measured], bool]
 ) -> Point:
@@ -69,6 +110,46 @@ def cheapest_acceptable(
     if _in_float(front[accepted]):
         raise _nothing_acceptable("The point next to float", measure(front[-2]) if len(front) > 1 else None)
     return front[accepted]
+
+
+def descend(
+    point: Point,
+    variables: Sequence[Variable],
+    front: Sequence[Point],
+    measure: Callable[[Point], Measured],
+    acceptable: Callable[[Measured], bool],
+) -> Point:
+    """A cheaper point that is acceptable when it is measured, from `point`, which is: one variable at a time takes a cheaper
+    choice, first where the most is saved for what it is expected to lose. It ends after MOST_STEPS refusals, beside a point of
+    the front that is not acceptable."""
+    refused: set[tuple[int, str]] = set()
+    steps = 0
+    while len(refused) < MOST_STEPS and steps < MOST_TRIALS:
+        below, _above = neighbours(front, point)
+        if below is not None and not _in_float(below) and acceptable(measure(below)):
+            point = below
+            continue
+        moves = [move for move in _moves(point, variables) if move[1:3] not in refused]
+        if not moves:
+            break
+        steps += 1
+        _, number, name, moved = min(moves, key=lambda move: move[:3])
+        if acceptable(measure(moved)):
+            point = moved
+        else:
+            refused.add((number, name))
+    return point
+
+
+def _moves(point: Point, variables: Sequence[Variable]) -> Iterable[tuple[float, int, str, Point]]:
+    """Every way to make one variable cheaper: loss per cost that is saved, number of the variable, choice, the point."""
+    for number, variable in enumerate(variables):
+        now = next(choice for choice in variable.choices if choice.name == point.picks[variable.members[0]])
+        for choice in variable.choices:
+            if choice.cost < now.cost:
+                saved, lost = now.cost - choice.cost, choice.loss - now.loss
+                picks = {**point.picks, **dict.fromkeys(variable.members, choice.name)}
+                yield lost / saved, number, choice.name, Point(picks, point.cost - saved, point.loss + lost)
 
 
 def _in_float(point: Point) -> bool:

@@ -26,11 +26,15 @@ from amct_lite.rounding.apply import apply_roundings
 from amct_lite.runtime import RuntimeOptions, open_session
 from amct_lite.types import Feeds, QuantRecord
 
-SAMPLES = 8
-"""Kept batches that losses are measured on: enough for a stable figure, a fraction of the calibration pass."""
+SAMPLES = 32
+"""Kept batches that losses are measured on. With 8, what a layer loses is chance where outputs are probabilities: for a keyword
+spotter, choices made on 8 ended at 22 dB where those made on 32 ended at 40."""
 MEASURES = (*METHODS, "local")
 WORST = 1e6
 """Of an output that overflows, or an error where there is no signal."""
+
+_SATURATED = 0.95
+"""From here on a loss tells no more how strong the errors are."""
 
 _CANDIDATES = {FLOAT16.name: "FP16"}
 _WIDTHS = {candidate: name for name, candidate in _CANDIDATES.items()}
@@ -100,8 +104,8 @@ def outputs_of(model: ir.Model, calibrated: Calibrated, runtime: RuntimeOptions)
 
 
 def loss_of(errors: Sequence[OutputError]) -> float:
-    """The mean over the outputs."""
-    return math.fsum(_ratio(error.sqnr_db) for error in errors) / len(errors)
+    """The mean over the outputs; 0 without any."""
+    return 0.0 if not errors else math.fsum(_ratio(error.sqnr_db) for error in errors) / len(errors)
 
 
 def _ratio(sqnr_db: float) -> float:
@@ -109,6 +113,17 @@ def _ratio(sqnr_db: float) -> float:
     if math.isnan(sqnr_db):
         return WORST
     return 0.0 if sqnr_db == math.inf else min(WORST, 10 ** (-max(sqnr_db, -60.0) / 10))
+
+
+def strength(loss: float) -> float:
+    """The u of a loss, which adds up; nearly the loss where it is small, and growing with it where it is saturated."""
+    known = min(loss, _SATURATED)
+    return -math.log1p(-known) * max(1.0, loss / _SATURATED)
+
+
+def loss_at(strength: float) -> float:
+    """The inverse below saturation; 1 at most."""
+    return -math.expm1(-strength)
 
 
 def read_losses(path: Path, wanted: Mapping[str, Iterable[str]]) -> dict[str, dict[str, float]]:

@@ -5,23 +5,24 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 from amct_lite import ir
 from amct_lite.accuracy.evaluation import Metric, Referee
 from amct_lite.calibrated import Calibrated
 from amct_lite.precision.costs import Meter
+from amct_lite.precision.forecast import Forecast, Picks
 from amct_lite.precision.journal import PointJournal
-from amct_lite.precision.losses import loss_of, outputs_of
+from amct_lite.precision.losses import Losses, loss_of, outputs_of
 from amct_lite.precision.space import Offers
 from amct_lite.precision.widths import FLOAT32, Giver
 from amct_lite.reports.report import OutputError
-from amct_lite.types import QuantRecord
 
 
 @dataclass(frozen=True)
 class Measured:
-    """A model with these widths. estimate: the sum of the losses of its layers; loss: what it really loses, error over signal
+    """A model with these widths. estimate: what it was expected to lose; loss: what it really loses, error over signal
     at the outputs; outputs: each of them. metric: of the user's evaluator, metric_loss: what of it is lost, acceptable: what
     the evaluator says to that; None without one. resumed: the metric comes from an interrupted run."""
 
@@ -51,66 +52,65 @@ class Measured:
 
 @dataclass
 class Bench:
-    """Measures points, each once. estimate: the loss that is expected of picks. float_model: the user's file, needed with a
-    referee."""
+    """Measures points, each once. losses: of layers alone. float_model: the user's file, needed with a referee."""
 
     giver: Giver
     meter: Meter
     offers: Offers
-    estimate: Callable[[Mapping[str, str]], float]
+    losses: Losses
     referee: Referee | None
     journal: PointJournal
     float_model: Path | None
     on_measured: Callable[[str, Measured], None] = lambda _name, _measured: None
     evaluations: int = 0
-    _known: dict[frozenset[str], tuple[Measured, Calibrated]] = field(default_factory=dict)
+    _made: dict[frozenset[str], tuple[Calibrated, tuple[OutputError, ...]]] = field(default_factory=dict)
+    _known: dict[frozenset[str], Measured] = field(default_factory=dict)
     _original: Metric | None = None
 
-    def measure(self, name: str, picks: Mapping[str, str]) -> Measured:
+    @cached_property
+    def forecast(self) -> Forecast:
+        """What points are expected to lose; it measures the same widths for all layers first."""
+        return Forecast.of(self.offers, self.losses, lambda picks: loss_of(self._make(picks)[1]))
+
+    def measure(self, name: str, picks: Picks) -> Measured:
         """Export, run and, with a referee, evaluate the model with these widths. name: what to call it to the user."""
-        known = len(self._known)
-        found = self._both(picks)[0]
-        if len(self._known) > known:
-            self.on_measured(name, found)
-        return found
-
-    def calibrated(self, picks: Mapping[str, str]) -> Calibrated:
-        """What was measured, to be exported."""
-        return self._both(picks)[1]
-
-    def _both(self, picks: Mapping[str, str]) -> tuple[Measured, Calibrated]:
-        key = frozenset(f"{layer}={name}" for layer, name in picks.items())
+        key = _key(picks)
         if key not in self._known:
-            given = self.giver.give({layer: self.offers.widths[name] for layer, name in picks.items()})
-            self.giver.progress("measure points", 0, None)
-            if set(picks.values()) == {FLOAT32.name}:
-                found = self._in_float32(picks)
-            else:
-                given = given.with_biases(self.giver.runtime)
-                found = self._measured(picks, given)
-            self.giver.progress("measure points", 1, None)
-            self._known[key] = found, given
+            self._known[key] = self._measured(picks)
+            self.on_measured(name, self._known[key])
         return self._known[key]
 
-    def _measured(self, picks: Mapping[str, str], given: Calibrated) -> Measured:
-        model = given.exports("generic").fake_quant
-        errors = outputs_of(model, given, self.giver.runtime)
+    def calibrated(self, picks: Picks) -> Calibrated:
+        """What was measured, to be exported."""
+        return self._make(picks)[0]
+
+    def _make(self, picks: Picks) -> tuple[Calibrated, tuple[OutputError, ...]]:
+        """The model with these widths, and the errors of its outputs; none where all is float32."""
+        key = _key(picks)
+        if key not in self._made:
+            given = self.giver.give({layer: self.offers.widths[name] for layer, name in picks.items()})
+            errors: tuple[OutputError, ...] = ()
+            self.giver.progress("measure points", 0, None)
+            if set(picks.values()) != {FLOAT32.name}:
+                given = given.with_biases(self.giver.runtime)
+                errors = outputs_of(given.exports("generic").fake_quant, given, self.giver.runtime)
+            self.giver.progress("measure points", 1, None)
+            self._made[key] = given, errors
+        return self._made[key]
+
+    def _measured(self, picks: Picks) -> Measured:
+        given, errors = self._make(picks)
         costs = self.meter.total(given.decision.record, self.offers.bits(picks))
-        figures = (costs.bitops, costs.weight_bytes, costs.peak_activation_bytes, self.estimate(picks), loss_of(errors), errors)
+        figures = (costs.bitops, costs.weight_bytes, costs.peak_activation_bytes, self.forecast(picks), loss_of(errors), errors)
         if self.referee is None:
             return Measured(dict(picks), *figures)
         original = self._metric_of_float()
+        if not errors:
+            return Measured(dict(picks), *figures, original, 0.0, True)
         resumed = self.journal.find(picks)
-        metric = self._evaluate(model, picks) if resumed is None else resumed
+        metric = self._evaluate(given.exports("generic").fake_quant, picks) if resumed is None else resumed
         judgement = self.referee.judge(original, metric)
         return Measured(dict(picks), *figures, metric, judgement.loss, judgement.acceptable, resumed is not None)
-
-    def _in_float32(self, picks: Mapping[str, str]) -> Measured:
-        costs = self.meter.total(QuantRecord(()), self.offers.bits(picks))
-        figures = (costs.bitops, costs.weight_bytes, costs.peak_activation_bytes)
-        if self.referee is None:
-            return Measured(dict(picks), *figures, 0.0, 0.0)
-        return Measured(dict(picks), *figures, 0.0, 0.0, (), self._metric_of_float(), 0.0, True)
 
     def _metric_of_float(self) -> Metric:
         assert self.referee is not None
@@ -123,7 +123,7 @@ class Bench:
             self.journal.add(None, self._original)
         return self._original
 
-    def _evaluate(self, model: ir.Model, picks: Mapping[str, str]) -> Metric:
+    def _evaluate(self, model: ir.Model, picks: Picks) -> Metric:
         assert self.referee is not None
         with tempfile.TemporaryDirectory(prefix="amct_lite_") as folder:
             path = Path(folder) / "candidate_fake_quant_model.onnx"
@@ -132,3 +132,7 @@ class Bench:
         self.evaluations += 1
         self.journal.add(picks, metric)
         return metric
+
+
+def _key(picks: Picks) -> frozenset[str]:
+    return frozenset(f"{layer}={name}" for layer, name in picks.items())

@@ -18,7 +18,16 @@ from amct_lite.config import QuantConfig
 from amct_lite.errors import CalibrationError, ConfigError
 from amct_lite.pipeline import Progress, RunOptions, calibrate, conclude
 from amct_lite.precision.budget import MAX_LOSS, Budget
-from amct_lite.precision.choosing import Prices, cheapest_acceptable, neighbours, remarks, within_budget
+from amct_lite.precision.choosing import (
+    Prices,
+    cheapest_acceptable,
+    descend,
+    least_measured,
+    neighbours,
+    optima,
+    remarks,
+    within_budget,
+)
 from amct_lite.precision.costs import Meter
 from amct_lite.precision.journal import PointJournal
 from amct_lite.precision.losses import MEASURES, Losses, local_half_losses, local_losses, network_losses, read_losses
@@ -90,11 +99,11 @@ def search_precision(
     losses = _losses(base, offers, sensitivity, chosen, kept.losses)
     offers = offers.within_range(losses)
     variables = offers.variables(budget.cost, meter, losses)
-    points, prices = front(variables), _prices(meter, budget, offers)
+    prices = _prices(meter, budget, offers)
     with TemporaryDirectory(prefix="amct_lite_") as folder:
         path = _float_model(base, Path(folder)) if referee else None
-        bench = Bench(giver, meter, offers, offers.estimator(losses), referee, kept, path, on_measured)
-        point = _choose(bench, budget, prices, variables, points)
+        bench = Bench(giver, meter, offers, losses, referee, kept, path, on_measured)
+        point, points = _choose(bench, budget, prices, variables)
         taken = bench.measure("mixed", point.picks)
         cheaper, dearer = _beside(bench, points, point)
         strategies = side_by_side(bench, taken)
@@ -109,7 +118,7 @@ def search_precision(
         taken,
         cheaper,
         dearer,
-        points,
+        tuple(replace(found, loss=bench.forecast(found.picks)) for found in points),
         tuple(variable.members for variable in variables if len(variable.members) > 1),
         strategies,
         losses,
@@ -119,14 +128,24 @@ def search_precision(
     )
 
 
-def _choose(bench: Bench, budget: Budget, prices: Prices, variables: Sequence[Variable], points: Sequence[Point]) -> Point:
-    if budget.kind != MAX_LOSS:
-        return within_budget(budget, prices, variables)
+def _choose(bench: Bench, budget: Budget, prices: Prices, variables: Sequence[Variable]) -> tuple[Point, tuple[Point, ...]]:
+    """The point that is taken, and the front that it is a part of or lies beside."""
+
+    def measure(point: Point) -> Measured:
+        return bench.measure("mixed", point.picks)
 
     def acceptable(found: Measured) -> bool:
         return found.loss <= budget.value if found.acceptable is None else found.acceptable
 
-    return cheapest_acceptable(points, lambda point: bench.measure("point", point.picks), acceptable)
+    if budget.kind == MAX_LOSS:
+        points = front(variables)
+        start = cheapest_acceptable(points, measure, acceptable)
+        return descend(start, variables, points, measure, acceptable), points
+    forecast = bench.forecast
+    found = optima(partial(within_budget, budget, prices), variables, forecast.factors, forecast.gains)
+    best, weights = min(found, key=lambda optimum: measure(optimum[0]).loss)
+    points = front(weights)
+    return least_measured(best, points, measure), points
 
 
 def _beside(bench: Bench, points: Sequence[Point], chosen: Point) -> tuple[Measured | None, Measured | None]:

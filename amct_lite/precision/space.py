@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import fnmatch
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from math import fsum
 
 from amct_lite.calibrated import Calibrated
 from amct_lite.errors import ConfigError, UnsupportedModelError
 from amct_lite.plan import ORT
 from amct_lite.precision.budget import COSTS
 from amct_lite.precision.costs import Meter
-from amct_lite.precision.losses import WORST, Losses
+from amct_lite.precision.losses import WORST, Losses, strength
 from amct_lite.precision.widths import FLOAT16, FLOAT32, FLOATS_OF, Giver, Widths, require_names
 from amct_lite.registry import did_you_mean
 from amct_lite.search.knapsack import Choice, Variable, join
@@ -96,10 +95,6 @@ class Offers:
         able = {layer.name: self.names_for(layer.name) for layer in self.plan.layers}
         return {layer: next((name for name in wanted if name in names), FLOAT32.name) for layer, names in able.items()}
 
-    def estimator(self, losses: Losses) -> Callable[[Mapping[str, str]], float]:
-        """Widths of all layers → the sum of what each loses."""
-        return lambda picks: fsum(losses[name][layer] for layer, name in picks.items() if name != FLOAT32.name)
-
     def variables(self, cost: str, meter: Meter, losses: Losses) -> tuple[Variable, ...]:
         """The choices of all layers, by their `cost`. Raises ConfigError where limits leave layers that must agree none."""
         names = [layer.name for layer in self.plan.layers]
@@ -110,7 +105,7 @@ class Offers:
         def choice(layer: str, name: str) -> Choice:
             loss = 0.0 if name == FLOAT32.name else losses[name][layer]
             exact = name == FLOAT16.name and loss < AS_GOOD_AS_FLOAT32
-            return Choice(name, prices[name].get(layer, free)[cost], 0.0 if exact else loss)
+            return Choice(name, prices[name].get(layer, free)[cost], 0.0 if exact else strength(loss))
 
         variables = join(
             {layer: [choice(layer, name) for name in self.names_for(layer)] for layer in names},
@@ -145,7 +140,7 @@ def offers_of(giver: Giver, floats: tuple[Widths, ...], wanted: Sequence[Widths]
             notes.append(f"{widths.name} is not offered: the integer kernels of ONNX Runtime take activations of 8 bits")
             continue
         try:
-            given = giver.give({layer.name: widths for layer in plan.layers})
+            given = giver.give({layer.name: widths for layer in plan.layers}, apart=True)
         except UnsupportedModelError as error:
             notes.append(f"{widths.name} is not offered: {error}")
             continue

@@ -1,4 +1,5 @@
-"""The float and the quantized network side by side, from layer to layer; what is decided for a layer holds for those behind."""
+"""The float and the quantized network side by side, from layer to layer; what is decided for a layer holds for those behind, or
+(`Apart`) for none."""
 
 from __future__ import annotations
 
@@ -86,6 +87,48 @@ class Course:
         names = {str(node.name) for node in piece.graph}
         nodes = {e.key: split_key(e.key)[0] if e.tensor_quantize else e.key for e in self._record.layers}
         return QuantRecord(tuple(entry for entry in self._record.layers if nodes[entry.key] in names))
+
+
+class Apart:
+    """Goes through the layers of the float network alone: each reads what the float layers in front of it give, as if no other
+    were quantized."""
+
+    def __init__(
+        self,
+        prepared: ir.Model,
+        layers: Sequence[QuantizedLayer],
+        learning: Collection[str],
+        data: Sequence[Feeds],
+        options: RuntimeOptions,
+    ) -> None:
+        self._cuts = _cuts(prepared, layers, learning)
+        self._exact = Walk(prepared, self._cuts, _bounded(prepared, self._cuts, data, options), options)
+        self._done: set[str] = set()
+
+    def approach(self, item: QuantizedLayer) -> tuple[list[AnyArray], list[AnyArray]]:
+        """For each feed what the layer reads and what it gives."""
+        name = data_name(item)
+        if name in self._cuts:
+            self._pass(self._cuts.index(name))
+        return self._exact.held(name), self._pass(self._number(item))
+
+    def skip(self, item: QuantizedLayer) -> None:
+        """Behind the layer."""
+        self._pass(self._number(item))
+
+    def go_on(self, item: QuantizedLayer, codes: IntArray, shift: FloatArray) -> None:
+        """Behind the layer that was approached, whatever was decided for it."""
+
+    def _pass(self, number: int) -> list[AnyArray]:
+        if self._cuts[number] in self._done:
+            return []
+        outputs = self._exact.run(number)
+        self._exact.keep(number, outputs)
+        self._done.add(self._cuts[number])
+        return outputs
+
+    def _number(self, item: QuantizedLayer) -> int:
+        return self._cuts.index(str(item.layer.output.name))
 
 
 def data_name(item: QuantizedLayer) -> str:

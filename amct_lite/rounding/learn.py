@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from amct_lite import ir
 from amct_lite.exporters.integers import QuantizedLayer, quantized_layers
 from amct_lite.ops.base import Columns
-from amct_lite.rounding.course import Course
+from amct_lite.rounding.course import Apart, Course
 from amct_lite.rounding.sampling import Problem, problem_of
 from amct_lite.runtime import RuntimeOptions
 from amct_lite.types import Feeds, IntArray, QuantRecord, Skip
@@ -39,17 +39,22 @@ def learn_roundings(
     data: Sequence[Feeds],
     *,
     corrected: bool,
+    apart: bool = False,
     options: RuntimeOptions | None = None,
     progress: Callable[[int], None] = lambda _layers: None,
 ) -> Learned:
-    """What the rounder of each layer of `rounders` decides. corrected: biases will take back the mean error of a weight.
+    """What the rounder of each layer of `rounders` decides. corrected: biases will take back the mean error of a weight. apart:
+    each layer as if it were the only one that is quantized.
 
     progress: called with 1 after each of these layers.
     """
     items = quantized_layers(prepared, record)
     columns = {item.layer.name: _columns(item, items) for item in items if item.layer.name in rounders}
     learning = {name for name, found in columns.items() if not isinstance(found, str)}
-    course = Course(prepared, record, items, learning, data, options or RuntimeOptions())
+    chosen = options or RuntimeOptions()
+    course: Course | Apart = (
+        Apart(prepared, items, learning, data, chosen) if apart else Course(prepared, record, items, learning, data, chosen)
+    )
     roundings: dict[str, Rounding] = {}
     skips: list[Skip] = []
     for number, item in enumerate(items):

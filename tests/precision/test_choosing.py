@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
 import pytest
 
 from amct_lite.errors import CalibrationError, ConfigError
 from amct_lite.precision.budget import Budget
-from amct_lite.precision.choosing import Prices, cheapest_acceptable, neighbours, remarks, within_budget
+from amct_lite.precision.choosing import (
+    Prices,
+    cheapest_acceptable,
+    descend,
+    least_measured,
+    neighbours,
+    optima,
+    remarks,
+    within_budget,
+)
 from amct_lite.precision.measured import Measured
-from amct_lite.search.knapsack import Choice, Variable, front
+from amct_lite.search.knapsack import Choice, Point, Variable, best_within, front
 
 # Costs 2, 4, 10 and 1, 3, 10; beside them 5 units are fixed, and the float model costs 25.
 VARIABLES = (
@@ -77,3 +88,60 @@ def test_a_cheaper_neighbour_that_is_better_when_measured_is_told() -> None:
     assert remarks(measured(0.2), None) == ()
     assert remarks(measured(0.2), measured(0.3)) == ()
     assert "loses less when it is measured (0.1 against 0.2)" in remarks(measured(0.2), measured(0.1))[0]
+
+
+def test_optima_are_found_for_losses_that_add_up_and_for_what_they_count_beside_the_others() -> None:
+    variables = (
+        Variable(("a",), (Choice("8", 3, 1.0), Choice("4", 1, 6.0))),
+        Variable(("b",), (Choice("8", 3, 2.0), Choice("4", 1, 3.0))),
+        Variable(("c",), (Choice("16", 4, 0.0), Choice("8", 2, 4.0))),
+    )
+
+    def solve(given: Sequence[Variable]) -> Point:
+        return best_within(given, 7)
+
+    def factors(picks: Mapping[str, str]) -> dict[str, float]:
+        return {"4": 0.2} if "4" in picks.values() else {}
+
+    (plain, _), (settled, weights) = optima(solve, variables, factors, {})
+    assert plain.picks == {"a": "8", "b": "4", "c": "8"}  # 1 + 3 + 4; three others within 7 lose 9 and more
+    assert settled.picks == {"a": "4", "b": "4", "c": "16"}  # 1.2 + 0.6 + 0, where the first has 1 + 0.6 + 4
+    assert settled == best_within(weights, 7)
+    assert [point.picks for point, _ in optima(solve, variables, lambda _: {}, {})] == [plain.picks]
+    assert [point.picks for point, _ in optima(solve, variables, lambda _: {}, {"4": 0.2})] == [plain.picks, settled.picks]
+
+
+def test_a_cheaper_point_that_loses_less_when_it_is_measured_is_taken() -> None:
+    expected = {point.cost: point.loss for point in POINTS}
+    real = {**expected, POINTS[1].cost: 0.0}
+    taken = least_measured(POINTS[2], POINTS, lambda point: measured(real[point.cost]))
+    assert taken == POINTS[1]
+    assert least_measured(POINTS[2], POINTS, lambda point: measured(expected[point.cost])) == POINTS[2]
+
+
+def test_cost_that_the_estimate_was_too_careful_for_is_saved_one_choice_at_a_time() -> None:
+    """Measured is a fifth of what is expected, and the bound lies between two points of the front."""
+    asked: list[int] = []
+
+    def measure(point: object) -> Measured:
+        asked.append(point.cost)  # type: ignore[attr-defined]
+        return measured(point.loss / 5)  # type: ignore[attr-defined]
+
+    def acceptable(found: Measured) -> bool:
+        return found.loss <= 1.85  # 9.25 expected: b with 4 and a in float is 9, with 8 it is 10
+
+    start = cheapest_acceptable(POINTS, measure, acceptable)
+    found = descend(start, VARIABLES, POINTS, measure, acceptable)
+    every = [(a.cost + b.cost, (a.loss + b.loss) / 5) for a in VARIABLES[0].choices for b in VARIABLES[1].choices]
+    assert found.cost <= start.cost
+    assert found.cost == min(cost for cost, loss in every if loss <= 1.85)
+    below, _ = neighbours(POINTS, found)
+    assert below is None or below.loss / 5 > 1.85
+    assert len(asked) <= 12
+
+
+def test_nothing_that_is_refused_is_taken() -> None:
+    start = POINTS[2]
+    assert (
+        descend(start, VARIABLES, POINTS, lambda point: measured(point.loss), lambda found: found.loss <= start.loss) == start
+    )

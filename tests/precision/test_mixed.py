@@ -16,7 +16,7 @@ from amct_lite.analysis.sensitivity import measure_sensitivity
 from amct_lite.config import QuantConfig
 from amct_lite.errors import CalibrationError, ConfigError, DataError
 from amct_lite.precision.costs import Meter
-from amct_lite.precision.measured import Bench
+from amct_lite.precision.measured import Bench, Measured
 from amct_lite.precision.outcome import Found
 from amct_lite.precision.space import agreeing, offers_of
 from amct_lite.precision.widths import Giver, floats_named, widths_named
@@ -74,14 +74,23 @@ def test_the_budget_is_kept_and_the_record_says_what_was_chosen(found: Found) ->
             assert f"W{entries[layer].weight.bits}A{entries[layer].activation.bits}" == widths  # type: ignore[union-attr]
 
 
-def test_no_other_choice_within_the_budget_is_clearly_better_when_all_are_measured(model: Path, found: Found) -> None:
+@pytest.fixture(scope="module")
+def every_point(model: Path) -> list[Measured]:
+    """All 81 models with float32, W8A8 or W4A8 for each layer, measured."""
     giver = giver_of(model)
     offers = offers_of(giver, floats_named(("float32",), "generic"), widths_named(("W8A8", "W4A8")))
     meter = Meter(giver.base.source.prepared, {"x": (1, 3, 16, 16)}, 32)
-    bench = Bench(giver, meter, offers, lambda _picks: 0.0, None, None, None)  # type: ignore[arg-type]
-    every = (dict(zip(found.chosen.picks, names, strict=True)) for names in itertools.product(offers.widths, repeat=4))
-    measured = [bench.measure("one of all", picks) for picks in every]
-    best = min(point.loss for point in measured if point.bitops <= 2.1 * found.prices.whole)
+    losses = {name: dict.fromkeys(layers, 1.0) for name, layers in offers.layers.items()}
+    bench = Bench(giver, meter, offers, losses, None, None, None)  # type: ignore[arg-type]
+    names = [layer.name for layer in offers.plan.layers]
+    choices = itertools.product(offers.widths, repeat=len(names))
+    return [bench.measure("one of all", dict(zip(names, choice, strict=True))) for choice in choices]
+
+
+def test_no_other_choice_within_the_budget_is_clearly_better_when_all_are_measured(
+    found: Found, every_point: list[Measured]
+) -> None:
+    best = min(point.loss for point in every_point if point.bitops <= 2.1 * found.prices.whole)
     # Losses that were measured alone add up only nearly: within 3 dB of the best of all 81.
     assert best <= found.chosen.loss <= 2 * best
 
@@ -147,6 +156,17 @@ def test_a_bound_on_the_loss_decides_also_for_an_evaluator_with_a_metric_eval(mo
 def test_without_an_evaluator_the_loss_is_that_of_the_outputs(model: Path) -> None:
     found = search(model, "max-loss=0.001")
     assert found.chosen.loss <= 0.001 < found.cheaper.loss  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("bound", [0.3, 0.02, 0.002])
+def test_the_cost_is_nearly_the_least_of_all_that_keep_the_loss_when_they_are_measured(
+    model: Path, bound: float, every_point: list[Measured]
+) -> None:
+    found = search(model, f"max-loss={bound}")
+    quantized = [point for point in every_point if set(point.picks.values()) != {"float32"}]
+    least = min(point.bitops for point in quantized if point.loss <= bound)
+    assert found.chosen.loss <= bound
+    assert found.chosen.bitops <= 1.1 * least  # one layer of four more would be a quarter
 
 
 def test_a_loss_that_no_point_keeps_is_told_with_the_smallest_one(model: Path) -> None:
