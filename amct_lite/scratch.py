@@ -69,7 +69,7 @@ def write(content: Callable[[BinaryIO], None], size: int) -> Path:
 
     Raises ExportError when there is no room for it.
     """
-    try:
+    with _explained(f"{size / 1e6:.0f} MB"):
         path = _new_path(".bin")
         try:
             with path.open("wb") as file:
@@ -77,11 +77,6 @@ def write(content: Callable[[BinaryIO], None], size: int) -> Path:
         except BaseException:
             path.unlink(missing_ok=True)
             raise
-    except OSError as error:
-        raise ExportError(
-            f"cannot write {size / 1e6:.0f} MB to {tempfile.gettempdir()}: {error.strerror or error}. Weights that need not "
-            "stay in memory are put there while a model is worked on: make room, or let TMPDIR name a folder on a larger disk."
-        ) from error
     return path
 
 
@@ -94,13 +89,27 @@ def remove(path: Path, pid: int) -> None:
 
 @contextmanager
 def folder() -> Iterator[Path]:
-    """A new folder, removed with all that is in it at the end."""
-    path = _new_path("")
-    path.mkdir()
+    """A new folder, removed with all that is in it at the end. Raises ExportError when it cannot be made."""
+    with _explained("files"):
+        path = _new_path("")
+        path.mkdir()
     try:
         yield path
     finally:
         shutil.rmtree(path, ignore_errors=True)
+
+
+@contextmanager
+def _explained(what: str) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        with suppress(OSError):  # there may be no such place at all
+            what += f" to {tempfile.gettempdir()}"
+        raise ExportError(
+            f"cannot write {what}: {error.strerror or error}. What need not stay in memory is put there while a model is "
+            "worked on: make room, or let TMPDIR name a folder on a larger disk."
+        ) from error
 
 
 def _locked(lock: BinaryIO) -> bool:

@@ -98,5 +98,7 @@ def test_full_disk_is_an_error_that_says_where_and_what_to_do(place, monkeypatch
 def test_missing_temporary_folder_is_an_error(tmp_path, monkeypatch):
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "absent"))
     monkeypatch.setattr(scratch, "_folder", None)
-    with pytest.raises(ExportError, match="absent: No such file or directory"):
+    with pytest.raises(ExportError, match=r"cannot write 1 MB to .*absent: No such file or directory"):
         ir.tensor_of(np.zeros(1 << 18, np.float32))
+    with pytest.raises(ExportError, match=r"cannot write files to .*absent"), scratch.folder():
+        pass

@@ -6,9 +6,8 @@ import json
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
-from amct_lite import ir
+from amct_lite import ir, scratch
 from amct_lite.accuracy.ahead import Ahead
 from amct_lite.accuracy.candidates import MAX_EVALUATIONS, Outcome, Search, Trial
 from amct_lite.accuracy.evaluation import Evaluator, Referee, evaluator_of
@@ -94,9 +93,9 @@ def autocalibrate(
         Path(journal) if journal else None,
         journal_key(base.source.prepared, base.decision.record, base.settings.bias_correction, referee),
     )
-    with TemporaryDirectory(prefix="amct_lite_") as folder:
+    with scratch.folder() as folder:
         search = Search(
-            _float_model(base, Path(folder)),
+            _float_model(base, folder),
             ranking,
             lambda layers: base.without(layers, REASON).with_biases(chosen.runtime).exports("generic").fake_quant,
             referee,

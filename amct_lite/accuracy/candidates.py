@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from amct_lite import ir
+from amct_lite import ir, scratch
 from amct_lite.accuracy.ahead import Ahead, Candidate
 from amct_lite.accuracy.evaluation import Metric, Referee
 from amct_lite.accuracy.journal import Journal
@@ -103,8 +102,8 @@ class Search:
             return known, True
         candidate = self._candidate(layers)
         if self.ahead is None:
-            with tempfile.TemporaryDirectory(prefix="amct_lite_") as folder:
-                metric = self.referee.measure(candidate.write(Path(folder)), candidate.what)
+            with scratch.folder() as folder:
+                metric = self.referee.measure(candidate.write(folder), candidate.what)
         else:
             metric = self.ahead.metric(candidate, self._later(strategy, judged, self.ahead.count))
         self.journal.add(layers, metric)

@@ -5,13 +5,12 @@ from __future__ import annotations
 import json
 import logging
 import os
-import tempfile
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
-from amct_lite import ir
+from amct_lite import ir, scratch
 from amct_lite.accuracy.candidates import Outcome, Search, Trial
 from amct_lite.accuracy.evaluation import Evaluator, Referee, source_of
 from amct_lite.accuracy.journal import Journal, journal_key
@@ -140,8 +139,8 @@ def _calibrated(
     Where the configuration balances layers, the evaluator's calibration runs twice, first for the factors.
     """
     job, record_path = open_job(Path(model_file), Path(config_file)), Path(record_file)
-    with tempfile.TemporaryDirectory(prefix="amct_lite_") as folder:
-        modified = Path(folder) / "modified_model.onnx"
+    with scratch.folder() as folder:
+        modified = folder / "modified_model.onnx"
         running = partial(running_user_code, source_of(evaluator.calibration), "Correct the evaluator.", when="calibration")
         if job.balances:
             write_balancing_model(job, record_path, modified)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
+from amct_lite import scratch
 from amct_lite.calibration.feeds import check_feeds, input_specs
 from amct_lite.compat.collector import runs_for
 from amct_lite.compat.preparing import Job, write_balancing_model, write_calibration_model
@@ -26,8 +26,8 @@ def calibrate(job: Job, save_path: str, runs: Runs, source: str) -> None:
     Raises CalibrationError when `runs` were fewer than `batch_num`.
     """
     kept = output_path(save_path, "record.txt")
-    with tempfile.TemporaryDirectory(prefix="amct_lite_") as folder:
-        modified, record = Path(folder) / "modified.onnx", Path(folder) / "record.txt"
+    with scratch.folder() as folder:
+        modified, record = folder / "modified.onnx", folder / "record.txt"
         if job.balances:
             write_balancing_model(job, record, modified)
             runs(modified)

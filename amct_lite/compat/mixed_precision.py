@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 import logging
 import os
-import tempfile
 from dataclasses import replace
 from pathlib import Path
 
+from amct_lite import scratch
 from amct_lite.accuracy.evaluation import source_of
 from amct_lite.calibration.observing import MOST_KEPT
 from amct_lite.calibration.user_code import running_user_code
@@ -66,9 +66,9 @@ def auto_mixed_precision_search(
     asked = read_mixed_config(config)
     for name in asked.without_effect:
         _LOG.warning("%s: %s has no effect: nothing is dumped or trained here.", config, name)
-    with tempfile.TemporaryDirectory(prefix="amct_lite_") as folder:
-        feeds = _samples(Path(model), evaluator, asked, Path(folder))
-        settings, _ = load_configured(Path(folder) / "config.json", Path(model), load_amct_config)
+    with scratch.folder() as folder:
+        feeds = _samples(Path(model), evaluator, asked, folder)
+        settings, _ = load_configured(folder / "config.json", Path(model), load_amct_config)
     found = search_precision(
         *(Path(model), feeds, Budget("bitops", 1 / asked.compress_ratio, of_layers=True)),
         widths=_WIDTHS,

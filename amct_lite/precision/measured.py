@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
-from amct_lite import ir
+from amct_lite import ir, scratch
 from amct_lite.accuracy.evaluation import Metric, Referee
 from amct_lite.calibrated import Calibrated
 from amct_lite.precision.costs import Meter
@@ -125,8 +124,8 @@ class Bench:
 
     def _evaluate(self, model: ir.Model, picks: Picks) -> Metric:
         assert self.referee is not None
-        with tempfile.TemporaryDirectory(prefix="amct_lite_") as folder:
-            path = Path(folder) / "candidate_fake_quant_model.onnx"
+        with scratch.folder() as folder:
+            path = folder / "candidate_fake_quant_model.onnx"
             ir.save(model, path)
             metric = self.referee.measure(path, "a model of mixed precision")
         self.evaluations += 1

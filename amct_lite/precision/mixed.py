@@ -7,9 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
-from amct_lite import ir
+from amct_lite import ir, scratch
 from amct_lite.accuracy.evaluation import Evaluator, Referee, evaluator_of
 from amct_lite.calibrated import Calibrated
 from amct_lite.calibration.data import DataSource
@@ -100,8 +99,8 @@ def search_precision(
     offers = offers.within_range(losses)
     variables = offers.variables(budget.cost, meter, losses)
     prices = _prices(meter, budget, offers)
-    with TemporaryDirectory(prefix="amct_lite_") as folder:
-        path = _float_model(base, Path(folder)) if referee else None
+    with scratch.folder() as folder:
+        path = _float_model(base, folder) if referee else None
         bench = Bench(giver, meter, offers, losses, referee, kept, path, on_measured)
         point, points = _choose(bench, budget, prices, variables)
         taken = bench.measure("mixed", point.picks)
