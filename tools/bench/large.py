@@ -11,6 +11,7 @@ kernel takes back when it needs them. The bar: at most 3 times the largest layer
 from __future__ import annotations
 
 import argparse
+import resource
 import subprocess
 import sys
 import tempfile
@@ -34,9 +35,11 @@ _TOKENS = 16
 
 @dataclass(frozen=True)
 class Peak:
-    """seconds, and the largest of what was sampled, in MB of 10^6 bytes: own (anonymous) memory, mapped files, both."""
+    """seconds on the clock and of processor time, and the largest of what was sampled, in MB of 10^6 bytes: own (anonymous)
+    memory, mapped files, both."""
 
     seconds: float
+    processor: float
     own: float
     mapped: float
     both: float
@@ -86,7 +89,7 @@ def samples(folder: Path, count: int, width: int) -> None:
 def measure(command: list[str], log: Path) -> Peak:
     """Run `command` to its end, watching its memory; exits with its output if it fails."""
     own = mapped = both = 0.0
-    start = time.perf_counter()
+    start, processor = time.perf_counter(), _processor_seconds()
     with log.open("w") as out, subprocess.Popen(command, stdout=out, stderr=out, stdin=subprocess.DEVNULL) as process:
         while process.poll() is None:
             now_own, now_mapped = _memory(process.pid)
@@ -94,7 +97,13 @@ def measure(command: list[str], log: Path) -> Peak:
             time.sleep(0.02)
     if process.returncode:
         sys.exit(f"{' '.join(command)} failed with exit code {process.returncode}:\n{log.read_text()[-3000:]}")
-    return Peak(time.perf_counter() - start, own, mapped, both)
+    return Peak(time.perf_counter() - start, _processor_seconds() - processor, own, mapped, both)
+
+
+def _processor_seconds() -> float:
+    """Of all processes started here that have ended."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def _memory(pid: int) -> tuple[float, float]:
@@ -127,10 +136,10 @@ def main() -> None:
         command = [sys.executable, "-m", "amct_lite", "calibrate", str(model), "--data", str(data)]
         ours = measure([*command, "-o", str(work / "out" / "large"), *args.arguments], work / "calibrate.log")
     rows = [
-        [name, *(f"{x:.1f}" for x in (p.seconds, p.own, p.mapped, p.both))]
+        [name, *(f"{x:.1f}" for x in (p.seconds, p.processor, p.own, p.mapped, p.both))]
         for name, p in (("onnxruntime alone", runtime), ("amct-lite calibrate", ours))
     ]
-    print(format_table(["", "s", "own MB", "mapped MB", "both MB"], rows))
+    print(format_table(["", "s", "processor s", "own MB", "mapped MB", "both MB"], rows))
     allowed = 3 * 16 * args.width**2 / 1e6 + 500
     print(f"over onnxruntime: {ours.both - runtime.both:.0f} MB of own and mapped memory, allowed {allowed:.0f} MB")
 
