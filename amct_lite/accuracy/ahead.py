@@ -7,11 +7,11 @@ search sees is what it would see in one process.
 from __future__ import annotations
 
 import pickle
-import tempfile
 from collections.abc import Callable, Hashable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from amct_lite import scratch
 from amct_lite.accuracy.evaluation import Evaluator, Metric, Referee
 from amct_lite.errors import AmctError, CalibrationError
 from amct_lite.workers import Task, Workers, map_shards, require_picklable
@@ -55,8 +55,8 @@ class Ahead:
         if wanted.key not in self._found:
             new = {wanted.key: wanted, **{other.key: other for other in later if other.key not in self._found}}
             chosen = list(new.values())[: self.count]
-            with tempfile.TemporaryDirectory(prefix="amct_lite_") as folder:
-                sent = (_sent(candidate, Path(folder) / str(number)) for number, candidate in enumerate(chosen))
+            with scratch.folder() as folder:
+                sent = (_sent(candidate, folder / str(number)) for number, candidate in enumerate(chosen))
                 for candidate, (_, answer) in zip(chosen, map_shards(self._workers, self._task, sent), strict=True):
                     self._found[candidate.key] = answer
         found = self._found[wanted.key]
@@ -82,8 +82,8 @@ def _measure(referee: Referee, sent: _Sent) -> Metric | AmctError:
         if sent.content is None:
             _require_seen(sent.path)
             return referee.measure(sent.path, sent.what)
-        with tempfile.TemporaryDirectory(prefix="amct_lite_") as folder:
-            path = Path(folder) / sent.path.name
+        with scratch.folder() as folder:
+            path = folder / sent.path.name
             path.write_bytes(sent.content)
             return referee.measure(path, sent.what)
     except AmctError as error:
