@@ -32,11 +32,15 @@ class Meter:
         """Of the whole model."""
         return self._total(self._arithmetic(record, floats))
 
+    def float_model(self) -> Total:
+        """Of the whole model as it is, all of it in float32."""
+        return self._total(Arithmetic("fp32", Forms(32)))
+
     def whole(self, cost: str) -> int:
         """What shares of a budget refer to: bitops in float16, bytes of weights in float32."""
         if cost == "bitops":
             return self._total(Arithmetic("fp16", Forms(16))).bitops
-        return self._total(Arithmetic("fp32", Forms(32))).weight_bytes
+        return self.float_model().weight_bytes
 
     def _arithmetic(self, record: QuantRecord, floats: Mapping[str, int]) -> Arithmetic:
         return Arithmetic.of(record, self._model, self._float_bits, floats)

@@ -99,7 +99,8 @@ class Bench:
 
     def _measured(self, picks: Picks) -> Measured:
         given, errors = self._make(picks)
-        costs = self.meter.total(given.decision.record, self.offers.bits(picks))
+        whole = set(picks.values()) == {FLOAT32.name}
+        costs = self.meter.float_model() if whole else self.meter.total(given.decision.record, self.offers.bits(picks))
         figures = (costs.bitops, costs.weight_bytes, costs.peak_activation_bytes, self.forecast(picks), loss_of(errors), errors)
         if self.referee is None:
             return Measured(dict(picks), *figures)

@@ -51,6 +51,19 @@ def test_what_suffers_is_left_in_float16_and_both_exports_compute_it_so(found: F
     assert {skip.reason for skip in found.result.report.skips} == {"the search leaves it in float16 (mixed precision)"}
 
 
+def test_the_float_model_is_counted_in_float32_also_between_its_layers(tmp_path: Path) -> None:
+    # `pad` makes 8·18·18 of 8·16·16 values, which is the peak, and is no layer.
+    text = """net (float[N,3,16,16] x) => (float[N,8,18,18] y) {
+      [conv1] a = Conv<pads = [1,1,1,1]>(x, w1, b1)
+      [pad] b = Pad(a, pads)
+      [conv3] y = Conv(b, w3, b3)
+    }"""
+    path = saved(net(text, pads=np.int64([0, 0, 1, 1, 0, 0, 1, 1])), tmp_path)
+    by_name = {strategy.name: strategy.measured for strategy in search(path, "bitops=0.4").strategies}
+    assert by_name["float32"].peak_activation_bytes == 4 * 2 * 8 * 18 * 18
+    assert by_name["float16"].peak_activation_bytes == 2 * 2 * 8 * 18 * 18
+
+
 def test_float16_costs_a_quarter_of_float32_and_has_a_loss_of_its_own(found: Found) -> None:
     by_name = {strategy.name: strategy.measured for strategy in found.strategies}
     assert by_name["float32"].bitops == 4 * by_name["float16"].bitops == 4 * found.prices.whole
