@@ -183,7 +183,7 @@ def test_a_normalization_that_stays_may_be_named_like_any_other_node(model: Path
 
 def test_amcts_flow_names_the_line_of_an_unknown_layer(model: Path, tmp_path: Path) -> None:
     (tmp_path / "q.cfg").write_text('batch_num: 1\nskip_fusion_layers: "conv11"\n')
-    with pytest.raises(ConfigError, match=r"q.cfg:2: skip_fusion: 'conv11' is no node.*did you mean 'conv1'"):
+    with pytest.raises(ConfigError, match=r"q.cfg:2: skip_fusion_layers: 'conv11' is no node.*did you mean 'conv1'"):
         amct.create_quant_config(tmp_path / "c.json", model, config_defination=tmp_path / "q.cfg")
 
 

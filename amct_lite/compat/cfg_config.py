@@ -18,7 +18,7 @@ from amct_lite.compat.cfg_lines import Path, field_lines
 from amct_lite.compat.cfg_parsing import parsed
 from amct_lite.compat.cfg_schema import AMCTConfig
 from amct_lite.compat.problems import Problems
-from amct_lite.compat.settings import LAYER_TYPES, LayerSettings, node_types, require_some_layer
+from amct_lite.compat.settings import LAYER_TYPES, SPELLING, LayerSettings, node_types, require_some_layer
 from amct_lite.config import Override, QuantConfig
 from amct_lite.ops import OPS
 from amct_lite.registry import did_you_mean
@@ -69,6 +69,7 @@ class _Reader:
             joint_quant=message.joint_quant,
             source=self.problems.source,
             lines=self.places,
+            spelling=SPELLING,
         )
         config = base.applied_to(config)
         self.problems.raise_if_any()

@@ -14,6 +14,7 @@ from amct_lite.compat import json_keys as keys
 from amct_lite.compat.json_lines import JsonText, Path, parse
 from amct_lite.compat.problems import Problems
 from amct_lite.compat.settings import (
+    SPELLING,
     LayerSettings,
     Options,
     ada_options,
@@ -90,7 +91,14 @@ class _Reader:
         tensors = {key: settings.tensor_override(base) for key, settings in self.tensors.items()}
         root = self.content.lines.get(("tensor_quantize",))
         lines |= {("tensors", key): root for key in tensors if root is not None}
-        config = QuantConfig(batches=batches, layers=layers, tensors=tensors, source=self.problems.source, lines=lines)
+        config = QuantConfig(
+            batches=batches,
+            layers=layers,
+            tensors=tensors,
+            source=self.problems.source,
+            lines=lines,
+            spelling=SPELLING,
+        )
         return base.applied_to(config)
 
     def _tensor(self, position: int, item: Table, *, symmetric: bool) -> None:

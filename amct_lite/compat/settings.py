@@ -18,6 +18,8 @@ from amct_lite.weights.ada import AdaRound
 
 Options = tuple[tuple[str, object], ...]
 NOT_OFFERED = "is not offered yet"
+SPELLING = {"skip_fusion": "skip_fusion_layers", "tensors": "tensor_quantize"}
+"""What both of AMCT's formats call keys of ours."""
 LAYER_TYPES: Mapping[str, tuple[str, ...]] = {
     "Conv1d": ("Conv",),
     "Conv2d": ("Conv",),

@@ -47,7 +47,7 @@ class QuantConfig:
     sample count like any other. input_shapes: dimensions of the inputs of the deploy model. types: overrides by operator type.
     layers: overrides by node name or pattern; of several patterns the later wins, and an exact name wins over patterns.
     tensors: single inputs of nodes to quantize on their own, by "node:index" (see `for_tensor`), with deviations of their own.
-    source, lines: the file it was read from and the line of each key path, for messages.
+    source, lines, spelling: the file it was read from, the line of each key path, and what that file calls a key, for messages.
 
     Raises ConfigError that names the field when a value cannot be.
     """
@@ -77,6 +77,7 @@ class QuantConfig:
     tensors: Mapping[str, Override] = field(default_factory=dict)
     source: str | None = field(default=None, compare=False)
     lines: Mapping[Path, int] = field(default_factory=dict, compare=False, repr=False)
+    spelling: Mapping[str, str] = field(default_factory=dict, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         for name, check in GLOBAL_KEYS.values():
@@ -189,7 +190,7 @@ class QuantConfig:
 
     def place(self, *path: str) -> str:
         """`quant.yaml:12: layers["conv1"].skip`: the beginning of a sentence about the value at a key path."""
-        return _place(self.source, self.lines, path)
+        return _place(self.source, self.lines, path, self.spelling)
 
     @property
     def layer_patterns(self) -> tuple[str, ...]:
@@ -271,10 +272,11 @@ def _checked_override(override: Override, section: str, pattern: str) -> Overrid
     return Override(**{name: _checked(checks[name], f"{place}.{name}", value) for name, value in given.items()})  # type: ignore[arg-type] # checked by the table
 
 
-def _place(source: str | None, lines: Mapping[Path, int], path: Path) -> str:
+def _place(source: str | None, lines: Mapping[Path, int], path: Path, spelling: Mapping[str, str] | None = None) -> str:
     """The line is that of the longest part of `path` that has one; an index into a list of names is not shown."""
     line = next((lines[path[:n]] for n in range(len(path), 0, -1) if path[:n] in lines), None)
-    text = key_text(path[:1] if path[:1] in {("skip",), ("float16",)} else path)
+    shown = path[:1] if path[:1] in {("skip",), ("float16",)} else path
+    text = key_text(((spelling or {}).get(path[0], path[0]), *shown[1:]))
     if source is None:
         return text
     return f"{source}:{line}: {text}" if line is not None else f"{source}: {text}"
