@@ -62,10 +62,10 @@ def _measured(
         for number, batch in batches:
             yield number, network.measure(batch, tell)
         return
-    measuring = Measuring.of(job.model, network.variants, job.metric, job.options)
-    for number, found in measure_shared(measuring, batches, job.workers):
-        tell(network.steps)
-        yield number, dict(zip(network.variants, found, strict=True))
+    with Measuring.of(job.model, network.variants, job.metric, job.options) as measuring:
+        for number, found in measure_shared(measuring, batches, job.workers):
+            tell(network.steps)
+            yield number, dict(zip(network.variants, found, strict=True))
 
 
 def _entry(batch: int, variant: Variant, measured: Measured) -> dict[str, Any]:

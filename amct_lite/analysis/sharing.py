@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import pickle
-import shutil
-import tempfile
-import weakref
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from amct_lite import ir
+from amct_lite import ir, scratch
 from amct_lite.analysis.figures import MetricFunction
 from amct_lite.analysis.network_error import Measured, NetworkError
 from amct_lite.analysis.variants import Variant
@@ -30,17 +28,18 @@ class Measuring:
     options: RuntimeOptions
 
     @staticmethod
-    def of(model: ir.Model, variants: Sequence[Variant], metric: MetricFunction | None, options: RuntimeOptions) -> Measuring:
-        """Raises ConfigError for a metric that cannot travel."""
+    @contextmanager
+    def of(
+        model: ir.Model, variants: Sequence[Variant], metric: MetricFunction | None, options: RuntimeOptions
+    ) -> Iterator[Measuring]:
+        """Inside of the context, a worker finds the model. Raises ConfigError for a metric that cannot travel."""
         require_picklable(metric, "the metric")
         if not ir.needs_external_data(model):
-            return Measuring(ir.to_bytes(model), tuple(variants), metric, options)
-        folder = tempfile.mkdtemp(prefix="amct_lite_")
-        path = Path(folder) / "model.onnx"
-        ir.save(model, path)
-        measuring = Measuring(path, tuple(variants), metric, options)
-        weakref.finalize(measuring, shutil.rmtree, folder, ignore_errors=True)
-        return measuring
+            yield Measuring(ir.to_bytes(model), tuple(variants), metric, options)
+            return
+        with scratch.folder() as folder:
+            ir.save(model, folder / "model.onnx")
+            yield Measuring(folder / "model.onnx", tuple(variants), metric, options)
 
     def opened(self) -> NetworkError:
         """Raises CalibrationError where the path is not seen."""

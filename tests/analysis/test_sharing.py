@@ -105,7 +105,7 @@ def test_a_model_too_large_to_be_sent_goes_through_a_folder(
     monkeypatch.setattr("amct_lite.ir.needs_external_data", lambda _model: True)
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     assert measured(calibrated, workers=workers).to_json() == alone
-    assert list(tmp_path.iterdir()) == []
+    assert list(tmp_path.rglob("model.onnx")) == []
 
 
 def test_a_folder_that_workers_do_not_see_is_named() -> None:
