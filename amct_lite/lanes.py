@@ -24,13 +24,15 @@ _MOST = 4
 
 
 def shared(options: RuntimeOptions) -> tuple[RuntimeOptions, int]:
-    """Options for a session that so many runs share, and how many; the threads of `options` are divided among them. One on
-    other execution providers, which run one batch at a time."""
-    if options.providers != (CPU,):
-        return options, 1
+    """Options for a session that so many runs share, and how many; the threads of `options` are divided among them. Where their
+    number is left open, one run more than fills the cores, which works while others hand over their results. One run at a
+    time on other execution providers.
+    """
     threads = options.threads or _cores()
+    if options.providers != (CPU,) or threads == 1:
+        return options, 1
     lanes = min(threads, _MOST)
-    return replace(options, threads=threads // lanes), lanes
+    return replace(options, threads=threads // lanes), lanes if options.threads else lanes + 1
 
 
 def in_lanes(lanes: int, job: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[tuple[Item, Result]]:

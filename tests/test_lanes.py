@@ -58,6 +58,13 @@ def test_threads_are_divided_among_the_lanes() -> None:
     assert [shared(RuntimeOptions(threads=n))[0].threads for n in (1, 2, 4, 16)] == [1, 1, 1, 4]
 
 
+def test_cores_that_may_all_be_used_get_one_run_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    for cores, expected in {1: (0, 1), 2: (1, 3), 4: (1, 5), 16: (4, 5)}.items():
+        monkeypatch.setattr("amct_lite.lanes._cores", lambda cores=cores: cores)
+        options, lanes = shared(RuntimeOptions())
+        assert (options.threads, lanes) == expected
+
+
 def test_other_execution_providers_run_one_batch_at_a_time() -> None:
     options = RuntimeOptions(providers=("CUDAExecutionProvider", "CPUExecutionProvider"), threads=4)
     assert shared(options) == (options, 1)

@@ -16,6 +16,8 @@ from pathlib import Path
 
 import numpy as np
 
+from amct_lite.calibration.data import open_data
+from amct_lite.calibration.feeds import input_specs
 from amct_lite.calibration.runner import collect
 from amct_lite.config import QuantConfig
 from amct_lite.loading import load_prepared
@@ -70,7 +72,7 @@ def main() -> None:
             clock()
 
     def calibration(clock: Clock) -> None:
-        collect(prepared, plan, images, progress=clock)
+        collect(prepared, plan, open_data(images, input_specs(prepared)), progress=clock)
 
     plain, ours = [], []
     for _ in range(args.repeat):
