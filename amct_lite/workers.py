@@ -40,6 +40,8 @@ class Workers:
         self.executor = executor
         self.count = count
         self.threads = threads
+        self.handed_out = ""
+        """The digest of the payload that went out last: who has it needs it no second time."""
 
     def __enter__(self) -> Workers:
         return self
@@ -151,12 +153,15 @@ class _Shift:
         self._task = task
         self._losses = losses
         self._digest = hashlib.sha256(task.payload).hexdigest()
+        self._handed_out = workers.handed_out == self._digest
         self._started = 0
+        workers.handed_out = self._digest
 
     def start(self, item: Any) -> _Piece:
         """The first pieces bring the payload along; who gets another one without having it, says so."""
         self._started += 1
-        return _Piece(item, self._submit(item, with_payload=self._started <= self._workers.count), self._workers.executor)
+        needed = self._started <= self._workers.count and not self._handed_out
+        return _Piece(item, self._submit(item, with_payload=needed), self._workers.executor)
 
     def _submit(self, item: Any, *, with_payload: bool) -> Future[Any]:
         payload = self._workers.carried(self._task.payload) if with_payload else None

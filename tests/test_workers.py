@@ -106,6 +106,16 @@ def test_the_payload_goes_once_to_each_worker_and_again_to_whoever_lacks_it() ->
     assert executor.payloads[:2] == [True, True]
 
 
+def test_a_payload_that_went_out_last_does_not_go_again() -> None:
+    module._HELD.clear()
+    executor = Told()
+    workers = Workers(executor, count=2)
+    for payload, sent in ((b"n", 2), (b"n", 0), (b"m", 2), (b"n", 2)):
+        executor.payloads.clear()
+        assert dict(map_shards(workers, Task(payload, text, joined), range(4)))[3] == f"{payload.decode()}3"
+        assert executor.payloads.count(True) == sent
+
+
 def test_a_piece_whose_worker_was_lost_is_done_again() -> None:
     executor = Told(lost={2, 3, 5})
     found = list(map_shards(Workers(executor, count=1), Task(b"n", text, joined), range(6)))
