@@ -80,7 +80,7 @@ def _referee(payload: bytes) -> Referee:
 def _measure(referee: Referee, sent: _Sent) -> Metric | AmctError:
     try:
         if sent.content is None:
-            _require_seen(sent.path)
+            require_seen(sent.path)
             return referee.measure(sent.path, sent.what)
         with scratch.folder() as folder:
             path = folder / sent.path.name
@@ -90,7 +90,8 @@ def _measure(referee: Referee, sent: _Sent) -> Metric | AmctError:
         return error
 
 
-def _require_seen(path: Path) -> None:
+def require_seen(path: Path) -> None:
+    """Raises CalibrationError in a worker that has no file at `path`."""
     if not path.is_file():
         raise CalibrationError(
             f"this worker does not see {path}, which it shall evaluate. Give the model by a path, and let TMPDIR name a "

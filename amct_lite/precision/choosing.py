@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 from amct_lite.errors import CalibrationError, ConfigError
+from amct_lite.precision.ahead import Key, key_of
 from amct_lite.precision.budget import Budget
 from amct_lite.precision.forecast import weighed
 from amct_lite.precision.measured import Measured
 from amct_lite.precision.widths import FLOATS
+from amct_lite.search.foresight import upcoming
 from amct_lite.search.knapsack import Point, UnaffordableError, Variable, best_within
 
 MOST_ROUNDS = 6
@@ -110,6 +113,28 @@ def cheapest_acceptable(
     if _in_float(front[accepted]):
         raise _nothing_acceptable("The point next to float", measure(front[-2]) if len(front) > 1 else None)
     return front[accepted]
+
+
+def asked_next(
+    variables: Sequence[Variable], front: Sequence[Point], known: Mapping[Key, bool], count: int
+) -> list[dict[str, str]]:
+    """Up to `count` points that `cheapest_acceptable`, `descend` and then the neighbours of what they find ask for next, for
+    either answer. known: whether a point is acceptable, as far as it was measured."""
+
+    def search(answer: Callable[[Key], bool]) -> None:
+        def measure(point: Point) -> Measured:
+            return Measured(point.picks, 0, 0, 0, point.loss, point.loss)
+
+        def acceptable(found: Measured) -> bool:
+            return answer(key_of(found.picks))
+
+        with suppress(CalibrationError):  # where none is acceptable the search ends
+            start = cheapest_acceptable(front, measure, acceptable)
+            chosen = descend(start, variables, front, measure, acceptable)
+            for beside in filter(None, neighbours(front, chosen)):
+                acceptable(measure(beside))
+
+    return [dict(key) for key in upcoming(search, known, count)]
 
 
 def descend(

@@ -16,9 +16,11 @@ from amct_lite.calibration.store import Statistics
 from amct_lite.config import QuantConfig
 from amct_lite.errors import CalibrationError, ConfigError
 from amct_lite.pipeline import Progress, RunOptions, calibrate, conclude
+from amct_lite.precision.ahead import PointsAhead, key_of
 from amct_lite.precision.budget import MAX_LOSS, Budget
 from amct_lite.precision.choosing import (
     Prices,
+    asked_next,
     cheapest_acceptable,
     descend,
     least_measured,
@@ -33,12 +35,13 @@ from amct_lite.precision.losses import MEASURES, Losses, local_half_losses, loca
 from amct_lite.precision.measured import Bench, Measured
 from amct_lite.precision.outcome import Found
 from amct_lite.precision.space import Offers, offers_of
-from amct_lite.precision.strategies import side_by_side
+from amct_lite.precision.strategies import side_by_side, to_compare
 from amct_lite.precision.widths import DEFAULT, FLOAT16, FLOATS_OF, Giver, floats_named, widths_named
 from amct_lite.record import record_digest
 from amct_lite.registry import did_you_mean
 from amct_lite.search.knapsack import Point, Variable, front
 from amct_lite.types import QuantRecord
+from amct_lite.workers import Workers, require_picklable
 
 ROUNDING = "gptq"
 """How weights with fewer than 8 bits are rounded: with 4 bits, learned rounding is worth several dB."""
@@ -86,7 +89,7 @@ def search_precision(
     chosen, settings = options or RunOptions(), config or QuantConfig()
     wanted = widths_named(widths)
     _require_measure(sensitivity)
-    referee = (judging or Judging()).referee(budget)
+    referee = _referee(judging or Judging(), budget, chosen.workers)
     base = calibrate(model, data, settings, statistics=statistics, options=chosen)
     if not base.calibration.feeds:
         raise CalibrationError("losses are measured on samples: pass the data too, also with saved statistics.")
@@ -101,7 +104,8 @@ def search_precision(
     prices = _prices(meter, budget, offers)
     with scratch.folder() as folder:
         path = _float_model(base, folder) if referee else None
-        bench = Bench(giver, meter, offers, losses, referee, kept, path, on_measured)
+        ahead = PointsAhead(giver, offers.widths, referee, path, folder, chosen.workers) if chosen.workers else None
+        bench = Bench(giver, meter, offers, losses, referee, kept, path, on_measured, ahead)
         point, points = _choose(bench, budget, prices, variables)
         taken = bench.measure("mixed", point.picks)
         cheaper, dearer = _beside(bench, points, point)
@@ -127,28 +131,52 @@ def search_precision(
     )
 
 
+def _referee(judging: Judging, budget: Budget, workers: Workers | None) -> Referee | None:
+    """Raises ConfigError for an evaluator that cannot be sent to `workers`."""
+    referee = judging.referee(budget)
+    if referee and workers:
+        require_picklable(referee.evaluator, "the evaluator")
+    return referee
+
+
 def _choose(bench: Bench, budget: Budget, prices: Prices, variables: Sequence[Variable]) -> tuple[Point, tuple[Point, ...]]:
     """The point that is taken, and the front that it is a part of or lies beside."""
 
     def measure(point: Point) -> Measured:
         return bench.measure("mixed", point.picks)
 
+    offers = bench.offers
+    bench.expect(to_compare(offers).values(), only_made=(offers.everywhere(name, "W8A8") for name in offers.uniform))
+    if budget.kind == MAX_LOSS:
+        return _least_acceptable(bench, budget, variables)
+    forecast = bench.forecast
+    found = optima(partial(within_budget, budget, prices), variables, forecast.factors, forecast.gains)
+    bench.expect(point.picks for point, _ in found)
+    best, weights = min(found, key=lambda optimum: measure(optimum[0]).loss)
+    points = front(weights)
+    bench.expect(point.picks for point in neighbours(points, best) if point)
+    return least_measured(best, points, measure), points
+
+
+def _least_acceptable(bench: Bench, budget: Budget, variables: Sequence[Variable]) -> tuple[Point, tuple[Point, ...]]:
+    points = front(variables)
+
     def acceptable(found: Measured) -> bool:
         return found.loss <= budget.value if found.acceptable is None else found.acceptable
 
-    if budget.kind == MAX_LOSS:
-        points = front(variables)
-        start = cheapest_acceptable(points, measure, acceptable)
-        return descend(start, variables, points, measure, acceptable), points
-    forecast = bench.forecast
-    found = optima(partial(within_budget, budget, prices), variables, forecast.factors, forecast.gains)
-    best, weights = min(found, key=lambda optimum: measure(optimum[0]).loss)
-    points = front(weights)
-    return least_measured(best, points, measure), points
+    def measure(point: Point) -> Measured:
+        if bench.ahead is not None and not bench.is_ahead(point.picks):
+            judged = {key_of(found.picks): acceptable(found) for found in bench.known}
+            bench.expect([point.picks, *asked_next(variables, points, judged, bench.ahead.count)])
+        return bench.measure("mixed", point.picks)
+
+    start = cheapest_acceptable(points, measure, acceptable)
+    return descend(start, variables, points, measure, acceptable), points
 
 
 def _beside(bench: Bench, points: Sequence[Point], chosen: Point) -> tuple[Measured | None, Measured | None]:
     below, above = neighbours(points, chosen)
+    bench.expect(point.picks for point in (below, above) if point)
     return (
         bench.measure("cheaper", below.picks) if below else None,
         bench.measure("dearer", above.picks) if above else None,

@@ -7,22 +7,27 @@ from collections.abc import Mapping
 from amct_lite import ir
 from amct_lite.calibrated import Calibrated
 from amct_lite.plan import ORT
+from amct_lite.precision.forecast import Picks
 from amct_lite.precision.latency import latencies
 from amct_lite.precision.measured import Bench, Measured
 from amct_lite.precision.outcome import Strategy
+from amct_lite.precision.space import Offers
 from amct_lite.precision.widths import FLOAT16, FLOAT32
 
 UNIFORM = ("W8A8", "W4A8")
 
 
-def side_by_side(bench: Bench, mixed: Measured) -> tuple[Strategy, ...]:
-    """The float model as it is and in float16, `UNIFORM` as far as they are offered (where a layer cannot have 4 bits, with 8),
-    mixed."""
-    offers = bench.offers
-    named = {FLOAT32.name: dict.fromkeys(mixed.picks, FLOAT32.name)}
+def to_compare(offers: Offers) -> dict[str, Picks]:
+    """The float model as it is and in float16, `UNIFORM` as far as they are offered (where a layer cannot have 4 bits, with
+    8)."""
+    named: dict[str, Picks] = {FLOAT32.name: {layer.name: FLOAT32.name for layer in offers.plan.layers}}
     named |= {FLOAT16.name: offers.everywhere(FLOAT16.name)} if FLOAT16 in offers.floats else {}
-    named |= {f"all {name}": offers.everywhere(name, "W8A8") for name in UNIFORM if name in offers.uniform}
-    measured = {name: bench.measure(name, picks) for name, picks in named.items()} | {"mixed": mixed}
+    return named | {f"all {name}": offers.everywhere(name, "W8A8") for name in UNIFORM if name in offers.uniform}
+
+
+def side_by_side(bench: Bench, mixed: Measured) -> tuple[Strategy, ...]:
+    """What is `to_compare`, and mixed."""
+    measured = {name: bench.measure(name, picks) for name, picks in to_compare(bench.offers).items()} | {"mixed": mixed}
     integers = {FLOAT32.name, "W8A8"}
     everything = bench.giver.base.settings.target == ORT  # which has integer kernels for all that it offers
     fast = {name: found for name, found in measured.items() if everything or set(found.picks.values()) <= integers}

@@ -85,13 +85,18 @@ class Giver:
     def give(self, picks: Mapping[str, Widths], *, apart: bool = False) -> Calibrated:
         """All layers of the plan of `base` with the widths of `picks`, decided from the same statistics. apart: each of them to
         be looked at as if no other were quantized."""
+        decided = self.decided(picks)
+        total = len(rounders_of(decided.plan))
+        return decided.with_roundings(self.runtime, lambda layers: self.progress("learn rounding", layers, total), apart=apart)
+
+    def decided(self, picks: Mapping[str, Widths]) -> Calibrated:
+        """The same before roundings are learned."""
         quantized = {name: widths for name, widths in picks.items() if widths.quantized}
         decided = self.base.decided_for(self._settings(quantized))
         for kind in dict.fromkeys(widths for widths in picks.values() if not widths.quantized):
             left = [name for name, widths in picks.items() if widths == kind]
             decided = decided.without(left, f"the search leaves it in {kind.name} (mixed precision)", half=kind == FLOAT16)
-        total = len(rounders_of(decided.plan))
-        return decided.with_roundings(self.runtime, lambda layers: self.progress("learn rounding", layers, total), apart=apart)
+        return decided
 
     def _settings(self, quantized: Mapping[str, Widths]) -> QuantConfig:
         known = self.base.settings
