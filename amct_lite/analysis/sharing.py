@@ -8,11 +8,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from amct_lite import ir, scratch
+from amct_lite import ir
 from amct_lite.analysis.figures import MetricFunction
 from amct_lite.analysis.network_error import Measured, NetworkError
 from amct_lite.analysis.variants import Variant
-from amct_lite.errors import CalibrationError
 from amct_lite.runtime import RuntimeOptions
 from amct_lite.types import Feeds
 from amct_lite.workers import Task, Workers, map_shards, require_picklable
@@ -34,25 +33,12 @@ class Measuring:
     ) -> Iterator[Measuring]:
         """Inside of the context, a worker finds the model. Raises ConfigError for a metric that cannot travel."""
         require_picklable(metric, "the metric")
-        if not ir.needs_external_data(model):
-            yield Measuring(ir.to_bytes(model), tuple(variants), metric, options)
-            return
-        with scratch.folder() as folder:
-            ir.save(model, folder / "model.onnx")
-            yield Measuring(folder / "model.onnx", tuple(variants), metric, options)
+        with ir.packed(model) as sent:
+            yield Measuring(sent, tuple(variants), metric, options)
 
     def opened(self) -> NetworkError:
         """Raises CalibrationError where the path is not seen."""
-        if isinstance(self.model, bytes):
-            model = ir.load_bytes(self.model)
-        elif self.model.is_file():
-            model = ir.load(self.model).model
-        else:
-            raise CalibrationError(
-                f"this worker does not see {self.model}, where the model lies because it is too large to be sent. "
-                "Let TMPDIR name a folder that all workers share."
-            )
-        return NetworkError(model, self.variants, self.metric, self.options)
+        return NetworkError(ir.unpacked(self.model), self.variants, self.metric, self.options)
 
 
 def measure_shared(

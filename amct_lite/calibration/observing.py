@@ -9,12 +9,11 @@ from pathlib import Path
 
 import numpy as np
 
-from amct_lite import ir, scratch
+from amct_lite import ir
 from amct_lite.calibration.gather import Gatherer
 from amct_lite.calibration.nodes import Tap, insert, subset_of
 from amct_lite.calibration.store import Statistics
 from amct_lite.calibration.tame import batch_size
-from amct_lite.errors import CalibrationError
 from amct_lite.lanes import in_lanes, shared
 from amct_lite.runtime import RuntimeOptions, open_session
 from amct_lite.types import AnyArray, Feeds, QuantPlan
@@ -47,12 +46,8 @@ class Observed:
     def travelling(self, options: RuntimeOptions) -> Iterator[Observed]:
         """What a worker gets; inside of the context, it finds the model."""
         assert isinstance(self.model, ir.Model)
-        if not ir.needs_external_data(self.model):
-            yield replace(self, model=ir.to_bytes(self.model), options=options)
-            return
-        with scratch.folder() as folder:
-            ir.save(self.model, folder / "model.onnx")
-            yield replace(self, model=folder / "model.onnx", options=options)
+        with ir.packed(self.model) as sent:
+            yield replace(self, model=sent, options=options)
 
 
 class Kept:
@@ -80,11 +75,8 @@ class Observer:
     """Runs batches and observes them."""
 
     def __init__(self, observed: Observed) -> None:
-        if isinstance(observed.model, Path) and not observed.model.is_file():
-            raise CalibrationError(
-                f"this worker does not see {observed.model}, where the model lies because it is too large to be sent. "
-                "Let TMPDIR name a folder that all workers share."
-            )
+        if not isinstance(observed.model, ir.Model):
+            ir.require_seen(observed.model)
         self._taps, self._taken, self._outputs = observed.taps, observed.taken, observed.outputs
         options, self._lanes = shared(observed.options)
         self._session = open_session(observed.model, options)

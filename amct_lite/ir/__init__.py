@@ -51,6 +51,7 @@ from amct_lite.ir.shapes import Dims, dims_of, fix_input_shapes, infer_shapes, u
 from amct_lite.ir.signature import Signature, signature
 from amct_lite.ir.sizes import parameter_count, weight_bytes
 from amct_lite.ir.stored import tensor_of
+from amct_lite.ir.travelling import packed, require_seen, unpacked
 from amct_lite.ir.writing import attached, needs_external_data, save, to_bytes
 
 __all__ = [
@@ -97,6 +98,7 @@ __all__ = [
     "new_input",
     "new_node",
     "opset",
+    "packed",
     "parameter_count",
     "raise_opset",
     "reads",
@@ -106,6 +108,7 @@ __all__ = [
     "remove_unused",
     "replace_constant",
     "replace_input",
+    "require_seen",
     "save",
     "set_attribute",
     "signature",
@@ -113,6 +116,7 @@ __all__ = [
     "to_bytes",
     "unique_name",
     "unknown_dims",
+    "unpacked",
     "uses",
     "weight_bytes",
 ]

@@ -102,7 +102,7 @@ def test_a_model_too_large_to_be_sent_goes_through_a_folder(
     calibrated: Calibrated, workers: Workers, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     alone = measured(calibrated).to_json()
-    monkeypatch.setattr("amct_lite.ir.needs_external_data", lambda _model: True)
+    monkeypatch.setattr("amct_lite.ir.travelling.needs_external_data", lambda _model: True)
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     assert measured(calibrated, workers=workers).to_json() == alone
     assert list(tmp_path.rglob("model.onnx")) == []
