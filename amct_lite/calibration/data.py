@@ -18,6 +18,7 @@ from amct_lite.calibration.images import ImageOptions
 from amct_lite.calibration.readers.binary import ShapeHints
 from amct_lite.calibration.readers.recognise import Opening
 from amct_lite.calibration.readers.source import LabelledBatch, Source
+from amct_lite.calibration.tame import batch_size
 from amct_lite.errors import ConfigError, DataError
 from amct_lite.types import AnyArray, Feeds
 
@@ -57,6 +58,14 @@ class CalibrationData:
         self.passes = 0
         if source.count is not None:
             self._check_count(source.count)
+
+    @property
+    def samples(self) -> int | None:
+        """About how many samples the batches hold, whatever the size of a batch; None when unknown before reading."""
+        if self.count is None:
+            return None
+        full = self.count * batch_size(self.peek())
+        return full if self._source.samples is None else min(full, self._source.samples)
 
     def peek(self) -> Feeds:
         """The first batch, checked; iterating afterwards starts with it again. Raises DataError as iterating does."""

@@ -111,7 +111,8 @@ def image_source(
             yield {spec.name: batch}, ", ".join(map(str, group[:2])) + (", …" if len(group) > 2 else "")
 
     note = f", the last {left} left out: the model's batch is {size}" if left else ""
-    return Source(f"{description} ({len(paths)} images{note})", read, len(groups), read_from=read)
+    samples = len(paths) - left
+    return Source(f"{description} ({len(paths)} images{note})", read, len(groups), read_from=read, samples=samples)
 
 
 def _image_input(inputs: Sequence[InputSpec]) -> InputSpec:

@@ -18,7 +18,6 @@ from amct_lite.calibration.data import CalibrationData
 from amct_lite.calibration.observing import MOST_KEPT, Kept, Observed, Observer, SoFar
 from amct_lite.calibration.sharding import Batches, observe_sharded
 from amct_lite.calibration.store import Statistics
-from amct_lite.calibration.tame import batch_size
 from amct_lite.errors import CalibrationError
 from amct_lite.runtime import RuntimeOptions, open_session
 from amct_lite.types import AnyArray, Feeds, QuantPlan
@@ -60,7 +59,9 @@ def collect(
     Raises CalibrationError when there is no data, or when a tensor holds NaN or infinity (names tensor and sample).
     """
     checksum = ir.checksum(model)
-    observed = Observed.of(model, plan, options or RuntimeOptions(), _samples(data))
+    observed = Observed.of(
+        model, plan, options or RuntimeOptions(), data.samples if isinstance(data, CalibrationData) else None
+    )
     saving = Saving(checkpoint, _owner(checksum, plan, data, observed.options)) if checkpoint else None
     known, done = (saving and saving.read()) or (Statistics({}, 0, checksum, {}), 0)
     kept = Kept()
@@ -85,12 +86,6 @@ def collect(
     if saving and saving.begun:
         saving.write(known, done)  # what comes after a long pass may be interrupted, too
     return Calibration(known, tuple(kept.feeds), tuple(kept.outputs), placement)
-
-
-def _samples(data: Iterable[Feeds]) -> int | None:
-    if not isinstance(data, CalibrationData) or data.count is None:
-        return None
-    return data.count * batch_size(data.peek())
 
 
 def _owner(checksum: str, plan: QuantPlan, data: Iterable[Feeds], options: RuntimeOptions) -> dict[str, str]:

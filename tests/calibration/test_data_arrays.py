@@ -283,3 +283,17 @@ def test_any_damage_is_a_data_error_or_harmless(tmp_path: Path, suffix: str, edi
     with suppress(DataError):  # any other exception fails the test
         for feeds in open_data(path, [X]):
             assert feeds["x"].shape[1:] == (2, 3)
+
+
+@pytest.mark.parametrize("size", [1, 5, 16, 33])
+def test_the_number_of_samples_does_not_depend_on_the_size_of_a_batch(tmp_path: Path, size: int) -> None:
+    np.save(tmp_path / "x.npy", ramp(33, 2, 3))
+    assert open_data(tmp_path / "x.npy", [X], batch_size=size).samples == 33
+
+
+def test_the_number_of_samples_is_that_of_the_batches_asked_for(tmp_path: Path) -> None:
+    for name in "abc":
+        np.savez(tmp_path / f"{name}.npz", x=ramp(4, 2, 3))
+    assert open_data(tmp_path, [X]).samples == 12
+    assert open_data(tmp_path, [X], batches=2).samples == 8
+    assert open_data(lambda: iter([{"x": ramp(4, 2, 3)}]), [X]).samples is None

@@ -15,6 +15,7 @@ class Source:
 
     count: number of batches, None when only reading tells. repeatable: `read` may be called again and gives the same.
     read_from: the same from a batch on, counted from 0, where that takes less than reading what lies before it.
+    samples: how many there are in all batches, where the last one may hold fewer than the first.
     """
 
     description: str
@@ -22,6 +23,7 @@ class Source:
     count: int | None = None
     repeatable: bool = True
     read_from: Callable[[int], Iterator[LabelledBatch]] | None = None
+    samples: int | None = None
 
     def batches(self, first: int = 0) -> Iterator[LabelledBatch]:
         """A fresh iterator that begins with batch `first`."""

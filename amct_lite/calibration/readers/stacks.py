@@ -15,6 +15,7 @@ from dataclasses import dataclass
 
 from amct_lite.calibration.feeds import InputSpec
 from amct_lite.calibration.readers.source import LabelledBatch, Source
+from amct_lite.calibration.tame import shared_rows
 from amct_lite.types import AnyArray, Feeds
 
 Shape = tuple[int, ...]
@@ -116,4 +117,5 @@ def source_of(
             for index in range(start, how.count):
                 yield how.batch(arrays, index), how.label(stack.label, index)
 
-    return Source(description, read, count if batches is None else min(count, batches), read_from=read)
+    samples = sum(shared_rows(stack.shapes.values()) for stack, _ in planned)
+    return Source(description, read, count if batches is None else min(count, batches), read_from=read, samples=samples)
