@@ -126,13 +126,13 @@ def loss_at(strength: float) -> float:
     return -math.expm1(-strength)
 
 
-def read_losses(path: Path, wanted: Mapping[str, Iterable[str]]) -> dict[str, dict[str, float]]:
+def read_losses(path: Path, wanted: Mapping[str, Iterable[str]], model: str) -> dict[str, dict[str, float]]:
     """The losses in a file: of a search (`<prefix>_search.json`), or of `amct-lite sensitivity --json`.
 
-    wanted: widths → the layers that must be there; float16, whose losses hardly count, may be missing. Raises ConfigError for
-    what is no such file, or one of another model.
+    wanted: widths → the layers that must be there; float16, whose losses hardly count, may be missing. model: the checksum of
+    the float model. Raises ConfigError for what is no such file, or one of another model.
     """
-    losses = _table(path)
+    losses = _table(path, model)
     if FLOAT16.name in wanted and FLOAT16.name not in losses:
         losses[FLOAT16.name] = dict.fromkeys(wanted[FLOAT16.name], 0.0)
     for widths, layers in wanted.items():
@@ -150,7 +150,7 @@ def read_losses(path: Path, wanted: Mapping[str, Iterable[str]]) -> dict[str, di
     return {widths: {layer: losses[widths][layer] for layer in layers} for widths, layers in wanted.items()}
 
 
-def _table(path: Path) -> dict[str, dict[str, float]]:
+def _table(path: Path, model: str) -> dict[str, dict[str, float]]:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
@@ -160,6 +160,8 @@ def _table(path: Path) -> dict[str, dict[str, float]]:
     except ValueError as error:
         raise ConfigError(f"{path} is no JSON: {error}. Name a file that a search or a sensitivity analysis wrote.") from error
     try:
+        if (content.get("subject") or {}).get("model", model) != model:
+            raise ConfigError(f"{path} was measured with another float model. Measure again, with this one.")
         if "losses" in content:
             return {widths: {name: _number(loss) for name, loss in row.items()} for widths, row in content["losses"].items()}
         found: dict[str, dict[str, float]] = {}

@@ -194,7 +194,7 @@ def _require_measure(sensitivity: str | Path) -> None:
 
 def _losses(base: Calibrated, offers: Offers, sensitivity: str | Path, options: RunOptions, journal: Path | None) -> Losses:
     if sensitivity not in MEASURES:
-        return read_losses(Path(sensitivity), offers.lossy)
+        return read_losses(Path(sensitivity), offers.lossy, ir.checksum(base.source.original))
     found: dict[str, dict[str, float]] = {}
     for name, layers in offers.lossy.items():
         given = offers.uniform.get(name, base)

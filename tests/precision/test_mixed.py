@@ -184,6 +184,10 @@ def test_losses_come_from_a_file_and_belong_to_its_layers(found: Found, model: P
     file.write_text(json.dumps(renamed))
     with pytest.raises(ConfigError, match=r"says nothing of layer 'conv3' with W8A8.*another model"):
         search(model, "bitops=2.1", sensitivity=file)
+    of_another = {**json.loads(found.to_json()), "subject": {"model": "0" * 64, "record": None, "exported": None}}
+    file.write_text(json.dumps(of_another))
+    with pytest.raises(ConfigError, match=r"m_search\.json was measured with another float model"):
+        search(model, "bitops=2.1", sensitivity=file)
     file.write_text('{"effects": [{"layer": "conv1"}]}')
     with pytest.raises(ConfigError, match="holds no losses of layers"):
         search(model, "bitops=2.1", sensitivity=file)
