@@ -51,7 +51,7 @@ from amct_lite.ir.shapes import Dims, dims_of, fix_input_shapes, infer_shapes, u
 from amct_lite.ir.signature import Signature, signature
 from amct_lite.ir.sizes import parameter_count, weight_bytes
 from amct_lite.ir.stored import tensor_of
-from amct_lite.ir.travelling import packed, require_seen, unpacked
+from amct_lite.ir.travelling import packed, packed_into, require_seen, unpacked
 from amct_lite.ir.writing import attached, needs_external_data, save, to_bytes
 
 __all__ = [
@@ -99,6 +99,7 @@ __all__ = [
     "new_node",
     "opset",
     "packed",
+    "packed_into",
     "parameter_count",
     "raise_opset",
     "reads",

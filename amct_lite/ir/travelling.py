@@ -17,12 +17,16 @@ from amct_lite.ir.writing import needs_external_data, save, to_bytes
 @contextmanager
 def packed(model: Model) -> Iterator[bytes | Path]:
     """What to send; a path is good inside of the context."""
-    if not needs_external_data(model):
-        yield to_bytes(model)
-        return
     with scratch.folder() as folder:
-        save(model, folder / "model.onnx")
-        yield folder / "model.onnx"
+        yield packed_into(model, folder / "model.onnx")
+
+
+def packed_into(model: Model, path: Path) -> bytes | Path:
+    """What to send, for as long as `path` is there, where a model too large for bytes is written."""
+    if not needs_external_data(model):
+        return to_bytes(model)
+    save(model, path)
+    return path
 
 
 def require_seen(sent: bytes | Path) -> None:

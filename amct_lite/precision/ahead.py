@@ -173,19 +173,10 @@ class _Packer(pickle.Pickler):
     def reducer_override(self, thing: object) -> Any:
         if not isinstance(thing, ir.Model):
             return NotImplemented
-        if not ir.needs_external_data(thing):
-            return ir.load_bytes, (ir.to_bytes(thing),)
-        path = self._folder / f"{id(thing)}.onnx"
-        ir.save(thing, path)
-        return _load, (path,)
+        return ir.unpacked, (ir.packed_into(thing, self._folder / f"{id(thing)}.onnx"),)
 
 
 def _packed(bench: _Bench, folder: Path) -> bytes:
     buffer = io.BytesIO()
     _Packer(buffer, folder).dump(bench)
     return buffer.getvalue()
-
-
-def _load(path: Path) -> ir.Model:
-    require_seen(path)
-    return ir.load(path).model

@@ -134,7 +134,7 @@ def test_a_model_too_large_to_be_sent_goes_through_a_folder(
     model: Path, workers: Workers, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     alone = search(model, "bitops=2.1", None).to_json()
-    monkeypatch.setattr("amct_lite.ir.needs_external_data", lambda _model: True)
+    monkeypatch.setattr("amct_lite.ir.travelling.needs_external_data", lambda _model: True)
     assert search(model, "bitops=2.1", workers).to_json() == alone
 
 
