@@ -36,6 +36,12 @@ class Walk:
                 del values[name]
         return results
 
+    def go_on(self, number: int, change: Change = lambda piece: piece) -> list[AnyArray]:
+        """As `run`; the pieces behind continue from what it gives."""
+        results = self.run(number, change)
+        self.keep(number, results)
+        return results
+
     def held(self, name: str) -> list[AnyArray]:
         """The value of a graph input or cut that some later piece reads, for each sample."""
         return [values[name] for values in self._values]

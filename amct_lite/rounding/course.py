@@ -45,15 +45,15 @@ class Course:
         if name in self._cuts and name not in self._done:
             self._done.add(name)
             number = self._cuts.index(name)
-            self._exact.keep(number, self._exact.run(number))
-            self._quantized.keep(number, self._quantized.run(number, self._exported))
+            self._exact.go_on(number)
+            self._quantized.go_on(number, self._exported)
         return self._quantized.held(name), self._pass_exact(self._number(item))
 
     def skip(self, item: QuantizedLayer) -> None:
         """Behind the layer, with its weight rounded to nearest."""
         number = self._number(item)
         self._pass_exact(number)
-        self._quantized.keep(number, self._quantized.run(number, self._exported))
+        self._quantized.go_on(number, self._exported)
 
     def go_on(self, item: QuantizedLayer, codes: IntArray, shift: FloatArray) -> None:
         """Behind the layer that was approached, its weight being `codes` and `shift` (C,) taken off its bias."""
@@ -71,10 +71,8 @@ class Course:
         self._quantized.keep(number, outputs)
 
     def _pass_exact(self, number: int) -> list[AnyArray]:
-        outputs = self._exact.run(number)
-        self._exact.keep(number, outputs)
         self._done.add(self._cuts[number])
-        return outputs
+        return self._exact.go_on(number)
 
     def _number(self, item: QuantizedLayer) -> int:
         return self._cuts.index(str(item.layer.output.name))
@@ -122,10 +120,8 @@ class Apart:
     def _pass(self, number: int) -> list[AnyArray]:
         if self._cuts[number] in self._done:
             return []
-        outputs = self._exact.run(number)
-        self._exact.keep(number, outputs)
         self._done.add(self._cuts[number])
-        return outputs
+        return self._exact.go_on(number)
 
     def _number(self, item: QuantizedLayer) -> int:
         return self._cuts.index(str(item.layer.output.name))
