@@ -1,9 +1,9 @@
 """Statistics of one activation tensor that merge: collected batch by batch, on any machine, in bounded memory.
 
-A sketch is a set of strata (samples of one order of magnitude each, see `stratum`) and the extremes of every sample by
-its number. What it holds is a function of the multiset of samples alone, so `merge` is exactly associative and
-commutative, and neither batch size nor order changes a decision. Because wild samples lie in strata of their own, they
-can be taken out again.
+A sketch is a set of strata (samples of one order of magnitude each, see `stratum`) and the extremes of single samples by
+their numbers (see `extremes`). What it holds is a function of the multiset of samples alone, so `merge` is exactly
+associative and commutative, and neither batch size nor order changes a decision. Because wild samples lie in strata of
+their own, they can be taken out again.
 
 A sketch knows no tensor names and no quantization; observers read it through `count`, `low`, `high`, `points`,
 `resolution`, `histogram`, `kth_largest` and `kth_smallest`.
@@ -14,11 +14,13 @@ from __future__ import annotations
 import copy
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import accumulate
 
 import numpy as np
 
 from amct_lite.errors import CalibrationError, NumericsError
 from amct_lite.numerics.density import MOST_POINTS, counts_between, thinned, weighted_points
+from amct_lite.numerics.extremes import Extremes
 from amct_lite.numerics.observation import Observation
 from amct_lite.numerics.sketch_arrays import strata_from_arrays, strata_to_arrays
 from amct_lite.numerics.stratum import EXACT_VALUES, ZERO_EXPONENT, Stratum, bin_width, exponents_of
@@ -30,8 +32,6 @@ __all__ = ["Observation", "Outlier", "Sketch"]
 _WILD_EXPONENTS = 5
 _WILD_SHARE = 8
 _FEWEST_SAMPLES = 4
-
-_RECORD = np.dtype([("index", np.int64), ("low", np.float32), ("high", np.float32)])
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ class Sketch:
     def __init__(self, channels: int) -> None:
         self.channels = channels
         self._strata: dict[int, Stratum] = {}
-        self._records: list[AnyArray] = []
+        self._extremes = Extremes()
         self._points: tuple[DoubleArray, DoubleArray] | None = None
 
     def observe(self, observation: Observation, first_sample: int) -> None:
@@ -67,14 +67,11 @@ class Sketch:
         observation.check(first_sample)
         self._points = None
         low, high = observation.low.min(axis=1), observation.high.max(axis=1)
-        records = np.empty(low.size, dtype=_RECORD)
-        records["index"] = np.arange(first_sample, first_sample + low.size)
-        records["low"], records["high"] = low + np.float32(0), high + np.float32(0)
         keys = exponents_of(np.maximum(high, -low))
         for key in dict.fromkeys(keys):
             rows = slice(None) if len(set(keys)) == 1 else np.flatnonzero(np.array(keys) == key)
             self._observe_rows(key, observation, rows, first_sample)
-        self._records.append(records)
+        self._extremes.add(low, high, first_sample)
 
     def _observe_rows(self, key: int, seen: Observation, rows: slice | AnyArray, first_sample: int) -> None:
         stratum = self._strata.setdefault(key, Stratum.empty(key, self.channels))
@@ -92,7 +89,7 @@ class Sketch:
         self._check_channels(other.channels)
         merged = Sketch(self.channels)
         merged._strata = copy.deepcopy(self._strata)
-        merged._records = [*self._records, *other._records]  # which are never changed; they grow with the samples
+        merged._extremes = self._extremes.merged(other._extremes)
         for key, stratum in other._strata.items():
             merged._strata.setdefault(key, Stratum.empty(key, self.channels)).absorb(stratum)
         return merged
@@ -100,8 +97,7 @@ class Sketch:
     def renumbered(self, first: int) -> Sketch:
         """The same samples with `first` added to the number of each; shares its content with this one."""
         moved = copy.copy(self)
-        moved._records = [self._samples()]
-        moved._records[0]["index"] += first
+        moved._extremes = self._extremes.renumbered(first)
         return moved
 
     def __eq__(self, other: object) -> bool:
@@ -113,13 +109,7 @@ class Sketch:
 
     def to_arrays(self) -> dict[str, AnyArray]:
         """All content as plain numeric arrays, for a file; equal sketches give equal arrays."""
-        records = self._samples()
-        arrays: dict[str, AnyArray] = {
-            "sample_index": records["index"].copy(),
-            "sample_low": records["low"].copy(),
-            "sample_high": records["high"].copy(),
-        }
-        return arrays | strata_to_arrays(self._ordered(), self.channels)
+        return self._extremes.to_arrays() | strata_to_arrays(self._ordered(), self.channels)
 
     @staticmethod
     def from_arrays(arrays: Mapping[str, AnyArray]) -> Sketch:
@@ -128,12 +118,9 @@ class Sketch:
         sketch = Sketch(int(arrays["channels"]))
         sketch._strata = {stratum.exponent: stratum for stratum in strata}
         try:
-            index = arrays["sample_index"]
-            records = np.empty(index.shape, dtype=_RECORD)
-            records["index"], records["low"], records["high"] = index, arrays["sample_low"], arrays["sample_high"]
+            sketch._extremes = Extremes.from_arrays(arrays, sketch.samples)
         except (KeyError, ValueError) as error:
             raise CalibrationError(f"the saved statistics are damaged: {error}. Calibrate again.") from error
-        sketch._records = [records]
         return sketch
 
     def robust(self) -> tuple[Sketch, tuple[Outlier, ...]]:
@@ -142,23 +129,25 @@ class Sketch:
         A sample is wild when its stratum lies more than five powers of two above that of the median sample, so it is
         more than 32 times larger. Samples that are all zero do not count. Nothing is dropped when there are fewer than
         four samples or when more than one in eight (but at least one) would go: then the data are like that.
+        Of more than 16,384 samples the first 1,024 wild ones of each stratum are named, and the typical magnitude is that
+        of the first 1,024 samples of the median stratum, right to a factor of two.
         """
-        records = self._samples()
-        magnitude = np.maximum(records["high"], -records["low"])
-        keys = np.array(exponents_of(magnitude), dtype=np.int64)
-        alive = keys != ZERO_EXPONENT
-        samples = int(alive.sum())
+        counts = {key: stratum.samples for key, stratum in sorted(self._strata.items()) if key != ZERO_EXPONENT}
+        samples = sum(counts.values())
         if samples < _FEWEST_SAMPLES:
             return self, ()
-        limit = int(np.sort(keys[alive])[(samples - 1) // 2]) + _WILD_EXPONENTS
-        wild = keys > limit
-        if not 0 < int(wild.sum()) <= max(1, samples // _WILD_SHARE):
+        median = next(key for key, rank in zip(counts, accumulate(counts.values()), strict=True) if 2 * rank >= samples)
+        limit = median + _WILD_EXPONENTS
+        wild = sum(count for key, count in counts.items() if key > limit)
+        if not 0 < wild <= max(1, samples // _WILD_SHARE):
             return self, ()
-        typical = float(np.median(magnitude[alive]))
+        lowest, highest = (min(counts), max(counts)) if self._extremes.complete else (median, median)
+        typical = float(np.median(self._extremes.magnitudes(lowest, highest)))
+        numbers, magnitudes = self._extremes.above(limit)
         kept = Sketch(self.channels)
         kept._strata = {key: stratum for key, stratum in copy.deepcopy(self._strata).items() if key <= limit}
-        kept._records = [records[~wild]]
-        pairs = zip(records["index"][wild].tolist(), magnitude[wild].tolist(), strict=True)
+        kept._extremes = self._extremes.without(limit, wild)
+        pairs = zip(numbers.tolist(), magnitudes.tolist(), strict=True)
         return kept, tuple(Outlier(sample, size, typical) for sample, size in pairs)
 
     @property
@@ -242,11 +231,6 @@ class Sketch:
         if self._points is None:
             self._points = weighted_points(self._filled())
         return self._points
-
-    def _samples(self) -> AnyArray:
-        """Records of all samples, in order of number."""
-        records = np.concatenate(self._records) if self._records else np.empty(0, dtype=_RECORD)
-        return np.sort(records, order=("index", "low", "high"))
 
     def _ordered(self) -> list[Stratum]:
         return [self._strata[key] for key in sorted(self._strata)]

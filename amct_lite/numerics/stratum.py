@@ -32,6 +32,8 @@ LOWEST_EXPONENT = -100
 # sums are exact, so merging is associative. The rounding is 0.05 % of a weight, 6e-8 of the magnitude of a mean.
 WEIGHT_ONE = 1024
 MEAN_BITS = 24
+# A sum of means is held as a multiple of twice this and a rest, which lies within ± this.
+_HALF = 1 << 62
 # Values binned at a time: both buffers stay in the second-level cache.
 _CHUNK = 1 << 16
 
@@ -84,7 +86,8 @@ def count_bins(values: FloatArray, exponent: int) -> LongArray:
 class Stratum:
     """Mutable while it collects. `count`: true number of values; `observed`: how many of them were seen.
 
-    channel_sum: (C,) int64, Σ over samples of round(mean * 2^(24-exponent)) * rows, where rows = count / C.
+    channel_sum: (C,) int64, Σ over samples of round(mean * 2^(24-exponent)) * rows, where rows = count / C; what lies beyond
+    ±2^62 is in channel_carry, as multiples of 2^63.
     values, weights: parallel pieces while `histogram` is None; `in_order` once `exact()` has sorted them into one
     piece.
     """
@@ -93,6 +96,7 @@ class Stratum:
     channel_low: FloatArray
     channel_high: FloatArray
     channel_sum: LongArray
+    channel_carry: LongArray
     samples: int = 0
     count: int = 0
     observed: int = 0
@@ -107,6 +111,7 @@ class Stratum:
             exponent,
             np.full(channels, np.inf, dtype=np.float32),
             np.full(channels, -np.inf, dtype=np.float32),
+            np.zeros(channels, dtype=np.int64),
             np.zeros(channels, dtype=np.int64),
         )
 
@@ -131,7 +136,7 @@ class Stratum:
         np.minimum(self.channel_low, low.min(axis=0), out=self.channel_low)
         np.maximum(self.channel_high, high.max(axis=0), out=self.channel_high)
         steps = np.rint(mean.astype(np.float64) / self._mean_unit).sum(axis=0)
-        self.channel_sum += steps.astype(np.int64) * (count // self.channel_sum.size)
+        self._add(steps.astype(np.int64) * (count // self.channel_sum.size))
         flat = values.reshape(-1)
         weight = round(WEIGHT_ONE * count / seen)
         if self.histogram is None and self.observed <= EXACT_VALUES:
@@ -149,7 +154,8 @@ class Stratum:
         self.observed += other.observed
         np.minimum(self.channel_low, other.channel_low, out=self.channel_low)
         np.maximum(self.channel_high, other.channel_high, out=self.channel_high)
-        self.channel_sum += other.channel_sum
+        self.channel_carry += other.channel_carry
+        self._add(other.channel_sum)
         if other.histogram is None:
             self.values += other.values
             self.weights += other.weights
@@ -174,7 +180,15 @@ class Stratum:
 
     def channel_total(self) -> DoubleArray:
         """(C,) sum of the values of each channel."""
-        return self.channel_sum.astype(np.float64) * np.float64(self._mean_unit)
+        return (self.channel_sum + self.channel_carry * 2.0**63) * np.float64(self._mean_unit)
+
+    def _add(self, steps: LongArray) -> None:
+        """steps: (C,) within ±2^62, as channel_sum is before and after, so that no sum overflows and each has one form only."""
+        self.channel_sum += steps
+        beyond = (self.channel_sum >= _HALF).astype(np.int64) - (self.channel_sum < -_HALF)
+        self.channel_carry += beyond
+        self.channel_sum -= beyond * _HALF
+        self.channel_sum -= beyond * _HALF
 
     def _kept(self) -> tuple[FloatArray, LongArray]:
         if not self.values:
