@@ -14,8 +14,9 @@ import signal
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, CancelledError, Executor, Future, ProcessPoolExecutor, wait
+from concurrent.futures import BrokenExecutor, CancelledError, Executor, Future, ProcessPoolExecutor
 from dataclasses import dataclass
+from queue import SimpleQueue
 from typing import Any, Generic, TypeVar
 
 from amct_lite.errors import ConfigError, WorkersError
@@ -105,20 +106,22 @@ class Task(Generic[State, Item, Result]):
 
 
 def map_shards(
-    workers: Workers, task: Task[State, Item, Result], items: Iterable[Item], *, losses: int = LOSSES
+    workers: Workers, task: Task[State, Item, Result], items: Iterable[Item], *, losses: int = LOSSES, most: int | None = None
 ) -> Iterator[tuple[Item, Result]]:
     """Each item with its result, in the order of `items`, which are taken as they are needed.
 
-    The payload travels to each worker once. A piece whose worker is lost is done again, at most `losses` times; an exception
-    of `task.run` is raised when the results before it have been handed out.
+    The payload travels to each worker once, also when several of these with the same payload take turns. A piece whose worker
+    is lost is done again, at most `losses` times; an exception of `task.run` is raised when the results before it have been
+    handed out. most: pieces that are under way at a time, two for each worker unless told.
     Raises WorkersError for a piece that loses its worker again and again.
     """
+    limit = 2 * workers.count if most is None else most
     shift = _Shift(workers, task, losses)
     waiting: deque[_Piece] = deque()
     try:
         for item in items:
             waiting.append(shift.start(item))
-            if len(waiting) >= 2 * workers.count:
+            if len(waiting) >= limit:
                 shift.finish_first(waiting)
                 yield waiting[0].item, waiting.popleft().result
         while waiting:
@@ -153,15 +156,21 @@ class _Shift:
         self._task = task
         self._losses = losses
         self._digest = hashlib.sha256(task.payload).hexdigest()
-        self._handed_out = workers.handed_out == self._digest
-        self._started = 0
-        workers.handed_out = self._digest
+        self._to_bring = 0
+        self._done: SimpleQueue[_Piece] = SimpleQueue()
 
     def start(self, item: Any) -> _Piece:
         """The first pieces bring the payload along; who gets another one without having it, says so."""
-        self._started += 1
-        needed = self._started <= self._workers.count and not self._handed_out
-        return _Piece(item, self._submit(item, with_payload=needed), self._workers.executor)
+        if self._workers.handed_out != self._digest:
+            self._workers.handed_out, self._to_bring = self._digest, self._workers.count
+        piece = _Piece(item, self._submit(item, with_payload=self._to_bring > 0), self._workers.executor)
+        self._to_bring -= 1
+        self._watch(piece)
+        return piece
+
+    def _watch(self, piece: _Piece) -> None:
+        # Told by the future itself: waiting for one of a thousand would ask all of them each time.
+        piece.future.add_done_callback(lambda _future: self._done.put(piece))
 
     def _submit(self, item: Any, *, with_payload: bool) -> Future[Any]:
         payload = self._workers.carried(self._task.payload) if with_payload else None
@@ -175,10 +184,7 @@ class _Shift:
     def finish_first(self, waiting: deque[_Piece]) -> None:
         """Returns when the first piece has its result; the others are taken care of meanwhile. Raises its error."""
         while not waiting[0].settled:
-            wait([piece.future for piece in waiting if not piece.settled], return_when=FIRST_COMPLETED)
-            for piece in waiting:
-                if piece.future.done() and not piece.settled:
-                    self._settle(piece)
+            self._settle(self._done.get())
         if (error := waiting[0].error) is not None:
             raise error
 
@@ -203,6 +209,7 @@ class _Shift:
     def _again(self, piece: _Piece) -> None:
         piece.future = self._submit(piece.item, with_payload=True)
         piece.executor = self._workers.executor
+        self._watch(piece)
 
 
 class _Lacking:

@@ -116,6 +116,23 @@ def test_a_payload_that_went_out_last_does_not_go_again() -> None:
         assert executor.payloads.count(True) == sent
 
 
+def test_work_on_results_of_the_same_payload_brings_it_no_second_time() -> None:
+    module._HELD.clear()
+    executor = Told()
+    workers = Workers(executor, count=2)
+    first = (result for _, result in map_shards(workers, Task(b"n", text, joined), range(8)))
+    second = map_shards(workers, Task(b"n", text, joined), first)  # type: ignore[arg-type]  # texts are joined as well
+    assert [result for _, result in second] == [f"nn{number}" for number in range(8)]
+    assert executor.payloads == [True, True] + [False] * 14
+
+
+def test_no_more_pieces_are_under_way_than_were_asked_for(threads: Workers) -> None:
+    taken: list[int] = []
+    results = map_shards(threads, Task(b"n", text, joined), (taken.append(number) or number for number in range(9)), most=1)
+    assert next(results) == (0, "n0")
+    assert taken == [0]
+
+
 def test_a_piece_whose_worker_was_lost_is_done_again() -> None:
     executor = Told(lost={2, 3, 5})
     found = list(map_shards(Workers(executor, count=1), Task(b"n", text, joined), range(6)))

@@ -1,7 +1,9 @@
-"""A pass over the data shared among workers: each observes runs of consecutive batches, here they are put together in order.
+"""A pass over the data shared among workers: each observes runs of consecutive batches, which are put together in order.
 
 Sketches merge exactly and the order is that of the data, so the result is that of one process, byte for byte. Workers open data
-that lie in files themselves and read their own part; data that only this process has travel in pieces.
+that lie in files themselves and read their own part; data that only this process has travel in pieces. Where there are many
+workers, they also merge: eight neighbours at a time, and eight of what comes of these, so that this process has an eighth, or a
+sixty-fourth, of the merging to do.
 """
 
 from __future__ import annotations
@@ -9,7 +11,7 @@ from __future__ import annotations
 import pickle
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import partial, reduce
 from itertools import islice
 
 from amct_lite.calibration.data import CalibrationData
@@ -22,6 +24,7 @@ from amct_lite.workers import Task, Workers, map_shards
 _MOST_BATCHES = 64
 _SHARDS_A_WORKER = 4
 _PIECE_BYTES = 8 << 20
+_MERGED_AT_ONCE = 8
 
 Reopen = Callable[[], CalibrationData]
 
@@ -41,10 +44,23 @@ class Shard:
 
 
 @dataclass(frozen=True)
-class Seen:
-    """What comes back. statistics: the bytes of a calibration file; the other two as in `Calibration`, where wanted."""
+class Part:
+    """So many consecutive batches, observed. statistics: the bytes of a calibration file."""
 
     statistics: bytes
+    batches: int
+
+    def unpacked(self) -> Statistics:
+        """What they are the bytes of."""
+        return from_bytes(self.statistics, "what a worker sent")
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What comes back. samples: how many there were; the other two as in `Calibration`, where wanted."""
+
+    part: Part
+    samples: int
     feeds: tuple[Feeds, ...]
     outputs: tuple[tuple[AnyArray, ...], ...]
     placement: str
@@ -89,20 +105,48 @@ def observe_sharded(
     after: called after each shard with the number of its batches and what gives the statistics so far.
     """
     options = replace(observed.options, threads=observed.options.threads or workers.threads)
-    known, placement = onto, ""
+    known = onto
     with observed.travelling(options) as sent:
-        task: Task[Room, Shard, Seen | None] = Task(pickle.dumps((sent, batches.reopen)), _enter, _observe)
-        for shard, seen in map_shards(workers, task, _shards(batches, workers.count, kept)):
+        crew = _Crew(workers, pickle.dumps((sent, batches.reopen)), kept)
+        parts = crew.observed(_shards(batches, workers.count, kept), onto.samples)
+        most = 2 * workers.count
+        while (most := most // _MERGED_AT_ONCE) > 1:
+            parts = crew.merged(parts, most)
+        for part in parts:
+            known = known.followed_by(part.unpacked())
+            after(part.batches, partial(_itself, known))
+    return known, crew.placement
+
+
+class _Crew:
+    """placement: as in `Session`, once a worker has told it."""
+
+    def __init__(self, workers: Workers, payload: bytes, kept: Kept) -> None:
+        self._workers = workers
+        self._payload = payload
+        self._kept = kept
+        self.placement = ""
+
+    def observed(self, shards: Iterable[Shard], samples: int) -> Iterator[Part]:
+        """One part for each shard. samples: the number of the first one."""
+        task: Task[Room, Shard, Seen | None] = Task(self._payload, _enter, _observe)
+        for shard, seen in map_shards(self._workers, task, shards):
             if seen is None:  # the shard holds a value that must be named by the number of its sample
-                _, seen = next(map_shards(workers, task, [replace(shard, samples=known.samples)]))
+                _, seen = next(map_shards(self._workers, task, [replace(shard, samples=samples)]))
             assert seen is not None
-            known = known.followed_by(from_bytes(seen.statistics, "what a worker sent"))
+            samples += seen.samples
             for feeds, outputs in zip(seen.feeds, seen.outputs, strict=True):
-                if kept.open:
-                    kept.add(feeds, outputs)
-            placement = placement or seen.placement
-            after(shard.count, partial(_itself, known))
-    return known, placement
+                if self._kept.open:
+                    self._kept.add(feeds, outputs)
+            self.placement = self.placement or seen.placement
+            yield seen.part
+
+    def merged(self, parts: Iterator[Part], most: int) -> Iterator[Part]:
+        """One part for each few of `parts`, made by workers. most: of these that are under way at a time."""
+        task: Task[Room, tuple[Part, ...], Part] = Task(self._payload, _enter, _merge)
+        groups = iter(lambda: tuple(islice(parts, _MERGED_AT_ONCE)), ())
+        for _, part in map_shards(self._workers, task, groups, most=most):
+            yield part
 
 
 def _itself(statistics: Statistics) -> Statistics:
@@ -155,4 +199,10 @@ def _observe(room: Room, shard: Shard) -> Seen | None:
             return None
         raise
     feeds, outputs = (tuple(kept.feeds), tuple(kept.outputs)) if kept else ((), ())
-    return Seen(to_bytes(statistics), feeds, outputs, room.observer.placement)
+    part = Part(to_bytes(statistics), shard.count)
+    return Seen(part, statistics.samples, feeds, outputs, room.observer.placement)
+
+
+def _merge(_room: Room, parts: tuple[Part, ...]) -> Part:
+    statistics = reduce(Statistics.followed_by, (part.unpacked() for part in parts))
+    return Part(to_bytes(statistics), sum(part.batches for part in parts))

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from small_nets import FOUR_CONVS, images, net
 
 from amct_lite import ir
@@ -17,9 +19,11 @@ from amct_lite.calibration import sharding
 from amct_lite.calibration.data import CalibrationData, open_data, random_data
 from amct_lite.calibration.feeds import input_specs
 from amct_lite.calibration.runner import Calibration, collect
-from amct_lite.calibration.store import to_bytes
+from amct_lite.calibration.store import Statistics, from_bytes, to_bytes
 from amct_lite.config import QuantConfig
 from amct_lite.errors import CalibrationError, DataError
+from amct_lite.numerics import extremes
+from amct_lite.numerics.sketch import Observation, Sketch
 from amct_lite.plan import resolve
 from amct_lite.runtime import RuntimeOptions
 from amct_lite.types import Feeds, QuantPlan
@@ -81,6 +85,56 @@ def test_two_workers_give_the_bytes_of_one_process(
     assert content(shared) == content(alone)
     assert len(alone.feeds) == 64 < sum(seen) == 70
     assert alone.statistics.differing == {"x": ((1, 3, 16, 16), (2, 3, 16, 16))}
+
+
+@pytest.mark.parametrize(("count", "levels"), [(7, 0), (8, 1), (64, 2)])
+def test_many_workers_merge_for_themselves(
+    count: int, levels: int, net_and_plan: tuple[ir.Model, QuantPlan], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """70 batches, in 24 or 70 shards: merged by threads that stand for so many workers, two at a time."""
+    merged: list[int] = []
+    merge = sharding._merge
+
+    def told(room: sharding.Room, parts: tuple[sharding.Part, ...]) -> sharding.Part:
+        merged.append(len(parts))
+        return merge(room, parts)
+
+    monkeypatch.setattr(sharding, "_merge", told)
+    model, plan = net_and_plan
+    batches = open_data(differing_batches(), input_specs(model))
+    seen: list[int] = []
+    with ThreadPoolExecutor(2) as executor:
+        shared = collect(model, plan, batches, options=ONE, workers=Workers(executor, count=count), progress=seen.append)
+    assert content(shared) == content(collect(model, plan, batches, options=ONE))
+    assert sum(seen) == 70
+    assert sorted(merged, reverse=True) == [[], [8, 8, 8], [8] * 9 + [6, 1]][levels]
+    assert len(seen) == [24, 3, 2][levels]
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(st.integers(0, 12), min_size=2, max_size=7), st.data())
+def test_statistics_merge_in_any_tree_of_neighbours(
+    monkeypatch: pytest.MonkeyPatch, cuts: list[int], data: st.DataObject
+) -> None:
+    """Also where so many samples are seen that only some of their extremes are kept: 10 here."""
+    monkeypatch.setattr(extremes, "EVERY", 10)
+    monkeypatch.setattr(extremes, "FIRST", 2)
+    sizes = [(1 + number % 3) * 8 for number in range(sum(cuts))]
+    samples = [2.0 ** (number % 5) * np.random.default_rng(number).normal(size=(1, 2, n)) for number, n in enumerate(sizes)]
+
+    def observed(first: int, count: int) -> Statistics:
+        found = Statistics({("x", 1): Sketch(2)}, count, "", {})
+        for number, sample in enumerate(samples[first : first + count]):
+            found.sketches["x", 1].observe(Observation.of(sample.astype(np.float32), 1), number)
+            found = found.with_shapes({"x": sample.shape})
+        return found
+
+    parts = [observed(sum(cuts[:place]), count) for place, count in enumerate(cuts)]
+    while len(parts) > 1:
+        place = data.draw(st.integers(0, len(parts) - 2))
+        both = from_bytes(to_bytes(parts[place].followed_by(parts[place + 1])), "a worker")
+        parts = [*parts[:place], both, *parts[place + 2 :]]
+    assert to_bytes(parts[0]) == to_bytes(observed(0, sum(cuts)))
 
 
 def test_random_data_are_made_where_they_are_needed(net_and_plan: tuple[ir.Model, QuantPlan], pool: Workers) -> None:
