@@ -99,6 +99,12 @@ def test_each_wild_sample_is_one_warning() -> None:
     assert "--trust-data" in first
 
 
+def test_of_many_wild_samples_twenty_are_named() -> None:
+    warnings = outlier_warnings({"a": tuple(Outlier(number, 80.0, 2.0) for number in range(30))})
+    assert len(warnings) == 21
+    assert warnings[-1] == "… and at least 10 more samples were left out in the same way."
+
+
 def test_poor_layers_are_named_worst_first_with_the_remedy(result: QuantizeResult) -> None:
     local = {
         "fine": LocalError(POOR_SQNR_DB + 1, 1.0),

@@ -22,6 +22,8 @@ from amct_lite.types import AnyArray, Feeds
 from amct_lite.workers import Task, Workers, map_shards
 
 _MOST_BATCHES = 64
+_FEW_SAMPLES = 256
+"""Small batches make shards of so many samples, where there are enough of them: a shard's statistics hardly grow beyond."""
 _SHARDS_A_WORKER = 4
 _PIECE_BYTES = 8 << 20
 _MERGED_AT_ONCE = 8
@@ -77,19 +79,23 @@ class Room:
 @dataclass(frozen=True)
 class Batches:
     """Data from batch `first` on. stream: the batches, for this process. reopen: gives all of the data elsewhere, `total`
-    batches of them; None where it cannot."""
+    batches of them; None where it cannot. most: of them in a shard."""
 
     stream: Iterator[Feeds]
     first: int = 0
     total: int | None = None
     reopen: Reopen | None = None
+    most: int = _MOST_BATCHES
 
     @staticmethod
     def of(data: Iterable[Feeds], stream: Iterator[Feeds], first: int) -> Batches:
         """stream: what is left of `data` from batch `first` on."""
         if not isinstance(data, CalibrationData):
             return Batches(stream, first)
-        return Batches(stream, first, data.count, data.reopen if data.count is not None else None)
+        if data.count is None or data.samples is None:
+            return Batches(stream, first)
+        most = max(_MOST_BATCHES, _FEW_SAMPLES * data.count // data.samples)
+        return Batches(stream, first, data.count, data.reopen, most)
 
 
 def observe_sharded(
@@ -156,7 +162,7 @@ def _itself(statistics: Statistics) -> Statistics:
 def _shards(batches: Batches, workers: int, kept: Kept) -> Iterator[Shard]:
     """Asked for one by one: as soon as `kept` is full, shards need not bring anything for it."""
     first, total = batches.first, batches.total
-    size = _MOST_BATCHES if total is None else max(1, min(_MOST_BATCHES, -(-(total - first) // (_SHARDS_A_WORKER * workers))))
+    size = batches.most if total is None else max(1, min(batches.most, -(-(total - first) // (_SHARDS_A_WORKER * workers))))
     if batches.reopen is not None and total is not None:
         for start in range(first, total, size):
             yield Shard(start, min(size, total - start), None, kept.open and start < MOST_KEPT)

@@ -26,6 +26,8 @@ LOST_SHARE = 0.25
 DEAD_CHANNEL = 1e-6
 """A channel with weights this small beside the layer's largest does nothing that float32 would notice."""
 MOST_NAMED = 5
+MOST_SAMPLES = 20
+"""Wild samples that are named; of more than 16,384 samples not all are known by number."""
 _TOGETHER = 1 << 18
 """Weights that are looked at together: a large layer is not held in float64."""
 
@@ -75,7 +77,7 @@ def taken_in_notes(outliers: Mapping[str, tuple[Outlier, ...]]) -> list[str]:
 
 
 def outlier_warnings(outliers: Mapping[str, tuple[Outlier, ...]]) -> list[str]:
-    """One sentence a wild sample, however many tensors it stands out in."""
+    """One sentence a wild sample, however many tensors it stands out in; the first few by name."""
     worst: dict[int, tuple[float, str]] = {}
     tensors: dict[int, int] = {}
     for tensor, found in outliers.items():
@@ -83,12 +85,15 @@ def outlier_warnings(outliers: Mapping[str, tuple[Outlier, ...]]) -> list[str]:
             ratio = outlier.magnitude / outlier.typical if outlier.typical else float("inf")
             tensors[outlier.sample] = tensors.get(outlier.sample, 0) + 1
             worst[outlier.sample] = max(worst.get(outlier.sample, (0.0, "")), (ratio, tensor))
+    named = sorted(worst.items())[:MOST_SAMPLES]
+    rest = len(worst) - len(named)
+    more = [f"… and at least {rest} more samples were left out in the same way."] if rest else []
     return [
         f"sample {sample} is {ratio:.3g} times larger than the typical one (tensor {tensor!r}, "
         f"{tensors[sample]} {'tensor' if tensors[sample] == 1 else 'tensors'} in all). "
         "It was left out of their ranges; look at it, or take it in with --trust-data."
-        for sample, (ratio, tensor) in sorted(worst.items())
-    ]
+        for sample, (ratio, tensor) in named
+    ] + more
 
 
 def local_warnings(
