@@ -68,8 +68,15 @@ class Session:
     placement: a sentence about nodes that do not run on the execution provider that was asked for; empty when all do.
     """
 
-    def __init__(self, session: onnxruntime.InferenceSession, inputs: tuple[InputSpec, ...], placement: str = "") -> None:
+    def __init__(
+        self,
+        session: onnxruntime.InferenceSession,
+        inputs: tuple[InputSpec, ...],
+        placement: str = "",
+        weights: tuple[onnxruntime.OrtValue, ...] = (),
+    ) -> None:
         self._session = session
+        self._weights = weights  # read by the session where they are
         self.placement = placement
         self.inputs = inputs
         self.input_names: tuple[str, ...] = tuple(spec.name for spec in inputs)
@@ -170,12 +177,12 @@ def open_session(
     if profile is not None:
         settings.enable_profiling = True
         settings.profile_file_prefix = str(profile)
-    with _source(model, settings) as source:
-        started = [with_options(name) for name in providers]
-        session = _started(source, settings, providers=started, disabled_optimizers=list(chosen.disabled_optimizers))
+    source, weights = _source(model, settings)
+    started = [with_options(name) for name in providers]
+    session = _started(source, settings, providers=started, disabled_optimizers=list(chosen.disabled_optimizers))
     require_started(providers, session.get_providers())
     placement = placement_remark(providers, _nodes(session) if providers[0] != CPU else None)
-    return Session(session, tuple(_spec(entry) for entry in session.get_inputs()), placement)
+    return Session(session, tuple(_spec(entry) for entry in session.get_inputs()), placement, weights)
 
 
 def optimized(model: ir.Model | Path, options: RuntimeOptions | None = None) -> ir.Model:
@@ -185,12 +192,14 @@ def optimized(model: ir.Model | Path, options: RuntimeOptions | None = None) -> 
     Raises as `open_session`.
     """
     settings = _settings(options or RuntimeOptions(), optimize=True)
-    with _source(model, settings) as source, scratch.folder() as place:
+    source, weights = _source(model, settings)
+    with scratch.folder() as place:
         written = place / "optimized.onnx"
         settings.optimized_model_filepath = str(written)
         settings.add_session_config_entry("session.optimized_model_external_initializers_file_name", "constants")
         settings.add_session_config_entry("session.optimized_model_external_initializers_min_size_in_bytes", "1024")
         _started(source, settings, providers=[CPU])
+        del weights
         return ir.load(written).model
 
 
@@ -208,19 +217,28 @@ def session_options(libraries: tuple[str, ...]) -> onnxruntime.SessionOptions:
     return _settings(RuntimeOptions(custom_op_libraries=libraries), optimize=True)
 
 
-@contextmanager
-def _source(model: ir.Model | Path | bytes, settings: onnxruntime.SessionOptions) -> Iterator[str | bytes]:
-    """What to give to ONNX Runtime, and in `settings` where the files lie that it refers to."""
+def _source(
+    model: ir.Model | Path | bytes, settings: onnxruntime.SessionOptions
+) -> tuple[str | bytes, tuple[onnxruntime.OrtValue, ...]]:
+    """What to give to ONNX Runtime, `settings` saying where the rest of it is, and what must outlive the session."""
     if isinstance(model, Path):
         if not model.is_file():
             raise UnsupportedModelError(f"{model} does not exist. Check the path of the model.")
-        yield str(model)
-    elif isinstance(model, bytes):
-        yield model
-    else:
-        with ir.attached(model) as (source, folder):
-            settings.add_session_config_entry(_EXTERNAL_FOLDER, folder)
-            yield source
+        return str(model), ()
+    if isinstance(model, bytes):
+        return model, ()
+    attached = ir.attached(model)
+    weights = tuple(map(_shared, attached.weights.values()))
+    settings.add_session_config_entry(_EXTERNAL_FOLDER, attached.folder)
+    settings.add_external_initializers(list(attached.weights), list(weights))
+    return attached.graph, weights
+
+
+def _shared(tensor: ir.TensorProtocol) -> onnxruntime.OrtValue:
+    """The same memory as a value of ONNX Runtime; numpy has no words for all of its types."""
+    array = tensor.numpy()
+    bits = np.require(array, requirements=["C", "ALIGNED"]).reshape(array.shape).view(f"u{array.itemsize}")
+    return onnxruntime.OrtValue.ortvalue_from_numpy_with_onnx_type(bits, tensor.dtype.value)
 
 
 def _settings(options: RuntimeOptions, optimize: bool) -> onnxruntime.SessionOptions:

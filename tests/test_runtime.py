@@ -1,5 +1,7 @@
 """Sessions run models of any size, and what ONNX Runtime refuses becomes an error that says what and where."""
 
+import gc
+
 import numpy as np
 import onnxruntime
 import pytest
@@ -150,20 +152,34 @@ def test_weights_in_files_are_read_from_there(monkeypatch):
     monkeypatch.setattr(stored, "LARGE", 1000)
     monkeypatch.setattr(writing, "LARGE", 1000)
     model = big_model()
-    with ir.attached(model) as (source, _):
-        assert len(source) < 1000 < len(ir.to_bytes(model))
+    attached = ir.attached(model)
+    assert len(attached.graph) < 1000 < len(ir.to_bytes(model))
+    assert not attached.weights
     assert open_session(model, ONE).run({"x": np.zeros(1000, np.float32)})[0].sum() == 1000
 
 
-def test_weights_in_memory_that_no_protobuf_can_hold_go_through_files(monkeypatch):
+def test_weights_in_memory_are_neither_copied_nor_dropped():
+    """A session reads them where they are, for as long as it lives."""
     model = big_model()
-    monkeypatch.setattr(writing, "EXTERNAL_FROM", 1000)
-    for module in (stored, writing):
-        monkeypatch.setattr(module, "LARGE", 1000)
-    with ir.attached(model) as (source, _):
-        assert len(source) < 1000
-    assert open_session(model, ONE).run({"x": np.zeros(1000, np.float32)})[0].sum() == 1000
-    assert not isinstance(model.graph.initializers["w"].const_value, ir.ExternalTensor), "the model stays as it is"
+    attached = ir.attached(model)
+    assert len(attached.graph) < 1000 < len(ir.to_bytes(model))
+    assert attached.weights["w"] is model.graph.initializers["w"].const_value, "the model stays as it is"
+    session = open_session(model, ONE)
+    del model, attached
+    gc.collect()
+    noise = [np.full(1000, np.nan, np.float32) for _ in range(100)]  # takes the memory that was given back
+    assert session.run({"x": np.zeros(1000, np.float32)})[0].sum() == len(noise) * 10
+
+
+@pytest.mark.parametrize("dtype", [ir.DataType.BFLOAT16, ir.DataType.FLOAT16, ir.DataType.INT64, ir.DataType.BOOL])
+def test_weights_of_every_type_are_taken(dtype):
+    text = f"{HEADER}net ({dtype.name.lower()}[64, 32] x) => (float[64, 32] y) {{ y = Cast <to = 1> (x) }}"
+    model = ir.from_text(text)
+    weight = (np.arange(2048).reshape(32, 64).T % 2).astype(dtype.numpy())  # transposed: not in the order of its memory
+    ir.replace_input(model.graph[0], 0, ir.add_initializer(model.graph, "w", weight))
+    assert set(ir.attached(model).weights) == {"w"}
+    model.graph.inputs.clear()
+    np.testing.assert_array_equal(open_session(model, ONE).run({})[0], weight.astype(np.float32))
 
 
 def test_external_weights_of_a_loaded_model_are_found(tmp_path, monkeypatch):

@@ -6,9 +6,9 @@ who needs files to appear together writes to temporary ones.
 
 from __future__ import annotations
 
-import contextlib
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
@@ -19,12 +19,14 @@ from onnx_ir import ExternalTensor, Model, Tensor, TensorProtocol, Value
 
 from amct_lite.errors import ExportError
 from amct_lite.ir.sizes import weight_bytes
-from amct_lite.ir.stored import LARGE, file_of, tensor_of
+from amct_lite.ir.stored import LARGE, file_of
 
 EXTERNAL_FROM = 1_500_000_000
 """Bytes of weights from which on a model is written with external data; a protobuf holds less than 2 GiB."""
 _EXTERNAL_TENSOR_FROM = 1024
 _MOST_BYTES = (1 << 31) - 1
+_NOWHERE = "memory"
+"""In place of a file: who opens the model passes the weight along."""
 
 Piece = bytes | ExternalTensor
 """A part of a protobuf: bytes, or the tensor whose data stand there."""
@@ -60,29 +62,34 @@ def to_bytes(model: Model) -> bytes:
     return b"".join(piece if isinstance(piece, bytes) else piece.tobytes() for piece in _pieces(model))
 
 
-@contextlib.contextmanager
-def attached(model: Model) -> Iterator[tuple[bytes, str]]:
-    """The model without the large weights that lie in files, and the folder from which its bytes tell the way to these.
+@dataclass(frozen=True)
+class Attached:
+    """graph: the model as bytes, without its large weights. folder: from where these tell the way to those in files.
+    weights: those in memory, by name. Valid as long as the model is."""
 
-    Inside of the context no such file goes away. Large weights in memory are part of the bytes as long as these hold them.
-    """
+    graph: bytes
+    folder: str
+    weights: Mapping[str, TensorProtocol]
+
+
+def attached(model: Model) -> Attached:
+    """What somebody who runs `model` needs, without a copy of any large weight."""
     tensors = [tensor for _, tensor in _initializers(model)]
-    in_memory = sum(tensor.nbytes for tensor in tensors if not isinstance(tensor, ExternalTensor))
     root = next((file_of(t).anchor for t in tensors if isinstance(t, ExternalTensor)), os.path.abspath(os.sep))
-    made: list[TensorProtocol] = []  # whose files go with them
+    in_memory: dict[str, TensorProtocol] = {}
 
-    def placed(_value: Value, tensor: TensorProtocol) -> TensorProtocol:
-        if in_memory > EXTERNAL_FROM and tensor.nbytes >= LARGE and not isinstance(tensor, ExternalTensor):
-            tensor = tensor_of(tensor.numpy(), tensor.dtype, tensor.name)
-            made.append(tensor)
-        if not isinstance(tensor, ExternalTensor) or tensor.nbytes < LARGE or file_of(tensor).anchor != root:
+    def placed(value: Value, tensor: TensorProtocol) -> TensorProtocol:
+        if isinstance(tensor, ExternalTensor) and tensor.nbytes >= LARGE and file_of(tensor).anchor == root:
+            location, offset, length = file_of(tensor).relative_to(root).as_posix(), tensor.offset, tensor.length
+        elif value.graph is model.graph and tensor.nbytes >= _EXTERNAL_TENSOR_FROM and tensor.dtype.bitwidth >= 8:
+            in_memory[str(value.name)] = tensor
+            location, offset, length = _NOWHERE, None, tensor.nbytes
+        else:
             return _read_in(tensor)
-        location = file_of(tensor).relative_to(root).as_posix()
-        return ExternalTensor(
-            location, tensor.offset, tensor.length, tensor.dtype, shape=tensor.shape, name=tensor.name or "", base_dir=root
-        )
+        shape = onnx_ir.Shape(tensor.shape.numpy())
+        return ExternalTensor(location, offset, length, tensor.dtype, shape=shape, name=tensor.name or "", base_dir=root)
 
-    yield _serialized(_proto(model, placed)), root
+    return Attached(_serialized(_proto(model, placed)), root, in_memory)
 
 
 def needs_external_data(model: Model) -> bool:

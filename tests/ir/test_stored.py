@@ -68,10 +68,10 @@ def test_weights_of_two_files_are_attached(tmp_path, everything_is_large):
     model = ir.from_text(HEADER.replace("y = MatMul (x, x)", "z = MatMul (x, x) y = MatMul (z, z)"))
     for node, weight in zip(tuple(model.graph), (first, second), strict=True):
         ir.replace_input(node, 1, ir.add_initializer(model.graph, "w", weight))
-    with ir.attached(model) as (source, folder):
-        proto = onnx.ModelProto.FromString(source)
-        for tensor in proto.graph.initializer:
-            onnx.external_data_helper.load_external_data_for_tensor(tensor, folder)
+    attached = ir.attached(model)
+    proto = onnx.ModelProto.FromString(attached.graph)
+    for tensor in proto.graph.initializer:
+        onnx.external_data_helper.load_external_data_for_tensor(tensor, attached.folder)
     found = [onnx.numpy_helper.to_array(tensor) for tensor in proto.graph.initializer]
     np.testing.assert_array_equal(found[0], first)
     np.testing.assert_array_equal(found[1], second)
