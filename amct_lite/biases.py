@@ -5,18 +5,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import replace
 
 from amct_lite import ir
 from amct_lite.calibration.runner import Calibration
-from amct_lite.calibration.store import Sketches, Statistics
-from amct_lite.correction.analytic import correct_bias
-from amct_lite.correction.choice import CLEAR_DB, GOOD_DB, judges, score
-from amct_lite.correction.full import apply_shifts, measure_shifts
+from amct_lite.calibration.store import Statistics
+from amct_lite.correction.full import measure_shifts
+from amct_lite.judging import CLEAR_DB, GOOD_DB, judges, score
 from amct_lite.record import record_digest
 from amct_lite.rounding.apply import apply_roundings
 from amct_lite.runtime import RuntimeOptions
+from amct_lite.settled import Settled, settle
 from amct_lite.types import QuantRecord
 
 
@@ -24,37 +24,42 @@ def settle_biases(
     calibration: Calibration,
     prepared: ir.Model,
     record: QuantRecord,
-    usable: Sketches,
     method: str,
     *,
+    halves: Collection[str],
     options: RuntimeOptions,
     progress: Callable[[int], None],
-) -> Calibration:
-    """`calibration` with the correction that holds: `none`, `analytic`, or `full` together with its measured shifts.
+) -> tuple[Calibration, Settled | None]:
+    """`calibration` with the correction that holds: `none`, `analytic`, or `full` together with its measured shifts; and the
+    models that it gives, where they had to be made to judge it.
 
     method: the one asked for; `auto` and `full` need samples. Without them an earlier measurement serves as long as it was
-    made with the same scales; otherwise the correction is the analytic one.
+    made with the same scales; otherwise the correction is the analytic one. halves: as of `settle`.
     """
     known = calibration.statistics
     if method in {"none", "analytic"}:
-        return replace(calibration, statistics=_with(known, method))
+        return replace(calibration, statistics=_with(known, method)), None
+    analytic = replace(calibration, statistics=_with(known, "analytic"))
     digest = record_digest(record)
-    rounded, _ = apply_roundings(prepared, record, known.roundings)
     if not calibration.feeds:
-        reusable = known.bias_shifts is not None and known.bias_record == digest
-        return calibration if reusable else replace(calibration, statistics=_with(known, "analytic"))
+        return calibration if known.bias_shifts is not None and known.bias_record == digest else analytic, None
     held_out = judges(len(calibration.feeds)) if method == "auto" else 0
     if method == "auto" and not held_out:
-        return replace(calibration, statistics=_with(known, "analytic"))
+        return analytic, None
     measured_on = len(calibration.feeds) - held_out
-    judging = (calibration.feeds[measured_on:], calibration.outputs[measured_on:], options)
-    reached = score(correct_bias(prepared, record, usable, rounded=rounded).model, record, *judging) if held_out else 0.0
+    judging = (calibration.feeds[measured_on:], calibration.outputs[measured_on:], options.on_cpu())
+    simple, reached = None, 0.0
+    if held_out:
+        simple, reached = score(settle(prepared, record, analytic.statistics, "analytic", halves), *judging)
     if reached >= GOOD_DB:
-        return replace(calibration, statistics=_with(known, "analytic"))
+        return analytic, simple
+    rounded, _ = apply_roundings(prepared, record, known.roundings)
     shifts = measure_shifts(prepared, record, calibration.feeds[:measured_on], options, progress, rounded=rounded)
-    if held_out and score(apply_shifts(rounded, record, shifts), record, *judging) <= reached + CLEAR_DB:
-        return replace(calibration, statistics=_with(known, "analytic"))
-    return replace(calibration, statistics=replace(_with(known, "full"), bias_shifts=shifts, bias_record=digest))
+    full = replace(calibration, statistics=replace(_with(known, "full"), bias_shifts=shifts, bias_record=digest))
+    if not held_out:
+        return full, None
+    thorough, gained = score(settle(prepared, record, full.statistics, "full", halves), *judging)
+    return (full, thorough) if gained > reached + CLEAR_DB else (analytic, simple)
 
 
 def bias_note(asked: str, calibration: Calibration) -> tuple[str, ...]:

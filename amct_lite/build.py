@@ -10,13 +10,10 @@ from dataclasses import dataclass
 
 from amct_lite import ir
 from amct_lite.calibration.store import Statistics
-from amct_lite.correction.analytic import correct_bias
-from amct_lite.correction.full import apply_shifts
 from amct_lite.errors import StaticShapeError
-from amct_lite.exporters import ascend, ort, qdq
-from amct_lite.exporters.halves import in_half
-from amct_lite.rounding.apply import apply_roundings
-from amct_lite.types import QuantRecord, Skip
+from amct_lite.exporters import ascend, ort
+from amct_lite.settled import Settled, settle
+from amct_lite.types import AnyArray, QuantRecord, Skip
 from amct_lite.validate.static_shape import fix_shapes
 
 Dims = tuple[int, ...]
@@ -41,11 +38,10 @@ TARGETS: Mapping[str, Target] = {
 
 @dataclass(frozen=True)
 class Exports:
-    """corrected: the prepared model with the weights and biases that are exported. deploy: the target's own model, None where
-    it has none, or where `deploy_problem` says which shape is missing. shapes: the input shapes of a deploy model that must be
-    static. samples: how many the statistics were made from. alone: `corrected`, its biases taking back nothing but what each
-    layer does itself, to judge the layers one by one. skips: weights and biases that are not as learned or corrected. halves:
-    the layers that compute in float16."""
+    """deploy: the target's own model, None where it has none, or where `deploy_problem` says which shape is missing. shapes:
+    the input shapes of a deploy model that must be
+    static. samples: how many the statistics were made from. corrected, fake_quant, alone, skips, halves, results: as of
+    `Settled`."""
 
     corrected: ir.Model
     fake_quant: ir.Model
@@ -57,6 +53,7 @@ class Exports:
     alone: ir.Model
     skips: tuple[Skip, ...] = ()
     halves: frozenset[str] = frozenset()
+    results: tuple[tuple[AnyArray, ...], ...] = ()
 
 
 def build_exports(
@@ -68,42 +65,35 @@ def build_exports(
     bias_correction: str,
     input_shapes: Mapping[str, Dims],
     halves: Collection[str] = (),
+    settled: Settled | None = None,
 ) -> Exports:
-    """Both models of `record`. halves: the layers that compute in float16, as far as they are not quantized.
+    """Both models of `record`. halves: the layers that compute in float16, as far as they are not quantized. settled: what
+    `settle` made of the same arguments, where somebody did already.
 
     Raises ExportError where the record does not fit the model, or a layer does not fit into float16.
     """
-    corrected, skips = _corrected(prepared, record, statistics, bias_correction)
-    left = frozenset(halves) - record.by_key.keys()
-    computed = in_half(corrected, left)
-    fake_quant = qdq.export(computed, record)
+    base = settled or settle(prepared, record, statistics, bias_correction, halves)
     chosen = TARGETS.get(target)
     shapes = _shapes(prepared, statistics, input_shapes) if chosen is None or chosen.static else {}
     deploy, problem = None, None
     if chosen is not None:
         try:
-            deploy = chosen.export(fix_shapes(computed, shapes) if chosen.static else computed, record)
+            deploy = chosen.export(fix_shapes(base.computed, shapes) if chosen.static else base.computed, record)
         except StaticShapeError as error:
             problem = StaticShapeError(f"{error}{statistics.shape_remark if statistics else ''}")
-    samples = statistics.samples if statistics else 0
-    shifted = bias_correction == "full" and statistics is not None and statistics.bias_shifts is not None
-    alone = _corrected(prepared, record, statistics, "analytic")[0] if shifted else corrected
-    return Exports(corrected, fake_quant, deploy, problem, shapes, target, samples, alone, skips, left)
-
-
-def _corrected(
-    prepared: ir.Model, record: QuantRecord, statistics: Statistics | None, method: str
-) -> tuple[ir.Model, tuple[Skip, ...]]:
-    if statistics is None:
-        return prepared, ()
-    rounded, skips = apply_roundings(prepared, record, statistics.roundings)
-    if method == "none":
-        return rounded, skips
-    if method == "full" and statistics.bias_shifts is not None:
-        return apply_shifts(rounded, record, statistics.bias_shifts), skips
-    sketches, _ = statistics.usable()
-    result = correct_bias(prepared, record, sketches, rounded=rounded)
-    return result.model, (*skips, *result.skips)
+    return Exports(
+        base.corrected,
+        base.fake_quant,
+        deploy,
+        problem,
+        shapes,
+        target,
+        statistics.samples if statistics else 0,
+        base.alone,
+        base.skips,
+        base.halves,
+        base.results,
+    )
 
 
 def _shapes(prepared: ir.Model, statistics: Statistics | None, given: Mapping[str, Dims]) -> Mapping[str, Dims]:

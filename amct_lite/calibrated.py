@@ -21,6 +21,7 @@ from amct_lite.plan import ORT, resolve
 from amct_lite.prebalance import rebalanced, with_factors
 from amct_lite.roundings import rounders_of, settle_roundings
 from amct_lite.runtime import RuntimeOptions
+from amct_lite.settled import Settled
 from amct_lite.sparing import spare
 from amct_lite.tensors import without_obstacles
 from amct_lite.types import QuantPlan, QuantRecord, Skip
@@ -29,7 +30,8 @@ from amct_lite.types import QuantPlan, QuantRecord, Skip
 @dataclass(frozen=True)
 class Calibrated:
     """usable: the sketches that were decided from. data: what was read, None where there was none. warnings: what is doubtful
-    about the data. nearest: weights that stay rounded to nearest although more was asked for."""
+    about the data. nearest: weights that stay rounded to nearest although more was asked for. settled: the models of this very
+    decision, where they were made to settle its biases."""
 
     source: SourceModel
     settings: QuantConfig
@@ -40,6 +42,7 @@ class Calibrated:
     data: CalibrationData | None = None
     warnings: tuple[str, ...] = ()
     nearest: tuple[Skip, ...] = ()
+    settled: Settled | None = None
 
     def without(self, layers: Collection[str], reason: str, *, half: bool = False) -> Calibrated:
         """The same with these layers left in float (`half`: in float16), for `reason`; the scales of the others stay as they
@@ -62,6 +65,7 @@ class Calibrated:
             settings=replace(settings, float16=(*settings.float16, *halves[len(self.plan.halves) :])),
             plan=replace(plan, reads=reads, skips=(*self.plan.skips, *left, *blocked), halves=halves),
             decision=Decision(record, {name: text for name, text in self.decision.repairs.items() if name not in layers}),
+            settled=None,
         )
 
     def decided_for(self, settings: QuantConfig) -> Calibrated:
@@ -73,12 +77,12 @@ class Calibrated:
         statistics = replace(self.calibration.statistics, halves=plan.halves)
         calibration = replace(self.calibration, statistics=statistics)
         decision = replace(decision, record=record)
-        return replace(self, settings=settings, plan=plan, calibration=calibration, decision=decision, nearest=())
+        return replace(self, settings=settings, plan=plan, calibration=calibration, decision=decision, nearest=(), settled=None)
 
     def with_roundings(self, runtime: RuntimeOptions, progress: Callable[[int], None], *, apart: bool = False) -> Calibrated:
         """The same with the roundings that its weight methods learn, behind one another or each alone (`apart`). progress: as
         for `with_biases`."""
-        settled, nearest = settle_roundings(
+        learned, nearest = settle_roundings(
             self.calibration,
             self.source.prepared,
             rounders_of(self.plan),
@@ -88,23 +92,23 @@ class Calibrated:
             options=runtime,
             progress=progress,
         )
-        return replace(self, calibration=settled, nearest=nearest)
+        return replace(self, calibration=learned, nearest=nearest, settled=None)
 
     def with_biases(self, runtime: RuntimeOptions, progress: Callable[[int], None] = lambda _layers: None) -> Calibrated:
         """The same with the bias correction that its settings ask for, settled and measured.
 
         progress: called with the number of layers that are done.
         """
-        settled = settle_biases(
+        calibration, settled = settle_biases(
             self.calibration,
             self.source.prepared,
             self.decision.record,
-            self.usable,
             self.settings.bias_correction,
+            halves=self.plan.halves,
             options=runtime,
             progress=progress,
         )
-        return replace(self, calibration=settled)
+        return replace(self, calibration=calibration, settled=settled)
 
     def exports(self, target: str | None = None) -> Exports:
         """The models, for `target` (None: the one of the settings); its biases must have been settled."""
@@ -117,6 +121,7 @@ class Calibrated:
             bias_correction=statistics.bias_correction,
             input_shapes=self.settings.input_shapes,
             halves=self.plan.halves,
+            settled=self.settled,
         )
 
 

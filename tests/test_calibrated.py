@@ -9,10 +9,11 @@ from pathlib import Path
 import pytest
 from small_nets import ONE_THREAD, images, net, saved
 
-from amct_lite import pipeline
+from amct_lite import ir, pipeline
 from amct_lite.calibrated import Calibrated
 from amct_lite.config import QuantConfig
 from amct_lite.errors import CalibrationError
+from amct_lite.reports import checks
 
 ORT = QuantConfig(target="ort", bias_correction="analytic")
 LAYERS = ("conv1", "conv2", "conv3", "conv4")
@@ -53,3 +54,31 @@ def test_layers_that_were_skipped_before_have_no_statistics(calibrated: Calibrat
     fewer = pipeline.calibrate(model, images(), replace(ORT, skip=("conv1",)), options=ONE_THREAD)
     with pytest.raises(CalibrationError, match=r"holds nothing about tensor 'x'.*with other layers skipped"):
         fewer.decided_for(ORT)
+
+
+def test_models_made_to_judge_biases_are_those_that_are_exported(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`auto` builds and runs the quantized model to judge its correction: neither happens again."""
+    decided = pipeline.calibrate(model, images(32), QuantConfig(bias_correction="auto"), options=ONE_THREAD)
+    settled = decided.with_biases(ONE_THREAD.runtime)
+    again = replace(settled, settled=None).exports()
+    exports = settled.exports()
+    assert exports.fake_quant is settled.settled.fake_quant
+    assert [ir.to_bytes(m) for m in (exports.fake_quant, exports.deploy, exports.alone)] == [
+        ir.to_bytes(m) for m in (again.fake_quant, again.deploy, again.alone)
+    ]
+    feeds, outputs = settled.calibration.feeds, settled.calibration.outputs
+    fresh = checks.compared(again, feeds, outputs, ONE_THREAD.runtime)
+    monkeypatch.setattr(checks, "open_session", None)
+    assert checks.compared(exports, feeds, outputs, ONE_THREAD.runtime) == fresh
+    assert fresh[1] == checks.COMPARED_SAMPLES
+
+
+def test_a_narrowed_decision_has_models_of_its_own(model: Path) -> None:
+    auto = QuantConfig(bias_correction="auto")
+    settled = pipeline.calibrate(model, images(32), auto, options=ONE_THREAD).with_biases(ONE_THREAD.runtime)
+    assert settled.settled is not None
+    narrowed = (settled.without(["conv2"], "too sensitive"), settled.decided_for(replace(auto, skip=("conv2",))))
+    for other in narrowed:
+        named = {node.name: node for node in other.exports("generic").fake_quant.graph}
+        assert named["conv2"].inputs[1].producer() is None, "its weight is the float one"
+        assert named["conv3"].inputs[1].producer().op_type == "DequantizeLinear"

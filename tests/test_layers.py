@@ -23,6 +23,8 @@ LAYERS = (
     {"result"},
     {"reports", "calibrated", "recorded"},
     {"build", "biases", "roundings", "prebalance", "sparing", "trained"},
+    {"judging"},
+    {"settled"},
     {"analysis"},
     {"correction", "rounding", "validate"},
     {"walk", "balance", "exporters", "decide", "plan", "calibration", "loading"},

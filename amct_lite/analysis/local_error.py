@@ -45,10 +45,13 @@ def measure(
     record: QuantRecord,
     data: Iterable[Feeds],
     options: RuntimeOptions | None = None,
+    *,
+    optimize: bool = True,
 ) -> Mapping[str, LocalError]:
     """Key of `record` → error of that layer's output, or of that tensor.
 
-    model: prepared; corrected: the same with the weights and biases that are exported.
+    model: prepared; corrected: the same with the weights and biases that are exported. optimize: as of `open_session`; for a
+    few samples it costs more than it saves.
 
     A layer whose sums of squares leave float32's range is left out.
     """
@@ -58,7 +61,7 @@ def measure(
     for number, piece in enumerate(pieces):
         names = {node.name for node in piece.model.graph}
         own = QuantRecord(tuple(e for e in record.layers if e.key not in sums and _node(e) in names))
-        sums.update(_summed(piece, corrected, own, held, options or RuntimeOptions()))
+        sums.update(_summed(piece, corrected, own, held, options or RuntimeOptions(), optimize))
         later = {name for other in pieces[number + 1 :] for name in other.reads}
         for values in held:
             for name in values.keys() - later:
@@ -85,11 +88,16 @@ def _node(entry: LayerRecord) -> str:
 
 
 def _summed(
-    piece: Piece, corrected: ir.Model, record: QuantRecord, held: Iterable[dict[str, AnyArray]], options: RuntimeOptions
+    piece: Piece,
+    corrected: ir.Model,
+    record: QuantRecord,
+    held: Iterable[dict[str, AnyArray]],
+    options: RuntimeOptions,
+    optimize: bool,
 ) -> Mapping[str, list[float]]:
     """Key of `record` → Σ y², Σ y_q² and Σ (y_q − y)² over all samples. Adds what the piece gives to each of `held`."""
     twins, order = _with_twins(piece, corrected, record)
-    session = open_session(twins, options)
+    session = open_session(twins, options, optimize=optimize)
     sums = np.zeros((len(order), 3))
     for values in held:
         *given, found = session.run({name: values[name] for name in session.input_names})

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from amct_lite import ir
-from amct_lite.analysis.local_error import LocalError, measure
+from amct_lite.analysis.local_error import MOST_BYTES, LocalError, measure
 from amct_lite.build import Exports
 from amct_lite.calibration.data import random_data
 from amct_lite.calibration.feeds import InputSpec
@@ -57,27 +58,32 @@ def check_exports(
     Raises VerificationError when the deploy model and the fake-quant model differ, or a layer does not fit into float16.
     """
     require_fit(prepared, exports.halves, feeds[:LOCAL_SAMPLES], options)
-    local = measure(prepared, exports.alone, record, feeds[:LOCAL_SAMPLES], options) if feeds else {}
-    outputs, compared_samples = compared(exports.fake_quant, feeds, exact, options)
-    equivalence, description = None, ""
-    if exports.deploy is not None and exports.target == "ort":
-        return Checked(
-            local, outputs, compared_samples, None, "", _check_kernels(record, exports, feeds, exact, inputs, options)
-        )
-    if exports.deploy is not None:
+    with ThreadPoolExecutor(1) as beside:  # building a model is one thread's work, and so are many integer kernels
+        local = beside.submit(measure, prepared, exports.alone, record, feeds[:LOCAL_SAMPLES], options, optimize=False)
+        if ir.weight_bytes(prepared) > MOST_BYTES:  # too large to be in memory twice
+            local.result()
+        outputs, compared_samples = compared(exports, feeds, exact, options)
+        if exports.deploy is None:
+            return Checked(local.result(), outputs, compared_samples, None, "")
+        if exports.target == "ort":
+            kernels = _check_kernels(record, exports, feeds, exact, inputs, options)
+            return Checked(local.result(), outputs, compared_samples, None, "", kernels)
         samples, description = _deploy_feeds(feeds, inputs, exports.shapes)
         equivalence = verify_deploy(exports.deploy, exports.fake_quant, samples, options)
-    return Checked(local, outputs, compared_samples, equivalence, description)
+        return Checked(local.result(), outputs, compared_samples, equivalence, description)
 
 
 def compared(
-    fake_quant: ir.Model, feeds: Sequence[Feeds], exact: Sequence[tuple[AnyArray, ...]], options: RuntimeOptions
+    exports: Exports, feeds: Sequence[Feeds], exact: Sequence[tuple[AnyArray, ...]], options: RuntimeOptions
 ) -> tuple[tuple[OutputError, ...], int]:
-    """Errors of the fake-quant model's outputs on the first feeds, and how many these are; the model is loaded in any case."""
-    session = open_session(fake_quant, options)
-    quantized = [tuple(session.run(_known(sample, session.input_names))) for sample in feeds[:COMPARED_SAMPLES]]
-    outputs = output_errors(session.output_names, exact[:COMPARED_SAMPLES], quantized) if feeds else ()
-    return outputs, len(quantized)
+    """Errors of the fake-quant model's outputs on the last feeds, which no correction was measured on, and how many these are.
+    The model is loaded in any case."""
+    last = slice(-COMPARED_SAMPLES, None)
+    quantized, names = exports.results[last], [str(value.name) for value in exports.fake_quant.graph.outputs]
+    if not quantized or len(quantized) < len(feeds[last]):
+        session = open_session(exports.fake_quant, options)
+        quantized = tuple(tuple(session.run(_known(sample, session.input_names))) for sample in feeds[last])
+    return output_errors(names, exact[last], quantized) if feeds else (), len(quantized)
 
 
 def settle_half(

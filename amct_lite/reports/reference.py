@@ -50,7 +50,7 @@ def check_trained(
     bounds = qat.input_bounds(reference)
     spread = [{name: _within(array, bounds.get(name)) for name, array in feeds.items()} for feeds in noise]
     feeds, outputs = keep(reference, spread, options, optimize=False)
-    errors, samples = compared(exports.fake_quant, feeds, outputs, options)
+    errors, samples = compared(exports, feeds, outputs, options)
     return replace(checked, outputs=errors, samples=samples), RANDOM, None
 
 

@@ -12,12 +12,12 @@ import pytest
 from fences import ROOT, blocks
 
 import amct_lite
-from amct_lite import errors
+from amct_lite import errors, judging
 from amct_lite.calibration import nodes, observing
 from amct_lite.cli import group
 from amct_lite.config import load_config
 from amct_lite.config.mapping import GLOBAL_KEYS, OVERRIDE_KEYS
-from amct_lite.correction import choice, full
+from amct_lite.correction import full
 from amct_lite.numerics import sketch, stratum
 from amct_lite.reports import warnings
 from amct_lite.validate import equivalence
@@ -135,8 +135,8 @@ def test_house_map_is_complete() -> None:
         f"fewer than {sketch._FEWEST_SAMPLES}\n",
         f"the first {observing.MOST_KEPT} batches (64 MiB)",
         f"until the outputs of all layers together hold 2^{math.log2(full.MOST_VALUES):.0f} values",
-        f"\n{choice.CLEAR_DB:g} dB SQNR",
-        f"reaches {choice.GOOD_DB:.0f} dB SQNR",
+        f"\n{judging.CLEAR_DB:g} dB SQNR",
+        f"reaches {judging.GOOD_DB:.0f} dB SQNR",
         f"{warnings.POOR_SQNR_DB:.0f} dB it is named",
         f"less than {warnings.LOST_CHANNEL_DB:.0f} dB",
         f"within {equivalence.TIE_DISTANCE:g} of a step of a tie",

@@ -7,14 +7,14 @@ channel for them can do harm. So both are tried end to end, and the better one i
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
-from amct_lite import ir
-from amct_lite.exporters import qdq
 from amct_lite.numerics.metrics import sqnr_db
 from amct_lite.runtime import RuntimeOptions, open_session
-from amct_lite.types import AnyArray, Feeds, QuantRecord
+from amct_lite.settled import Settled
+from amct_lite.types import AnyArray, Feeds
 
 CLEAR_DB = 0.5
 """Differences below this come and go with the samples."""
@@ -30,19 +30,15 @@ def judges(batches: int) -> int:
 
 
 def score(
-    model: ir.Model,
-    record: QuantRecord,
-    data: Sequence[Feeds],
-    exact: Sequence[tuple[AnyArray, ...]],
-    options: RuntimeOptions,
-) -> float:
-    """How near the quantized outputs of `model` (prepared, with its biases) come to `exact`, the float model's for each of
-    `data`: mean SQNR in dB over the float outputs, 0 without any."""
-    session = open_session(qdq.export(model, record), options)
-    results = [session.run({name: feeds[name] for name in session.input_names}) for feeds in data]
+    settled: Settled, data: Sequence[Feeds], exact: Sequence[tuple[AnyArray, ...]], options: RuntimeOptions
+) -> tuple[Settled, float]:
+    """`settled` with its results for `data`, and how near these come to `exact`, the float model's: mean SQNR in dB over the
+    float outputs, 0 without any."""
+    session = open_session(settled.fake_quant, options)
+    results = [tuple(session.run({name: feeds[name] for name in session.input_names})) for feeds in data]
     figures = []
     for number, array in enumerate(exact[0]):
         if np.issubdtype(array.dtype, np.floating):
             reference = np.concatenate([outputs[number].reshape(-1) for outputs in exact])
             figures.append(sqnr_db(reference, np.concatenate([result[number].reshape(-1) for result in results])))
-    return float(np.mean(figures)) if figures else 0.0
+    return replace(settled, results=tuple(results)), float(np.mean(figures)) if figures else 0.0
