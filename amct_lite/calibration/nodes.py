@@ -52,8 +52,8 @@ def subset_of(samples: int | None) -> int:
     return max(SUBSET >> halvings, FEWEST)
 
 
-def _function(name: str, tap: Tap, opset: int, sample: tuple[int, ...] | None, subset: int, *, positive: bool) -> str:
-    """The text of one bypass function. low, high, mean: (N, C); values: (N, m); count: (1,) values in a sample.
+def _function(tap: Tap, opset: int, sample: tuple[int, ...] | None, subset: int, *, positive: bool) -> str:
+    """The text of one bypass function behind its name. low, high, mean: (N, C); values: (N, m); count: (1,) values in a sample.
 
     sample: the shape of one sample where it is static; the thinning is then decided now instead of at run time.
     positive: no value is negative, and 0 is taken for the smallest: every range holds 0 anyway, and one reduction less is a
@@ -73,8 +73,7 @@ def _function(name: str, tap: Tap, opset: int, sample: tuple[int, ...] | None, s
     else:
         low = f"low{suffix} = {reduced('ReduceMin')}"
     columns = "".join(f"  {name} = Unsqueeze ({name}_row, one)\n" for name in ("low", "high", "mean") if suffix)
-    return f"""<domain: "{DOMAIN}", opset_import: ["" : {opset}]>
-{name} (x) => (y, {", ".join(OUTPUTS)})
+    return f"""(x) => (y, {", ".join(OUTPUTS)})
 {{
   y = Identity (x)
   one = Constant <value_ints = [1]> ()
@@ -170,14 +169,16 @@ def insert(
     order = {node: position for position, node in enumerate(graph)}
     names: list[str] = []
     placed: dict[str, ir.Node] = {}
+    functions: dict[str, str] = {}  # by their text: tensors of one shape share one
     for number, tap in enumerate(taps):
-        function = f"CalibrationNode_{number}"
         value = values[tap.tensor]
-        text = _function(function, tap, opset, _sample_shape(value), subset, positive=_never_negative(value))
-        ir.add_function(model, text)
+        text = _function(tap, opset, _sample_shape(value), subset, positive=_never_negative(value))
+        if text not in functions:
+            functions[text] = f"CalibrationNode_{len(functions)}"
+            ir.add_function(model, f'<domain: "{DOMAIN}", opset_import: ["" : {opset}]>\n{functions[text]} {text}')
         usages = [u for u in ir.uses(value) if (u.node.name, u.idx) in readers and u.node.graph is graph]
         node = ir.new_node(
-            function,
+            functions[text],
             [value],
             name=f"{tap.tensor}.calibration_{number}",
             domain=DOMAIN,
@@ -192,6 +193,11 @@ def insert(
         graph.outputs.extend(node.outputs[1:])
         names += [str(output.name) for output in node.outputs[1:]]
     return tuple(names)
+
+
+def number_of(node: ir.Node) -> int:
+    """Which of the taps the bypass node stands for."""
+    return int(str(node.name).rpartition("_")[2])
 
 
 def remove(model: ir.Model) -> int:

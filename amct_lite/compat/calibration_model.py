@@ -1,6 +1,6 @@
 """The calibration model of AMCT's flow: bypass nodes in front of the layers, and behind each a node that calls Python.
 
-    x → CalibrationNode_i → (bypass, values, low, high, mean, count)
+    x → CalibrationNode → (bypass, values, low, high, mean, count)
     AmctCalibration (values, low, high, mean, count, shapes of the inputs, shape of bypass) → the same shape
     Reshape (bypass, shape) → what the layers read
 
@@ -42,7 +42,7 @@ def insert(model: ir.Model, watches: tuple[Watch, ...]) -> None:
     graph.outputs.extend(outputs)
     dims = _shapes_of_inputs(graph, watches[0])
     bypasses = [node for node in graph if node.domain == nodes.DOMAIN]
-    by_number = {int(node.op_type.rpartition("_")[2]): node for node in bypasses}
+    by_number = {nodes.number_of(node): node for node in bypasses}
     for watch in watches:
         _insert_call(by_number[watch.number], watch, dims)
     graph.opset_imports.setdefault(DOMAIN, 1)
@@ -116,7 +116,7 @@ def expose(model: ir.Model) -> tuple[str, ...]:
     """Replace the Python nodes by graph outputs, in place; returns their names, five for each node, by number."""
     watches = watches_in(model)
     _remove_calls(model)
-    bypasses = {int(node.op_type.rpartition("_")[2]): node for node in model.graph if node.domain == nodes.DOMAIN}
+    bypasses = {nodes.number_of(node): node for node in model.graph if node.domain == nodes.DOMAIN}
     statistics = [value for watch in watches for value in bypasses[watch.number].outputs[1:]]
     model.graph.outputs.extend(statistics)
     return tuple(str(value.name) for value in statistics)

@@ -54,7 +54,8 @@ def npz_stack(path: Path, inputs: Sequence[InputSpec]) -> Stack:
 
     Raises DataError for what is not an archive of plain arrays, or would unpack to far more than its size.
     """
-    shapes = _npz_shapes(path)
+    with _archive(path) as (_, shapes):
+        pass
     keys = {name: name for name in shapes}
     if len(inputs) == len(shapes) == 1:
         keys = {inputs[0].name: next(iter(shapes))}
@@ -85,7 +86,9 @@ def _map_npy(files: Mapping[str, Path]) -> Feeds:
     return arrays
 
 
-def _npz_shapes(path: Path) -> dict[str, Shape]:
+@contextmanager
+def _archive(path: Path) -> Iterator[tuple[zipfile.ZipFile, dict[str, Shape]]]:
+    """The archive, and the shapes of its arrays, when it holds nothing but arrays that its size bears out."""
     with _reading(path), zipfile.ZipFile(path) as archive:
         members = archive.infolist()
         unpacked = sum(member.file_size for member in members)
@@ -98,7 +101,7 @@ def _npz_shapes(path: Path) -> dict[str, Shape]:
         strange = [name for name in names if not name.endswith(".npy")]
         if strange or len(set(names)) != len(names):
             raise DataError(f"{path} holds more than named arrays ({(strange or names)[0]!r}). Write it with numpy.savez.")
-        return {member.filename.removesuffix(".npy"): _member_shape(archive, member, path) for member in members}
+        yield archive, {member.filename.removesuffix(".npy"): _member_shape(archive, member, path) for member in members}
 
 
 def _member_shape(archive: zipfile.ZipFile, member: zipfile.ZipInfo, path: Path) -> Shape:
@@ -107,9 +110,8 @@ def _member_shape(archive: zipfile.ZipFile, member: zipfile.ZipInfo, path: Path)
 
 
 def _load_npz(path: Path, keys: Mapping[str, str]) -> Feeds:
-    _npz_shapes(path)  # again: the file may have changed
     arrays: Feeds = {}
-    with _reading(path), zipfile.ZipFile(path) as archive:
+    with _archive(path) as (archive, _):  # checked again: the file may have changed
         for name, key in keys.items():
             with archive.open(f"{key}.npy") as stream:
                 array: AnyArray = npy_format.read_array(stream, allow_pickle=False)
