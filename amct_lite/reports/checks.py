@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from math import prod
 
 import numpy as np
 
@@ -26,7 +27,9 @@ from amct_lite.validate.kernels import Kernels, verify_kernels
 COMPARED_SAMPLES = 8
 """End to end: enough for a stable figure, a fraction of the calibration pass."""
 LOCAL_SAMPLES = 4
-"""Each layer runs twice for its own error, whose sums over thousands of values settle with few samples."""
+"""Each layer runs twice for its own error, whose sums over thousands of values settle with few samples: at most so many."""
+LOCAL_VALUES = 1 << 24
+"""Of all layers together; a large network reaches that with two samples."""
 DEPLOY_SAMPLES = 4
 """At most; a large network is compared on fewer (`validate.equivalence.MOST_VALUES`)."""
 
@@ -59,7 +62,7 @@ def check_exports(
     """
     require_fit(prepared, exports.halves, feeds[:LOCAL_SAMPLES], options)
     with ThreadPoolExecutor(1) as beside:  # building a model is one thread's work, and so are many integer kernels
-        local = beside.submit(measure, prepared, exports.alone, record, feeds[:LOCAL_SAMPLES], options, optimize=False)
+        local = beside.submit(measure, prepared, exports.alone, record, _few(feeds, prepared, record), options, optimize=False)
         if ir.weight_bytes(prepared) > MOST_BYTES:  # too large to be in memory twice
             local.result()
         outputs, compared_samples = compared(exports, feeds, exact, options)
@@ -128,6 +131,13 @@ def _check_kernels(
     samples = list(feeds[:COMPARED_SAMPLES]) or list(random_data(inputs, 2, shapes=exports.shapes))
     layers = [entry.key for entry in record.layers if not entry.tensor_quantize]
     return verify_kernels(exports.deploy, exports.fake_quant, layers, samples, exact[: len(feeds[:COMPARED_SAMPLES])], options)
+
+
+def _few(feeds: Sequence[Feeds], prepared: ir.Model, record: QuantRecord) -> Sequence[Feeds]:
+    """The first of them, until the outputs of all layers hold LOCAL_VALUES; a dimension that is open counts as one."""
+    outputs = [ir.dims_of(node.outputs[0]) or () for node in prepared.graph if node.name in record.by_key]
+    values = sum(prod(dim for dim in dims if isinstance(dim, int)) for dims in outputs)
+    return feeds[: min(LOCAL_SAMPLES, -(-LOCAL_VALUES // max(values, 1)))]
 
 
 def _known(feeds: Feeds, names: Sequence[str]) -> Feeds:

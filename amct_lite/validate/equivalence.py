@@ -19,7 +19,7 @@ from amct_lite.errors import VerificationError
 from amct_lite.exporters.ascend import quant_name
 from amct_lite.exporters.qdq import data_prefix
 from amct_lite.runtime import RuntimeOptions, open_session
-from amct_lite.types import AnyArray, DoubleArray, Feeds
+from amct_lite.types import AnyArray, Feeds
 from amct_lite.validate.lowering import Lowered, LoweredLayer, lower
 
 FLOAT_STEPS = 2.0**-16
@@ -98,8 +98,8 @@ def verify_deploy(
         for quants, layer in order:
             for quant in quants:
                 tensor = guided.codes[quant]
-                steps = theirs[tensor.source] / np.float64(tensor.scale)
-                mismatch = max(mismatch, _compare_codes(quant, ours[lowered.codes[quant]], theirs[tensor.computed], steps))
+                codes = ours[lowered.codes[quant]], theirs[tensor.computed]
+                mismatch = max(mismatch, _compare_codes(quant, *codes, theirs[tensor.source], tensor.scale))
             if layer is not None:
                 share = max(share, _int32_share(layer, ours[layer.accumulators]))
                 error = max(error, _compare_layer(layer, ours[layer.accumulators], theirs[guided.results[layer.name]]))
@@ -180,14 +180,17 @@ def _result_of(node: ir.Node) -> ir.Value:
     return value
 
 
-def _compare_codes(quant: str, ours: AnyArray, theirs: AnyArray, steps: DoubleArray) -> float:
-    """The share of codes that differ. steps: the values in steps of the scale, before rounding."""
-    difference = np.abs(ours.astype(np.int32) - theirs)
-    differs = difference > 0
-    share = float(np.count_nonzero(differs) / max(difference.size, 1))
-    from_tie = np.abs(steps[differs] - np.floor(steps[differs]) - 0.5)
+def _compare_codes(quant: str, ours: AnyArray, theirs: AnyArray, source: AnyArray, scale: float) -> float:
+    """The share of codes that differ. source: the values in front of the rounding."""
+    differs = np.flatnonzero(ours != theirs)
+    if not differs.size:
+        return 0.0
+    share = differs.size / ours.size
+    difference = np.abs(ours.ravel()[differs].astype(np.int32) - theirs.ravel()[differs])
+    steps = source.ravel()[differs] / np.float64(scale)
+    from_tie = np.abs(steps - np.floor(steps) - 0.5)
     apart = TIE_DISTANCE * (256 if ours.dtype == np.int16 else 1)
-    if differs.any() and (difference.max() > math.ceil(apart) or from_tie.max() > apart):
+    if difference.max() > math.ceil(apart) or not from_tie.max() <= apart:  # NaN is no tie either
         raise VerificationError(
             f"{quant}: deploy and fake-quant model compute different codes (largest difference {difference.max()}, "
             f"{100 * share:.3f} % of them, {from_tie.max():.2g} steps away from a tie). "
@@ -207,12 +210,14 @@ def _compare_restored(name: str, ours: AnyArray, theirs: AnyArray) -> None:
 
 
 def _compare_layer(layer: LoweredLayer, accumulators: AnyArray, result: AnyArray) -> float:
-    """Difference in accumulator steps, less what float32 cannot tell apart."""
-    exact = accumulators.astype(np.float64)
-    difference = np.abs(result.astype(np.float64) / layer.step.astype(np.float64) - exact)
+    """Difference in accumulator steps, less what float32 cannot tell apart: the last bit of the comparison itself is a
+    hundredth of that."""
+    exact = accumulators.astype(np.float32)
+    difference = result / layer.step
+    difference -= exact
     between = 0.5 if accumulators.dtype.kind == "i" else 0.0  # the average of a pooling is no integer
-    allowed = between + FLOAT_STEPS * (np.abs(exact).max(initial=0.0))
-    worst = float(difference.max(initial=0.0))
+    allowed = between + FLOAT_STEPS * float(np.abs(exact, out=exact).max(initial=0.0))
+    worst = float(np.abs(difference, out=difference).max(initial=0.0))
     if not worst <= allowed:  # NaN is no agreement either
         raise VerificationError(
             f"{layer.name}: the accumulators of deploy and fake-quant model differ by {worst:.3g} steps "
