@@ -160,7 +160,7 @@ class ProfiledSession:
 
 
 def open_session(
-    model: ir.Model | Path | bytes, options: RuntimeOptions | None = None, *, optimize: bool = True, profile: Path | None = None
+    model: ir.Model | ir.Sent, options: RuntimeOptions | None = None, *, optimize: bool = True, profile: Path | None = None
 ) -> Session:
     """Make `model` (bytes: a serialized one) ready to run; weights that lie in files are read from there.
 
@@ -218,7 +218,7 @@ def session_options(libraries: tuple[str, ...]) -> onnxruntime.SessionOptions:
 
 
 def _source(
-    model: ir.Model | Path | bytes, settings: onnxruntime.SessionOptions
+    model: ir.Model | ir.Sent, settings: onnxruntime.SessionOptions
 ) -> tuple[str | bytes, tuple[onnxruntime.OrtValue, ...]]:
     """What to give to ONNX Runtime, `settings` saying where the rest of it is, and what must outlive the session."""
     if isinstance(model, Path):
@@ -227,7 +227,7 @@ def _source(
         return str(model), ()
     if isinstance(model, bytes):
         return model, ()
-    attached = ir.attached(model)
+    attached = ir.attached(model) if isinstance(model, ir.Model) else model
     weights = tuple(map(_shared, attached.weights.values()))
     settings.add_session_config_entry(_EXTERNAL_FOLDER, attached.folder)
     settings.add_external_initializers(list(attached.weights), list(weights))

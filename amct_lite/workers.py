@@ -32,8 +32,11 @@ LOSSES = 3
 class Workers:
     """An executor with what is known of it; a context, at whose end `close` is called.
 
-    count: pieces that run at the same time. threads: of ONNX Runtime, for each of them.
+    count: pieces that run at the same time. threads: of ONNX Runtime, for each of them. same_files: whether they see the files
+    that this process sees.
     """
+
+    same_files = False
 
     def __init__(self, executor: Executor, *, count: int = 4, threads: int = 1) -> None:
         if count < 1:
@@ -69,6 +72,8 @@ class Workers:
 
 class LocalProcesses(Workers):
     """`count` processes on this machine, which share its cores."""
+
+    same_files = True
 
     def __init__(self, count: int) -> None:
         super().__init__(_pool(max(count, 1)), count=count, threads=max(1, (os.cpu_count() or 1) // max(count, 1)))

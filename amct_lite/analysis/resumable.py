@@ -62,7 +62,7 @@ def _measured(
         for number, batch in batches:
             yield number, network.measure(batch, tell)
         return
-    with Measuring.of(job.model, network.variants, job.metric, job.options) as measuring:
+    with Measuring.of(job.model, network.variants, job.metric, job.options, job.workers) as measuring:
         for number, found in measure_shared(measuring, batches, job.workers):
             tell(network.steps)
             yield number, dict(zip(network.variants, found, strict=True))

@@ -6,7 +6,6 @@ import pickle
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 from amct_lite import ir
 from amct_lite.analysis.figures import MetricFunction
@@ -19,9 +18,9 @@ from amct_lite.workers import Task, Workers, map_shards, require_picklable
 
 @dataclass(frozen=True)
 class Measuring:
-    """What a `NetworkError` is made of, as it travels. model: its bytes, or its path where it is too large for them."""
+    """What a `NetworkError` is made of, as it travels."""
 
-    model: bytes | Path
+    model: ir.Sent
     variants: tuple[Variant, ...]
     metric: MetricFunction | None
     options: RuntimeOptions
@@ -29,11 +28,15 @@ class Measuring:
     @staticmethod
     @contextmanager
     def of(
-        model: ir.Model, variants: Sequence[Variant], metric: MetricFunction | None, options: RuntimeOptions
+        model: ir.Model,
+        variants: Sequence[Variant],
+        metric: MetricFunction | None,
+        options: RuntimeOptions,
+        workers: Workers,
     ) -> Iterator[Measuring]:
         """Inside of the context, a worker finds the model. Raises ConfigError for a metric that cannot travel."""
         require_picklable(metric, "the metric")
-        with ir.packed(model) as sent:
+        with ir.packed(model, same_files=workers.same_files) as sent:
             yield Measuring(sent, tuple(variants), metric, options)
 
     def opened(self) -> NetworkError:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import numpy as np
 
@@ -24,10 +23,10 @@ KEPT_BYTES = 64 << 20
 
 @dataclass(frozen=True)
 class Observed:
-    """What an `Observer` is made of: the model with bypass nodes (where it travels: bytes, or a path if it is too large for
-    these), the names of what they give out, and those of the model's own outputs."""
+    """What an `Observer` is made of: the model with bypass nodes, the names of what they give out, and those of the model's own
+    outputs."""
 
-    model: ir.Model | bytes | Path
+    model: ir.Model | ir.Sent
     taps: tuple[Tap, ...]
     taken: tuple[str, ...]
     outputs: tuple[str, ...]
@@ -43,10 +42,10 @@ class Observed:
         return Observed(changed, taps, taken, outputs, options)
 
     @contextmanager
-    def travelling(self, options: RuntimeOptions) -> Iterator[Observed]:
-        """What a worker gets; inside of the context, it finds the model."""
+    def travelling(self, options: RuntimeOptions, *, same_files: bool) -> Iterator[Observed]:
+        """What a worker gets; inside of the context, it finds the model. same_files: as for `ir.packed`."""
         assert isinstance(self.model, ir.Model)
-        with ir.packed(self.model) as sent:
+        with ir.packed(self.model, same_files=same_files) as sent:
             yield replace(self, model=sent, options=options)
 
 

@@ -112,7 +112,7 @@ def observe_sharded(
     """
     options = replace(observed.options, threads=observed.options.threads or workers.threads)
     known = onto
-    with observed.travelling(options) as sent:
+    with observed.travelling(options, same_files=workers.same_files) as sent:
         crew = _Crew(workers, pickle.dumps((sent, batches.reopen)), kept)
         parts = crew.observed(_shards(batches, workers.count, kept), onto.samples)
         most = 2 * workers.count

@@ -51,10 +51,11 @@ from amct_lite.ir.shapes import Dims, dims_of, fix_input_shapes, infer_shapes, u
 from amct_lite.ir.signature import Signature, signature
 from amct_lite.ir.sizes import parameter_count, weight_bytes
 from amct_lite.ir.stored import tensor_of
-from amct_lite.ir.travelling import packed, packed_into, require_seen, unpacked
-from amct_lite.ir.writing import attached, needs_external_data, save, to_bytes
+from amct_lite.ir.travelling import Sent, packed, require_seen, unpacked
+from amct_lite.ir.writing import Attached, attached, needs_external_data, save, to_bytes
 
 __all__ = [
+    "Attached",
     "Attr",
     "AttributeType",
     "DataType",
@@ -66,6 +67,7 @@ __all__ = [
     "Model",
     "Node",
     "OperatorIdentifier",
+    "Sent",
     "Shape",
     "Signature",
     "SymbolicDim",
@@ -99,7 +101,6 @@ __all__ = [
     "new_node",
     "opset",
     "packed",
-    "packed_into",
     "parameter_count",
     "raise_opset",
     "reads",

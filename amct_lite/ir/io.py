@@ -6,6 +6,8 @@ Weights in external files stay there, mapped only while somebody reads them.
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,7 +17,9 @@ from google.protobuf.message import DecodeError
 from onnx_ir import ExternalTensor, Graph, Model
 
 from amct_lite.errors import UnsupportedModelError
+from amct_lite.ir import embedded
 from amct_lite.ir.admission import admit, is_sorted
+from amct_lite.ir.embedded import InFile, refer
 from amct_lite.ir.external import check_external
 from amct_lite.ir.naming import name_nodes
 from amct_lite.ir.payload import check_payload
@@ -39,16 +43,19 @@ def load(path: str | os.PathLike[str]) -> LoadedModel:
     installed onnx, or that refers to data outside of its own folder.
     """
     file = Path(path)
-    proto = _parse(_read(file), str(file))
+    proto, in_file = _read(file)
     check_external(proto, file)
-    return _deserialize(proto, file)
+    model, notes = _deserialize(proto, str(file), file.parent, in_file)
+    return LoadedModel(model, file, notes)
 
 
-def load_bytes(data: bytes) -> Model:
-    """A model from the bytes of an ONNX file, checked like a file; it cannot have external data."""
+def load_bytes(data: bytes, folder: Path | None = None) -> Model:
+    """A model from the bytes of an ONNX file, checked like a file. It cannot have external data but in `folder`, where this
+    program has put them."""
     proto = _parse(data, "the model")
-    check_external(proto, None)
-    return _deserialize(proto, None).model
+    if folder is None:
+        check_external(proto, None)
+    return _deserialize(proto, "the model", folder, {})[0]
 
 
 def from_text(text: str) -> Model:
@@ -63,9 +70,14 @@ def clone(model: Model) -> Model:
     return model.clone()
 
 
-def _read(file: Path) -> bytes:
+def _read(file: Path) -> tuple[onnx.ModelProto, InFile]:
+    """The model, and where the data are that were left in the file."""
     try:
-        return file.read_bytes()
+        if file.stat().st_size >= embedded.FROM:
+            with _parsing(str(file)):
+                proto, in_file = embedded.parse(file)
+            return _checked(proto, str(file)), in_file
+        return _parse(file.read_bytes(), str(file)), {}
     except FileNotFoundError:
         raise UnsupportedModelError(f"{file} does not exist. Check the path of the model.") from None
     except IsADirectoryError:
@@ -78,30 +90,41 @@ def _read(file: Path) -> bytes:
 
 def _parse(data: bytes, what: str) -> onnx.ModelProto:
     proto = onnx.ModelProto()
-    try:
+    with _parsing(what):
         proto.ParseFromString(data)
+    return _checked(proto, what)
+
+
+@contextmanager
+def _parsing(what: str) -> Iterator[None]:
+    try:
+        yield
     except DecodeError as error:
         raise UnsupportedModelError(
             f"{what} is not an ONNX model: it does not parse as protobuf ({error}). It may be another format, an "
             f"unfinished download, or a Git LFS pointer; export or fetch it again."
         ) from error
+
+
+def _checked(proto: onnx.ModelProto, what: str) -> onnx.ModelProto:
     if not proto.HasField("graph") or not proto.ir_version:
         raise UnsupportedModelError(f"{what} is not an ONNX model: it holds no graph. Give the .onnx file of the model.")
     return proto
 
 
-def _deserialize(proto: onnx.ModelProto, file: Path | None) -> LoadedModel:
-    what = "the model" if file is None else str(file)
+def _deserialize(proto: onnx.ModelProto, what: str, folder: Path | None, in_file: InFile) -> tuple[Model, tuple[str, ...]]:
+    """With what was mended. folder: where its external data are. in_file: what was not read of the model's own file."""
     notes = list(admit(proto, what))
-    check_payload(proto, what)
+    check_payload(proto, what, in_file)
+    refer(proto, in_file)
     ordered = is_sorted(proto.graph)
     try:
         model = onnx_ir.from_proto(proto)
         slim_proto(model)  # names that are not text show themselves only when a model is written
     except Exception as error:  # whatever the file made onnx-ir stumble over, it is the file's
         raise UnsupportedModelError(f"{what} is not a valid ONNX model: {_cause(error)}. Export it again.") from error
-    if file is not None:
-        onnx_ir.external_data.set_base_dir(model.graph, os.path.abspath(file.parent))
+    if folder is not None:
+        onnx_ir.external_data.set_base_dir(model.graph, os.path.abspath(folder))
         for graph in model.graphs():
             for value in graph.initializers.values():
                 if isinstance(value.const_value, ExternalTensor):
@@ -111,7 +134,7 @@ def _deserialize(proto: onnx.ModelProto, file: Path | None) -> LoadedModel:
         notes.append("the nodes were not in the order of execution and have been sorted")
     notes += _make_constant(model)
     notes += name_nodes(model)
-    return LoadedModel(model, file, tuple(notes))
+    return model, tuple(notes)
 
 
 def _cause(error: BaseException) -> str:

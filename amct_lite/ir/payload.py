@@ -10,15 +10,16 @@ import onnx_ir
 
 from amct_lite.errors import UnsupportedModelError
 from amct_lite.ir.admission import subgraphs
+from amct_lite.ir.embedded import InFile
 
 _TYPED = ("float_data", "int32_data", "int64_data", "double_data", "uint64_data")
 
 
-def check_payload(proto: onnx.ModelProto, what: str) -> None:
+def check_payload(proto: onnx.ModelProto, what: str, in_file: InFile) -> None:
     """Raises UnsupportedModelError for a tensor with more or fewer data than its shape and type need, and for an attribute
-    without a type or with text that is not UTF-8. External data are `external`'s to check."""
-    for tensor in proto.graph.initializer:
-        _check_tensor(tensor, what)
+    without a type or with text that is not UTF-8. External data are `external`'s to check. in_file: what is not in `proto`."""
+    for number, tensor in enumerate(proto.graph.initializer):
+        _check_tensor(tensor, what, in_file[number].length if number in in_file else len(tensor.raw_data))
     for node in _nodes((*proto.graph.node, *(node for function in proto.functions for node in function.node))):
         for attribute in node.attribute:
             _check_attribute(attribute, f"{what}: attribute {attribute.name!r} of node {node.name!r} ({node.op_type})")
@@ -42,13 +43,14 @@ def _check_attribute(attribute: onnx.AttributeProto, where: str) -> None:
             f"{where} holds bytes that are not UTF-8 text, which cannot be written back. Export the model without it."
         ) from None
     for tensor in (*([attribute.t] if attribute.HasField("t") else []), *attribute.tensors):
-        _check_tensor(tensor, where)
+        _check_tensor(tensor, where, len(tensor.raw_data))
     for graph in (*([attribute.g] if attribute.HasField("g") else []), *attribute.graphs):
         for tensor in graph.initializer:
-            _check_tensor(tensor, where)
+            _check_tensor(tensor, where, len(tensor.raw_data))
 
 
-def _check_tensor(tensor: onnx.TensorProto, what: str) -> None:
+def _check_tensor(tensor: onnx.TensorProto, what: str, raw: int) -> None:
+    """raw: how many bytes of raw data it has."""
     if tensor.data_location == onnx.TensorProto.EXTERNAL:
         return
     where = f"{what}: tensor {tensor.name!r}"
@@ -61,8 +63,8 @@ def _check_tensor(tensor: onnx.TensorProto, what: str) -> None:
     size = math.prod(tensor.dims)
     if dtype == onnx_ir.DataType.STRING:
         found, needed = len(tensor.string_data), size
-    elif tensor.HasField("raw_data"):
-        found, needed = len(tensor.raw_data), math.ceil(dtype.itemsize * size)
+    elif raw or tensor.HasField("raw_data"):
+        found, needed = raw, math.ceil(dtype.itemsize * size)
     else:
         found, needed = sum(len(getattr(tensor, field)) for field in _TYPED), _entries(dtype, size)
     if found != needed:

@@ -25,6 +25,8 @@ LARGE = 1 << 20
 class StoredTensor(ExternalTensor):
     """A tensor in a file, which does not keep what it maps."""
 
+    _copy: TensorProtocol | None = None
+
     def numpy(self) -> AnyArray:
         """Read-only; mapped until the array is dropped."""
         return self._mapped().numpy()
@@ -34,6 +36,12 @@ class StoredTensor(ExternalTensor):
 
     def tobytes(self) -> bytes:
         return self._mapped().tobytes()
+
+    def aligned(self) -> StoredTensor:
+        """The same numbers at a multiple of their size, where kernels can read them in place; copied once, if need be."""
+        if self._copy is None and (self.offset or 0) % max(1, self.dtype.bitwidth // 8):
+            self._copy = tensor_of(self.numpy(), self.dtype, self.name)
+        return self._copy if isinstance(self._copy, StoredTensor) else self
 
     def _mapped(self) -> ExternalTensor:
         """One that lives as long as this reading."""

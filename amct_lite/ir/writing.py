@@ -18,8 +18,9 @@ from google.protobuf.message import EncodeError
 from onnx_ir import ExternalTensor, Model, Tensor, TensorProtocol, Value
 
 from amct_lite.errors import ExportError
+from amct_lite.ir.embedded import varint
 from amct_lite.ir.sizes import weight_bytes
-from amct_lite.ir.stored import LARGE, file_of
+from amct_lite.ir.stored import LARGE, StoredTensor, file_of
 
 EXTERNAL_FROM = 1_500_000_000
 """Bytes of weights from which on a model is written with external data; a protobuf holds less than 2 GiB."""
@@ -72,24 +73,27 @@ class Attached:
     weights: Mapping[str, TensorProtocol]
 
 
-def attached(model: Model) -> Attached:
-    """What somebody who runs `model` needs, without a copy of any large weight."""
+def attached(model: Model, *, in_memory: bool = True) -> Attached:
+    """What somebody who runs `model` needs, without a copy of any large weight. in_memory: False for another process; weights
+    that are in no file become part of the bytes then."""
     tensors = [tensor for _, tensor in _initializers(model)]
     root = next((file_of(t).anchor for t in tensors if isinstance(t, ExternalTensor)), os.path.abspath(os.sep))
-    in_memory: dict[str, TensorProtocol] = {}
+    weights: dict[str, TensorProtocol] = {}
 
     def placed(value: Value, tensor: TensorProtocol) -> TensorProtocol:
+        tensor = tensor.aligned() if isinstance(tensor, StoredTensor) else tensor
+        movable = in_memory and value.graph is model.graph and tensor.dtype.bitwidth >= 8
         if isinstance(tensor, ExternalTensor) and tensor.nbytes >= LARGE and file_of(tensor).anchor == root:
             location, offset, length = file_of(tensor).relative_to(root).as_posix(), tensor.offset, tensor.length
-        elif value.graph is model.graph and tensor.nbytes >= _EXTERNAL_TENSOR_FROM and tensor.dtype.bitwidth >= 8:
-            in_memory[str(value.name)] = tensor
+        elif movable and tensor.nbytes >= _EXTERNAL_TENSOR_FROM:
+            weights[str(value.name)] = tensor
             location, offset, length = _NOWHERE, None, tensor.nbytes
         else:
             return _read_in(tensor)
         shape = onnx_ir.Shape(tensor.shape.numpy())
         return ExternalTensor(location, offset, length, tensor.dtype, shape=shape, name=tensor.name or "", base_dir=root)
 
-    return Attached(_serialized(_proto(model, placed)), root, in_memory)
+    return Attached(_serialized(_proto(model, placed)), root, weights)
 
 
 def needs_external_data(model: Model) -> bool:
@@ -151,16 +155,7 @@ def _around(message: Message, name: str) -> tuple[bytes, bytes]:
 
 def _message(of: type[Message], name: str, content: list[Piece]) -> list[Piece]:
     """`content` as the field `name`: its number and the wire type 2, which is for what has a length, and that length."""
-    return [_varint(of.DESCRIPTOR.fields_by_name[name].number << 3 | 2) + _varint(_size(content)), *content]
-
-
-def _varint(number: int) -> bytes:
-    """Seven bits a byte, the lowest first; all but the last with the highest bit set."""
-    groups = []
-    while number > 0x7F:
-        groups.append(number & 0x7F | 0x80)
-        number >>= 7
-    return bytes([*groups, number])
+    return [varint(of.DESCRIPTOR.fields_by_name[name].number << 3 | 2) + varint(_size(content)), *content]
 
 
 def _size(pieces: list[Piece]) -> int:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import io
 import pickle
 from collections.abc import Iterable, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -71,7 +72,7 @@ class _Wanted:
 
 
 class PointsAhead:
-    """folder: for models that are too large to be sent."""
+    """stay: what is sent is good until it ends."""
 
     def __init__(
         self,
@@ -79,7 +80,7 @@ class PointsAhead:
         widths: Mapping[str, Widths],
         referee: Referee | None,
         float_model: Path | None,
-        folder: Path,
+        stay: ExitStack,
         workers: Workers,
     ) -> None:
         source = giver.base.source
@@ -87,7 +88,7 @@ class PointsAhead:
         runtime = replace(giver.runtime, threads=giver.runtime.threads or workers.threads)
         evaluator = referee.evaluator if referee else None
         bench = _Bench(replace(giver.base, source=lean, data=None), giver.rounding, runtime, widths, evaluator, float_model)
-        self._task: Task[_Bench, _Wanted, Made | Metric | AmctError] = Task(_packed(bench, folder), pickle.loads, _make)
+        self._task: Task[_Bench, _Wanted, Made | Metric | AmctError] = Task(_packed(bench, stay, workers), pickle.loads, _make)
         self._workers = workers
         self._found: dict[Key, Made | Metric | AmctError] = {}
 
@@ -164,19 +165,20 @@ def _make(bench: _Bench, wanted: _Wanted) -> Made | Metric | AmctError:
 
 
 class _Packer(pickle.Pickler):
-    """Models travel as the bytes of a file, or, above what one file holds, as its path in `folder`."""
+    """Models travel as `ir.packed` has them, until `stay` ends."""
 
-    def __init__(self, buffer: io.BytesIO, folder: Path) -> None:
+    def __init__(self, buffer: io.BytesIO, stay: ExitStack, *, same_files: bool) -> None:
         super().__init__(buffer)
-        self._folder = folder
+        self._stay = stay
+        self._same_files = same_files
 
     def reducer_override(self, thing: object) -> Any:
         if not isinstance(thing, ir.Model):
             return NotImplemented
-        return ir.unpacked, (ir.packed_into(thing, self._folder / f"{id(thing)}.onnx"),)
+        return ir.unpacked, (self._stay.enter_context(ir.packed(thing, same_files=self._same_files)),)
 
 
-def _packed(bench: _Bench, folder: Path) -> bytes:
+def _packed(bench: _Bench, stay: ExitStack, workers: Workers) -> bytes:
     buffer = io.BytesIO()
-    _Packer(buffer, folder).dump(bench)
+    _Packer(buffer, stay, same_files=workers.same_files).dump(bench)
     return buffer.getvalue()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -102,9 +103,9 @@ def search_precision(
     offers = offers.within_range(losses)
     variables = offers.variables(budget.cost, meter, losses)
     prices = _prices(meter, budget, offers)
-    with scratch.folder() as folder:
-        path = _float_model(base, folder) if referee else None
-        ahead = PointsAhead(giver, offers.widths, referee, path, folder, chosen.workers) if chosen.workers else None
+    with ExitStack() as stay:
+        path = _float_model(base, stay.enter_context(scratch.folder())) if referee else None
+        ahead = PointsAhead(giver, offers.widths, referee, path, stay, chosen.workers) if chosen.workers else None
         bench = Bench(giver, meter, offers, losses, referee, kept, path, on_measured, ahead)
         point, points = _choose(bench, budget, prices, variables)
         taken = bench.measure("mixed", point.picks)

@@ -98,10 +98,11 @@ def test_what_is_wrong_with_a_metric_is_said_as_in_one_process(calibrated: Calib
         measured(calibrated, metric=nothing, workers=workers)
 
 
-def test_a_model_too_large_to_be_sent_goes_through_a_folder(
+def test_a_model_too_large_to_be_sent_elsewhere_goes_through_a_folder(
     calibrated: Calibrated, workers: Workers, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     alone = measured(calibrated).to_json()
+    monkeypatch.setattr(workers, "same_files", False)
     monkeypatch.setattr("amct_lite.ir.travelling.needs_external_data", lambda _model: True)
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     assert measured(calibrated, workers=workers).to_json() == alone

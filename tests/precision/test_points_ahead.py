@@ -130,10 +130,11 @@ def test_an_evaluator_that_cannot_travel_is_refused_at_once(model: Path, workers
         search(model, "bitops=2.1", workers, evaluate=lambda _path: 1.0)
 
 
-def test_a_model_too_large_to_be_sent_goes_through_a_folder(
+def test_a_model_too_large_to_be_sent_elsewhere_goes_through_a_folder(
     model: Path, workers: Workers, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     alone = search(model, "bitops=2.1", None).to_json()
+    monkeypatch.setattr(workers, "same_files", False)
     monkeypatch.setattr("amct_lite.ir.travelling.needs_external_data", lambda _model: True)
     assert search(model, "bitops=2.1", workers).to_json() == alone
 
