@@ -24,6 +24,8 @@ from amct_lite.registry import did_you_mean
 from amct_lite.types import AnyArray, Feeds
 
 _ALIGNMENT = 64
+_HEAVY = 1 << 28
+"""Bytes of weights that are not worth their memory more than once."""
 _RECORD_PLACEMENT = "session.record_ep_graph_assignment_info"
 _EXTERNAL_FOLDER = "session.model_external_initializers_file_folder_path"
 _FATAL_ONLY = 4
@@ -51,6 +53,14 @@ class RuntimeOptions:
     def on_cpu(self) -> RuntimeOptions:
         """The same on the CPU, whose arithmetic is the reference."""
         return replace(self, providers=(CPU,))
+
+
+def beside_others(options: RuntimeOptions, model: ir.Model) -> RuntimeOptions:
+    """For sessions of `model` and of what was made of it, several at a time: large weights are read where they lie in files,
+    and not packed anew for the kernels, which takes as much memory as they do for each session. That is slower."""
+    if ir.weight_bytes(model) < _HEAVY:
+        return options
+    return replace(options, session_config=(("session.disable_prepacking", "1"), *options.session_config))
 
 
 @dataclass(frozen=True)
@@ -248,6 +258,8 @@ def _settings(options: RuntimeOptions, optimize: bool) -> onnxruntime.SessionOpt
     settings.intra_op_num_threads = options.threads
     if not optimize:
         settings.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+        # Otherwise it dequantizes all weights first, and holds them until their layers run.
+        settings.execution_order = onnxruntime.ExecutionOrder.PRIORITY_BASED
     # Idle threads that spin take the cores from the statistics that are computed between two runs.
     for key, value in {"session.intra_op.allow_spinning": "0", **dict(options.session_config)}.items():
         try:

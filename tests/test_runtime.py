@@ -6,7 +6,7 @@ import numpy as np
 import onnxruntime
 import pytest
 
-from amct_lite import ir
+from amct_lite import ir, runtime
 from amct_lite.errors import CalibrationError, ConfigError, DataError, UnsupportedModelError
 from amct_lite.ir import stored, writing
 from amct_lite.runtime import RuntimeOptions, open_session
@@ -188,6 +188,16 @@ def test_external_weights_of_a_loaded_model_are_found(tmp_path, monkeypatch):
         ir.save(big_model(), tmp_path / "model.onnx")
     session = open_session(ir.load(tmp_path / "model.onnx").model, ONE)
     assert session.run({"x": np.zeros(1000, np.float32)})[0].sum() == 1000
+
+
+def test_large_weights_of_several_sessions_are_read_in_place(monkeypatch):
+    model = big_model()
+    asked = RuntimeOptions(session_config=(("session.intra_op.allow_spinning", "1"),))
+    assert runtime.beside_others(asked, model) is asked
+    monkeypatch.setattr(runtime, "_HEAVY", 1000)
+    heavy = runtime.beside_others(asked, model)
+    assert heavy.session_config == (("session.disable_prepacking", "1"), *asked.session_config)
+    assert open_session(model, heavy).run({"x": np.zeros(1000, np.float32)})[0].sum() == 1000
 
 
 def test_unknown_provider_is_refused_with_the_available_ones():

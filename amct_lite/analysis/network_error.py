@@ -4,8 +4,8 @@ The float network is cut into pieces and run once. In the piece of a layer its v
 the pieces behind that one, as long as anything differs. So the part in front of a layer is never repeated, and a session is
 opened once, whatever the number of batches and variants.
 
-In memory: sessions for about twice the weights, and once more for each variant of a layer; for one batch the tensors at one
-border, of each variant.
+In memory: sessions for about twice the weights, and once more for each variant of a layer (or, where that is much, in files);
+for one batch the tensors at one border, of each variant.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from amct_lite.analysis.pieces import Network, Piece, Tensors, cut, differing, l
 from amct_lite.analysis.variants import Variant, alone, with_variants
 from amct_lite.calibration.tame import batch_size
 from amct_lite.errors import DataError
-from amct_lite.runtime import RuntimeOptions, open_session
+from amct_lite.runtime import RuntimeOptions, beside_others, open_session
 from amct_lite.types import Feeds
 
 
@@ -47,7 +47,7 @@ def measure_local(
     model: ir.Model, variants: Sequence[Variant], feeds: Iterable[Feeds], options: RuntimeOptions, tell: Callable[[int], None]
 ) -> dict[Variant, Sums]:
     """The error at each layer's own output, for all variants in one pass. tell: called with 1 after each batch."""
-    session = open_session(with_variants(model, variants), alone(options))
+    session = open_session(with_variants(model, variants), alone(beside_others(options, model)))
     total = np.zeros((len(variants), 4))
     for batch in feeds:
         (values,) = session.run({name: batch[name] for name in session.input_names}, session.output_names[:1])
@@ -66,10 +66,10 @@ class NetworkError:
         self, model: ir.Model, variants: Sequence[Variant], metric: MetricFunction | None, options: RuntimeOptions
     ) -> None:
         self._metric = metric
-        self._options = options
+        self._options = beside_others(options, model)
         layers = {variant.layer for variant in variants}
         fewest = layers_a_piece(model.graph.num_nodes(), len(layers), len(variants))
-        self.network = Network(model, cut(model, layers, fewest), options)
+        self.network = Network(model, cut(model, layers, fewest), self._options)
         self.variants = tuple(variants)
         self._variants = [[v for v in variants if v.layer in piece.layers] for piece in self.network.pieces]
         self._branches: dict[int, Branches] = {}

@@ -22,7 +22,7 @@ from amct_lite.calibration.images import ImageOptions
 from amct_lite.diagnosis.matching import Match, Matched, match
 from amct_lite.errors import CalibrationError, ConfigError
 from amct_lite.numerics.metrics import cosine_from_error, sqnr_db_from_sums, sums
-from amct_lite.runtime import RuntimeOptions, Session, open_session
+from amct_lite.runtime import RuntimeOptions, Session, beside_others, open_session
 from amct_lite.types import AnyArray, Feeds, Subject
 
 JUMP_DB = 6.0
@@ -148,7 +148,7 @@ class _Pair:
 
     def __init__(self, matched: Matched, first: Feeds, options: RuntimeOptions) -> None:
         self._matches = {m.name: m for m in matched.matches}
-        self._options = options
+        self._options = beside_others(options, matched.exact)
         self._exact = self._open(_watching(matched.exact, list(self._matches)))
         self._free = self._open(_watching(matched.other, [m.other for m in matched.matches]))
         shapes = dict(self._shapes(first))
