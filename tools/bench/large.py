@@ -1,16 +1,19 @@
-"""Memory and time of `amct-lite calibrate` on a model whose weights lie in an external file of several gigabytes.
+"""Memory and time of the commands of `amct-lite` on a model whose weights lie in an external file of several gigabytes.
 
-    python tools/bench/large.py [--gigabytes 3] [--width 2048] [--samples 4] [--work DIR]
+    python tools/bench/large.py [--gigabytes 3] [--width 2048] [--samples 4] [--one-file] [--work DIR]
+        [--commands calibrate workers …]
 
 Makes a stack of residual MatMul pairs (width -> 4 width -> width) with random weights, then measures, each in a process of
-its own: onnxruntime alone (open the file, run the samples), and `amct-lite calibrate` on the same samples. Memory is
-sampled 50 times a second from /proc (Linux): what the process holds for itself, and pages of mapped files, which the
-kernel takes back when it needs them. The bar: at most 3 times the largest layer and 500 MB more than onnxruntime needs.
+its own: onnxruntime alone (open the file, run the samples), and the commands in the order in which they are given; those that
+read a record take that of the last `calibrate`. Memory is sampled 50 times a second from /proc (Linux): what a process holds
+for itself, and pages of mapped files, which the kernel takes back when it needs them. The bar: at most 3 times the largest
+layer and 500 MB more than onnxruntime needs.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import resource
 import subprocess
 import sys
@@ -20,6 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import onnx
 from onnx import TensorProto, helper
 from process import format_table
 
@@ -32,17 +36,51 @@ for file in sorted(glob.glob(sys.argv[2] + "/*.npz")):
 """
 _TOKENS = 16
 
+_CALIBRATE = "calibrate {model} --data {data} -o {out}"
+_MEASURED = "{model} --record {out}_record.txt --data {data}"
+COMMANDS = {
+    "calibrate": _CALIBRATE,
+    "ort": f"{_CALIBRATE}_ort --target ort",
+    "workers": f"{_CALIBRATE}_workers --workers 2",
+    "balance": f"{_CALIBRATE}_balance --balance",
+    "fold": f"{_CALIBRATE}_fold --balance --balance-fold",
+    "gptq": f"{_CALIBRATE}_gptq --weight-algo gptq",
+    "ada": f"{_CALIBRATE}_ada --weight-algo ada",
+    "full": f"{_CALIBRATE}_full --bias-correction full",
+    "bits4": f"{_CALIBRATE}_bits4 --weight-bits 4",
+    "from": f"{_CALIBRATE}_from --from {{out}}_calibration.npz",
+    "autocalibrate": "autocalibrate {model} --data {data} --evaluator {evaluator} --max-loss 1 -o {out}_auto",
+    "search": "search {model} --data {data} --budget bitops=0.2 --sensitivity local -o {out}_search",
+    "convert": "convert {model} --record {out}_record.txt -o {out}_convert",
+    "inspect": "inspect {model}",
+    "bitops": "bitops {model} --record {out}_record.txt --input-shape input:1,16,{width}",
+    "check": "record check {out}_record.txt {model}",
+    "compare": "compare {model} {out}_fake_quant_model.onnx --data {data}",
+    "deploy": "compare {model} {out}_deploy_model.onnx --data {data}",
+    "estimate": f"sensitivity {_MEASURED} --estimate",
+    "exact": f"sensitivity {_MEASURED} --exact",
+    "exact_workers": f"sensitivity {_MEASURED} --exact --workers 2",
+    "explain": "explain {out}_fake_quant_model.onnx --float {model} --input-shape input:1,16,{width}",
+    "report": "report {out} -o {out}.html --model {model}",
+}
+_EVALUATOR = """
+def evaluate(path):
+    return 1.0
+"""
+"""What is measured is the way there."""
+
 
 @dataclass(frozen=True)
 class Peak:
     """seconds on the clock and of processor time, and the largest of what was sampled, in MB of 10^6 bytes: own (anonymous)
-    memory, mapped files, both."""
+    memory, mapped files, both; and own memory of the process and those it started together."""
 
     seconds: float
     processor: float
     own: float
     mapped: float
     both: float
+    family: float
 
 
 def make(path: Path, gigabytes: float, width: int) -> None:
@@ -79,6 +117,13 @@ def make(path: Path, gigabytes: float, width: int) -> None:
     print(f"{path}: {2 * blocks} MatMul, {offset / 1e9:.2f} GB of weights, the largest {layer_bytes / 1e6:.0f} MB")
 
 
+def _in_one_file(model: Path) -> Path:
+    path = model.with_stem(f"{model.stem}_one_file")
+    if not path.exists():
+        onnx.save(onnx.load(model), path)
+    return path
+
+
 def samples(folder: Path, count: int, width: int) -> None:
     folder.mkdir(exist_ok=True)
     for index in range(count):
@@ -88,22 +133,32 @@ def samples(folder: Path, count: int, width: int) -> None:
 
 def measure(command: list[str], log: Path) -> Peak:
     """Run `command` to its end, watching its memory; exits with its output if it fails."""
-    own = mapped = both = 0.0
+    own = mapped = both = family = 0.0
     start, processor = time.perf_counter(), _processor_seconds()
     with log.open("w") as out, subprocess.Popen(command, stdout=out, stderr=out, stdin=subprocess.DEVNULL) as process:
         while process.poll() is None:
             now_own, now_mapped = _memory(process.pid)
             own, mapped, both = max(own, now_own), max(mapped, now_mapped), max(both, now_own + now_mapped)
+            family = max(family, now_own + sum(_memory(child)[0] for child in _children(process.pid)))
             time.sleep(0.02)
     if process.returncode:
         sys.exit(f"{' '.join(command)} failed with exit code {process.returncode}:\n{log.read_text()[-3000:]}")
-    return Peak(time.perf_counter() - start, _processor_seconds() - processor, own, mapped, both)
+    return Peak(time.perf_counter() - start, _processor_seconds() - processor, own, mapped, both, family)
 
 
 def _processor_seconds() -> float:
     """Of all processes started here that have ended."""
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
     return used.ru_utime + used.ru_stime
+
+
+def _children(pid: int) -> list[int]:
+    """The processes that this one started and that are still there."""
+    found: list[int] = []
+    for listed in Path(f"/proc/{pid}/task").glob("*/children"):
+        with contextlib.suppress(OSError):
+            found += map(int, listed.read_text().split())
+    return found
 
 
 def _memory(pid: int) -> tuple[float, float]:
@@ -122,7 +177,9 @@ def main() -> None:
     parser.add_argument("--width", type=int, default=2048)
     parser.add_argument("--samples", type=int, default=4)
     parser.add_argument("--work", type=Path, help="folder that keeps model and outputs (default: a temporary one)")
-    parser.add_argument("arguments", nargs="*", help="added to `amct-lite calibrate` (after --)")
+    named = {"choices": COMMANDS, "default": ["calibrate"], "metavar": "NAME", "help": ", ".join(COMMANDS)}
+    parser.add_argument("--commands", nargs="+", **named)
+    parser.add_argument("--one-file", action="store_true", help="weights in the model's file (below 2 GB)")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="amct_large_") as temporary:
         work = args.work or Path(temporary)
@@ -130,18 +187,27 @@ def main() -> None:
         model = work / f"large_{args.gigabytes:g}_{args.width}.onnx"
         if not model.exists():
             make(model, args.gigabytes, args.width)
+        if args.one_file:
+            model = _in_one_file(model)
         data = work / f"samples_{args.width}"
         samples(data, args.samples, args.width)
+        evaluator = work / "evaluator.py"
+        evaluator.write_text(_EVALUATOR)
+        places = {"model": model, "data": data, "out": work / "out" / "large", "evaluator": evaluator, "width": args.width}
         runtime = measure([sys.executable, "-c", _ALONE, str(model), str(data)], work / "runtime.log")
-        command = [sys.executable, "-m", "amct_lite", "calibrate", str(model), "--data", str(data)]
-        ours = measure([*command, "-o", str(work / "out" / "large"), *args.arguments], work / "calibrate.log")
-    rows = [
-        [name, *(f"{x:.1f}" for x in (p.seconds, p.processor, p.own, p.mapped, p.both))]
-        for name, p in (("onnxruntime alone", runtime), ("amct-lite calibrate", ours))
-    ]
-    print(format_table(["", "s", "processor s", "own MB", "mapped MB", "both MB"], rows))
+        rows = [_row("onnxruntime alone", runtime, runtime)]
+        for name in args.commands:
+            command = [word.format(**places) for word in COMMANDS[name].split()]
+            rows.append(_row(name, measure([sys.executable, "-m", "amct_lite", *command], work / f"{name}.log"), runtime))
+            print(*rows[-1], flush=True)
+    print(format_table(["", "s", "processor s", "own MB", "mapped MB", "both MB", "with workers MB", "over MB"], rows))
     allowed = 3 * 16 * args.width**2 / 1e6 + 500
-    print(f"over onnxruntime: {ours.both - runtime.both:.0f} MB of own and mapped memory, allowed {allowed:.0f} MB")
+    print(f"over: own and mapped memory beyond that of onnxruntime alone, allowed {allowed:.0f} MB; with workers: own memory")
+
+
+def _row(name: str, peak: Peak, runtime: Peak) -> list[str]:
+    figures = (peak.seconds, peak.processor, peak.own, peak.mapped, peak.both, peak.family, peak.both - runtime.both)
+    return [name, *(f"{figure:.{int(number < 2)}f}" for number, figure in enumerate(figures))]
 
 
 if __name__ == "__main__":
