@@ -82,7 +82,7 @@ def record_digest(record: QuantRecord) -> str:
 
 def format_record(record: QuantRecord) -> str:
     """The text of `record`, layers in their order, in the layout of AMCT's own files."""
-    return "".join(f"record {{\n{''.join(_entry_lines(layer))}}}\n" for layer in record.layers)
+    return "".join(map(_entry, record.layers))
 
 
 def listed(problems: Sequence[str], headline: str) -> str:
@@ -111,48 +111,44 @@ def _place(source: str | None, line: int) -> str:
     return f"{source}:{line}" if source else f"line {line}"
 
 
-def _entry_lines(layer: LayerRecord) -> Iterator[str]:
-    yield f"  key: {_text(layer.key)}\n"
-    yield "  value {\n"
-    for name, value in _fields(layer):
-        yield f"    {name}: {value}\n"
-    yield "  }\n"
+def _entry(layer: LayerRecord) -> str:
+    """One `record { … }`. A layer has thousands of scales: a field is written with all its values at once."""
+    fields = (f"    {name}: " + f"\n    {name}: ".join(values) + "\n" for name, values in _fields(layer) if values)
+    return f"record {{\n  key: {_text(layer.key)}\n  value {{\n{''.join(fields)}  }}\n}}\n"
 
 
-def _fields(layer: LayerRecord) -> Iterator[tuple[str, str]]:
-    """Field by field, in the order of their numbers."""
+def _fields(layer: LayerRecord) -> Iterator[tuple[str, list[str]]]:
+    """Each field with the texts of its values, in the order of their numbers."""
     weight = layer.weight
     if weight is None and not layer.tensor_quantize:
         weight = UNIT_WEIGHT
     yield from _pair("d", layer.activation)
     if weight is not None:
         yield from _pair("w", weight)
-    for shift in layer.shift_bit:
-        yield "shift_bit", str(shift)
+    yield "shift_bit", [str(shift) for shift in layer.shift_bit]
     if layer.skip_fusion is not None:
-        yield "skip_fusion", _boolean(layer.skip_fusion)
+        yield "skip_fusion", [_boolean(layer.skip_fusion)]
     if layer.tensor_quantize:
-        yield "is_tensor_quantize", _boolean(True)
-    for factor in layer.balance_factor:
-        yield "tensor_balance_factor", _number(factor)
+        yield "is_tensor_quantize", [_boolean(True)]
+    yield "tensor_balance_factor", _numbers(layer.balance_factor)
     if layer.data_type:
-        yield "op_data_type", _text(layer.data_type)
-    yield "act_type", f'"INT{layer.activation.bits}"'
+        yield "op_data_type", [_text(layer.data_type)]
+    yield "act_type", [f'"INT{layer.activation.bits}"']
     if weight is not None and weight != UNIT_WEIGHT:  # AMCT leaves it out for an op without weight; INT8 is the default
-        yield "wts_type", f'"INT{weight.bits}"'
+        yield "wts_type", [f'"INT{weight.bits}"']
     if isinstance(layer, RecurrentRecord):
         yield from _pair("h", layer.hidden) if layer.hidden else ()
         yield from _pair("r", layer.recurrence) if layer.recurrence else ()
 
 
-def _pair(letter: str, params: QParams) -> Iterator[tuple[str, str]]:
-    yield from ((f"scale_{letter}", _number(scale)) for scale in params.scale)
-    yield from ((f"offset_{letter}", str(zero_point)) for zero_point in params.zero_point)
+def _pair(letter: str, params: QParams) -> Iterator[tuple[str, list[str]]]:
+    yield f"scale_{letter}", _numbers(params.scale)
+    yield f"offset_{letter}", [str(zero_point) for zero_point in params.zero_point]
 
 
-def _number(value: float) -> str:
+def _numbers(values: Sequence[float]) -> list[str]:
     """Fewest digits that give the same float32."""
-    return str(np.float32(value))
+    return list(map(str, np.array(values, dtype=np.float32)))
 
 
 def _boolean(value: bool) -> str:
