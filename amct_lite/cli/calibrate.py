@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 from time import perf_counter
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from amct_lite.cli.deferred import importing
 from amct_lite.cli.options import (
     image_options,
     page_options,
@@ -28,6 +29,11 @@ from amct_lite.cli.options import (
     worker_options,
 )
 from amct_lite.errors import ConfigError
+
+if TYPE_CHECKING:
+    from amct_lite.config import QuantConfig
+    from amct_lite.pipeline import RunOptions
+    from amct_lite.tuning import Tuned
 
 _FILE = click.Path(path_type=Path)
 
@@ -69,10 +75,9 @@ def command(
 ) -> None:
     """Quantize MODEL: calibrate it on samples, write record, fake-quant and deploy model, run and compare them."""
     _require_one_source(data, statistics, random)
-    from amct_lite.cli.output import finish, progress_bar
-    from amct_lite.cli.tuning_report import tell_tuning
-    from amct_lite.pipeline import RunOptions, quantize
-    from amct_lite.tuning import Tuned, tune
+    with importing():
+        from amct_lite.cli.output import finish, progress_bar
+        from amct_lite.pipeline import RunOptions, quantize
 
     started = perf_counter()
     require_page(wanted=page)
@@ -84,15 +89,22 @@ def command(
         config = take_config(settings, model, qdq="strip" if strip_qdq else "refuse")
         with progress_bar(hidden=quiet or as_json) as progress:
             options = RunOptions(runtime, images, batch_size, random, progress, workers, checkpoint, strip_qdq)
-            done = (tune if tuned else quantize)(model, data, config, statistics=statistics, options=options)
-            result = done.result if isinstance(done, Tuned) else done
-            texts = {"tuning.json": done.to_json()} if isinstance(done, Tuned) else {}
-            also = take_page(result, output, wanted=page, texts=texts)
-            written = done.save(output, inputs=[file for file in files if file.is_file()], also=also)
+            done = _tuned(model, data, config, statistics, options) if tuned else None
+            result = done.result if done else quantize(model, data, config, statistics=statistics, options=options)
+            also = take_page(result, output, wanted=page, texts={"tuning.json": done.to_json()} if done else {})
+            written = (done or result).save(output, inputs=[file for file in files if file.is_file()], also=also)
     checkpoint.discard()
-    if isinstance(done, Tuned) and not (as_json or quiet):
+    if done and not (as_json or quiet):
+        from amct_lite.cli.tuning_report import tell_tuning
+
         tell_tuning(done)
     finish(result, written, perf_counter() - started, as_json=as_json, quiet=quiet)
+
+
+def _tuned(model: Path, data: str | None, config: QuantConfig, statistics: Path | None, options: RunOptions) -> Tuned:
+    from amct_lite.tuning import tune
+
+    return tune(model, data, config, statistics=statistics, options=options)
 
 
 def _require_one_source(data: str | None, statistics: Path | None, random: int | None) -> None:

@@ -1,4 +1,4 @@
-"""Libraries that a command seldom needs are loaded when they are first used, not when the command starts.
+"""How a command starts: libraries that it seldom needs are loaded when they are first used.
 
 onnx-ir imports sympy for arithmetic on symbolic dimensions, which nothing here asks for: a third of all that starting a command
 costs. Only the commands defer it; a program that imports `amct_lite` keeps the import system as it is.
@@ -6,8 +6,10 @@ costs. Only the commands defer it; a program that imports `amct_lite` keeps the 
 
 from __future__ import annotations
 
+import gc
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec, PathFinder
 from importlib.util import LazyLoader
@@ -32,3 +34,14 @@ def defer() -> None:
     """From now on in this process; once is enough."""
     if not any(isinstance(finder, _Deferring) for finder in sys.meta_path):
         sys.meta_path.insert(0, _Deferring())
+
+
+@contextmanager
+def importing() -> Iterator[None]:
+    """Around the imports of a command: what modules make stays, so nobody need look through it for garbage, now or later."""
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.freeze()
+        gc.enable()

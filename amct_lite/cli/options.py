@@ -224,8 +224,6 @@ def take_runtime(settings: Settings) -> RuntimeOptions:
 
 def take_workers(settings: Settings) -> AbstractContextManager[Workers | None]:
     """The workers asked for, to be used as a context; their options are removed from `settings`."""
-    from amct_lite.workers import LocalProcesses
-
     count, address = settings.pop("workers"), settings.pop("cluster")
     if count and address:
         raise click.UsageError("--workers and --cluster exclude each other: the work is shared here, or there.")
@@ -233,7 +231,11 @@ def take_workers(settings: Settings) -> AbstractContextManager[Workers | None]:
         from amct_lite.cluster import connect
 
         return connect(address)
-    return LocalProcesses(count) if count and count > 1 else nullcontext()
+    if count and count > 1:
+        from amct_lite.workers import LocalProcesses
+
+        return LocalProcesses(count)
+    return nullcontext()
 
 
 def take_checkpoint(settings: Settings, output: str) -> Checkpoint:
@@ -276,10 +278,13 @@ def take_config(settings: Settings, model: Path, *, qdq: Qdq = "refuse") -> Quan
     from dataclasses import replace
 
     from amct_lite.config import Override, QuantConfig, parse_input_shapes
-    from amct_lite.public import load_config
 
     file = settings.pop("config_file")
-    config = load_config(file, model, qdq=qdq) if file else QuantConfig()
+    config = QuantConfig()
+    if file:
+        from amct_lite.public import load_config
+
+        config = load_config(file, model, qdq=qdq)
     if settings.pop("per_tensor"):
         if settings["per_channel"] not in {None, "none"}:
             raise click.UsageError(

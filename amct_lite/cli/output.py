@@ -24,10 +24,10 @@ from amct_lite.cli.layout import (
     size,
     write_text,
 )
-from amct_lite.page.summary import accumulators
 from amct_lite.pipeline import Progress as Advance
 from amct_lite.reports.report import LayerRow, Report
 from amct_lite.reports.warnings import POOR_SQNR_DB
+from amct_lite.reports.wording import accumulators
 from amct_lite.result import QuantizeResult
 from amct_lite.types import Skip
 from amct_lite.validate.kernels import Kernels

@@ -1,4 +1,4 @@
-"""The few figures that a page begins with, and texts that the HTML and the terminal share."""
+"""The few figures that a page begins with, and texts of it."""
 
 from __future__ import annotations
 
@@ -6,10 +6,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from amct_lite.page.values import LayerView, Page
-from amct_lite.reports.report import Report
 from amct_lite.reports.units import size
 from amct_lite.types import Skip
-from amct_lite.validate.equivalence import Equivalence
 
 
 @dataclass(frozen=True)
@@ -70,16 +68,6 @@ def by_reason(skips: Iterable[Skip]) -> tuple[tuple[str, tuple[Skip, ...]], ...]
     for skip in skips:
         groups.setdefault(skip.reason, []).append(skip)
     return tuple((reason, tuple(group)) for reason, group in sorted(groups.items(), key=lambda item: -len(item[1])))
-
-
-def accumulators(e: Equivalence, report: Report) -> str:
-    """Their steps are the product of both scales: a difference of some is nothing where the data have 16 bits."""
-    if any("INT16" in row.types for row in report.layers):
-        return (
-            f"accumulators equal up to float32's rounding ({e.accumulator_error:.2g} of their steps, which are 256 times finer "
-            "with 16-bit data)"
-        )
-    return f"accumulators equal (within {e.accumulator_error:.2g} of a step)"
 
 
 def remarks_of(layer: LayerView) -> tuple[str, ...]:

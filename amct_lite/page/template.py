@@ -13,9 +13,10 @@ from typing import Any
 
 from amct_lite.errors import ConfigError
 from amct_lite.page import figures
-from amct_lite.page.summary import accumulators, by_reason, figures_of, number, percent, remarks_of
+from amct_lite.page.summary import by_reason, figures_of, number, percent, remarks_of
 from amct_lite.page.values import Analysis, Page, drawn
 from amct_lite.reports.warnings import POOR_SQNR_DB
+from amct_lite.reports.wording import accumulators
 
 
 def require_jinja2() -> None:

@@ -1,0 +1,16 @@
+"""What a report says in words, the same on the page and in the terminal."""
+
+from __future__ import annotations
+
+from amct_lite.reports.report import Report
+from amct_lite.validate.equivalence import Equivalence
+
+
+def accumulators(e: Equivalence, report: Report) -> str:
+    """Their steps are the product of both scales: a difference of some is nothing where the data have 16 bits."""
+    if any("INT16" in row.types for row in report.layers):
+        return (
+            f"accumulators equal up to float32's rounding ({e.accumulator_error:.2g} of their steps, which are 256 times finer "
+            "with 16-bit data)"
+        )
+    return f"accumulators equal (within {e.accumulator_error:.2g} of a step)"
