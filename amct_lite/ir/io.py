@@ -21,6 +21,7 @@ from amct_lite.ir import embedded
 from amct_lite.ir.admission import admit, is_sorted
 from amct_lite.ir.embedded import InFile, refer
 from amct_lite.ir.external import check_external
+from amct_lite.ir.memory import detach
 from amct_lite.ir.naming import name_nodes
 from amct_lite.ir.payload import check_payload
 from amct_lite.ir.slim import slim_proto
@@ -120,6 +121,7 @@ def _deserialize(proto: onnx.ModelProto, what: str, folder: Path | None, in_file
     ordered = is_sorted(proto.graph)
     try:
         model = onnx_ir.from_proto(proto)
+        detach(model)
         slim_proto(model)  # names that are not text show themselves only when a model is written
     except Exception as error:  # whatever the file made onnx-ir stumble over, it is the file's
         raise UnsupportedModelError(f"{what} is not a valid ONNX model: {_cause(error)}. Export it again.") from error

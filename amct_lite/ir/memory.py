@@ -1,0 +1,34 @@
+"""Weights in memory are held once, as arrays that everybody reads in place.
+
+A tensor of a protobuf copies itself out of it each time somebody asks for its values, and keeps the whole protobuf alive.
+"""
+
+from __future__ import annotations
+
+import onnx
+from onnx_ir import Attr, AttributeType, Model, Tensor, TensorProtocol
+from onnx_ir.serde import TensorProtoTensor
+
+
+def detach(model: Model) -> None:
+    """Let no tensor of `model`, which was just read, depend on the protobuf that it was read from; in place."""
+    for graph in model.graphs():
+        for value in graph.initializers.values():
+            if isinstance(value.const_value, TensorProtoTensor):
+                value.const_value = _detached(value.const_value)
+    functions = (node for function in model.functions.values() for node in function.all_nodes())
+    for node in (*model.graph.all_nodes(), *functions):
+        for name, found in tuple(node.attributes.items()):
+            if found.type == AttributeType.TENSOR and isinstance(found.value, TensorProtoTensor):
+                node.attributes[name] = Attr(name, found.type, _detached(found.value), doc_string=found.doc_string)
+
+
+def _detached(tensor: TensorProtoTensor) -> TensorProtocol:
+    """One that is written as `tensor` is."""
+    proto = tensor.raw
+    told = proto.metadata_props or any(map(proto.HasField, ("segment", "data_location")))  # of which an array knows nothing
+    if proto.HasField("raw_data") and not told and tensor.dtype.bitwidth >= 8:
+        return Tensor(tensor.numpy(), dtype=tensor.dtype, name=tensor.name, doc_string=tensor.doc_string)
+    own = onnx.TensorProto()
+    own.CopyFrom(proto)
+    return TensorProtoTensor(own)
