@@ -59,8 +59,7 @@ def mean_shift(item: QuantizedLayer, sketches: Sketches, weight: AnyArray) -> Do
     sketch = sketches.get((str(data.name), layer.channel_axis))
     if sketch is None:
         return "the calibration has no means of its input channels"
-    error = layer.rows(quantized_weight(item)).astype(np.float64)
-    error *= item.weight.scales.astype(np.float64)[:, None]
+    error = layer.rows(quantized_weight(item)) * item.weight.scales.astype(np.float64)[:, None]
     error -= layer.rows(weight)
     shift = item.spec.mean_shift(layer, layer.from_rows(error, weight.shape), sketch.channel_mean.astype(np.float64))
     return "its weight is a stack of matrices" if shift is None else shift

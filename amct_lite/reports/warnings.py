@@ -12,10 +12,11 @@ from amct_lite.analysis.local_error import LocalError
 from amct_lite.build import Exports
 from amct_lite.config import QuantConfig
 from amct_lite.exporters.integers import QuantizedLayer, quantized_layers, quantized_weight
+from amct_lite.numerics.metrics import sqnr_db
 from amct_lite.numerics.sketch import Outlier
 from amct_lite.record import split_key
 from amct_lite.reports.checks import Checked
-from amct_lite.types import AnyArray, DoubleArray, FloatArray, QuantPlan, QuantRecord
+from amct_lite.types import QuantPlan, QuantRecord
 
 POOR_SQNR_DB = 29.0
 """A layer whose own output falls below this is named. Measured: convolutional networks that lose nothing keep 30.5 dB and
@@ -28,8 +29,6 @@ DEAD_CHANNEL = 1e-6
 MOST_NAMED = 5
 MOST_SAMPLES = 20
 """Wild samples that are named; of more than 16,384 samples not all are known by number."""
-_TOGETHER = 1 << 18
-"""Weights that are looked at together: a large layer is not held in float64."""
 
 
 def width_notes(exports: Exports, checked: Checked) -> list[str]:
@@ -150,9 +149,7 @@ def weight_warnings(model: ir.Model, record: QuantRecord) -> list[str]:
     for item in quantized_layers(model, record):
         if item.layer.weight is None:
             continue
-        sqnr, alive = channel_sqnr_db(item)
-        channels = int(np.count_nonzero(alive))
-        lost = int(np.count_nonzero((sqnr < LOST_CHANNEL_DB) & alive))
+        lost, channels = _lost_channels(item)
         if lost and lost >= LOST_SHARE * channels:
             remedy = "use a scale a channel (--channel-wise all)" if item.weight.per_tensor else "keep it in float (--skip)"
             sentence = (
@@ -171,25 +168,21 @@ def _rest(count: int, what: str) -> list[str]:
     return [f"… and {more} more: {count} layers in all {what}."] if more > 0 else []
 
 
-def _sums(rows: FloatArray, codes: AnyArray, scales: FloatArray) -> tuple[DoubleArray, DoubleArray, DoubleArray]:
-    """Of each row, as (C,): Σ w², Σ (w_q − w)² and the largest magnitude."""
-    exact = rows.astype(np.float64)
-    error = codes * scales.astype(np.float64)[:, None]
-    error -= exact
-    error *= error
-    largest: DoubleArray = np.abs(exact).max(axis=1, initial=0.0)
-    exact *= exact
-    return exact.sum(axis=1), error.sum(axis=1), largest
-
-
-def channel_sqnr_db(item: QuantizedLayer) -> tuple[FloatArray, np.ndarray]:
-    """((Cout,) dB of each output channel's weights over their rounding error, (Cout,) whether its weights do anything)."""
-    rows, codes = item.layer.rows(item.layer.weight_array), item.layer.rows(quantized_weight(item))
-    scales = np.broadcast_to(item.weight.scales, len(rows))
-    parts = np.array_split(np.arange(len(rows)), -(-rows.size // _TOGETHER) or 1)
-    found = [_sums(rows[p[0] : p[-1] + 1], codes[p[0] : p[-1] + 1], scales[p[0] : p[-1] + 1]) for p in parts if p.size]
-    signal, noise, largest = (np.concatenate(part) for part in zip(*found, strict=True))
-    with np.errstate(divide="ignore", invalid="ignore"):
-        decibels = 10 * np.log10(signal / noise)
-    alive = largest > DEAD_CHANNEL * largest.max(initial=0.0)
-    return np.where(noise == 0, np.inf, decibels).astype(np.float32), alive
+def _lost_channels(item: QuantizedLayer) -> tuple[int, int]:
+    """(channels below LOST_CHANNEL_DB, channels that do anything)."""
+    rows, half = item.layer.rows(item.layer.weight_array), 1 << (item.weight.bits - 1)
+    scales = np.broadcast_to(item.weight.scales, len(rows)).astype(np.float64)
+    low, high = rows.min(axis=1, initial=0).astype(np.float64), rows.max(axis=1, initial=0).astype(np.float64)
+    largest = np.maximum(-low, high)
+    alive = largest > DEAD_CHANNEL * largest.max(initial=0)
+    # What is not clipped errs by half a step at most. As a rule this clears all channels, and nothing need be quantized.
+    with np.errstate(over="ignore"):
+        signal = np.einsum("ij,ij->i", rows, rows)  # in float32, hence the margin of a hundredth
+    most = 1.01 * rows.shape[1] * (scales / 2) ** 2
+    clipped = (low < -(half + 0.5) * scales) | (high > (half - 0.5) * scales)
+    doubtful = alive & ~(np.isfinite(signal) & (signal > 10 ** (LOST_CHANNEL_DB / 10) * most) & ~clipped)
+    if not doubtful.any():
+        return 0, int(np.count_nonzero(alive))
+    codes = item.layer.rows(quantized_weight(item))
+    lost = sum(sqnr_db(rows[row], codes[row] * scales[row]) < LOST_CHANNEL_DB for row in np.flatnonzero(doubtful))
+    return lost, int(np.count_nonzero(alive))
