@@ -23,6 +23,7 @@ from amct_lite.weights import Rounding
 
 FORMAT = 1
 FEW_SAMPLES = 8
+_LEVEL = 1
 _MAX_RATIO = 500
 Sketches = dict[tuple[str, int | None], Sketch]
 Dims = tuple[int, ...]
@@ -158,8 +159,17 @@ def to_bytes(statistics: Statistics) -> bytes:
     if (balance := statistics.balance) is not None:
         factors = {f"balance{i}": balance.factors[layer] for i, layer in enumerate(balance.strengths)}
         arrays |= {name: np.array(values, dtype=np.float32) for name, values in factors.items()}
+    return _archive(arrays)
+
+
+def _archive(arrays: Mapping[str, AnyArray]) -> bytes:
+    """An .npz file. `np.savez_compressed` takes twice as long, for files that are a twentieth smaller."""
     buffer = io.BytesIO()
-    np.savez_compressed(buffer, allow_pickle=False, **arrays)
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED, compresslevel=_LEVEL) as archive:
+        for name, array in arrays.items():
+            content = io.BytesIO()
+            np.lib.format.write_array(content, np.asanyarray(array), allow_pickle=False)
+            archive.writestr(zipfile.ZipInfo(f"{name}.npy"), content.getvalue(), zipfile.ZIP_DEFLATED, _LEVEL)
     return buffer.getvalue()
 
 
