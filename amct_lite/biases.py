@@ -12,7 +12,7 @@ from amct_lite import ir
 from amct_lite.calibration.runner import Calibration
 from amct_lite.calibration.store import Statistics
 from amct_lite.correction.full import measure_shifts
-from amct_lite.judging import CLEAR_DB, GOOD_DB, judges, score
+from amct_lite.judging import Score, judges, score
 from amct_lite.record import record_digest
 from amct_lite.rounding.apply import apply_roundings
 from amct_lite.runtime import RuntimeOptions
@@ -48,10 +48,10 @@ def settle_biases(
         return analytic, None
     measured_on = len(calibration.feeds) - held_out
     judging = (calibration.feeds[measured_on:], calibration.outputs[measured_on:], options.on_cpu())
-    simple, reached = None, 0.0
+    simple, reached = None, Score()
     if held_out:
         simple, reached = score(settle(prepared, record, analytic.statistics, "analytic", halves), *judging)
-    if reached >= GOOD_DB:
+    if reached.is_good():
         return analytic, simple
     rounded, _ = apply_roundings(prepared, record, known.roundings)
     shifts = measure_shifts(prepared, record, calibration.feeds[:measured_on], options, progress, rounded=rounded)
@@ -59,7 +59,7 @@ def settle_biases(
     if not held_out:
         return full, None
     thorough, gained = score(settle(prepared, record, full.statistics, "full", halves), *judging)
-    return (full, thorough) if gained > reached + CLEAR_DB else (analytic, simple)
+    return (full, thorough) if gained.clearly_above(reached) else (analytic, simple)
 
 
 def bias_note(asked: str, calibration: Calibration) -> tuple[str, ...]:

@@ -7,7 +7,7 @@ channel for them can do harm. So both are tried end to end, and the better one i
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -20,25 +20,47 @@ CLEAR_DB = 0.5
 """Differences below this come and go with the samples."""
 GOOD_DB = 30.0
 """Outputs this near to the float model's leave nothing to gain: the sequential correction is not even measured."""
-_JUDGES = 8
+_JUDGES = 16
 _SHARE = 4
+_EXACT_DB = 100.0
+"""Samples that come out as in float, such as an empty one, count as so near."""
+
+
+@dataclass(frozen=True)
+class Score:
+    """How near quantized outputs come to the float model's: dB SQNR, mean over the float outputs. together: of all samples as
+    one; each: the mean over the samples."""
+
+    together: float = 0.0
+    each: float = 0.0
+
+    def is_good(self) -> bool:
+        """Whether nothing is left to gain."""
+        return self.together >= GOOD_DB
+
+    def clearly_above(self, other: Score) -> bool:
+        """Whether it is better in both: a few large samples decide one, a few that are nearly exact the other."""
+        return min(self.together - other.together, self.each - other.each) > CLEAR_DB
 
 
 def judges(batches: int) -> int:
-    """How many of so many kept batches judge instead of being measured on: a quarter, at most eight."""
+    """How many of so many kept batches judge instead of being measured on: a quarter, at most sixteen."""
     return min(_JUDGES, batches // _SHARE)
 
 
 def score(
     settled: Settled, data: Sequence[Feeds], exact: Sequence[tuple[AnyArray, ...]], options: RuntimeOptions
-) -> tuple[Settled, float]:
-    """`settled` with its results for `data`, and how near these come to `exact`, the float model's: mean SQNR in dB over the
-    float outputs, 0 without any."""
+) -> tuple[Settled, Score]:
+    """`settled` with its results for `data`, and how near these come to `exact`, the float model's (0 without float outputs)."""
     session = open_session(settled.fake_quant, options)
-    results = [tuple(session.run({name: feeds[name] for name in session.input_names})) for feeds in data]
-    figures = []
-    for number, array in enumerate(exact[0]):
-        if np.issubdtype(array.dtype, np.floating):
-            reference = np.concatenate([outputs[number].reshape(-1) for outputs in exact])
-            figures.append(sqnr_db(reference, np.concatenate([result[number].reshape(-1) for result in results])))
-    return replace(settled, results=tuple(results)), float(np.mean(figures)) if figures else 0.0
+    results = tuple(tuple(session.run({name: feeds[name] for name in session.input_names})) for feeds in data)
+    pairs = list(zip(zip(*exact, strict=True), zip(*results, strict=True), strict=True))
+    found = [_score(ours, theirs) for ours, theirs in pairs if np.issubdtype(ours[0].dtype, np.floating)]
+    both = np.mean(found, axis=0) if found else (0.0, 0.0)
+    return replace(settled, results=results), Score(float(both[0]), float(both[1]))
+
+
+def _score(exact: Sequence[AnyArray], other: Sequence[AnyArray]) -> tuple[float, float]:
+    together = sqnr_db(np.concatenate([a.reshape(-1) for a in exact]), np.concatenate([b.reshape(-1) for b in other]))
+    each = [sqnr_db(a, b) for a, b in zip(exact, other, strict=True)]
+    return min(together, _EXACT_DB), float(np.mean(np.minimum(each, _EXACT_DB)))
