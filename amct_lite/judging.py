@@ -51,7 +51,7 @@ def judges(batches: int) -> int:
 def score(
     settled: Settled, data: Sequence[Feeds], exact: Sequence[tuple[AnyArray, ...]], options: RuntimeOptions
 ) -> tuple[Settled, Score]:
-    """`settled` with its results for `data`, and how near these come to `exact`, the float model's (0 without float outputs)."""
+    """`settled` with its results for `data`, and how near these come to `exact`, the float model's (without any: 0)."""
     session = open_session(settled.fake_quant, options)
     results = tuple(tuple(session.run({name: feeds[name] for name in session.input_names})) for feeds in data)
     pairs = list(zip(zip(*exact, strict=True), zip(*results, strict=True), strict=True))

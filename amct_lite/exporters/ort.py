@@ -12,7 +12,7 @@ import numpy as np
 
 from amct_lite import ir
 from amct_lite.exporters import qdq
-from amct_lite.flow.kernels import KERNELS
+from amct_lite.flow.kernels import BOUNDS, KERNELS, is_product
 from amct_lite.ir.build import Inserter
 from amct_lite.types import QuantRecord
 
@@ -39,6 +39,7 @@ def export(model: ir.Model, record: QuantRecord) -> ir.Model:
         _pool(mean)
     for conv in _all(result, "Conv"):
         _align_channels(conv)
+        _multiply(conv)
     ir.remove_unused(result)
     ir.infer_shapes(result)
     return result
@@ -184,3 +185,31 @@ def _align_channels(conv: ir.Node) -> None:
     pads = b.constant([0, 0, 0, 0, 0, missing, 0, 0], np.int64)
     codes = b.op("Pad", front.outputs[0], pads, front.inputs[2], mode="constant")
     ir.replace_input(conv, 0, b.op("DequantizeLinear", codes, *front.inputs[1:3]))
+
+
+def _multiply(conv: ir.Node) -> None:
+    """A Conv of a single pixel, nobody behind which wants integers, is the Gemm whose integer kernel writes float: what a
+    classifier says is not rounded."""
+    front = _quantizer_in_front(conv.inputs[0])
+    scaled = conv.inputs[1].producer() if conv.inputs[1] is not None else None
+    weight = ir.constant_of(scaled.inputs[0]) if scaled is not None else None
+    if front is None or scaled is None or weight is None or not is_product(conv) or _is_rounded(conv.outputs[0]):
+        return
+    graph = conv.graph
+    assert isinstance(graph, ir.Graph)
+    ir.replace_input(scaled, 0, ir.add_initializer(graph, f"{conv.name}.weight.matrix", weight.reshape(len(weight), -1)))
+    b = Inserter(conv, f"{conv.name}.product")
+    flat = b.op("DequantizeLinear", b.op("Flatten", front.outputs[0]), *front.inputs[1:3])
+    product = ir.new_node("Gemm", [flat, *conv.inputs[1:]], name=str(conv.name), attributes={"transB": 1})
+    ir.insert_before(conv, product)
+    pixels = b.constant(list(range(2, weight.ndim)), np.int64)
+    ir.redirect(conv.outputs[0], b.op("Unsqueeze", product.outputs[0], pixels))
+    ir.remove_node(conv)
+
+
+def _is_rounded(value: ir.Value) -> bool:
+    """Whether integers are wanted of `value`, or of what a Relu or Clip makes of it."""
+    readers = [use.node for use in ir.uses(value)]
+    if len(readers) == 1 and readers[0].op_type in BOUNDS:
+        return _is_rounded(readers[0].outputs[0])
+    return any(reader.op_type == "QuantizeLinear" for reader in readers)

@@ -79,3 +79,17 @@ BOUNDS = frozenset({"Relu", "Clip"})
 """They vanish into the range of the tensor behind them, if nobody reads the one in front."""
 INTEGERS_ONLY = frozenset({"Conv"})
 """Layers whose integer kernel cannot write float."""
+
+
+def is_product(conv: ir.Node) -> bool:
+    """Whether `conv` sees a single pixel, as a classifier behind a global pooling does: then it is a matrix product."""
+    data, weight = (conv.inputs[index] for index in (0, 1))
+    before, kernel, behind = (ir.dims_of(value) if value is not None else None for value in (data, weight, conv.outputs[0]))
+    if before is None or kernel is None or behind is None or ir.attribute(conv, "group", 1) != 1:
+        return False
+    return all(size == 1 for size in (*before[2:], *kernel[2:], *behind[2:]))
+
+
+def integers_only(layer: ir.Node) -> bool:
+    """Whether `layer`, as it is exported, has an integer kernel that cannot write float."""
+    return layer.op_type in INTEGERS_ONLY and not is_product(layer)

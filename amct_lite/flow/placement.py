@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from math import inf
 
 from amct_lite import ir
-from amct_lite.flow.kernels import BOUNDS, INTEGERS_ONLY, KERNELS
+from amct_lite.flow.kernels import BOUNDS, KERNELS, integers_only
 from amct_lite.ops import WEIGHTED
 
 Bounds = tuple[float, float]
@@ -67,7 +67,7 @@ class _Flow:
 
     def _update(self) -> bool:
         """One round towards the largest set of computing nodes that hold each other up; whether any fell."""
-        fed, only = self._fed(lambda layer: True), self._fed(lambda layer: layer.op_type in INTEGERS_ONLY)
+        fed, only = self._fed(lambda layer: True), self._fed(integers_only)
         leads, all_lead = self._leading(any), self._leading(all)
         self._between = self._computing | (self._movers & (only | all_lead))
         kept = {
@@ -155,7 +155,7 @@ class _Flow:
         """Whether its integer kernel cannot write float."""
         if producer is None:
             return False
-        return producer in self._between or (producer.name in self._layers and producer.op_type in INTEGERS_ONLY)
+        return producer in self._between or (producer.name in self._layers and integers_only(producer))
 
     def _kernel_behind(self, value: ir.Value) -> ir.Node | None:
         """The node that computes `value`, seen through a Relu or Clip that vanishes."""

@@ -28,12 +28,17 @@ MOVED = """net (float[1,3,16,16] x) => (float[1,2,32,32] y) {
   [c1] a = Conv <pads=[1,1,1,1]> (x, w1) [shuffle] y = DepthToSpace <blocksize=2> (a) }"""
 PRODUCT = """net (float[1,3,4,4] x) => (float[1,3,5] y) {
   [flat] a = Reshape (x, rows) [mm] b = MatMul (a, m) [bias] y = Add (b, mb) }"""
+HEAD = """net (float[N,3,16,16] x) => (float[N,5,1,1] y) {
+  [c1] a = Conv <pads=[1,1,1,1]> (x, w1) [pool] b = GlobalAveragePool (a) [squeeze] c = Conv (b, w2) [relu] d = Relu (c)
+  [fc] e = Conv (d, w3, b3) [soft] y = Softmax <axis=1> (e) }"""
+ONE_PIXEL = {"w2": (8, 8, 1, 1), "w3": (5, 8, 1, 1), "b3": (5,)}
 MATRIX = {"rows": np.array([1, 3, 16]), "m": (16, 5), "mb": (5,)}
 NETS = {
     "residual": (FOUR_CONVS, {}),
     "classifier": (CLASSIFIER, PARTS),
     "padded": (PADDED, AROUND),
     "moved": (MOVED, {}),
+    "one pixel": (HEAD, ONE_PIXEL),
     "product": (PRODUCT, MATRIX),
     "open matrix": (
         PRODUCT.replace("[1,3,4,4]", "[N,3,4,4]").replace("[1,3,5]", "[N,5]"),
@@ -78,6 +83,14 @@ def test_a_classifier_runs_on_integers_from_the_first_layer_to_the_last() -> Non
     assert found["QGemm"] == 1
     assert found["QuantizeLinear"] == 1
     assert found["DequantizeLinear"] == found["Clip"] == found["ReduceMean"] == 0
+
+
+def test_a_classifier_of_one_pixel_is_a_product_that_writes_float() -> None:
+    """What it says is not rounded; a Conv of one pixel whose reader wants integers stays one."""
+    found = nodes("one pixel")
+    assert (found["QLinearConv"], found["QGemm"]) == (2, 1)
+    assert (found["QuantizeLinear"], found["DequantizeLinear"]) == (1, 0)
+    assert not any(entry.key == "soft:0" for entry in quantized("one pixel").record.layers)
 
 
 def test_a_pad_between_layers_pads_codes() -> None:
