@@ -8,14 +8,18 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import pytest
+from counted import PER_TENSOR, Fidelity, delicate
 from small_nets import images, net, saved
 
+import amct_lite
 from amct_lite import cluster
 from amct_lite.analysis.sensitivity import measure_sensitivity
+from amct_lite.config import QuantConfig
 from amct_lite.errors import ConfigError
 from amct_lite.pipeline import RunOptions, calibrate, quantize
 from amct_lite.runtime import RuntimeOptions
@@ -33,10 +37,9 @@ def start(code: str, *words: str, folder: Path) -> subprocess.Popen[bytes]:
     return subprocess.Popen(command, env=QUIET, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
 
-@pytest.fixture(scope="module")
-def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A scheduler with two workers, which live in processes of their own and are not replaced when killed."""
-    folder = tmp_path_factory.mktemp("dask")
+@contextmanager
+def two_workers(folder: Path) -> Iterator[str]:
+    """The address of a scheduler with two workers, which live in processes of their own and are not replaced when killed."""
     file = folder / "scheduler.json"
     local = ("--host", "127.0.0.1", "--no-dashboard")
     started = [start(SCHEDULER, *local, "--port", "0", "--scheduler-file", str(file), folder=folder)]
@@ -57,6 +60,26 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         for process in started:
             process.kill()
             process.wait()
+
+
+@pytest.fixture(scope="module")
+def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with two_workers(tmp_path_factory.mktemp("dask")) as found:
+        yield found
+
+
+class Deadly(Fidelity):
+    """The quantized model that is evaluated next kills who evaluates it, once."""
+
+    def __init__(self, model: Path, mark: Path) -> None:
+        super().__init__(model)
+        self._mark = mark
+
+    def __call__(self, model_path: str) -> float:
+        if "fake_quant" in model_path and not self._mark.exists():
+            self._mark.touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+        return super().__call__(model_path)
 
 
 def process_and_square(mark: str, item: int) -> tuple[int, int]:
@@ -102,6 +125,30 @@ def test_sensitivity_on_a_cluster_is_that_of_one_process(address: str, tmp_path:
     with cluster.connect(address) as workers:
         shared = measure_sensitivity(*given, options=ONE, workers=workers)
     assert shared.to_json() == measure_sensitivity(*given, options=ONE).to_json()
+
+
+def test_searches_go_on_when_a_worker_of_their_cluster_is_killed(tmp_path: Path) -> None:
+    """`autocalibrate` loses one of two workers, `search` runs on the other."""
+    model, mark = delicate(tmp_path, conv2=20.0, conv4=20.0), tmp_path / "killed"
+
+    def run(evaluate: Fidelity, workers: Workers | None, prefix: Path) -> dict[str, bytes]:
+        options = RunOptions(runtime=ONE, workers=workers)
+        left = amct_lite.autocalibrate(model, images(), evaluate, max_loss=25.0, config=PER_TENSOR, options=options)
+        generic = QuantConfig(target="generic", per_channel="none")
+        mixed = amct_lite.search_precision(
+            *(model, images(), "bitops=2.1"),
+            widths=("float32", "W8A8", "W4A8"),
+            sensitivity="local",
+            evaluate=evaluate,
+            config=generic,
+            options=options,
+        )
+        return {path.name: path.read_bytes() for path in (*left.save(f"{prefix}/left"), *mixed.save(f"{prefix}/mixed"))}
+
+    with two_workers(tmp_path) as address, cluster.connect(address) as workers:
+        shared = run(Deadly(model, mark), workers, tmp_path / "shared")
+        assert mark.exists()
+    assert shared == run(Fidelity(model), None, tmp_path / "alone")
 
 
 def test_no_scheduler_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:

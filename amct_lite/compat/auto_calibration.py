@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from amct_lite import ir, scratch
+from amct_lite.accuracy.ahead import Ahead
 from amct_lite.accuracy.candidates import Outcome, Search, Trial
 from amct_lite.accuracy.evaluation import Evaluator, Referee, source_of
 from amct_lite.accuracy.journal import Journal, journal_key
@@ -28,7 +29,7 @@ from amct_lite.compat.outputs import export
 from amct_lite.compat.preparing import open_job, write_balancing_model, write_calibration_model
 from amct_lite.compat.quant_json import original_names
 from amct_lite.compat.saving import finished_calibration
-from amct_lite.compat.strategies import AmctStrategy, strategy_of
+from amct_lite.compat.strategies import NAMES, AmctStrategy, strategy_of
 from amct_lite.errors import ConfigError
 from amct_lite.files import output_path, staged_outputs
 from amct_lite.loading import SourceModel
@@ -40,6 +41,7 @@ from amct_lite.roundings import rounders_of
 from amct_lite.search.trials import Layers
 from amct_lite.tensors import read_facts
 from amct_lite.types import Feeds, QuantRecord
+from amct_lite.workers import Workers, require_picklable
 
 _LOG = logging.getLogger(__name__)
 _NAME = "accuracy_based_auto_calibration"
@@ -60,18 +62,23 @@ def accuracy_based_auto_calibration(
     save_dir: PathLike,
     strategy: str | AmctStrategy = "BinarySearch",
     sensitivity: str | Sensitivity = "CosineSimilarity",
+    *,
+    workers: Workers | None = None,
 ) -> None:
     """Quantize `model_file` with as few layers in float as `model_evaluator` accepts, and write the files of `save_model`.
 
     config_file: AMCT's JSON; it is not modified. save_dir: folder and prefix, as `save_path` elsewhere. Beside the models lie
     the ranking and the final configuration, in `amct_log/` next to save_dir the history. The record gets the layers that
     stay quantized. An interrupted run goes on from `<record_file>.autocalibration_journal.jsonl`.
+    workers: evaluate candidates, several at a time (not in AMCT); the evaluator is sent to them after its calibration.
     Raises ConfigError for a name or an object that will not do, DataError for what the user's code is to blame for,
     CalibrationError when no quantized model is acceptable; the three JSON files are written only after success.
     """
     require_sensitivity(sensitivity)
     chosen = strategy_of(strategy)
     require_evaluator(model_evaluator)
+    if workers:
+        _require_shareable(strategy, model_evaluator)
     content = _json_config(config_file)
     referee = Referee(model_evaluator)
     source, record, statistics, feeds = _calibrated(model_file, model_evaluator, config_file, record_file)
@@ -83,7 +90,8 @@ def accuracy_based_auto_calibration(
         journal_key(rounded, record, "none", referee),
     )
     candidate = partial(_candidate, prepared, record, statistics)
-    search = Search(Path(model_file), ranking, candidate, referee, journal, on_trial=_tell)
+    ahead = Ahead(model_evaluator, workers) if workers else None
+    search = Search(Path(model_file), ranking, candidate, referee, journal, on_trial=_tell, ahead=ahead)
     outcome = search.run(chosen)
     accepted = _without(prepared, record, outcome.found.rolled_back)
     texts = _files(save_dir, ranking, outcome, content)
@@ -113,6 +121,16 @@ def require_evaluator(evaluator: object) -> None:
             f"the evaluator {type(evaluator).__name__} has no {' and no '.join(missing)}. Derive it from "
             "amct_lite.common.auto_calibration.AutoCalibrationEvaluatorBase and define the three methods."
         )
+
+
+def _require_shareable(strategy: str | AmctStrategy, evaluator: AmctEvaluator) -> None:
+    """Raises ConfigError for what gives workers nothing to do, or cannot be sent to them."""
+    if not isinstance(strategy, str):
+        raise ConfigError(
+            f"the strategy {type(strategy).__name__} names one candidate at a time, which leaves nothing to workers. Leave "
+            f"`workers` out, or choose {' or '.join(NAMES)}."
+        )
+    require_picklable(evaluator, "the evaluator")
 
 
 def _json_config(config_file: PathLike) -> dict[str, Any]:

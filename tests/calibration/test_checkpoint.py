@@ -35,24 +35,28 @@ import os, time
 import numpy as np
 
 def feeds():
-    for number in range(40):
+    for number in range(int(os.environ["BATCHES"])):
         time.sleep(float(os.environ.get("SLOW", "0")))
         yield {"x": np.random.default_rng(number).standard_normal((1, 3, 16, 16)).astype(np.float32)}
 """
 
 
-def amct(*words: str, slow: float = 0.0) -> subprocess.Popen[str]:
-    environment = os.environ | {"SLOW": str(slow)}
+def amct(*words: str, batches: int, slow: float = 0.0) -> subprocess.Popen[str]:
+    environment = os.environ | {"SLOW": str(slow), "BATCHES": str(batches)}
     command = [sys.executable, "-c", COMMAND, *words]
     return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
-def test_a_run_that_was_killed_gives_the_same_files_when_it_is_resumed(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("more", "batches"), [((), 40), (("--workers", "2"), 500)], ids=["alone", "workers"])
+def test_a_run_that_was_killed_gives_the_same_files_when_it_is_resumed(
+    more: tuple[str, ...], batches: int, tmp_path: Path
+) -> None:
+    """Workers get 64 batches at a time, and end with the process that was killed."""
     model = saved(net(), tmp_path)
     (tmp_path / "loader.py").write_text(LOADER)
     options = ("calibrate", str(model), "--data", str(tmp_path / "loader.py"), "--balance", "--threads", "1", "-q")
     partial = tmp_path / "killed" / "m_calibration.partial"
-    victim = amct(*options, "-o", str(tmp_path / "killed" / "m"), slow=0.03)
+    victim = amct(*options, *more, "-o", str(tmp_path / "killed" / "m"), batches=batches, slow=1.2 / batches)
     until = time.monotonic() + 60
     while not partial.exists():  # its first save, early in the second pass
         assert victim.poll() is None
@@ -60,12 +64,12 @@ def test_a_run_that_was_killed_gives_the_same_files_when_it_is_resumed(tmp_path:
         time.sleep(0.01)
     os.kill(victim.pid, signal.SIGKILL)
     victim.communicate()
-    assert 0 < json.loads(partial.read_bytes().partition(b"\n")[0])["batches"] < 40
+    assert 0 < json.loads(partial.read_bytes().partition(b"\n")[0])["batches"] < batches
     assert [path.name for path in sorted(partial.parent.glob("m_*"))] == ["m_balance.partial", "m_calibration.partial"]
 
-    resumed = amct(*options, "-o", str(tmp_path / "killed" / "m"), "--resume")
+    resumed = amct(*options, *more, "-o", str(tmp_path / "killed" / "m"), "--resume", batches=batches)
     assert (resumed.communicate()[1], resumed.returncode) == ("", 0)
-    whole = amct(*options, "-o", str(tmp_path / "whole" / "m"))
+    whole = amct(*options, "-o", str(tmp_path / "whole" / "m"), batches=batches)
     assert (whole.communicate()[1], whole.returncode) == ("", 0)
     first, second = ({path.name: path.read_bytes() for path in (tmp_path / name).iterdir()} for name in ("killed", "whole"))
     assert first == second

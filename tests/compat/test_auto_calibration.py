@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +23,7 @@ import amct_lite as amct
 from amct_lite.calibration import store
 from amct_lite.common.auto_calibration import AutoCalibrationEvaluatorBase, AutoCalibrationStrategyBase, SensitivityBase
 from amct_lite.errors import AmctError, CalibrationError, ConfigError, DataError
+from amct_lite.workers import LocalProcesses, Workers
 
 NAME = "accuracy_based_auto_calibration"
 
@@ -83,6 +86,44 @@ def run(model: Path, evaluator: object, save_dir: str = "out/net", **given: Any)
 
 def read(path: Path) -> Any:
     return json.loads(path.read_text())
+
+
+class Away(Evaluator):
+    """Notes in a file who evaluates."""
+
+    def __init__(self, model: Path) -> None:
+        super().__init__(model)
+        self.seen = model.parent / "seen"
+
+    def evaluate(self, model_file: str) -> float:
+        with self.seen.open("a") as seen:
+            seen.write(f"{os.getpid()}\n")
+        return super().evaluate(model_file)
+
+
+def test_workers_evaluate_and_change_no_file(model: Path) -> None:
+    names = [path.relative_to(model.parent / "out") for path in run(model, Away(model)).rglob("*.*")]
+    record = model.parent / "record.txt"
+    alone = {name: (model.parent / "out" / name).read_bytes() for name in names} | {record: record.read_bytes()}
+    assert set((model.parent / "seen").read_text().split()) == {str(os.getpid())}
+    (model.parent / "seen").unlink()
+    with LocalProcesses(2) as workers:
+        out = run(model, Away(model), workers=workers)
+    assert {name: (out / name).read_bytes() for name in names} | {record: record.read_bytes()} == alone
+    assert str(os.getpid()) not in (model.parent / "seen").read_text().split()
+
+
+def test_what_workers_cannot_do_is_refused_before_anything_runs(model: Path) -> None:
+    class Local(Evaluator):
+        pass
+
+    with ThreadPoolExecutor(1) as executor:
+        workers = Workers(executor, count=1)
+        with pytest.raises(ConfigError, match=r"the strategy FromTheTop names one candidate at a time, .* choose BinarySearch"):
+            run(model, Evaluator(model), strategy=FromTheTop(), workers=workers)
+        with pytest.raises(ConfigError, match="the evaluator Local cannot be sent to workers"):
+            run(model, Local(model), workers=workers)
+    assert not (model.parent / "record.txt").exists()
 
 
 @pytest.mark.parametrize("kind", [Evaluator, Stock])
