@@ -25,6 +25,7 @@ from amct_lite.settled import Settled
 from amct_lite.sparing import spare
 from amct_lite.tensors import without_obstacles
 from amct_lite.types import QuantPlan, QuantRecord, Skip
+from amct_lite.workers import Workers
 
 
 @dataclass(frozen=True)
@@ -79,9 +80,16 @@ class Calibrated:
         decision = replace(decision, record=record)
         return replace(self, settings=settings, plan=plan, calibration=calibration, decision=decision, nearest=(), settled=None)
 
-    def with_roundings(self, runtime: RuntimeOptions, progress: Callable[[int], None], *, apart: bool = False) -> Calibrated:
-        """The same with the roundings that its weight methods learn, behind one another or each alone (`apart`). progress: as
-        for `with_biases`."""
+    def with_roundings(
+        self,
+        runtime: RuntimeOptions,
+        progress: Callable[[int], None],
+        *,
+        apart: bool = False,
+        workers: Workers | None = None,
+    ) -> Calibrated:
+        """The same with the roundings that its weight methods learn, behind one another or each alone (`apart`, where `workers`
+        may share them). progress: as for `with_biases`."""
         learned, nearest = settle_roundings(
             self.calibration,
             self.source.prepared,
@@ -89,6 +97,7 @@ class Calibrated:
             self.decision.record,
             corrected=self.settings.bias_correction != "none",
             apart=apart,
+            workers=workers,
             options=runtime,
             progress=progress,
         )

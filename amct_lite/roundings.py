@@ -11,9 +11,11 @@ from amct_lite.calibration.runner import Calibration
 from amct_lite.calibration.store import Statistics
 from amct_lite.exporters.integers import quantized_layers
 from amct_lite.rounding.learn import learn_roundings
+from amct_lite.rounding.sharing import learn_apart
 from amct_lite.runtime import RuntimeOptions
 from amct_lite.types import QuantPlan, QuantRecord, Skip
 from amct_lite.weights import Rounder, Rounding, make_weight_quantizer
+from amct_lite.workers import Workers
 
 
 def rounders_of(plan: QuantPlan) -> dict[str, Rounder]:
@@ -34,6 +36,7 @@ def settle_roundings(
     *,
     corrected: bool,
     apart: bool = False,
+    workers: Workers | None = None,
     options: RuntimeOptions,
     progress: Callable[[int], None],
 ) -> tuple[Calibration, tuple[Skip, ...]]:
@@ -41,18 +44,17 @@ def settle_roundings(
     nearest after all.
 
     Learning needs samples. Without them what was learned before serves, for the same method and scales. corrected: biases will
-    take back the mean error of a weight. apart: each layer learns as if it were the only one that is quantized.
+    take back the mean error of a weight. apart: each layer learns as if it were the only one that is quantized; `workers` may
+    share these.
     """
     if not rounders:
         return _with(calibration, {}), ()
     if calibration.feeds:
-        learned = learn_roundings(
-            *(prepared, record, rounders, calibration.feeds),
-            corrected=corrected,
-            apart=apart,
-            options=options,
-            progress=progress,
-        )
+        given = (prepared, record, rounders, calibration.feeds)
+        if apart and workers:
+            learned = learn_apart(*given, workers, corrected=corrected, options=options, progress=progress)
+        else:
+            learned = learn_roundings(*given, corrected=corrected, apart=apart, options=options, progress=progress)
         return _with(calibration, learned.roundings), learned.skips
     known = calibration.statistics.roundings
     weights = {item.layer.name: item for item in quantized_layers(prepared, record)}

@@ -96,7 +96,7 @@ def search_precision(
         raise CalibrationError("losses are measured on samples: pass the data too, also with saved statistics.")
     floats = floats_named(widths, settings.target)
     meter = Meter(base.source.prepared, _shapes(base), FLOATS_OF[settings.target][0].data)
-    giver = Giver(base, rounding, chosen.runtime, chosen.progress)
+    giver = Giver(base, rounding, chosen.runtime, chosen.progress, chosen.workers)
     offers = offers_of(giver, floats, wanted).limited(limits or {})
     kept = PointJournal(Path(journal) if journal else None, _key(offers, referee))
     losses = _losses(base, offers, sensitivity, chosen, kept.losses)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 
 from amct_lite.calibrated import Calibrated
 from amct_lite.config import Override, QuantConfig
@@ -16,6 +17,7 @@ from amct_lite.roundings import rounders_of
 from amct_lite.runtime import RuntimeOptions
 from amct_lite.types import LayerPlan
 from amct_lite.weights import Rounder, make_weight_quantizer
+from amct_lite.workers import Workers
 
 DEFAULT = ("W8A16", "W8A8", "W4A8", "W4A4")
 _NAME = re.compile(r"W(4|6|7|8)A(4|8|16)")
@@ -75,19 +77,21 @@ def widths_named(names: Iterable[str]) -> tuple[Widths, ...]:
 @dataclass(frozen=True)
 class Giver:
     """Gives layers widths. base: with the statistics of all; rounding: the weight method of weights with fewer than 8 bits
-    that have no learned rounding yet, None to leave the method as it is."""
+    that have no learned rounding yet, None to leave the method as it is. workers: share what is learned apart."""
 
     base: Calibrated
     rounding: str | None
     runtime: RuntimeOptions
     progress: Progress = lambda _stage, _done, _total: None
+    workers: Workers | None = None
 
     def give(self, picks: Mapping[str, Widths], *, apart: bool = False) -> Calibrated:
         """All layers of the plan of `base` with the widths of `picks`, decided from the same statistics. apart: each of them to
         be looked at as if no other were quantized."""
         decided = self.decided(picks)
         total = len(rounders_of(decided.plan))
-        return decided.with_roundings(self.runtime, lambda layers: self.progress("learn rounding", layers, total), apart=apart)
+        tell = partial(self.progress, "learn rounding")
+        return decided.with_roundings(self.runtime, lambda layers: tell(layers, total), apart=apart, workers=self.workers)
 
     def decided(self, picks: Mapping[str, Widths]) -> Calibrated:
         """The same before roundings are learned."""

@@ -8,7 +8,7 @@ one there. Nothing here depends on the number of samples but the time for runnin
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from amct_lite import ir
@@ -40,15 +40,18 @@ def learn_roundings(
     *,
     corrected: bool,
     apart: bool = False,
+    only: Collection[str] | None = None,
     options: RuntimeOptions | None = None,
     progress: Callable[[int], None] = lambda _layers: None,
 ) -> Learned:
     """What the rounder of each layer of `rounders` decides. corrected: biases will take back the mean error of a weight. apart:
-    each layer as if it were the only one that is quantized.
+    each layer as if it were the only one that is quantized. only: of those that learn apart, these; they learn the same as
+    among all.
 
     progress: called with 1 after each of these layers.
     """
     items = quantized_layers(prepared, record)
+    wanted = {name for name in rounders if only is None or name in only}
     columns = {item.layer.name: _columns(item, items) for item in items if item.layer.name in rounders}
     learning = {name for name, found in columns.items() if not isinstance(found, str)}
     chosen = options or RuntimeOptions()
@@ -65,6 +68,8 @@ def learn_roundings(
             reason = gather
         else:
             values, exact = course.approach(item)
+            if layer.name not in wanted:
+                continue
             centred = corrected and layer.bias is not None
             problem = problem_of(item, gather, values, exact, seed=number, corrected=centred)
             found = _learned(rounders[layer.name], problem)
@@ -72,10 +77,13 @@ def learn_roundings(
             if not isinstance(found, str):
                 roundings[layer.name] = found[0]
             course.go_on(item, codes, problem.shift(codes))
-        if reason is not None:
+        if reason is not None and layer.name in wanted:
             skips.append(Skip(layer.name, layer.op_type, f"its weight is rounded to nearest: {reason}"))
-        if layer.name in rounders:
+        if layer.name in wanted:
             progress(1)
+            wanted.remove(layer.name)
+        if apart and not wanted:
+            break
     return Learned(roundings, tuple(skips))
 
 

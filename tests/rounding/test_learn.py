@@ -1,5 +1,7 @@
 """Rounding learned in a network: layers in their order, on what the quantized layers in front give, kept where it is better."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 from layer_cases import named
@@ -15,9 +17,11 @@ from amct_lite.numerics.metrics import sqnr_db
 from amct_lite.plan import resolve
 from amct_lite.rounding.apply import apply_roundings
 from amct_lite.rounding.learn import Learned, learn_roundings
+from amct_lite.rounding.sharing import learn_apart
 from amct_lite.runtime import RuntimeOptions, open_session
 from amct_lite.types import QuantRecord
 from amct_lite.weights import make_weight_quantizer
+from amct_lite.workers import Workers
 
 OPSET = '<ir_version: 8, opset_import: ["": 13]>'
 CHAIN = """g (float[N,3,9,9] x, float[8,3,3,3] w, float[8] b, float[8,1,3,3] w2, float[6,8,2,2] w3) => (float[N,6,4,4] y)
@@ -160,3 +164,30 @@ def test_other_scales_than_it_was_learned_for_leave_the_nearest_codes() -> None:
     items = {item.layer.name: item.layer for item in quantized_layers(rounded, QuantRecord(layers))}
     originals = {item.layer.name: item.layer for item in quantized_layers(model, record)}
     np.testing.assert_array_equal(items[first].weight_array, originals[first].weight_array)
+
+
+def content(found: Learned) -> tuple[object, ...]:
+    roundings = [(name, r.moves.tobytes(), r.weight, r.method, r.before, r.after) for name, r in found.roundings.items()]
+    return roundings, found.skips
+
+
+@pytest.mark.parametrize("text", NETS.values(), ids=list(NETS))
+@pytest.mark.parametrize("count", [1, 2, 9])
+def test_what_workers_learn_is_what_one_process_learns(text: str, count: int) -> None:
+    model = net(text)
+    data = samples(model)
+    record = record_of(model, data)
+    rounders = {item.layer.name: make_weight_quantizer("gptq") for item in quantized_layers(model, record) if item.layer.weight}
+    done: list[int] = []
+    with ThreadPoolExecutor(2) as executor:
+        shared = learn_apart(
+            *(model, record, rounders, data, Workers(executor, count=count)),
+            corrected=True,
+            options=ONE_THREAD,
+            progress=done.append,
+        )
+    alone = learn_roundings(model, record, rounders, data, corrected=True, apart=True, options=ONE_THREAD)
+    assert content(shared) == content(alone)
+    assert alone.roundings or alone.skips
+    assert sum(done) == len(rounders)
+    assert len(done) == min(count, len(rounders))
