@@ -24,7 +24,7 @@ from amct_lite.calibration import sharding
 from amct_lite.calibration.data import open_data
 from amct_lite.calibration.feeds import input_specs
 from amct_lite.calibration.observing import Observed, Observer
-from amct_lite.calibration.store import Statistics, from_bytes, to_bytes
+from amct_lite.calibration.store import Statistics, to_bytes
 from amct_lite.config import QuantConfig
 from amct_lite.loading import load_prepared
 from amct_lite.plan import resolve
@@ -114,8 +114,8 @@ def main() -> None:
     start = time.perf_counter()
     shard = observer.observe(data, Statistics({}, 0, "", {}), None)
     sample_seconds = (time.perf_counter() - start) / shard.samples
-    packed = to_bytes(shard)
-    part = sharding.Part(packed, args.batches)
+    part = sharding.Part.of(shard, args.batches, sharding._COMPRESSION)
+    room = sharding.Room(observer, None, sharding._COMPRESSION)
     many = shard
     while many.samples < 1 << 30:
         many = many.followed_by(many)
@@ -124,14 +124,14 @@ def main() -> None:
         "shard_samples": shard.samples,
         "sample_seconds": sample_seconds,
         "shard_bytes": size(shard),
-        "shard_packed_bytes": len(packed),
-        "pack_seconds": seconds(lambda: to_bytes(shard)),
-        "take_in_seconds": seconds(lambda: many.followed_by(from_bytes(packed, ""))),
-        "merge_eight_seconds": seconds(lambda: sharding._merge(None, (part,) * 8)),  # type: ignore[arg-type]  # unused
+        "shard_packed_bytes": len(part.packed),
+        "pack_seconds": seconds(lambda: sharding.Part.of(shard, args.batches, sharding._COMPRESSION)),
+        "take_in_seconds": seconds(lambda: many.followed_by(part.unpacked())),
+        "merge_eight_seconds": seconds(lambda: sharding._merge(room, (part,) * 8)),
         "handing_out_seconds": handing_out(args.workers),
         "most_samples": many.samples,
         "most_bytes": size(many),
-        "most_packed_bytes": len(to_bytes(many)),
+        "most_file_bytes": len(to_bytes(many)),
     }
     print(json.dumps({"measured": found, "computed": computed(found, args.workers, args.samples, shard.samples)}, indent=2))
 
