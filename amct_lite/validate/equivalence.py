@@ -88,9 +88,11 @@ def verify_deploy(
     deployed = open_session(lowered.model, chosen)
     outputs = [str(value.name) for value in fake_quant.graph.outputs]
     order = _order(lowered)
+    accumulators = [layer.accumulators for layer in lowered.layers]
+    wanted = tuple(dict.fromkeys((*lowered.codes.values(), *accumulators, *lowered.restored.values(), *outputs)))
     samples, compared, mismatch, error, output_error, share = 0, 0, 0.0, 0.0, 0.0, 0.0
     for feeds in data:
-        ours = dict(zip(deployed.output_names, deployed.run(feeds), strict=True))
+        ours = dict(zip(wanted, deployed.run(feeds, wanted), strict=True))
         given = {tensor.given: ours[lowered.codes[quant]] for quant, tensor in guided.codes.items()}
         theirs = feeds | dict(zip(reference.output_names, reference.run({**feeds, **given}), strict=True))
         for name, restored in lowered.restored.items():  # from equal codes: no difference can come from elsewhere
@@ -106,7 +108,7 @@ def verify_deploy(
         for name in outputs:
             output_error = max(output_error, _compare_output(name, ours[name], theirs[name]))
         samples += 1
-        compared += sum(ours[layer.accumulators].size for layer in lowered.layers)
+        compared += sum(ours[name].size for name in accumulators)
         if compared >= MOST_VALUES:
             break
     return Equivalence(samples, len(lowered.layers), mismatch, error, output_error, len(lowered.restored), share)
