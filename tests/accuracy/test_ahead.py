@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import os
-import signal
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from counted import PER_TENSOR, Fidelity, delicate
+from counted import PER_TENSOR, Failing, Fidelity, Noting, delicate, files
 from small_nets import ONE_THREAD, images
 
 import amct_lite
@@ -18,30 +16,6 @@ from amct_lite.accuracy.auto import AutoCalibration
 from amct_lite.accuracy.evaluation import MaxLoss
 from amct_lite.errors import CalibrationError, ConfigError, DataError
 from amct_lite.workers import LocalProcesses, Workers
-
-
-class Deadly(Fidelity):
-    """Notes each evaluation in a file of `folder`; the first quantized model kills who evaluates it."""
-
-    def __init__(self, model: Path, folder: Path) -> None:
-        super().__init__(model)
-        self._folder = folder
-
-    def __call__(self, model_path: str) -> float:
-        if "fake_quant" in model_path and not (self._folder / "killed").exists():
-            (self._folder / "killed").touch()
-            os.kill(os.getpid(), signal.SIGKILL)
-        (self._folder / f"{len(list(self._folder.iterdir()))}_{os.getpid()}").touch()
-        return super().__call__(model_path)
-
-
-class Wrong(Fidelity):
-    """Fails where two layers are in float, which the search asks for only after a failure."""
-
-    def __call__(self, model_path: str) -> float:
-        if "2_in_float" in model_path:
-            raise ValueError("two are wrong")
-        return super().__call__(model_path)
 
 
 @pytest.fixture(scope="module")
@@ -60,20 +34,15 @@ def run(model: Path, evaluate: object, workers: Workers | None, **settings: obje
     return amct_lite.autocalibrate(model, images(), evaluate, **given)  # type: ignore[arg-type]
 
 
-def files(found: AutoCalibration, prefix: Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in found.save(prefix)}
-
-
 def test_the_files_are_those_of_one_process_also_when_a_worker_dies(model: Path, workers: Workers, tmp_path: Path) -> None:
-    (tmp_path / "seen").mkdir()
     told: dict[str, list[object]] = {"alone": [], "shared": []}
     alone = run(model, Fidelity(model), None, on_trial=told["alone"].append)
-    shared = run(model, Deadly(model, tmp_path / "seen"), workers, on_trial=told["shared"].append)
+    shared = run(model, Noting(model, tmp_path / "seen", deadly=True), workers, on_trial=told["shared"].append)
     assert files(shared, tmp_path / "shared" / "m") == files(alone, tmp_path / "alone" / "m")
     assert told["shared"] == told["alone"]
-    seen = [path.name for path in (tmp_path / "seen").iterdir()]
+    seen = {path.name for path in (tmp_path / "seen").iterdir()}
     assert "killed" in seen
-    assert len({name.split("_")[1] for name in seen if name != "killed"}) > 1  # several processes
+    assert len(seen - {"killed"}) > 1  # several processes
 
 
 def test_the_limit_of_evaluations_is_that_of_one_process(model: Path, workers: Workers) -> None:
@@ -100,10 +69,11 @@ def test_a_journal_of_one_process_is_taken_up_by_several(model: Path, workers: W
 
 
 def test_an_error_of_a_model_that_is_not_asked_for_does_not_matter(model: Path, workers: Workers) -> None:
-    """With 60 dB allowed everything quantized will do; other candidates were evaluated beside it."""
-    assert run(model, Wrong(model), workers, max_loss=60.0).in_float == ()
-    with pytest.raises(DataError, match="two are wrong"):
-        run(model, Wrong(model), workers)
+    """With 60 dB allowed everything quantized will do; other candidates were evaluated beside it, those with two layers in
+    float too, which the search asks for only after a failure."""
+    assert run(model, Failing(model, "2_in_float"), workers, max_loss=60.0).in_float == ()
+    with pytest.raises(DataError, match="2_in_float is wrong"):
+        run(model, Failing(model, "2_in_float"), workers)
 
 
 def test_an_evaluator_that_cannot_travel_is_refused_at_once(model: Path, workers: Workers) -> None:

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import itertools
 import os
-import signal
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from counted import Fidelity, delicate
+from counted import Failing, Fidelity, Noting, delicate, files
 from small_nets import ONE_THREAD, images
 
 import amct_lite
@@ -24,28 +23,6 @@ from amct_lite.search.knapsack import Choice, Point, Variable, front
 from amct_lite.workers import LocalProcesses, Workers
 
 GENERIC = QuantConfig(target="generic", per_channel="none", bias_correction="full")
-
-
-class Noting(Fidelity):
-    """Notes who evaluates in a file of `folder`. deadly: the first quantized model kills who evaluates it."""
-
-    def __init__(self, model: Path, folder: Path, *, deadly: bool = False) -> None:
-        super().__init__(model)
-        self._folder, self._deadly = folder, deadly
-
-    def __call__(self, model_path: str) -> float:
-        if self._deadly and "fake_quant" in model_path and not (self._folder / "killed").exists():
-            (self._folder / "killed").touch()
-            os.kill(os.getpid(), signal.SIGKILL)
-        (self._folder / str(os.getpid())).touch()
-        return super().__call__(model_path)
-
-
-class Failing(Fidelity):
-    def __call__(self, model_path: str) -> float:
-        if "fake_quant" in model_path:
-            raise ValueError("no quantized ones")
-        return super().__call__(model_path)
 
 
 @pytest.fixture(scope="module")
@@ -65,17 +42,11 @@ def search(model: Path, budget: str, workers: Workers | None, **settings: object
     return amct_lite.search_precision(model, images(), budget, options=options, **given)  # type: ignore[arg-type]
 
 
-def files(found: Found, prefix: Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in found.save(prefix)}
-
-
 @pytest.mark.parametrize("budget", ["bitops=2.1", "max-loss=35"])
 def test_files_and_what_is_told_are_those_of_one_process_also_when_a_worker_dies(
     model: Path, workers: Workers, tmp_path: Path, budget: str
 ) -> None:
     told: dict[str, list[object]] = {"alone": [], "shared": []}
-    for name in told:
-        (tmp_path / name).mkdir()
 
     def run(name: str, given: Workers | None, **settings: bool) -> Found:
         evaluate = Noting(model, tmp_path / name, **settings)
@@ -119,8 +90,8 @@ def test_the_journal_of_an_interrupted_search_is_that_of_one_process(model: Path
 def test_what_is_wrong_with_the_evaluator_is_said_as_in_one_process(model: Path, workers: Workers) -> None:
     messages = []
     for given in (None, workers):
-        with pytest.raises(DataError, match="no quantized ones") as caught:
-            search(model, "bitops=2.1", given, evaluate=Failing(model))
+        with pytest.raises(DataError, match="fake_quant is wrong") as caught:
+            search(model, "bitops=2.1", given, evaluate=Failing(model, "fake_quant"))
         messages.append(str(caught.value))
     assert messages[0].splitlines()[0] == messages[1].splitlines()[0]
 
