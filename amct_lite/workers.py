@@ -7,14 +7,13 @@ come back in the order of the pieces. Nothing is scheduled here: the executor do
 from __future__ import annotations
 
 import hashlib
-import multiprocessing
 import os
 import pickle
 import signal
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import BrokenExecutor, CancelledError, Executor, Future, ProcessPoolExecutor
+from concurrent.futures import BrokenExecutor, CancelledError, Executor, Future
 from dataclasses import dataclass
 from queue import SimpleQueue
 from typing import Any, Generic, TypeVar
@@ -237,7 +236,10 @@ def _work(build: Callable[[bytes], Any], run: Callable[[Any, Any], Any], digest:
     return run(state, item)
 
 
-def _pool(count: int) -> ProcessPoolExecutor:
+def _pool(count: int) -> Executor:
+    import multiprocessing  # here, as runs in one process need none of this
+    from concurrent.futures import ProcessPoolExecutor
+
     # Started afresh: a fork of a process in which ONNX Runtime has threads can hang.
     return ProcessPoolExecutor(count, mp_context=multiprocessing.get_context("spawn"), initializer=_begin)
 
@@ -249,6 +251,8 @@ def _begin() -> None:
 
 
 def _end_with_parent() -> None:
+    import multiprocessing
+
     parent = multiprocessing.parent_process()
     if parent is not None:
         parent.join()

@@ -10,7 +10,6 @@ import gc
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec, PathFinder
 from importlib.util import LazyLoader
 from types import ModuleType
@@ -19,7 +18,7 @@ from types import ModuleType
 _DEFERRED = frozenset({"sympy", "onnx_ir._symbolic_shapes"})
 
 
-class _Deferring(MetaPathFinder):
+class _Deferring:
     def find_spec(self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None) -> ModuleSpec | None:
         """What Python's own finder says, with a loader that waits; None, which passes the question on, for all else."""
         if fullname not in _DEFERRED:

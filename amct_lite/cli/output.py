@@ -10,7 +10,6 @@ from pathlib import Path
 
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 from amct_lite.cli.layout import (
     NARROW,
@@ -41,6 +40,11 @@ _MANY_ALIKE = 6
 def progress_bar(*, hidden: bool) -> Iterator[Advance]:
     """A bar a stage on standard error, with rate and time left where the total is known; only in a terminal."""
     err = console(stderr=True)
+    if hidden or not err.is_terminal:
+        yield lambda _stage, _done, _total: None
+        return
+    from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn  # slow to import
+
     columns = (
         TextColumn("{task.description:<14}"),
         BarColumn(),
@@ -49,7 +53,7 @@ def progress_bar(*, hidden: bool) -> Iterator[Advance]:
         TimeRemainingColumn(compact=True, elapsed_when_finished=True),
     )
     stages: dict[str, TaskID] = {}
-    with Progress(*columns, console=err, transient=True, disable=hidden or not err.is_terminal) as progress:
+    with Progress(*columns, console=err, transient=True) as progress:
 
         def advance(stage: str, done: int, total: int | None) -> None:
             if stage not in stages:
