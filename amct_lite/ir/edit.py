@@ -31,6 +31,7 @@ from amct_lite.ir.stored import tensor_of
 from amct_lite.types import AnyArray
 
 T = TypeVar("T")
+_LISTS = {int: AttributeType.INTS, float: AttributeType.FLOATS, str: AttributeType.STRINGS}
 
 
 class Usage(NamedTuple):
@@ -81,17 +82,20 @@ def set_attribute(node: Node, name: str, value: Any) -> None:
 
 
 def _attribute(name: str, value: Any) -> Attr:
+    kind = None  # asking what a list or a tensor is takes longer than all else
     if isinstance(value, np.generic):
         value = value.item()
     elif isinstance(value, np.ndarray):
         value = _text(value, name) if value.dtype.kind in "OSU" else Tensor(np.asarray(value, order="C"), name=name)
+        kind = AttributeType.TENSOR
     elif isinstance(value, bool | DataType):
         value = int(value)
     elif isinstance(value, list | tuple):
         value = [item.item() if isinstance(item, np.generic) else item for item in value]
         if not value:  # an empty list does not tell its type; lists of ints are the ones that ops leave empty
             return Attr(name, AttributeType.INTS, ())
-    return onnx_ir.convenience.convert_attribute(name, value)
+        kind = next((kind for of, kind in _LISTS.items() if all(isinstance(item, of) for item in value)), None)
+    return onnx_ir.convenience.convert_attribute(name, value, kind)
 
 
 def add_initializer(graph: Graph, name: str, array: AnyArray, dtype: DataType | None = None) -> Value:

@@ -6,7 +6,6 @@ Records, reports and exported models speak of nodes by name, so the names given 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from weakref import WeakKeyDictionary
 
@@ -88,20 +87,25 @@ def unique_name(graph: Graph, hint: str) -> str:
     return name
 
 
-@contextmanager
-def tracked(graph: Graph, inserted: Iterable[Node] = ()) -> Iterator[None]:
+class tracked:  # noqa: N801 - reads as the context that it is; a generator would take longer than what it spares
     """Around an edit of `graph` that adds no names but those of `inserted` and those that `unique_name` gave out.
 
     It spares the next `unique_name` a look at all nodes.
     """
-    names = _CACHE.get(graph)
-    complete = names is not None and names.size == _size(graph)
-    yield
-    nodes = tuple(inserted)
-    if names is not None and complete and not any(map(_has_body, nodes)):
-        for node in nodes:
-            names.used.update(_names_of_node(node))
-        names.size = _size(graph)
+
+    def __init__(self, graph: Graph, inserted: Iterable[Node] = ()) -> None:
+        self._graph = graph
+        self._inserted = tuple(inserted)
+
+    def __enter__(self) -> None:
+        names = _CACHE.get(self._graph)
+        self._names = names if names is not None and names.size == _size(self._graph) else None
+
+    def __exit__(self, kind: object, *_: object) -> None:
+        if kind is None and self._names is not None and not any(map(_has_body, self._inserted)):
+            for node in self._inserted:
+                self._names.used.update(_names_of_node(node))
+            self._names.size = _size(self._graph)
 
 
 def _has_body(node: Node) -> bool:

@@ -11,12 +11,13 @@ from amct_lite import ir
 from amct_lite.analysis.local_error import LocalError
 from amct_lite.build import Exports
 from amct_lite.config import QuantConfig
-from amct_lite.exporters.integers import QuantizedLayer, quantized_layers, quantized_weight
+from amct_lite.exporters.integers import QuantizedLayer, quantized_layers
+from amct_lite.numerics.affine import fake_quantize
 from amct_lite.numerics.metrics import sqnr_db
 from amct_lite.numerics.sketch import Outlier
 from amct_lite.record import split_key
 from amct_lite.reports.checks import Checked
-from amct_lite.types import QuantPlan, QuantRecord
+from amct_lite.types import QParams, QuantPlan, QuantRecord
 
 POOR_SQNR_DB = 29.0
 """A layer whose own output falls below this is named. Measured: convolutional networks that lose nothing keep 30.5 dB and
@@ -183,6 +184,6 @@ def _lost_channels(item: QuantizedLayer) -> tuple[int, int]:
     doubtful = alive & ~(np.isfinite(signal) & (signal > 10 ** (LOST_CHANNEL_DB / 10) * most) & ~clipped)
     if not doubtful.any():
         return 0, int(np.count_nonzero(alive))
-    codes = item.layer.rows(quantized_weight(item))
-    lost = sum(sqnr_db(rows[row], codes[row] * scales[row]) < LOST_CHANNEL_DB for row in np.flatnonzero(doubtful))
-    return lost, int(np.count_nonzero(alive))
+    params = QParams.of(scales[doubtful], 0, item.weight.bits)
+    pairs = zip(rows[doubtful], fake_quantize(rows[doubtful], params, axis=0), strict=True)
+    return sum(sqnr_db(exact, rounded) < LOST_CHANNEL_DB for exact, rounded in pairs), int(np.count_nonzero(alive))
