@@ -71,11 +71,8 @@ def _integer_conv_transpose(b: Inserter, node: ir.Node, codes: ir.Value, zero_po
 def _conv_shift(layer: Layer, delta: DoubleArray, mean: DoubleArray) -> DoubleArray:
     """Σ over kernel and input channels of ΔW·E[x], where a kernel position that lies in the zero padding for a part of
     the outputs counts for the rest only (as far as the size of the input is known)."""
-    share = _inside(layer, delta.shape[2:])
-    weighted = delta if (share == 1).all() else delta * share
-    per_position = weighted.reshape(layer.group, delta.shape[0] // layer.group, delta.shape[1], -1)
-    per_input = per_position[..., 0] if share.size == 1 else per_position.sum(axis=3)
-    shift: DoubleArray = np.einsum("goi,gi->go", per_input, mean.reshape(layer.group, -1)).reshape(-1)
+    expected = (mean[:, None] * _inside(layer, delta.shape[2:]).reshape(-1)).reshape(layer.group, -1)
+    shift: DoubleArray = np.einsum("gok,gk->go", delta.reshape(layer.group, -1, expected.shape[1]), expected).reshape(-1)
     return shift
 
 
