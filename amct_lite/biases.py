@@ -40,9 +40,9 @@ def settle_biases(
     if method in {"none", "analytic"}:
         return replace(calibration, statistics=_with(known, method)), None
     analytic = replace(calibration, statistics=_with(known, "analytic"))
-    digest = record_digest(record)
     if not calibration.feeds:
-        return calibration if known.bias_shifts is not None and known.bias_record == digest else analytic, None
+        measured = known.bias_shifts is not None and known.bias_record == record_digest(record)
+        return calibration if measured else analytic, None
     held_out = judges(len(calibration.feeds)) if method == "auto" else 0
     if method == "auto" and not held_out:
         return analytic, None
@@ -55,7 +55,7 @@ def settle_biases(
         return analytic, simple
     rounded, _ = apply_roundings(prepared, record, known.roundings)
     shifts = measure_shifts(prepared, record, calibration.feeds[:measured_on], options, progress, rounded=rounded)
-    full = replace(calibration, statistics=replace(_with(known, "full"), bias_shifts=shifts, bias_record=digest))
+    full = replace(calibration, statistics=replace(_with(known, "full"), bias_shifts=shifts, bias_record=record_digest(record)))
     if not held_out:
         return full, None
     thorough, gained = score(settle(prepared, record, full.statistics, "full", halves), *judging)

@@ -16,7 +16,6 @@ from amct_lite import ir
 from amct_lite.calibration.checkpoint import Checkpoint, Saving
 from amct_lite.calibration.data import CalibrationData
 from amct_lite.calibration.observing import MOST_KEPT, Kept, Observed, Observer, SoFar
-from amct_lite.calibration.sharding import Batches, observe_sharded
 from amct_lite.calibration.store import Statistics
 from amct_lite.errors import CalibrationError
 from amct_lite.runtime import RuntimeOptions, open_session
@@ -77,6 +76,8 @@ def collect(
         progress(batches)
 
     if workers:
+        from amct_lite.calibration.sharding import Batches, observe_sharded
+
         known, placement = observe_sharded(observed, Batches.of(data, stream, done), workers, known, kept, after)
     else:
         observer = Observer(observed)
