@@ -26,9 +26,10 @@ def detach(model: Model) -> None:
 def _detached(tensor: TensorProtoTensor) -> TensorProtocol:
     """One that is written as `tensor` is."""
     proto = tensor.raw
-    told = proto.metadata_props or any(map(proto.HasField, ("segment", "data_location")))  # of which an array knows nothing
-    if proto.HasField("raw_data") and not told and tensor.dtype.bitwidth >= 8:
-        return Tensor(tensor.numpy(), dtype=tensor.dtype, name=tensor.name, doc_string=tensor.doc_string)
+    plain = not any(map(proto.HasField, ("segment", "data_location")))  # of which an array knows nothing
+    if proto.HasField("raw_data") and plain and tensor.dtype.bitwidth >= 8:
+        array, metadata = tensor.numpy(), dict(tensor.metadata_props)
+        return Tensor(array, tensor.dtype, name=tensor.name, doc_string=tensor.doc_string, metadata_props=metadata)
     own = onnx.TensorProto()
     own.CopyFrom(proto)
     return TensorProtoTensor(own)

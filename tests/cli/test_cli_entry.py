@@ -143,3 +143,17 @@ def test_the_command_line_offers_the_targets_that_a_configuration_takes():
     from amct_lite.config import values
 
     assert TARGETS == values.TARGETS
+
+
+def test_calibrate_starts_without_what_it_seldom_needs():
+    seldom = "multiprocessing rich.progress amct_lite.compat amct_lite.page amct_lite.tuning amct_lite.qat.taking"
+    code = f"""if True:
+        import gc, sys
+        from amct_lite.cli.deferred import importing
+        with importing():
+            import amct_lite.cli.calibrate, amct_lite.cli.output, amct_lite.pipeline
+        assert gc.isenabled() and gc.get_freeze_count()
+        print(*(name for name in {seldom.split()} if name in sys.modules))
+    """
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == []
