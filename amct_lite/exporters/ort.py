@@ -6,19 +6,16 @@ data and int8 weights are 2.5 to 4 times faster than those for int8 data), and w
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import numpy as np
 
 from amct_lite import ir
-from amct_lite.exporters import qdq
+from amct_lite.exporters import channels, qdq
+from amct_lite.exporters.pairs import dequantizers, grid_of, quantizer_in_front
 from amct_lite.flow.kernels import BOUNDS, KERNELS, is_product
 from amct_lite.ir.build import Inserter
 from amct_lite.types import QuantRecord
 
 _SHIFT = 128
-_ALIGNMENT = 4
-"""The fast convolution kernels read four input channels at a time."""
 
 
 def export(model: ir.Model, record: QuantRecord) -> ir.Model:
@@ -38,8 +35,9 @@ def export(model: ir.Model, record: QuantRecord) -> ir.Model:
     for mean in _all(result, "ReduceMean"):
         _pool(mean)
     for conv in _all(result, "Conv"):
-        _align_channels(conv)
         _multiply(conv)
+    ir.remove_unused(result)
+    channels.align(result)
     ir.remove_unused(result)
     ir.infer_shapes(result)
     return result
@@ -49,34 +47,12 @@ def _all(model: ir.Model, op_type: str) -> tuple[ir.Node, ...]:
     return tuple(node for node in model.graph if node.op_type == op_type and not node.domain)
 
 
-def _quantizer_in_front(value: ir.Value | None) -> ir.Node | None:
-    """The QuantizeLinear of the pair whose result `value` is."""
-    dequantize = value.producer() if value is not None else None
-    codes = dequantize.inputs[0] if dequantize is not None and dequantize.op_type == "DequantizeLinear" else None
-    quantize = codes.producer() if codes is not None else None
-    return quantize if quantize is not None and quantize.op_type == "QuantizeLinear" else None
-
-
-def _grid(quantize: ir.Node | None) -> tuple[float, int] | None:
-    """Scale and zero point of a QuantizeLinear; None when they are no constants of one value."""
-    scale, zero_point = (ir.constant_of(value) for value in quantize.inputs[1:3]) if quantize is not None else (None, None)
-    if scale is None or zero_point is None or scale.size != 1:
-        return None
-    return float(scale), int(zero_point)
-
-
-def _dequantizers(quantize: ir.Node) -> Iterator[ir.Node]:
-    for use in ir.uses(quantize.outputs[0]):
-        if use.node.op_type == "DequantizeLinear":
-            yield use.node
-
-
 def _make_unsigned(quantize: ir.Node) -> None:
     zero_point = ir.constant_of(quantize.inputs[2]) if len(quantize.inputs) > 2 else None
     if zero_point is None or zero_point.dtype != np.int8:
         return
     moved = Inserter(quantize, str(quantize.name)).constant((zero_point.astype(np.int16) + _SHIFT).astype(np.uint8))
-    for node in (quantize, *_dequantizers(quantize)):
+    for node in (quantize, *dequantizers(quantize)):
         ir.replace_input(node, 2, moved)
     quantize.outputs[0].type = ir.TensorType(ir.DataType.UINT8)
 
@@ -111,9 +87,9 @@ def _spell_zero_point(dequantize: ir.Node) -> None:
 
 def _round_result(node: ir.Node) -> None:
     """Behind a node that only moves rounded values stands the same pair once more: it changes no value."""
-    fronts = [_quantizer_in_front(node.inputs[index]) for index in KERNELS[node.op_type].indices(node)]
-    first, grid = fronts[0], _grid(fronts[0])
-    if first is None or grid is None or any(_grid(front) != grid for front in fronts):
+    fronts = [quantizer_in_front(node.inputs[index]) for index in KERNELS[node.op_type].indices(node)]
+    first, grid = fronts[0], grid_of(fronts[0])
+    if first is None or grid is None or any(grid_of(front) != grid for front in fronts):
         return
     output = node.outputs[0]
     readers = ir.uses(output)
@@ -129,8 +105,8 @@ def _round_result(node: ir.Node) -> None:
         ir.redirect(output, result)
         ir.replace_input(quantize, 0, node.outputs[0])
     for use in readers:
-        if use.node.op_type == "QuantizeLinear" and _grid(use.node) == grid:
-            for again in tuple(_dequantizers(use.node)):
+        if use.node.op_type == "QuantizeLinear" and grid_of(use.node) == grid:
+            for again in tuple(dequantizers(use.node)):
                 ir.redirect(again.outputs[0], result)
                 ir.remove_node(again)
             ir.remove_node(use.node)
@@ -139,22 +115,46 @@ def _round_result(node: ir.Node) -> None:
 
 
 def _pad_codes(pad: ir.Node) -> None:
-    """A Pad with zeros between equal pairs pads the codes with their zero point: ONNX Runtime would do it in float."""
-    front = _quantizer_in_front(pad.inputs[0])
+    """A Pad with zeros between equal pairs is left to the convolutions behind it; where there are others, it pads the codes
+    with their zero point. ONNX Runtime would do it in float."""
+    front = quantizer_in_front(pad.inputs[0]) if KERNELS["Pad"].taken(pad) else None
     behind = next((use.node for use in ir.uses(pad.outputs[0]) if use.node.op_type == "QuantizeLinear"), None)
-    if front is None or behind is None or _grid(behind) != _grid(front) or len(ir.uses(pad.outputs[0])) != 1:
+    if front is None or behind is None or grid_of(behind) != grid_of(front) or len(ir.uses(pad.outputs[0])) != 1:
+        return
+    if _padded_by_convs(pad, behind):
         return
     inputs = [front.outputs[0], pad.inputs[1], front.inputs[2]]
     padded = ir.new_node("Pad", inputs, name=f"{pad.name}.codes", attributes={"mode": "constant"})
     ir.insert_before(pad, padded)
-    for dequantize in tuple(_dequantizers(behind)):
+    for dequantize in tuple(dequantizers(behind)):
         ir.replace_input(dequantize, 0, padded.outputs[0])
+
+
+def _padded_by_convs(pad: ir.Node, behind: ir.Node) -> bool:
+    """Let those who read the padded tensor pad it, if all are convolutions and only pixels are added; whether it was done."""
+    widths, results = ir.constant_of(pad.inputs[1]), [node.outputs[0] for node in dequantizers(behind)]
+    readers = [use for value in results for use in ir.uses(value)]
+    if widths is None or len(pad.inputs) > 3 or not readers or any(value.is_graph_output() for value in results):
+        return False
+    low, high = np.split(widths, 2)
+    explicit = all(ir.attribute(use.node, "auto_pad", "NOTSET") == "NOTSET" for use in readers)
+    if low[:2].any() or high[:2].any() or (widths < 0).any() or not explicit:
+        return False
+    if not all(use.node.op_type == "Conv" and use.idx == 0 for use in readers):
+        return False
+    for use in readers:
+        own = ir.attribute(use.node, "pads", [0] * (len(widths) - 4))
+        ir.set_attribute(use.node, "pads", [int(a + b) for a, b in zip(own, (*low[2:], *high[2:]), strict=True)])
+    assert pad.inputs[0] is not None
+    for value in results:
+        ir.redirect(value, pad.inputs[0])
+    return True
 
 
 def _pool(mean: ir.Node) -> None:
     """A mean over height and width, between pairs, is the GlobalAveragePool that has an integer kernel."""
     behind = [use.node.op_type for use in ir.uses(mean.outputs[0])]
-    if _quantizer_in_front(mean.inputs[0]) is None or behind != ["QuantizeLinear"] or not KERNELS["ReduceMean"].taken(mean):
+    if quantizer_in_front(mean.inputs[0]) is None or behind != ["QuantizeLinear"] or not KERNELS["ReduceMean"].taken(mean):
         return
     quantize = ir.uses(mean.outputs[0])[0].node
     b = Inserter(mean, str(mean.name))
@@ -167,30 +167,10 @@ def _pool(mean: ir.Node) -> None:
     ir.redirect(mean.outputs[0], flat)
 
 
-def _align_channels(conv: ir.Node) -> None:
-    """One channel of zeros more, where an image has three: the convolution takes less than half the time."""
-    front = _quantizer_in_front(conv.inputs[0])
-    scaled = conv.inputs[1].producer() if conv.inputs[1] is not None else None
-    weight = ir.constant_of(scaled.inputs[0]) if scaled is not None else None
-    if front is None or scaled is None or weight is None or ir.attribute(conv, "group", 1) != 1:
-        return
-    missing = -weight.shape[1] % _ALIGNMENT
-    if missing != 1 or weight.ndim != 4:
-        return
-    graph = conv.graph
-    assert isinstance(graph, ir.Graph)
-    wider = np.concatenate([weight, np.zeros_like(weight[:, :missing])], axis=1)
-    ir.replace_input(scaled, 0, ir.add_initializer(graph, f"{conv.name}.weight.aligned", wider))
-    b = Inserter(conv, f"{conv.name}.aligned")
-    pads = b.constant([0, 0, 0, 0, 0, missing, 0, 0], np.int64)
-    codes = b.op("Pad", front.outputs[0], pads, front.inputs[2], mode="constant")
-    ir.replace_input(conv, 0, b.op("DequantizeLinear", codes, *front.inputs[1:3]))
-
-
 def _multiply(conv: ir.Node) -> None:
     """A Conv of a single pixel, nobody behind which wants integers, is the Gemm whose integer kernel writes float: what a
     classifier says is not rounded."""
-    front = _quantizer_in_front(conv.inputs[0])
+    front = quantizer_in_front(conv.inputs[0])
     scaled = conv.inputs[1].producer() if conv.inputs[1] is not None else None
     weight = ir.constant_of(scaled.inputs[0]) if scaled is not None else None
     if front is None or scaled is None or weight is None or not is_product(conv) or _is_rounded(conv.outputs[0]):

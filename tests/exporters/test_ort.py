@@ -123,15 +123,6 @@ def test_activations_are_unsigned_and_weights_signed() -> None:
     assert set(kinds) == {"uint8", "weight int8", "weight int32"}
 
 
-def test_three_input_channels_get_a_fourth_of_zeros() -> None:
-    deploy = quantized("classifier").exports.deploy
-    assert deploy is not None
-    first = next(node for node in deploy.graph if node.name == "c1")
-    weight = first.inputs[1].producer().inputs[0]
-    assert ir.constant_of(weight).shape == (8, 4, 3, 3)
-    assert not ir.constant_of(weight)[:, 3].any()
-
-
 def test_the_prepared_model_is_not_touched() -> None:
     result = quantized("residual")
     before = ir.checksum(result.source.prepared)

@@ -1,0 +1,30 @@
+"""The pairs of QuantizeLinear and DequantizeLinear in a finished model: finding them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from amct_lite import ir
+
+
+def quantizer_in_front(value: ir.Value | None) -> ir.Node | None:
+    """The QuantizeLinear of the pair whose result `value` is."""
+    dequantize = value.producer() if value is not None else None
+    codes = dequantize.inputs[0] if dequantize is not None and dequantize.op_type == "DequantizeLinear" else None
+    quantize = codes.producer() if codes is not None else None
+    return quantize if quantize is not None and quantize.op_type == "QuantizeLinear" else None
+
+
+def grid_of(quantize: ir.Node | None) -> tuple[float, int] | None:
+    """Scale and zero point of a QuantizeLinear; None when they are no constants of one value."""
+    scale, zero_point = (ir.constant_of(value) for value in quantize.inputs[1:3]) if quantize is not None else (None, None)
+    if scale is None or zero_point is None or scale.size != 1:
+        return None
+    return float(scale), int(zero_point)
+
+
+def dequantizers(quantize: ir.Node) -> Iterator[ir.Node]:
+    """Those that read its codes."""
+    for use in ir.uses(quantize.outputs[0]):
+        if use.node.op_type == "DequantizeLinear":
+            yield use.node

@@ -1,0 +1,84 @@
+"""Channels of zeros for the fast convolution kernels, and pads that the convolutions take over: no value changes."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from small_nets import ONE_THREAD, net
+
+from amct_lite import ir
+from amct_lite.config import QuantConfig
+from amct_lite.pipeline import quantize
+from amct_lite.runtime import open_session
+
+ORT = QuantConfig(target="ort", bias_correction="none")
+MOBILE = """net (float[N,3,16,16] x) => (float[N,6,16,16] y) {
+  [stem] a = Conv <pads=[1,1,1,1]> (x, ws, bs) [low] b = Clip (a, zero, six)
+  [dw] c = Conv <group=12, pads=[1,1,1,1]> (b, wd, bd) [high] d = Relu (c)
+  [pw] e = Conv (d, wp) [relu] y = Relu (e) }"""
+PARTS = {"ws": (12, 3, 3, 3), "bs": (12,), "wd": (12, 1, 3, 3), "bd": (12,), "wp": (6, 12, 1, 1)}
+CLIP = {"zero": np.float32(0), "six": np.float32(6)}
+SEEN = MOBILE.replace("[dw]", "[also] z = Sigmoid (b) [dw]").replace(
+    "(float[N,6,16,16] y)", "(float[N,6,16,16] y, float[N,12,16,16] z)"
+)
+SUMMED = MOBILE.replace("[pw] e = Conv (d, wp)", "[add] d2 = Add (d, b) [pw] e = Conv (d2, wp)")
+PADDED = """net (float[N,3,16,16] x) => (float[N,6,9,8] y) {
+  [first] a = Conv <pads=[1,1,1,1]> (x, ws) [relu] b = Relu (a)
+  [pad] c = Pad (b, around) [second] d = Conv <strides=[2,2], pads=[1,0,1,0]> (c, wp) [last] y = Relu (d) }"""
+AROUND = {"ws": (12, 3, 3, 3), "wp": (6, 12, 3, 3), "around": np.array([0, 0, 0, 0, 0, 0, 1, 1])}
+
+
+def exported(text: str, values: dict[str, object], channels: int = 3, size: int = 16) -> tuple[ir.Model, ir.Model]:
+    """The fake-quant model and the one for ONNX Runtime; they were run beside each other, node by node, and are equal."""
+    rng = np.random.default_rng(0)
+    samples = [{"x": rng.standard_normal((1, channels, size, size)).astype(np.float32)} for _ in range(8)]
+    exports = quantize(ir.load_bytes(net(text, **values).SerializeToString()), samples, ORT, options=ONE_THREAD).exports
+    assert exports.deploy is not None
+    sessions = [open_session(model, ONE_THREAD.runtime, optimize=False) for model in (exports.fake_quant, exports.deploy)]
+    for sample in samples[:4]:
+        for theirs, ours in zip(*(session.run(sample) for session in sessions), strict=True):
+            np.testing.assert_array_equal(ours, theirs)
+    return exports.fake_quant, exports.deploy
+
+
+def weight_shapes(model: ir.Model) -> dict[str, tuple[int, ...]]:
+    found = {str(node.name): node.inputs[1].producer() for node in model.graph if node.op_type == "Conv"}
+    return {name: ir.constant_of(scaled.inputs[0]).shape for name, scaled in found.items()}
+
+
+def test_a_depthwise_layer_gets_whole_blocks_of_sixteen_channels() -> None:
+    """And with it who writes and who reads them; then the first layer writes enough for a fourth channel to pay."""
+    before, after = exported(MOBILE, PARTS | CLIP)
+    assert weight_shapes(before) == {"stem": (12, 3, 3, 3), "dw": (12, 1, 3, 3), "pw": (6, 12, 1, 1)}
+    assert weight_shapes(after) == {"stem": (16, 4, 3, 3), "dw": (16, 1, 3, 3), "pw": (6, 16, 1, 1)}
+
+
+@pytest.mark.parametrize(("text", "why"), [(SEEN, "a Sigmoid sees them"), (SUMMED, "they are added to others")])
+def test_channels_that_others_see_stay_as_they_are(text: str, why: str) -> None:
+    shapes = weight_shapes(exported(text, PARTS | CLIP)[1])
+    assert (shapes["stem"], shapes["dw"], shapes["pw"]) == ((12, 3, 3, 3), (12, 1, 3, 3), (6, 12, 1, 1)), why
+
+
+def test_a_network_that_would_grow_more_than_twofold_stays() -> None:
+    few = {name: tuple(6 if size == 12 else size for size in shape) for name, shape in PARTS.items()}
+    assert weight_shapes(exported(MOBILE.replace("12", "6"), few | CLIP)[1])["dw"] == (6, 1, 3, 3)
+
+
+@pytest.mark.parametrize(("channels", "size", "read"), [(3, 16, 4), (1, 16, 1), (1, 64, 4), (2, 64, 4), (4, 64, 4), (5, 64, 5)])
+def test_small_images_of_one_channel_gain_nothing_from_more(channels: int, size: int, read: int) -> None:
+    text = f"""net (float[N,{channels},{size},{size}] x) => (float[N,16,{size},{size}] y) {{
+      [stem] a = Conv <pads=[1,1,1,1]> (x, ws) [relu] y = Relu (a) }}"""
+    after = exported(text, {"ws": (16, channels, 3, 3)}, channels, size)[1]
+    assert weight_shapes(after)["stem"] == (16, read, 3, 3)
+
+
+def test_pixels_of_zeros_in_front_of_a_convolution_become_its_own() -> None:
+    after = exported(PADDED, AROUND)[1]
+    ops = {str(node.name): node for node in after.graph}
+    assert "Pad" not in {node.op_type for node in after.graph if node.name != "stem.aligned.pad"}
+    assert ir.attribute(ops["second"], "pads") == [1, 0, 2, 1]
+
+
+def test_a_pad_that_repeats_pixels_stays() -> None:
+    after = exported(PADDED.replace("Pad (b", 'Pad <mode="edge"> (b'), AROUND)[1]
+    assert any(node.name == "pad" for node in after.graph)
