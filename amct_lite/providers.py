@@ -22,9 +22,10 @@ _PACKAGES = {
 _EXACT = {
     "CUDAExecutionProvider": {"use_tf32": "0"},
     "CANNExecutionProvider": {"precision_mode": "must_keep_origin_dtype"},
+    "OpenVINOExecutionProvider": {"precision": "ACCURACY"},
 }
 """Options by which a provider computes float32 as float32: ranges and comparisons are to be those of the model itself.
-TF32 keeps 10 bits of a value, and CANN takes float16 unless told otherwise."""
+TF32 keeps 10 bits of a value; CANN, and OpenVINO on a GPU, take float16 unless told otherwise."""
 
 
 def full_name(asked: str, available: Sequence[str]) -> str:

@@ -37,6 +37,7 @@ def test_an_absent_provider_is_refused_with_the_nearest_and_all_there_are() -> N
 
 def test_float32_stays_float32() -> None:
     assert with_options("CUDAExecutionProvider") == ("CUDAExecutionProvider", {"use_tf32": "0"})
+    assert with_options("OpenVINOExecutionProvider") == ("OpenVINOExecutionProvider", {"precision": "ACCURACY"})
     assert with_options("CPUExecutionProvider") == ("CPUExecutionProvider", {})
 
 

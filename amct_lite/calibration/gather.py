@@ -116,11 +116,11 @@ def _per_sample(results: Sequence[AnyArray], samples: int) -> Observation:
     samples = samples if rows % samples == 0 else 1
     each = rows // samples
     if each == 1:
-        return Observation(values, int(count[0]), low, high, mean)
+        return Observation(values, int(count) // rows, low, high, mean)
     channels = low.shape[1]
     return Observation(
         values.reshape(samples, -1),
-        int(count[0]) * each,
+        int(count) // samples,
         low.reshape(samples, each, channels).min(axis=1),
         high.reshape(samples, each, channels).max(axis=1),
         mean.reshape(samples, each, channels).mean(axis=1, dtype=np.float32),

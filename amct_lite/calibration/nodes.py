@@ -53,7 +53,7 @@ def subset_of(samples: int | None) -> int:
 
 
 def _function(tap: Tap, opset: int, sample: tuple[int, ...] | None, subset: int, *, positive: bool) -> str:
-    """The text of one bypass function behind its name. low, high, mean: (N, C); values: (N, m); count: (1,) values in a sample.
+    """The text of one bypass function behind its name. low, high, mean: (N, C); values: (N, m); count: a number, of the batch.
 
     sample: the shape of one sample where it is static; the thinning is then decided now instead of at run time.
     positive: no value is negative, and 0 is taken for the smallest: every range holds 0 anyway, and one reduction less is a
@@ -76,6 +76,7 @@ def _function(tap: Tap, opset: int, sample: tuple[int, ...] | None, subset: int,
     return f"""(x) => (y, {", ".join(OUTPUTS)})
 {{
   y = Identity (x)
+  count = Size (x)
   one = Constant <value_ints = [1]> ()
   axis = Constant <value_ints = [{axis}]> ()
   row_shape = Constant <value_ints = {shape}> ()
@@ -89,15 +90,14 @@ def _function(tap: Tap, opset: int, sample: tuple[int, ...] | None, subset: int,
 
 
 def _thinned(sample: tuple[int, ...], subset: int) -> str:
-    """`values` and `count` for samples of a known shape: whole rows of the last axis, which are copied fast."""
+    """`values` for samples of a known shape: whole rows of the last axis, which are copied fast."""
     count = prod(sample)
     wide_enough = [s for s, reach in zip(_STRIDES, _REACH, strict=True) if reach * subset >= count]
     stride = next((s for s in wide_enough if gcd(s, prod(sample[1:])) == 1), _STRIDES[-1])
-    text = f"  count = Constant <value_ints = [{count}]> ()\n"
     if stride == 1:
-        return text + "  values = Reshape (x, flat_shape)\n"
+        return "  values = Reshape (x, flat_shape)\n"
     run = sample[-1] if count // sample[-1] >= _FEWEST_RUNS * stride else 1
-    return f"""{text}  runs_shape = Constant <value_ints = [0, -1, {run}]> ()
+    return f"""  runs_shape = Constant <value_ints = [0, -1, {run}]> ()
   runs = Reshape (x, runs_shape)
   zero = Constant <value_ints = [0]> ()
   end = Constant <value_ints = [{_END}]> ()
@@ -113,10 +113,10 @@ _END = 9223372036854775807
 def _thinned_at_run_time(subset: int) -> str:
     return f"""  flat = Reshape (x, flat_shape)
   shape = Shape (flat)
-  count = Gather (shape, one)
+  width = Gather (shape, one)
   less_one = Constant <value_ints = [{subset - 1}]> ()
   subset = Constant <value_ints = [{subset}]> ()
-  rounded_up = Add (count, less_one)
+  rounded_up = Add (width, less_one)
   wanted = Div (rounded_up, subset)
   strides = Constant <value_ints = [{", ".join(map(str, _STRIDES))}]> ()
   reach = Constant <value_ints = [{", ".join(map(str, _REACH))}]> ()
