@@ -204,7 +204,12 @@ def _plan_layer(layer: Layer, wanted: LayerConfig, target: str) -> LayerPlan:
     return replace(
         plan,
         weight=str(weight.name),
-        weight_spec=QuantSpec(bits.weight, symmetric=True, per_channel=_per_channel(spec, wanted, target)),
+        weight_spec=QuantSpec(
+            bits.weight,
+            symmetric=True,
+            per_channel=_per_channel(spec, wanted, target),
+            narrow=target == ORT,  # two products of -128 and -128 are more than ARM's kernels hold
+        ),
         weight_algorithm=wanted.weight_algorithm,
         weight_options=tuple(sorted(wanted.weight_options.items())),
     )

@@ -22,15 +22,17 @@ Feeds = dict[str, AnyArray]
 
 @dataclass(frozen=True)
 class QuantSpec:
-    """A signed integer grid, `bits` wide; `symmetric` fixes the zero point at 0; `per_channel`: a scale a channel."""
+    """A signed integer grid, `bits` wide; `symmetric` fixes the zero point at 0; `per_channel`: a scale a channel; `narrow`:
+    without the lowest code."""
 
     bits: int = 8
     symmetric: bool = False
     per_channel: bool = False
+    narrow: bool = False
 
     @property
     def qmin(self) -> int:
-        return -(1 << (self.bits - 1))
+        return -(1 << (self.bits - 1)) + self.narrow
 
     @property
     def qmax(self) -> int:
