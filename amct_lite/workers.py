@@ -14,10 +14,13 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import BrokenExecutor, CancelledError, Executor, Future
+from contextlib import ExitStack
 from dataclasses import dataclass
+from pathlib import Path
 from queue import SimpleQueue
 from typing import Any, Generic, TypeVar
 
+from amct_lite import scratch
 from amct_lite.errors import ConfigError, WorkersError
 
 State = TypeVar("State")
@@ -36,6 +39,8 @@ class Workers:
     """
 
     same_files = False
+    folder: Path | None = None
+    """Where workers leave large results, None for with the executor."""
 
     def __init__(self, executor: Executor, *, count: int = 4, threads: int = 1) -> None:
         if count < 1:
@@ -76,13 +81,16 @@ class LocalProcesses(Workers):
 
     def __init__(self, count: int) -> None:
         super().__init__(_pool(max(count, 1)), count=count, threads=max(1, (os.cpu_count() or 1) // max(count, 1)))
+        self._stay = ExitStack()
+        self.folder = self._stay.enter_context(scratch.folder())
 
     def close(self) -> None:
         self.executor.shutdown(wait=True, cancel_futures=True)
+        self._stay.close()
 
     def mend(self, error: BaseException) -> None:
         if isinstance(error, BrokenExecutor):
-            self.close()
+            self.executor.shutdown(wait=True, cancel_futures=True)
             self.executor = _pool(self.count)
 
 
@@ -127,10 +135,10 @@ def map_shards(
             waiting.append(shift.start(item))
             if len(waiting) >= limit:
                 shift.finish_first(waiting)
-                yield waiting[0].item, waiting.popleft().result
+                yield waiting[0].item, waiting.popleft().result()
         while waiting:
             shift.finish_first(waiting)
-            yield waiting[0].item, waiting.popleft().result
+            yield waiting[0].item, waiting.popleft().result()
     finally:
         for piece in waiting:
             piece.future.cancel()
@@ -147,9 +155,10 @@ class _Piece:
     settled: bool = False
     error: BaseException | None = None
 
-    @property
     def result(self) -> Any:
-        return self.future.result()
+        """Once only: what lies in a file is removed."""
+        found = self.future.result()
+        return found.taken() if isinstance(found, _Stored) else found
 
 
 class _Shift:
@@ -178,7 +187,7 @@ class _Shift:
 
     def _submit(self, item: Any, *, with_payload: bool) -> Future[Any]:
         payload = self._workers.carried(self._task.payload) if with_payload else None
-        arguments: tuple[Any, ...] = (self._task.build, self._task.run, self._digest, payload, item)
+        arguments: tuple[Any, ...] = (self._task.build, self._task.run, self._digest, payload, item, self._workers.folder)
         try:
             return self._workers.executor.submit(_work, *arguments)
         except BrokenExecutor as error:
@@ -194,7 +203,7 @@ class _Shift:
 
     def _settle(self, piece: _Piece) -> None:
         error = CancelledError() if piece.future.cancelled() else piece.future.exception()
-        if error is None and isinstance(piece.result, _Lacking):
+        if error is None and isinstance(piece.future.result(), _Lacking):
             self._again(piece)
         elif error is None or not self._workers.is_lost(error):
             piece.settled, piece.error = True, error
@@ -225,7 +234,14 @@ _HELD: dict[str, Any] = {}
 _BUILDING = threading.Lock()
 
 
-def _work(build: Callable[[bytes], Any], run: Callable[[Any, Any], Any], digest: str, payload: bytes | None, item: Any) -> Any:
+def _work(
+    build: Callable[[bytes], Any],
+    run: Callable[[Any, Any], Any],
+    digest: str,
+    payload: bytes | None,
+    item: Any,
+    folder: Path | None,
+) -> Any:
     with _BUILDING:
         if digest not in _HELD:
             if payload is None:
@@ -233,7 +249,41 @@ def _work(build: Callable[[bytes], Any], run: Callable[[Any, Any], Any], digest:
             _HELD.clear()
             _HELD[digest] = build(payload)
         state = _HELD[digest]
-    return run(state, item)
+    result = run(state, item)
+    return result if folder is None else _stored(result, folder)
+
+
+_MOST_IN_A_PIPE = 2048
+"""Bytes of a result that is sent as it is. So few are written at once or not at all: of a worker that is killed while it writes
+more than a pipe takes at once, the executor would wait for the rest for ever."""
+
+
+@dataclass(frozen=True)
+class _Stored:
+    """A result in a file."""
+
+    path: Path
+
+    def taken(self) -> Any:
+        """The result; the file is gone then."""
+        content = self.path.read_bytes()
+        self.path.unlink()
+        return pickle.loads(content)
+
+
+def _stored(result: Any, folder: Path) -> Any:
+    content = pickle.dumps(result, protocol=5)
+    if len(content) <= _MOST_IN_A_PIPE:
+        return result
+    path = folder / os.urandom(16).hex()
+    try:
+        path.write_bytes(content)
+    except OSError as error:
+        raise WorkersError(
+            f"a worker cannot write its result of {len(content) / 1e6:.0f} MB to {folder} ({error.strerror}). Make room there, "
+            "or let TMPDIR name a folder on a larger disk."
+        ) from error
+    return _Stored(path)
 
 
 def _pool(count: int) -> Executor:

@@ -33,8 +33,8 @@ LAYERS = (
     {"lanes"},
     {"runtime"},
     {"cluster", "ir", "numerics", "providers"},
-    {"journal"},
-    {"registry", "files", "scratch", "search", "workers"},
+    {"journal", "workers"},
+    {"registry", "files", "scratch", "search"},
     {"errors", "types"},
 )
 GATES = {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pickle
 import signal
 import time
 from collections.abc import Iterator
@@ -146,6 +147,38 @@ def test_a_killed_process_is_replaced_and_its_pieces_run_again(tmp_path: Path) -
         found = list(map_shards(local, Task(str(mark).encode(), text, killed_once), range(12)))
     assert mark.exists()
     assert found == [(number, number * number) for number in range(12)]
+
+
+def large(_state: str, item: int) -> bytes:
+    return bytes([item]) * (1 << 20)
+
+
+def large_and_killed(mark: str, item: int) -> bytes:
+    """One that dies has left results in files."""
+    if item == 3 and not Path(mark).exists():
+        Path(mark).touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+    return bytes([item]) * (1 << 20)
+
+
+def test_large_results_of_a_process_come_through_files_which_are_removed(tmp_path: Path) -> None:
+    """A pipe takes 64 KiB at once: who is killed while it writes more leaves a message without an end."""
+    with LocalProcesses(2) as local:
+        folder = local.folder
+        assert folder is not None
+        future = local.executor.submit(module._work, text, large, "digest", b"", 1, folder)
+        assert len(pickle.dumps(future.result())) < 500
+        assert len(list(folder.iterdir())) == 1
+        task = Task(str(tmp_path / "killed").encode(), text, large_and_killed)
+        found = list(map_shards(local, task, range(6)))
+        assert len(list(folder.iterdir())) <= 1 + 2  # what a worker left that died before it could tell
+    assert found == [(item, bytes([item]) * (1 << 20)) for item in range(6)]
+    assert not folder.exists()
+
+
+def test_no_room_for_a_result_is_said_with_the_folder(tmp_path: Path) -> None:
+    with pytest.raises(WorkersError, match=r"cannot write its result of 1 MB to .*missing.*TMPDIR"):
+        module._stored(bytes(1 << 20), tmp_path / "missing")
 
 
 def test_a_piece_that_kills_every_worker_is_given_up() -> None:

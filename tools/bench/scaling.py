@@ -54,7 +54,7 @@ class Idle(Executor):
 
     def submit(self, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
         future: Future[Any] = Future()
-        self._asked.put((future, args[-1]))
+        self._asked.put((future, args[4]))  # the piece, as `workers` submits it
         return future
 
     def _answer(self) -> None:
