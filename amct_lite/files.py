@@ -16,6 +16,9 @@ from pathlib import Path
 
 from amct_lite.errors import ExportError
 
+_TRIAL_BYTES = 4096
+"""A full disk may still take an empty file."""
+
 
 def output_path(prefix: str | os.PathLike[str], suffix: str) -> Path:
     """`<prefix>_<suffix>`; a prefix that is empty or ends with a separator names a folder only: `<folder>/<suffix>`.
@@ -94,6 +97,23 @@ class OutputSet:
             raise ExportError(f"cannot write to {parent}: {error.strerror}. Choose another output prefix.") from error
         return self._folders[parent]
 
+    def explained(self, error: OSError | ExportError) -> Exception:
+        """What to raise when writing has failed: it names the final path, not the hidden one. `error` itself when it is about
+        something else."""
+        if isinstance(error, ExportError):
+            text = str(error)
+            for final, hidden in self._folders.items():
+                text = text.replace(str(hidden), str(final))
+            return error if text == str(error) else ExportError(text)
+        if error.filename is None:  # of `write`, which knows no names; what is being written is what was staged last
+            path = None if isinstance(error, ConnectionError) else next(reversed(self._staged), None)
+        else:
+            there = Path(os.fsdecode(error.filename))
+            path = next((final / there.name for final, hidden in self._folders.items() if there.parent == hidden), None)
+        if path is None:
+            return error
+        return ExportError(f"cannot write {path}: {error.strerror or error}. Make room there, or choose another output prefix.")
+
     def publish(self) -> None:
         """Move everything that was written to its final place; when one move fails, all are taken back."""
         unwritten = [final for final, path in self._staged.items() if not path.exists()]
@@ -119,7 +139,8 @@ def staged_outputs(*, inputs: Iterable[str | os.PathLike[str]] = ()) -> Iterator
     """A set of output files that appear together when the block ends well, and not at all when it does not.
 
     inputs: files that must never be replaced (the model, its external data, the record, the data).
-    Any exception, Ctrl-C included, removes all that was written. Raises ExportError as `OutputSet.stage` does.
+    Any exception, Ctrl-C included, removes all that was written. Raises ExportError as `OutputSet.stage` does, and when a file
+    cannot be written.
     """
     outputs = OutputSet(Path(source) for source in inputs)
     published = False
@@ -130,8 +151,27 @@ def staged_outputs(*, inputs: Iterable[str | os.PathLike[str]] = ()) -> Iterator
         except OSError as error:
             raise ExportError(f"cannot write {error.filename2 or error.filename}: {error.strerror}.") from error
         published = True
+    except (OSError, ExportError) as error:
+        explained = outputs.explained(error)
+        if explained is error:
+            raise
+        raise explained from error
     finally:
         outputs.discard(keep_folders=published)
+
+
+def require_writable(prefix: str | os.PathLike[str]) -> None:
+    """Before a long run whose files go under `prefix`: a file is written there, and nothing of it left behind.
+
+    Raises ExportError when that fails.
+    """
+    outputs = OutputSet(())
+    try:
+        outputs.stage(output_path(prefix, "trial")).write_bytes(bytes(_TRIAL_BYTES))
+    except OSError as error:
+        raise outputs.explained(error) from error
+    finally:
+        outputs.discard(keep_folders=False)
 
 
 def _same_file(final: Path, source: Path) -> bool:

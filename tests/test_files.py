@@ -1,13 +1,15 @@
 """Outputs appear together or not at all."""
 
+import errno
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from amct_lite import files
 from amct_lite.errors import ExportError
-from amct_lite.files import output_path, staged_outputs
+from amct_lite.files import output_path, require_writable, staged_outputs
 
 
 def names_in(folder: Path) -> list[str]:
@@ -175,6 +177,62 @@ def test_a_folder_without_write_permission_is_an_error(tmp_path: Path) -> None:
     tmp_path.chmod(0o500)
     with pytest.raises(ExportError, match=r"cannot write to .*: Permission denied"), staged_outputs() as out:
         out.stage(tmp_path / "a.onnx")
+
+
+FULL = OSError(errno.ENOSPC, "No space left on device")
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        lambda _path: FULL,
+        lambda path: OSError(errno.ENOSPC, "No space left on device", str(path)),
+        lambda path: ExportError(f"cannot write {path}: No space left on device."),
+    ],
+    ids=["write", "open", "a writer with words of its own"],
+)
+def test_a_full_disk_names_the_path_that_was_asked_for(tmp_path: Path, error: Callable[[Path], Exception]) -> None:
+    def run() -> None:
+        with staged_outputs() as out:
+            out.stage(tmp_path / "a.txt").write_text("a")
+            raise error(out.stage(tmp_path / "b.txt"))
+
+    with pytest.raises(ExportError, match=rf"^cannot write {tmp_path}/b\.txt: No space left on device\."):
+        run()
+    assert names_in(tmp_path) == []
+
+
+@pytest.mark.parametrize("error", [BrokenPipeError(), FileNotFoundError(2, "gone", "input.npz"), ExportError("no")])
+def test_a_failure_of_something_else_stays_what_it_is(tmp_path: Path, error: Exception) -> None:
+    def run() -> None:
+        with staged_outputs() as out:
+            out.stage(tmp_path / "a.txt")
+            raise error
+
+    with pytest.raises(type(error)) as raised:
+        run()
+    assert raised.value is error
+
+
+def test_a_trial_leaves_nothing_behind(tmp_path: Path) -> None:
+    require_writable(tmp_path / "new" / "deep" / "net")
+    assert names_in(tmp_path) == []
+
+
+def test_a_trial_finds_a_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(_path: Path, _content: bytes) -> None:
+        raise FULL
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with pytest.raises(ExportError, match=rf"cannot write {tmp_path}/net_trial: No space left on device"):
+        require_writable(tmp_path / "net")
+    assert names_in(tmp_path) == []
+
+
+def test_a_trial_finds_a_place_that_cannot_be_written_to(tmp_path: Path) -> None:
+    (tmp_path / "out").write_text("")
+    with pytest.raises(ExportError, match=r"cannot write to .*out: "):
+        require_writable(tmp_path / "out" / "net")
 
 
 def test_a_staged_file_that_nobody_wrote_is_a_bug(tmp_path: Path) -> None:

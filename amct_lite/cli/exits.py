@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from collections.abc import Callable, Iterator
@@ -9,7 +10,7 @@ from contextlib import contextmanager
 
 import click
 
-from amct_lite.errors import AmctError
+from amct_lite.errors import AmctError, ExportError
 
 
 @contextmanager
@@ -28,8 +29,20 @@ def exit_codes(tell: Callable[[AmctError], None]) -> Iterator[None]:
         click.echo("interrupted; no file was written or left half-written.", err=True)
         sys.exit(130)
     except BrokenPipeError:  # the reader, such as `head`, has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _say_no_more()
         sys.exit(1)
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        _say_no_more()
+        full = ExportError("there is no room on the disk that what is printed goes to. Make room there.")
+        tell(full)
+        sys.exit(full.exit_code)
+
+
+def _say_no_more() -> None:
+    """What is left in the buffer of standard output would fail again when Python ends."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def tell_on_stderr(error: AmctError) -> None:
