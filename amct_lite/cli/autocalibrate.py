@@ -13,18 +13,16 @@ from amct_lite.cli.options import (
     page_options,
     quantization_options,
     report_options,
-    require_elsewhere,
-    require_page,
     runtime_options,
     sample_options,
     source_options,
     take_config,
     take_images,
-    take_page,
     take_runtime,
     take_workers,
     worker_options,
 )
+from amct_lite.cli.saving import require_place, save
 from amct_lite.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -87,8 +85,7 @@ def command(
     from amct_lite.pipeline import RunOptions
 
     started = perf_counter()
-    require_page(wanted=page)
-    require_elsewhere(output, data)
+    require_place(output, data, page=page)
     files = [Path(name) for name in (data, statistics, settings["config_file"], evaluator_file) if name]
     runtime, images, shared = take_runtime(settings), take_images(settings), take_workers(settings)
     config = take_config(settings, model)
@@ -105,8 +102,7 @@ def command(
             options=RunOptions(runtime, images, batch_size, None, progress, workers),
             on_trial=tell_trials(progress, quiet=quiet or as_json),
         )
-        also = take_page(found.result, output, wanted=page, texts={"autocalibration.json": found.to_json()})
-        written = found.save(output, inputs=[file for file in files if file.is_file()], also=also)
+        written = save(found, found.result, output, page=page, inputs=files, texts={"autocalibration.json": found.to_json()})
     finish_search(found, written, perf_counter() - started, as_json=as_json, quiet=quiet)
 
 

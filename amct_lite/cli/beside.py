@@ -32,7 +32,12 @@ class Beside:
     record: Path | None = None
 
     def check(self) -> None:
-        """Before the work. Raises ConfigError where a page is wanted that cannot be made."""
+        """Before the work. Raises ConfigError where a page is wanted that cannot be made, ExportError where nothing can be
+        written."""
+        if self.output is not None:
+            from amct_lite.files import require_writable
+
+            require_writable(self.output)
         if not self.page:
             return
         from amct_lite.errors import ConfigError

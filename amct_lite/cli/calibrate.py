@@ -14,8 +14,6 @@ from amct_lite.cli.options import (
     page_options,
     quantization_options,
     report_options,
-    require_elsewhere,
-    require_page,
     resume_options,
     runtime_options,
     sample_options,
@@ -23,11 +21,11 @@ from amct_lite.cli.options import (
     take_checkpoint,
     take_config,
     take_images,
-    take_page,
     take_runtime,
     take_workers,
     worker_options,
 )
+from amct_lite.cli.saving import require_place, save
 from amct_lite.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -80,8 +78,7 @@ def command(
         from amct_lite.pipeline import RunOptions, quantize
 
     started = perf_counter()
-    require_page(wanted=page)
-    require_elsewhere(output, data)
+    require_place(output, data, page=page)
     files = [Path(name) for name in (data, statistics, settings["config_file"]) if name]
     runtime, images = take_runtime(settings), take_images(settings)
     checkpoint, chosen_workers = take_checkpoint(settings, output), take_workers(settings)
@@ -91,8 +88,8 @@ def command(
             options = RunOptions(runtime, images, batch_size, random, progress, workers, checkpoint, strip_qdq)
             done = _tuned(model, data, config, statistics, options) if tuned else None
             result = done.result if done else quantize(model, data, config, statistics=statistics, options=options)
-            also = take_page(result, output, wanted=page, texts={"tuning.json": done.to_json()} if done else {})
-            written = (done or result).save(output, inputs=[file for file in files if file.is_file()], also=also)
+            texts = {"tuning.json": done.to_json()} if done else {}
+            written = save(done or result, result, output, page=page, inputs=files, texts=texts)
     checkpoint.discard()
     if done and not (as_json or quiet):
         from amct_lite.cli.tuning_report import tell_tuning

@@ -8,7 +8,8 @@ from typing import Any
 import click
 
 from amct_lite.cli.beside import Beside, beside_options, tell_written
-from amct_lite.cli.options import image_options, require_elsewhere, runtime_options, take_images, take_runtime
+from amct_lite.cli.options import image_options, runtime_options, take_images, take_runtime
+from amct_lite.cli.saving import require_place
 
 _FILE = click.Path(path_type=Path)
 
@@ -52,7 +53,7 @@ def command(
     if bool(data) == bool(random):
         raise ConfigError("pass --data with samples, or --random N to compare on noise: one of them.")
     if output:
-        require_elsewhere(output, data)
+        require_place(output, data)
     beside = Beside(output, page)
     beside.check()
     images, runtime = take_images(settings), take_runtime(settings)

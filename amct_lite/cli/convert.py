@@ -12,12 +12,11 @@ from amct_lite.cli.options import (
     TARGETS,
     image_options,
     page_options,
-    require_page,
     runtime_options,
     take_images,
-    take_page,
     take_runtime,
 )
+from amct_lite.cli.saving import require_place, save
 from amct_lite.errors import ConfigError
 
 _FILE = click.Path(path_type=Path)
@@ -67,7 +66,7 @@ def command(
     from amct_lite.pipeline import RunOptions, convert, convert_qdq
 
     started = perf_counter()
-    require_page(wanted=page)
+    require_place(output, data, page=page)
     runtime, images = take_runtime(settings), take_images(settings)
     config = QuantConfig(
         target=settings["target"],
@@ -89,9 +88,7 @@ def command(
                 data=data,
                 options=options,
             )
-        also = take_page(result, output, wanted=page)
-        inputs = [file for file in (record, calibration) if file is not None]
-        written = result.save(output, inputs=inputs, also=also)
+        written = save(result, result, output, page=page, inputs=(record, calibration))
     finish(result, written, perf_counter() - started, as_json=as_json, quiet=quiet)
 
 

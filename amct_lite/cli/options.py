@@ -5,7 +5,7 @@ Each group is a decorator that adds the options and a function that takes them o
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from amct_lite.calibration.images import ImageOptions
     from amct_lite.config import QuantConfig
     from amct_lite.loading import Qdq
-    from amct_lite.result import QuantizeResult
     from amct_lite.runtime import RuntimeOptions
     from amct_lite.workers import Workers
 
@@ -171,37 +170,6 @@ source_options = _group(_SOURCE)
 sample_options = _group(_SAMPLES)
 report_options = _group(_REPORT)
 page_options = _group(_PAGE)
-
-
-def require_page(*, wanted: bool) -> None:
-    """Before the run, not at its end. Raises ConfigError when the packages that draw a page are not installed."""
-    if wanted:
-        from amct_lite.page.writing import require_packages
-
-        require_packages()
-
-
-def take_page(result: QuantizeResult, output: str, *, wanted: bool, texts: Mapping[str, str] | None = None) -> dict[str, str]:
-    """What is to be saved with `result`: its page, if wanted, with the analyses in `texts` (by the end of their names)."""
-    if not wanted:
-        return {}
-    from amct_lite.page.writing import page_text
-
-    return page_text(result, output, texts or {})
-
-
-def require_elsewhere(output: str, data: str | None) -> None:
-    """Results among the samples would be read as samples by the next run. Raises ConfigError."""
-    from amct_lite.calibration.readers.folders import kind_of
-    from amct_lite.errors import ConfigError
-    from amct_lite.files import output_path
-
-    folder = output_path(output, "calibration.npz").parent
-    if data and Path(data).is_dir() and folder.is_dir() and folder.samefile(data) and any(map(kind_of, folder.iterdir())):
-        raise ConfigError(
-            f"-o {output} would put the results among the samples in {data}, where the next run takes them for samples. "
-            f"Choose another output prefix, such as out/{Path(data).resolve().name}."
-        )
 
 
 def take_runtime(settings: Settings) -> RuntimeOptions:

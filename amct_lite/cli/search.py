@@ -13,18 +13,16 @@ from amct_lite.cli.options import (
     page_options,
     quantization_options,
     report_options,
-    require_elsewhere,
-    require_page,
     runtime_options,
     sample_options,
     source_options,
     take_config,
     take_images,
-    take_page,
     take_runtime,
     take_workers,
     worker_options,
 )
+from amct_lite.cli.saving import require_place, save
 from amct_lite.errors import ConfigError
 
 _FILE = click.Path(path_type=Path)
@@ -106,11 +104,13 @@ def command(
     from amct_lite.cli.search_report import finish_search, tell_measured
     from amct_lite.compat.evaluator import amct_names, load_metric
     from amct_lite.pipeline import RunOptions
+    from amct_lite.precision.budget import Budget
     from amct_lite.public import search_precision
 
     started = perf_counter()
-    require_page(wanted=page)
-    require_elsewhere(output, data)
+    allowed = Budget.parse(budget)
+    allowed.require_solver()
+    require_place(output, data, page=page)
     losses = Path(sensitivity) if Path(sensitivity).is_file() else None
     named = (data, statistics, settings["config_file"], evaluator_file, losses)
     files = [Path(name) for name in named if name]
@@ -119,7 +119,7 @@ def command(
     journal = journal_of(output, quiet=quiet or as_json, suffix="search_journal.jsonl")
     with progress_bar(hidden=quiet or as_json) as progress, shared as workers, amct_names(), journal.kept_on_interrupt():
         found = search_precision(
-            *(model, data, budget),
+            *(model, data, allowed),
             widths=_words(widths),
             limits=dict(_limit(text) for text in limits),
             evaluate=load_metric(evaluator_file) if evaluator_file else None,
@@ -132,8 +132,7 @@ def command(
             options=RunOptions(runtime, images, batch_size, None, progress, workers),
             on_measured=tell_measured(quiet=quiet or as_json),
         )
-        also = take_page(found.result, output, wanted=page, texts={"search.json": found.to_json()})
-        written = found.save(output, inputs=[file for file in files if file.is_file()], also=also)
+        written = save(found, found.result, output, page=page, inputs=files, texts={"search.json": found.to_json()})
     finish_search(found, written, perf_counter() - started, as_json=as_json, quiet=quiet)
 
 

@@ -31,7 +31,7 @@ from amct_lite.compat.quant_json import original_names
 from amct_lite.compat.saving import finished_calibration
 from amct_lite.compat.strategies import NAMES, AmctStrategy, strategy_of
 from amct_lite.errors import ConfigError
-from amct_lite.files import output_path, staged_outputs
+from amct_lite.files import output_path, require_writable, staged_outputs
 from amct_lite.loading import SourceModel
 from amct_lite.plan import resolve
 from amct_lite.prebalance import balance_of, balanced
@@ -77,6 +77,7 @@ def accuracy_based_auto_calibration(
     require_sensitivity(sensitivity)
     chosen = strategy_of(strategy)
     require_evaluator(model_evaluator)
+    require_writable(save_dir)
     if workers:
         _require_shareable(strategy, model_evaluator)
     content = _json_config(config_file)

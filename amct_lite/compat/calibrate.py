@@ -12,7 +12,7 @@ from amct_lite.compat.preparing import Job, write_balancing_model, write_calibra
 from amct_lite.compat.saving import save_calibrated
 from amct_lite.compat.session import CalibrationSession
 from amct_lite.errors import CalibrationError
-from amct_lite.files import output_path
+from amct_lite.files import output_path, require_writable
 from amct_lite.types import Feeds
 
 Runs = Callable[[Path], None]
@@ -23,8 +23,9 @@ def calibrate(job: Job, save_path: str, runs: Runs, source: str) -> None:
     """Quantize the model of `job` with what `runs` feeds it, and write the three files of `save_model`, and the record beside
     them. Where the configuration balances layers, the data are read twice. source: who runs it, for messages.
 
-    Raises CalibrationError when `runs` were fewer than `batch_num`.
+    Raises CalibrationError when `runs` were fewer than `batch_num`, ExportError when nothing can be written there.
     """
+    require_writable(save_path)
     kept = output_path(save_path, "record.txt")
     with scratch.folder() as folder:
         modified, record = folder / "modified.onnx", folder / "record.txt"

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from amct_lite.errors import ConfigError
 from amct_lite.registry import did_you_mean
+from amct_lite.search.integer_program import require_scipy
 
 COSTS = ("bitops", "bytes")
 MAX_LOSS = "max-loss"
@@ -49,6 +50,11 @@ class Budget:
         if kind == MAX_LOSS and unit:
             raise ConfigError(f"--budget {text!r}: a loss is a plain number in the units of the metric. {_SYNTAX}")
         return Budget(kind, float(match[1]) * (0.01 if unit == "%" else _UNITS[unit]))
+
+    def require_solver(self) -> None:
+        """Raises ConfigError where the optimum within it is found by SciPy, which is not installed. A loss needs none."""
+        if self.kind in COSTS:
+            require_scipy()
 
     @property
     def cost(self) -> str:

@@ -18,7 +18,7 @@ def least_loss(costs: Sequence[Sequence[int]], losses: Sequence[Sequence[float]]
 
     There must be such choices. Raises ConfigError where SciPy is not installed.
     """
-    optimize = _optimize()
+    optimize = require_scipy()
     shifted = [[loss - min(row) for loss in row] for row in losses]
     largest_loss = max(max(row) for row in shifted) or 1.0
     largest_cost = max(max(row) for row in costs) or 1
@@ -52,7 +52,8 @@ def least_loss(costs: Sequence[Sequence[int]], losses: Sequence[Sequence[float]]
         )
 
 
-def _optimize() -> ModuleType:
+def require_scipy() -> ModuleType:
+    """SciPy's solvers; to be asked for before long work that ends with them. Raises ConfigError where SciPy is not installed."""
     try:
         from scipy import optimize  # type: ignore[import-untyped]  # it comes without stubs
     except ImportError as error:

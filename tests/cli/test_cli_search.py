@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+import amct_lite
+from amct_lite.errors import ConfigError, UnsupportedModelError
 
 ROOT = Path(__file__).parents[2]
 Run = Callable[..., Any]
@@ -70,3 +74,14 @@ def test_mistakes_are_told_without_a_traceback(search: Run, words: tuple[str, ..
     assert done.code != 0
     assert message in done.err
     assert not Path("out").exists() or not any(file.suffix == ".onnx" for file in Path("out").iterdir())
+
+
+def test_a_missing_solver_is_found_before_anything_is_read(amct: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "scipy", None)
+    done = amct("search", "absent.onnx", "--data", "absent/", "--budget", "bitops=0.5", "-o", "out/x")
+    assert done.code == 3
+    assert "pip install amct-lite[search]" in done.err
+    with pytest.raises(ConfigError, match=r"pip install amct-lite\[search\]"):
+        amct_lite.search_precision("absent.onnx", "absent/", "bytes=0.5")
+    with pytest.raises(UnsupportedModelError):  # no optimum, no solver
+        amct_lite.search_precision("absent.onnx", "absent/", "max-loss=0.5")
