@@ -41,14 +41,10 @@ from amct_lite.sparing import spare
 from amct_lite.trained import take_scales
 from amct_lite.types import AnyArray, Balance, Feeds, QuantPlan, QuantRecord, Skip
 from amct_lite.validate.balanced import verify_balanced
-from amct_lite.workers import Workers
+from amct_lite.workers import Workers, as_workers
 
 Progress = Callable[[str, int, int | None], None]
 """(stage, how many more are done, how many there are; None when unknown)."""
-
-
-def _silent(_stage: str, _done: int, _total: int | None) -> None:
-    return None
 
 
 @dataclass(frozen=True)
@@ -57,18 +53,21 @@ class RunOptions:
 
     images: how images become arrays. batch_size: rows of a batch where one file holds many samples. random: calibrate with
     so many batches of noise instead of data. progress: called as the stages go on. workers: who shares the passes over the
-    data. checkpoint: where these passes save themselves, and whether they go on from there. strip_qdq: calibrate the float
-    model that a model with QuantizeLinear and DequantizeLinear was made from.
+    data; an executor alone will do. checkpoint: where these passes save themselves, and whether they go on from there.
+    strip_qdq: calibrate the float model that a model with QuantizeLinear and DequantizeLinear was made from.
     """
 
     runtime: RuntimeOptions = field(default_factory=RuntimeOptions)
     images: ImageOptions | None = None
     batch_size: int | None = None
     random: int | None = None
-    progress: Progress = _silent
+    progress: Progress = lambda _stage, _done, _total: None
     workers: Workers | None = None
     checkpoint: Checkpoint | None = None
     strip_qdq: bool = False
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "workers", as_workers(self.workers))  # frozen for everybody else
 
 
 def quantize(

@@ -134,8 +134,10 @@ def search_precision(
     was exported and run. data, config, statistics, options: as for `quantize`.
     Raises ConfigError for a budget that cannot be met, or without SciPy; CalibrationError where no point keeps the loss.
     """
+    allowed = Budget.parse(budget) if isinstance(budget, str) else budget
+    allowed.require_solver()
     return mixed.search_precision(
-        *(model, data, Budget.parse(budget) if isinstance(budget, str) else budget),
+        *(model, data, allowed),
         widths=widths,
         limits=limits,
         config=_settings(config, model),

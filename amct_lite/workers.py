@@ -18,15 +18,19 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from queue import SimpleQueue
-from typing import Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from amct_lite import scratch
 from amct_lite.errors import ConfigError, WorkersError
+
+if TYPE_CHECKING:
+    from concurrent.futures import ProcessPoolExecutor
 
 State = TypeVar("State")
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
+_USUAL_COUNT = 4
 LOSSES = 3
 """So often a piece may lose its worker before it is given up."""
 
@@ -42,7 +46,7 @@ class Workers:
     folder: Path | None = None
     """Where workers leave large results, None for with the executor."""
 
-    def __init__(self, executor: Executor, *, count: int = 4, threads: int = 1) -> None:
+    def __init__(self, executor: Executor, *, count: int = _USUAL_COUNT, threads: int = 1) -> None:
         if count < 1:
             raise ConfigError(f"the number of workers is {count}, it must be at least 1.")
         self.executor = executor
@@ -54,8 +58,13 @@ class Workers:
     def __enter__(self) -> Workers:
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is not None:
+            self.abandon()
         self.close()
+
+    def abandon(self) -> None:
+        """Nobody waits for what is under way any more."""
 
     def close(self) -> None:
         """An executor that was handed in stays open: it belongs to somebody else."""
@@ -78,11 +87,17 @@ class LocalProcesses(Workers):
     """`count` processes on this machine, which share its cores."""
 
     same_files = True
+    executor: ProcessPoolExecutor
 
     def __init__(self, count: int) -> None:
         super().__init__(_pool(max(count, 1)), count=count, threads=max(1, (os.cpu_count() or 1) // max(count, 1)))
         self._stay = ExitStack()
         self.folder = self._stay.enter_context(scratch.folder())
+
+    def abandon(self) -> None:
+        # As ProcessPoolExecutor.terminate_workers does it, which Python has from 3.14 on.
+        for process in tuple((self.executor._processes or {}).values()):
+            process.terminate()
 
     def close(self) -> None:
         self.executor.shutdown(wait=True, cancel_futures=True)
@@ -92,6 +107,22 @@ class LocalProcesses(Workers):
         if isinstance(error, BrokenExecutor):
             self.executor.shutdown(wait=True, cancel_futures=True)
             self.executor = _pool(self.count)
+
+
+def as_workers(given: Workers | Executor | None) -> Workers | None:
+    """An executor alone gets as many pieces at a time as it has workers, where it tells, and 4 else, with one thread of ONNX
+    Runtime each; it stays open.
+
+    Raises ConfigError for what is neither.
+    """
+    if given is None or isinstance(given, Workers):
+        return given
+    if not isinstance(given, Executor):
+        raise ConfigError(
+            f"workers = {given!r} is neither Workers nor a concurrent.futures.Executor. For processes of this machine give "
+            "amct_lite.workers.LocalProcesses(N)."
+        )
+    return Workers(given, count=getattr(given, "_max_workers", None) or _USUAL_COUNT)
 
 
 def require_picklable(thing: object, what: str) -> None:
@@ -286,7 +317,7 @@ def _stored(result: Any, folder: Path) -> Any:
     return _Stored(path)
 
 
-def _pool(count: int) -> Executor:
+def _pool(count: int) -> ProcessPoolExecutor:
     import multiprocessing  # here, as runs in one process need none of this
     from concurrent.futures import ProcessPoolExecutor
 

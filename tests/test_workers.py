@@ -15,7 +15,8 @@ import pytest
 
 from amct_lite import workers as module
 from amct_lite.errors import ConfigError, DataError, WorkersError
-from amct_lite.workers import LocalProcesses, Task, Workers, map_shards
+from amct_lite.pipeline import RunOptions
+from amct_lite.workers import LocalProcesses, Task, Workers, as_workers, map_shards
 
 
 def text(payload: bytes) -> str:
@@ -48,6 +49,11 @@ def killed_once(mark: str, item: int) -> int:
 def always_killed(_state: str, item: int) -> int:
     if item == 2:
         os.kill(os.getpid(), signal.SIGKILL)
+    return item
+
+
+def asleep(_state: str, item: float) -> float:
+    time.sleep(item)
     return item
 
 
@@ -197,6 +203,34 @@ class Broken(Executor):
 def test_a_broken_executor_of_somebody_else_is_left_to_them() -> None:
     with pytest.raises(WorkersError, match=r"the executor Broken is broken \(a process died\)\. Open a new one"):
         next(map_shards(Workers(Broken(), count=1), Task(b"", text, joined), [1]))
+
+
+def test_an_interruption_does_not_wait_for_what_is_under_way() -> None:
+    def interrupted() -> None:
+        with LocalProcesses(1) as local:
+            results = map_shards(local, Task(b"", text, asleep), [0.0, 600.0])
+            next(results)
+            raise KeyboardInterrupt
+
+    started = time.monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+    assert time.monotonic() - started < 60, "the second piece takes ten minutes"
+
+
+def test_an_executor_alone_is_taken_with_its_own_count() -> None:
+    with ThreadPoolExecutor(3) as pool:
+        taken = as_workers(pool)
+        assert taken is not None
+        assert (taken.executor, taken.count, taken.threads) == (pool, 3, 1)
+        assert as_workers(taken) is taken
+        assert RunOptions(workers=pool).workers.count == 3  # type: ignore[arg-type,union-attr]
+    assert as_workers(None) is None
+
+
+def test_workers_that_are_none_are_an_error_that_says_what_to_give() -> None:
+    with pytest.raises(ConfigError, match=r"workers = 2 is neither Workers nor .*Executor.*LocalProcesses\(N\)"):
+        RunOptions(workers=2)  # type: ignore[arg-type]
 
 
 def test_local_processes_share_the_cores() -> None:

@@ -6,6 +6,7 @@ import json
 import logging
 import os
 from collections.abc import Mapping
+from concurrent.futures import Executor
 from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
@@ -41,7 +42,7 @@ from amct_lite.roundings import rounders_of
 from amct_lite.search.trials import Layers
 from amct_lite.tensors import read_facts
 from amct_lite.types import Feeds, QuantRecord
-from amct_lite.workers import Workers, require_picklable
+from amct_lite.workers import Workers, as_workers, require_picklable
 
 _LOG = logging.getLogger(__name__)
 _NAME = "accuracy_based_auto_calibration"
@@ -63,7 +64,7 @@ def accuracy_based_auto_calibration(
     strategy: str | AmctStrategy = "BinarySearch",
     sensitivity: str | Sensitivity = "CosineSimilarity",
     *,
-    workers: Workers | None = None,
+    workers: Workers | Executor | None = None,
 ) -> None:
     """Quantize `model_file` with as few layers in float as `model_evaluator` accepts, and write the files of `save_model`.
 
@@ -78,6 +79,7 @@ def accuracy_based_auto_calibration(
     chosen = strategy_of(strategy)
     require_evaluator(model_evaluator)
     require_writable(save_dir)
+    workers = as_workers(workers)
     if workers:
         _require_shareable(strategy, model_evaluator)
     content = _json_config(config_file)

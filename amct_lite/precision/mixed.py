@@ -87,7 +87,6 @@ def search_precision(
     on_measured: Callable[[str, Measured], None] = lambda _name, _measured: None,
 ) -> Found:
     """`amct_lite.search_precision`, where all is said of the arguments; `config` and `budget` have been read."""
-    budget.require_solver()
     chosen, settings = options or RunOptions(), config or QuantConfig()
     wanted = widths_named(widths)
     _require_measure(sensitivity)

@@ -53,7 +53,7 @@ def least_loss(costs: Sequence[Sequence[int]], losses: Sequence[Sequence[float]]
 
 
 def require_scipy() -> ModuleType:
-    """SciPy's solvers; to be asked for before long work that ends with them. Raises ConfigError where SciPy is not installed."""
+    """SciPy's solvers; to be asked for before long work that needs them. Raises ConfigError where SciPy is missing."""
     try:
         from scipy import optimize  # type: ignore[import-untyped]  # it comes without stubs
     except ImportError as error:
