@@ -118,7 +118,7 @@ def observe_sharded(
 ) -> tuple[Statistics, str]:
     """`onto` with `batches`, like `Observer.observe`, and the placement of the workers' nodes as in `Session`.
 
-    after: called after each shard with the number of its batches and what gives the statistics so far.
+    after: called after each part with the number of its batches and what gives the statistics so far.
     """
     options = replace(observed.options, threads=observed.options.threads or workers.threads)
     known = onto
