@@ -43,27 +43,39 @@ class Gptq(Arq):
         object.__setattr__(self, "damping", float(self.damping))
 
     def candidates(self, task: Reconstruction) -> Iterator[IntArray]:
-        """One for each ridge, one for the weight itself."""
+        """One for each ridge, one for the weight itself. The (G, n, n) matrices are what takes memory: five at a time."""
         columns = task.columns.transpose(1, 0, 2).astype(np.float64)
         group, positions, inputs = columns.shape
         moments = np.matmul(columns.transpose(0, 2, 1), columns) / positions
         typical = np.einsum("gii->gi", moments).mean(axis=1)
-        unit = np.where(typical > 0, typical, 1)[:, None, None] * np.eye(inputs)
+        unit = np.where(typical > 0, typical, 1)
         gap = (task.outputs - task.products(task.rows)).astype(np.float64).reshape(positions, group, -1)
         toward = np.matmul(columns.transpose(0, 2, 1), gap.transpose(1, 0, 2)) / positions
+        del columns, gap
         rows = task.rows.astype(np.float64).reshape(group, -1, inputs)
         steps = np.broadcast_to(task.steps.astype(np.float64), (task.rows.shape[0], 1)).reshape(group, -1)
         order = np.argsort(-np.einsum("gii->gi", moments), axis=1, kind="stable").astype(np.int64)
-        factor = _factor(moments + self.damping * unit, order)
+        factor = _factor(_damped(moments, self.damping * unit), order)
         for ridge in (*_RIDGES, None):
-            aim = rows if ridge is None else rows + np.linalg.solve(moments + ridge * unit, toward).transpose(0, 2, 1)
+            aim = rows if ridge is None else rows + np.linalg.solve(_damped(moments, ridge * unit), toward).transpose(0, 2, 1)
             yield _round(aim, steps, factor, order, task.grid).reshape(task.rows.shape)
+
+
+def _damped(moments: DoubleArray, amount: DoubleArray) -> DoubleArray:
+    """(G, n, n): with `amount` (G,) added to the diagonals."""
+    result = moments.copy()
+    result.reshape(len(moments), -1)[:, :: moments.shape[1] + 1] += amount[:, None]
+    return result
 
 
 def _factor(moments: DoubleArray, order: Order) -> DoubleArray:
     """(G, n, n): the upper Cholesky factor of the inverse, inputs in `order`."""
-    ordered = np.take_along_axis(np.take_along_axis(moments, order[:, :, None], 1), order[:, None, :], 2)
-    factor: DoubleArray = np.linalg.cholesky(np.linalg.inv(ordered)).transpose(0, 2, 1)
+    groups = np.arange(len(moments))[:, None, None]
+    ordered = moments[groups, order[:, :, None], order[:, None, :]]
+    del moments
+    inverse = np.linalg.inv(ordered)
+    del ordered
+    factor: DoubleArray = np.linalg.cholesky(inverse).transpose(0, 2, 1)
     return factor
 
 
