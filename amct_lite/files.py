@@ -2,19 +2,21 @@
 
 Files are written under their final names into a hidden directory beside the target (an ONNX file refers to its external
 data by name, so the name must be right while it is written) and moved into place together at the end.
-This module never writes outside the folder of the target, never replaces an input and leaves nothing behind on failure.
+This module never writes outside the folder of the target, never replaces an input and leaves nothing behind on failure; what a
+killed process leaves is removed by the next one that writes there.
 """
 
 from __future__ import annotations
 
 import os
-import shutil
-import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from amct_lite.errors import ExportError
+from amct_lite.held import LOCK, HeldFolder
+
+_HIDDEN = ".amct-lite-"
 
 _TRIAL_BYTES = 4096
 """A full disk may still take an empty file."""
@@ -61,7 +63,7 @@ class OutputSet:
 
     def __init__(self, inputs: Iterable[Path]) -> None:
         self._inputs = tuple(inputs)
-        self._folders: dict[Path, Path] = {}  # final folder -> hidden folder
+        self._folders: dict[Path, HeldFolder] = {}  # final folder -> hidden folder
         self._staged: dict[Path, Path] = {}  # final path -> path to write to
         self._created: list[Path] = []  # folders made here, outermost first
 
@@ -76,7 +78,7 @@ class OutputSet:
         if any(_same_file(path, other) for other in self._staged):
             raise ExportError(f"{final} is to hold two results at once. Give them different names.")
         folder = self._folders.get(path.parent) or self._open_folder(path.parent)
-        self._staged[path] = folder / path.name
+        self._staged[path] = folder.path / path.name
         return self._staged[path]
 
     def _refuse(self, final: Path) -> None:
@@ -86,13 +88,13 @@ class OutputSet:
         if final.is_dir():
             raise ExportError(f"{final} is a folder, a file of this name cannot be written. Choose another output prefix.")
 
-    def _open_folder(self, parent: Path) -> Path:
+    def _open_folder(self, parent: Path) -> HeldFolder:
         try:
             for folder in reversed((parent, *parent.parents)):
                 if not folder.exists():
                     folder.mkdir(exist_ok=True)
                     self._created.append(folder)
-            self._folders[parent] = Path(tempfile.mkdtemp(prefix=f".amct-lite-{os.getpid()}-", dir=parent))
+            self._folders[parent] = HeldFolder(parent, _HIDDEN)
         except OSError as error:
             raise ExportError(f"cannot write to {parent}: {error.strerror}. Choose another output prefix.") from error
         return self._folders[parent]
@@ -103,13 +105,13 @@ class OutputSet:
         if isinstance(error, ExportError):
             text = str(error)
             for final, hidden in self._folders.items():
-                text = text.replace(str(hidden), str(final))
+                text = text.replace(str(hidden.path), str(final))
             return error if text == str(error) else ExportError(text)
         if error.filename is None:  # of `write`, which knows no names; what is being written is what was staged last
             path = None if isinstance(error, ConnectionError) else next(reversed(self._staged), None)
         else:
             there = Path(os.fsdecode(error.filename))
-            path = next((final / there.name for final, hidden in self._folders.items() if there.parent == hidden), None)
+            path = next((final / there.name for final, hidden in self._folders.items() if there.parent == hidden.path), None)
         if path is None:
             return error
         return ExportError(f"cannot write {path}: {error.strerror or error}. Make room there, or choose another output prefix.")
@@ -119,7 +121,12 @@ class OutputSet:
         unwritten = [final for final, path in self._staged.items() if not path.exists()]
         if unwritten:
             raise RuntimeError(f"staged but never written: {', '.join(map(str, unwritten))}")
-        moves = [(new, final / new.name) for final, hidden in self._folders.items() for new in sorted(hidden.iterdir())]
+        moves = [
+            (new, final / new.name)
+            for final, hidden in self._folders.items()
+            for new in sorted(hidden.path.iterdir())
+            if new.name != LOCK
+        ]
         for _, final in moves:
             self._refuse(final)
         _move_all(moves)
@@ -127,7 +134,7 @@ class OutputSet:
     def discard(self, *, keep_folders: bool) -> None:
         """Remove the hidden folders; unless `keep_folders`, also the output folders made here that are still empty."""
         for hidden in self._folders.values():
-            shutil.rmtree(hidden, ignore_errors=True)
+            hidden.remove()
         for folder in reversed(self._created):
             if not keep_folders:
                 with suppress(OSError):  # not empty: somebody else writes there too

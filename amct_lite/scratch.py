@@ -1,7 +1,6 @@
 """What a process puts on the disk for itself while it runs: weights that need not stay in memory, models on their way.
 
-One folder a process, in the place that TMPDIR names. It is removed when the process ends; one that was left behind because its
-process was killed is removed by the next process that needs a folder. A lock that dies with its process tells which is which.
+One folder a process, in the place that TMPDIR names. It is removed when the process ends.
 """
 
 from __future__ import annotations
@@ -12,45 +11,17 @@ import os
 import shutil
 import tempfile
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
 from amct_lite.errors import ExportError
-
-try:
-    import fcntl
-except ImportError:  # Windows: there, nobody can remove a file that is open
-    fcntl = None  # type: ignore[assignment]
+from amct_lite.held import HeldFolder
 
 _PREFIX = "amct_lite_"
-_LOCK = "in_use"
-_JUST_MADE_SECONDS = 60
-"""A folder this young may not have its lock yet."""
 
-
-class _Folder:
-    """The folder of this process. The lock is held by the open file, so the system lets it go whatever becomes of us."""
-
-    def __init__(self) -> None:
-        self.pid = os.getpid()
-        place = Path(tempfile.gettempdir())
-        _remove_abandoned(place)
-        self.path = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=place))
-        self._lock = (self.path / _LOCK).open("wb")
-        _locked(self._lock)
-        atexit.register(self.remove)
-
-    def remove(self) -> None:
-        """Not by a fork of the process, which has its memory but not its files."""
-        if os.getpid() == self.pid:
-            self._lock.close()
-            shutil.rmtree(self.path, ignore_errors=True)
-
-
-_folder: _Folder | None = None
+_folder: HeldFolder | None = None
 _opening = threading.Lock()
 _numbers = itertools.count()
 
@@ -60,7 +31,8 @@ def _new_path(name: str) -> Path:
     global _folder
     with _opening:
         if _folder is None or _folder.pid != os.getpid():
-            _folder = _Folder()
+            _folder = HeldFolder(Path(tempfile.gettempdir()), _PREFIX)
+            atexit.register(_folder.remove)
         return _folder.path / f"{next(_numbers)}{name}"
 
 
@@ -108,27 +80,12 @@ def _explained(what: str) -> Iterator[None]:
             what += f" to {tempfile.gettempdir()}"
         raise ExportError(
             f"cannot write {what}: {error.strerror or error}. What need not stay in memory is put there while a model is "
-            "worked on: make room, or let TMPDIR name a folder on a larger disk."
+            f"worked on, {_held() / 1e6:.0f} MB so far, in all up to twice the size of the model (`sensitivity`: once for each "
+            "candidate): make room, or let TMPDIR name a folder on a larger disk."
         ) from error
 
 
-def _locked(lock: BinaryIO) -> bool:
-    """Whether nobody else holds the lock; now this process does, until the file is closed."""
-    if fcntl is None:
-        return True
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        return False
-    return True
-
-
-def _remove_abandoned(place: Path) -> None:
-    """Folders of processes that are gone. Whatever cannot be looked at belongs to somebody else."""
-    for path in place.glob(f"{_PREFIX}*/{_LOCK}"):
-        with suppress(OSError):
-            if time.time() - path.parent.stat().st_mtime > _JUST_MADE_SECONDS:
-                with path.open("r+b") as lock:
-                    abandoned = _locked(lock)
-                if abandoned:
-                    shutil.rmtree(path.parent, ignore_errors=True)
+def _held() -> int:
+    """Bytes of what this process has put there."""
+    found = _folder.path.rglob("*") if _folder is not None and _folder.pid == os.getpid() else ()
+    return sum(path.stat().st_size for path in found if path.is_file())

@@ -2,12 +2,17 @@
 
 import errno
 import os
-from collections.abc import Callable
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
-from amct_lite import files
+from amct_lite import files, held
 from amct_lite.errors import ExportError
 from amct_lite.files import output_path, require_writable, staged_outputs
 
@@ -244,3 +249,57 @@ def test_a_staged_file_that_nobody_wrote_is_a_bug(tmp_path: Path) -> None:
 def test_the_name_of_a_model_is_no_prefix() -> None:
     with pytest.raises(ExportError, match=r"net\.onnx is the name of a model, not a prefix.*like out/net\."):
         output_path("out/net.onnx", "record.txt")
+
+
+STAGE = """
+import sys, time
+from amct_lite.files import staged_outputs
+with staged_outputs() as outputs:
+    path = outputs.stage(sys.argv[1] + "/model.onnx")
+    path.write_bytes(b"half")
+    print(path.parent, flush=True)
+    time.sleep(60)
+"""
+
+
+@contextmanager
+def writing_to(folder: Path) -> Iterator[tuple[Path, "subprocess.Popen[str]"]]:
+    """The hidden folder of another process that is writing outputs, for an hour by the clock."""
+    with subprocess.Popen([sys.executable, "-c", STAGE, str(folder)], stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        hidden = Path(process.stdout.readline().strip())
+        aged(hidden)
+        try:
+            yield hidden, process
+        finally:
+            process.kill()
+
+
+def aged(folder: Path) -> None:
+    old = time.time() - 3600
+    os.utime(folder, (old, old))
+
+
+def test_what_a_killed_process_was_writing_goes_with_the_next_one(tmp_path: Path) -> None:
+    with writing_to(tmp_path) as (left, killed), writing_to(tmp_path) as (used, _):
+        killed.send_signal(signal.SIGKILL)
+        killed.wait()
+        aged(left)
+        with staged_outputs() as outputs:
+            outputs.stage(tmp_path / "a.txt").write_text("a")
+        assert not left.exists()
+        assert used.exists(), "its process is alive"
+
+
+@pytest.mark.parametrize("why", ["the lock is of another machine", "a file that was to be replaced is in it"])
+def test_what_may_be_somebody_elses_stays(tmp_path: Path, why: str) -> None:
+    hidden = tmp_path / ".amct-lite-of-another"
+    hidden.mkdir()
+    (hidden / held.LOCK).write_bytes(b"elsewhere" if "machine" in why else held._machine())
+    if "replaced" in why:
+        (hidden / "model.onnx.previous-1").write_bytes(b"the only one")
+    aged(hidden)
+    with staged_outputs() as outputs:
+        outputs.stage(tmp_path / "a.txt").write_text("a")
+    assert hidden.exists()
+    assert names_in(tmp_path)[-1] == "a.txt"

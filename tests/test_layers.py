@@ -35,6 +35,7 @@ LAYERS = (
     {"cluster", "ir", "numerics", "providers"},
     {"journal", "workers"},
     {"registry", "files", "scratch", "search"},
+    {"held"},
     {"errors", "types"},
 )
 GATES = {
