@@ -55,10 +55,15 @@ class RuntimeOptions:
         return replace(self, providers=(CPU,))
 
 
+def is_heavy(*models: ir.Model | Path) -> bool:
+    """Whether one of `models` is so large that it should not be in memory beside others."""
+    return any(isinstance(model, ir.Model) and ir.weight_bytes(model) >= _HEAVY for model in models)
+
+
 def beside_others(options: RuntimeOptions, model: ir.Model) -> RuntimeOptions:
     """For sessions of `model` and of what was made of it, several at a time: large weights are read where they lie in files,
     and not packed anew for the kernels, which takes as much memory as they do for each session. That is slower."""
-    if ir.weight_bytes(model) < _HEAVY:
+    if not is_heavy(model):
         return options
     return replace(options, session_config=(("session.disable_prepacking", "1"), *options.session_config))
 

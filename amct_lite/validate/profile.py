@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from amct_lite import ir
-from amct_lite.runtime import KernelTime, RuntimeOptions, profiled
+from amct_lite.runtime import KernelTime, RuntimeOptions, is_heavy, profiled
 from amct_lite.types import Feeds
 from amct_lite.validate.executed import executed
 from amct_lite.validate.kernels import FLOAT_KERNELS, INTEGER_KERNELS
@@ -23,7 +23,9 @@ def kernel_times(
     models: Sequence[ir.Model | Path], feeds: Feeds, options: RuntimeOptions | None = None
 ) -> tuple[tuple[KernelTime, ...], ...]:
     """The kernels of each of `models` in the order of execution, with medians over runs that take turns: whatever else the
-    machine does slows all models alike."""
+    machine does slows all models alike. Large models run one after the other."""
+    if len(models) > 1 and is_heavy(*models):
+        return tuple(kernels for model in models for kernels in kernel_times([model], feeds, options))
     with profiled(models, options) as sessions:
         given = [{name: feeds[name] for name in session.input_names} for session in sessions]
         runs, end = 0, time.perf_counter() + SECONDS

@@ -1,0 +1,36 @@
+"""Timing two models: in turns, or, where both do not fit into memory well, one after the other."""
+
+import numpy as np
+import pytest
+
+from amct_lite import ir, runtime
+from amct_lite.validate import profile, speed
+
+TEXT = """<ir_version: 8, opset_import: ["" : 17]> net (float[8] x) => (float[8] y) { %s }"""
+MODELS = [ir.from_text(TEXT % body) for body in ("y = Relu (x)", "z = Relu (x) y = Abs (z)")]
+FEEDS = {"x": np.ones(8, np.float32)}
+
+
+@pytest.mark.parametrize(("heavy", "most"), [(1 << 40, 2), (0, 1)])
+def test_large_models_are_never_open_together(monkeypatch: pytest.MonkeyPatch, heavy: int, most: int) -> None:
+    monkeypatch.setattr(runtime, "_HEAVY", heavy)
+    alive, largest = [0], [0]
+
+    class Counting(runtime.Session):
+        def __init__(self, *given: object) -> None:
+            super().__init__(*given)  # type: ignore[arg-type]
+            alive[0] += 1
+            largest[0] = max(largest[0], alive[0])
+
+        def __del__(self) -> None:
+            alive[0] -= 1
+
+    monkeypatch.setattr(runtime, "Session", Counting)
+    monkeypatch.setattr(speed, "SECONDS", 0.001)
+    monkeypatch.setattr(profile, "SECONDS", 0.001)
+    found = speed.compare_speed(*MODELS, [FEEDS])
+    assert found.float_ms > 0
+    assert found.integer_ms > 0
+    kernels = profile.kernel_times(MODELS, FEEDS)
+    assert [[kernel.op_type for kernel in one] for one in kernels] == [["Relu"], ["Relu", "Abs"]]
+    assert (largest[0], alive[0]) == (most, 0)
