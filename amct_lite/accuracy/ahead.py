@@ -56,7 +56,8 @@ class Ahead:
             new = {wanted.key: wanted, **{other.key: other for other in later if other.key not in self._found}}
             chosen = list(new.values())[: self.count]
             with scratch.folder() as folder:
-                sent = (_sent(candidate, folder / str(number)) for number, candidate in enumerate(chosen))
+                here = self._workers.same_files
+                sent = (_sent(candidate, folder / str(number), here=here) for number, candidate in enumerate(chosen))
                 for candidate, (_, answer) in zip(chosen, map_shards(self._workers, self._task, sent), strict=True):
                     self._found[candidate.key] = answer
         found = self._found[wanted.key]
@@ -65,11 +66,11 @@ class Ahead:
         return found
 
 
-def _sent(candidate: Candidate, folder: Path) -> _Sent:
-    """A model made for this goes along, unless its weights are so large that they lie beside it."""
+def _sent(candidate: Candidate, folder: Path, *, here: bool) -> _Sent:
+    """A model made for this goes along, unless the worker is here, or its weights are so large that they lie beside it."""
     folder.mkdir()
     path = candidate.write(folder)
-    goes_along = list(folder.iterdir()) == [path]
+    goes_along = not here and list(folder.iterdir()) == [path]
     return _Sent(path, path.read_bytes() if goes_along else None, candidate.what)
 
 

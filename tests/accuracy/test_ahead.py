@@ -34,7 +34,11 @@ def run(model: Path, evaluate: object, workers: Workers | None, **settings: obje
     return amct_lite.autocalibrate(model, images(), evaluate, **given)  # type: ignore[arg-type]
 
 
-def test_the_files_are_those_of_one_process_also_when_a_worker_dies(model: Path, workers: Workers, tmp_path: Path) -> None:
+@pytest.mark.parametrize("same_files", [True, False])
+def test_the_files_are_those_of_one_process_also_when_a_worker_dies(
+    model: Path, workers: Workers, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, same_files: bool
+) -> None:
+    monkeypatch.setattr(workers, "same_files", same_files)
     told: dict[str, list[object]] = {"alone": [], "shared": []}
     alone = run(model, Fidelity(model), None, on_trial=told["alone"].append)
     shared = run(model, Noting(model, tmp_path / "seen", deadly=True), workers, on_trial=told["shared"].append)

@@ -50,7 +50,7 @@ COMMANDS = {
     "bits4": f"{_CALIBRATE}_bits4 --weight-bits 4",
     "from": f"{_CALIBRATE}_from --from {{out}}_calibration.npz",
     "autocalibrate": "autocalibrate {model} --data {data} --evaluator {evaluator} --max-loss 1 -o {out}_auto",
-    "search": "search {model} --data {data} --budget bitops=0.2 --sensitivity local -o {out}_search",
+    "search": "search {model} --data {data} --budget bitops=0.2 --rounding none -o {out}_search",
     "convert": "convert {model} --record {out}_record.txt -o {out}_convert",
     "inspect": "inspect {model}",
     "bitops": "bitops {model} --record {out}_record.txt --input-shape input:1,16,{width}",
