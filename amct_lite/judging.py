@@ -53,7 +53,7 @@ def score(
 ) -> tuple[Settled, Score]:
     """`settled` with its results for `data`, and how near these come to `exact`, the float model's (without any: 0)."""
     session = open_session(settled.fake_quant, options)
-    results = tuple(tuple(session.run({name: feeds[name] for name in session.input_names})) for feeds in data)
+    results = tuple(tuple(session.run_apart({name: feeds[name] for name in session.input_names})) for feeds in data)
     pairs = list(zip(zip(*exact, strict=True), zip(*results, strict=True), strict=True))
     found = [_score(ours, theirs) for ours, theirs in pairs if np.issubdtype(ours[0].dtype, np.floating)]
     both = np.mean(found, axis=0) if found else (0.0, 0.0)

@@ -98,7 +98,8 @@ class Session:
         self.output_names: tuple[str, ...] = tuple(entry.name for entry in session.get_outputs())
 
     def run(self, feeds: Feeds, names: Sequence[str] | None = None) -> list[AnyArray]:
-        """The outputs called `names`, all of them when None, in that order; the caller owns the arrays.
+        """The outputs called `names`, all of them when None, in that order. As long as one of them lives, so does all the
+        memory that the session has worked in, also when the session itself is gone; see `run_apart`.
 
         Raises DataError if the feeds do not fit the inputs, CalibrationError if a node fails on them.
         """
@@ -115,6 +116,10 @@ class Session:
                 f"the model cannot be run on this data ({shapes}): {_message(error)} Check that the data fit the model."
             ) from error
         return results
+
+    def run_apart(self, feeds: Feeds, names: Sequence[str] | None = None) -> list[AnyArray]:
+        """As `run`, the outputs in memory of their own: for those that are to outlive the session."""
+        return [apart(array) for array in self.run(feeds, names)]
 
     def end_profile(self) -> str:
         """The file that ONNX Runtime wrote its profile to."""
@@ -134,6 +139,11 @@ class Session:
                     f"the data have nothing for input {spec.name!r} of the model; they have {', '.join(feeds) or 'no input'}."
                 )
             _check_feed(spec, feeds[spec.name])
+
+
+def apart(output: AnyArray) -> AnyArray:
+    """An output of `Session.run` in memory of its own; what is no array is such already."""
+    return output.copy() if isinstance(output, np.ndarray) else output
 
 
 @dataclass(frozen=True)

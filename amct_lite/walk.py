@@ -30,7 +30,7 @@ class Walk:
         """The value at cut `number` for each sample. change: what is done to the piece in front of the cut first."""
         reads = self._reads[number]
         session = open_session(change(self._piece(number)), self._options)
-        results = [session.run({name: values[name] for name in reads})[0] for values in self._values]
+        results = [session.run_apart({name: values[name] for name in reads})[0] for values in self._values]
         for values in self._values:
             for name in [name for name in values if self._last_reader.get(name, -1) <= number]:
                 del values[name]

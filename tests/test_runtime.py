@@ -244,3 +244,12 @@ def test_misspelled_input_is_recognised():
 def test_invalid_session_config_is_a_config_error():
     with pytest.raises(ConfigError, match="session config"):
         open_session(big_model(), RuntimeOptions(session_config=(("", "1"),)))
+
+
+def test_outputs_apart_do_not_hold_the_memory_of_their_session():
+    session = session_of("y = Relu (x)", head="(float[N] x) => (float[N] y)")
+    feeds = {"x": np.arange(4, dtype=np.float32)}
+    (held,), (apart,) = session.run(feeds), session.run_apart(feeds)
+    assert not held.flags.owndata, "or run_apart would be of no use"
+    assert apart.flags.owndata
+    np.testing.assert_array_equal(apart, held)

@@ -14,7 +14,7 @@ from amct_lite.calibration.nodes import Tap, insert, subset_of
 from amct_lite.calibration.store import Statistics
 from amct_lite.calibration.tame import batch_size
 from amct_lite.lanes import in_lanes, shared
-from amct_lite.runtime import RuntimeOptions, open_session
+from amct_lite.runtime import RuntimeOptions, apart, open_session
 from amct_lite.types import AnyArray, Feeds, QuantPlan
 
 MOST_KEPT = 64
@@ -63,7 +63,7 @@ class Kept:
 
     def add(self, feeds: Feeds, outputs: tuple[AnyArray, ...]) -> None:
         self.feeds.append(feeds)
-        self.outputs.append(outputs)
+        self.outputs.append(tuple(map(apart, outputs)))
         self._bytes += sum(array.nbytes for array in (*feeds.values(), *outputs))
 
 

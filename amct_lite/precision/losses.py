@@ -93,7 +93,7 @@ def outputs_of(model: ir.Model, calibrated: Calibrated, runtime: RuntimeOptions)
     calibration = calibrated.calibration
     session = open_session(model, runtime)
     feeds: Sequence[Feeds] = calibration.feeds[:SAMPLES]
-    results = [tuple(session.run({name: sample[name] for name in session.input_names})) for sample in feeds]
+    results = [tuple(session.run_apart({name: sample[name] for name in session.input_names})) for sample in feeds]
     errors = output_errors(session.output_names, calibration.outputs[:SAMPLES], results)
     if not errors:
         raise DataError(

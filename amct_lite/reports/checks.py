@@ -85,7 +85,7 @@ def compared(
     quantized, names = exports.results[last], [str(value.name) for value in exports.fake_quant.graph.outputs]
     if not quantized or len(quantized) < len(feeds[last]):
         session = open_session(exports.fake_quant, options)
-        quantized = tuple(tuple(session.run(_known(sample, session.input_names))) for sample in feeds[last])
+        quantized = tuple(tuple(session.run_apart(_known(sample, session.input_names))) for sample in feeds[last])
     return output_errors(names, exact[last], quantized) if feeds else (), len(quantized)
 
 

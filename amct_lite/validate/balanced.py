@@ -38,4 +38,4 @@ def verify_balanced(model: ir.Model, balanced: ir.Model, feeds: Sequence[Feeds],
 def _outputs(model: ir.Model, feeds: Sequence[Feeds], options: RuntimeOptions) -> tuple[tuple[str, ...], list[list[AnyArray]]]:
     """Their names, and what they are for each of `feeds`. The session is gone then: two of large models may not fit."""
     session = open_session(model, options)
-    return session.output_names, [session.run(sample) for sample in feeds]
+    return session.output_names, [session.run_apart(sample) for sample in feeds]

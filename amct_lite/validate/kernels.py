@@ -91,7 +91,7 @@ def _in_float(model: ir.Model, layers: Sequence[str], kernels: Mapping[str, ir.N
 
 def _run(model: ir.Model, feeds: Sequence[Feeds], options: RuntimeOptions) -> list[list[AnyArray]]:
     session = open_session(model, options)
-    return [session.run({name: sample[name] for name in session.input_names}) for sample in feeds]
+    return [session.run_apart({name: sample[name] for name in session.input_names}) for sample in feeds]
 
 
 def _worst(exact: Sequence[Sequence[AnyArray]], other: Sequence[Sequence[AnyArray]]) -> float:
