@@ -202,6 +202,8 @@ def open_session(
     if profile is not None:
         settings.enable_profiling = True
         settings.profile_file_prefix = str(profile)
+    # With a plan, the second run takes its memory as one block, beside what the first one took.
+    settings.enable_mem_pattern = not (isinstance(model, ir.Model) and is_heavy(model))
     source, weights = _source(model, settings)
     started = [with_options(name) for name in providers]
     session = _started(source, settings, providers=started, disabled_optimizers=list(chosen.disabled_optimizers))
