@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
+from threading import Timer
 from typing import Any
 
 from amct_lite.errors import ConfigError
 from amct_lite.workers import Workers
 
-_SECONDS = 30
+_ADDRESS = re.compile(r"(\w+)://[^\s/]+:\d+/?")
+_SECONDS = 10
+_PATIENCE = 1.0
+"""Seconds of silence before it is said what is waited for."""
 _SAME = ("amct-lite", "onnxruntime", "numpy")
 
 
@@ -40,30 +46,45 @@ class DaskWorkers(Workers):
             self._client.close()
 
 
-def connect(address: str) -> DaskWorkers:
-    """The workers of the Dask scheduler at `address`, such as tcp://host:8786.
+def connect(address: str, tell: Callable[[str], None] = lambda _text: None) -> DaskWorkers:
+    """The workers of the Dask scheduler at `address`, such as tcp://host:8786. tell: what is waited for, if it takes a while.
 
     Raises ConfigError when Dask is not installed, the scheduler does not answer, it has no worker, or a worker cannot give the
     same results because it has other versions.
     """
     try:
         from distributed import Client
+        from distributed.comm.registry import backends
     except ImportError:
         raise ConfigError("--cluster needs Dask. Install it with `pip install amct-lite[dask]`.") from None
-    if not re.fullmatch(r"\w+://[^\s/]+:\d+/?", address):  # Dask would begin, and wait for itself at the end
-        raise ConfigError(f"{address!r} is not the address of a Dask scheduler. Give it as tcp://HOST:8786.")
+    try:  # Dask itself would begin, and wait for itself at the end
+        backends[_ADDRESS.fullmatch(address)[1]].get_connector()  # type: ignore[index,no-untyped-call]
+    except (TypeError, KeyError):  # no match, no such scheme, or one whose transport is not installed
+        raise ConfigError(f"{address!r} is not the address of a Dask scheduler. Give it as tcp://HOST:8786.") from None
     try:
-        client: Any = Client(address, timeout=_SECONDS, set_as_default=False)  # type: ignore[no-untyped-call]  # it has no types
+        with _told(f"waiting for the Dask scheduler at {address}, {_SECONDS} s at most", tell):
+            client: Any = Client(address, timeout=_SECONDS, set_as_default=False)  # type: ignore[no-untyped-call]  # no types
     except (OSError, ValueError, TypeError) as error:
         raise ConfigError(
             f"there is no Dask scheduler at {address} ({type(error).__name__}: {error}). Give its address, tcp://HOST:8786."
         ) from error
     try:
-        _require_workers(client, address)
+        with _told(f"waiting for workers of {address}, {_SECONDS} s at most", tell):
+            _require_workers(client, address)
     except BaseException:
         client.close()
         raise
     return DaskWorkers(client, owned=True)
+
+
+@contextmanager
+def _told(text: str, tell: Callable[[str], None]) -> Iterator[None]:
+    timer = Timer(_PATIENCE, tell, [text])
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
 
 
 def _require_workers(client: Any, address: str) -> None:

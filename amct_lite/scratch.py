@@ -26,12 +26,17 @@ _opening = threading.Lock()
 _numbers = itertools.count()
 
 
+def _place() -> str:
+    """TMPDIR as it is: where it cannot be used, `tempfile` would take another place without a word."""
+    return os.path.abspath(os.environ.get("TMPDIR") or tempfile.gettempdir())
+
+
 def _new_path(name: str) -> Path:
     """A path in the folder of this process that nobody has had."""
     global _folder
     with _opening:
         if _folder is None or _folder.pid != os.getpid():
-            _folder = HeldFolder(Path(tempfile.gettempdir()), _PREFIX)
+            _folder = HeldFolder(Path(_place()), _PREFIX)
             atexit.register(_folder.remove)
         return _folder.path / f"{next(_numbers)}{name}"
 
@@ -77,7 +82,7 @@ def _explained(what: str) -> Iterator[None]:
         yield
     except OSError as error:
         with suppress(OSError):  # there may be no such place at all
-            what += f" to {tempfile.gettempdir()}"
+            what += f" to {_place()}"
         raise ExportError(
             f"cannot write {what}: {error.strerror or error}. What need not stay in memory is put there while a model is "
             f"worked on, {_held() / 1e6:.0f} MB so far, in all up to twice the size of the model (`sensitivity`: once for each "

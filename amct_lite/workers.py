@@ -52,6 +52,8 @@ class Workers:
         self.executor = executor
         self.count = count
         self.threads = threads
+        self.lost = 0
+        """How often a worker was lost, and its work done again."""
         self.handed_out = ""
         """The digest of the payload that went out last: who has it needs it no second time."""
 
@@ -247,6 +249,7 @@ class _Shift:
                     'belongs under `if __name__ == "__main__":`.'
                 ) from error
             if piece.executor is self._workers.executor:  # else it was mended already
+                self._workers.lost += 1
                 self._workers.mend(error)
             self._again(piece)
 

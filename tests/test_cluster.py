@@ -153,11 +153,14 @@ def test_searches_go_on_when_a_worker_of_their_cluster_is_killed(tmp_path: Path)
 
 def test_no_scheduler_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cluster, "_SECONDS", 0.2)
+    monkeypatch.setattr(cluster, "_PATIENCE", 0.05)
+    told: list[str] = []
     with pytest.raises(ConfigError, match=r"there is no Dask scheduler at tcp://127\.0\.0\.1:1 .*Give its address"):
-        cluster.connect("tcp://127.0.0.1:1")
+        cluster.connect("tcp://127.0.0.1:1", told.append)
+    assert told == ["waiting for the Dask scheduler at tcp://127.0.0.1:1, 0.2 s at most"]
 
 
-@pytest.mark.parametrize("address", ["nonsense", "host:8786", "tcp://host", "", "tcp://:8786x"])
+@pytest.mark.parametrize("address", ["nonsense", "host:8786", "tcp://host", "", "tcp://:8786x", "http://host:1"])
 def test_what_is_no_address_is_refused_before_dask_sees_it(address: str) -> None:
     with pytest.raises(ConfigError, match=rf"'{address}' is not the address of a Dask scheduler\. Give it as tcp://HOST:8786"):
         cluster.connect(address)

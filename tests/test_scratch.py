@@ -27,6 +27,7 @@ time.sleep(float(sys.argv[1]))
 @pytest.fixture
 def place(tmp_path, monkeypatch):
     """Temporary files go here, as if this were a new process with this TMPDIR."""
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     monkeypatch.setattr(scratch, "_folder", None)
     return tmp_path
@@ -69,6 +70,7 @@ def test_folder_of_a_killed_process_is_removed_by_the_next_one(tmp_path, monkeyp
         old = time.time() - 3600
         for path in tmp_path.glob("amct_lite_*"):
             os.utime(path, (old, old))
+        monkeypatch.setenv("TMPDIR", str(tmp_path))
         monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
         monkeypatch.setattr(scratch, "_folder", None)
         with scratch.folder():
@@ -96,7 +98,16 @@ def test_full_disk_is_an_error_that_says_where_and_what_to_do(place, monkeypatch
     assert list(place.glob("*/*.bin")) == [held]
 
 
+def test_a_tmpdir_that_cannot_be_used_is_not_passed_over(tmp_path, monkeypatch):
+    monkeypatch.setenv("TMPDIR", str(tmp_path / "absent"))
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    monkeypatch.setattr(scratch, "_folder", None)
+    with pytest.raises(ExportError, match=r"cannot write 1 MB to .*absent: No such file or directory.*let TMPDIR name"):
+        ir.tensor_of(np.zeros(1 << 18, np.float32))
+
+
 def test_missing_temporary_folder_is_an_error(tmp_path, monkeypatch):
+    monkeypatch.setenv("TMPDIR", str(tmp_path / "absent"))
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "absent"))
     monkeypatch.setattr(scratch, "_folder", None)
     with pytest.raises(ExportError, match=r"cannot write 1 MB to .*absent: No such file or directory"):

@@ -153,6 +153,7 @@ def test_a_killed_process_is_replaced_and_its_pieces_run_again(tmp_path: Path) -
         found = list(map_shards(local, Task(str(mark).encode(), text, killed_once), range(12)))
     assert mark.exists()
     assert found == [(number, number * number) for number in range(12)]
+    assert local.lost == 1
 
 
 def large(_state: str, item: int) -> bytes:

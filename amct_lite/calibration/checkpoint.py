@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic
@@ -29,11 +30,13 @@ _WHAT = {
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """prefix: that of the outputs, beside which the partial files lie. resume: go on from them. stage: which pass it is."""
+    """prefix: that of the outputs, beside which the partial files lie. resume: go on from them. stage: which pass it is.
+    on_resume: told of a pass that goes on: its stage, how many batches are done, and of how many, None when unknown."""
 
     prefix: str
     resume: bool = False
     stage: str = "calibration"
+    on_resume: Callable[[str, int, int | None], None] = lambda _stage, _done, _total: None
 
     @property
     def path(self) -> Path:

@@ -64,7 +64,8 @@ def collect(
     saving = Saving(checkpoint, _owner(checksum, plan, data, observed.options)) if checkpoint else None
     known, done = (saving and saving.read()) or (Statistics({}, 0, checksum, {}), 0)
     kept = Kept()
-    if done:
+    if checkpoint and done:
+        checkpoint.on_resume(checkpoint.stage, done, data.count if isinstance(data, CalibrationData) else None)
         progress(done)
     stream = _continued(data, done, observed, kept) if done else iter(data)
 

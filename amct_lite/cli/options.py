@@ -5,8 +5,9 @@ Each group is a decorator that adds the options and a function that takes them o
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -198,22 +199,36 @@ def take_workers(settings: Settings) -> AbstractContextManager[Workers | None]:
     if address:
         from amct_lite.cluster import connect
 
-        return connect(address)
+        return _telling(connect(address, partial(click.echo, err=True)))
     if count and count > 1:
         from amct_lite.workers import LocalProcesses
 
-        return LocalProcesses(count)
+        return _telling(LocalProcesses(count))
     return nullcontext()
+
+
+@contextmanager
+def _telling(workers: Workers) -> Iterator[Workers]:
+    """At the end it is said here that workers were lost: what is written does not depend on it."""
+    with workers:
+        yield workers
+    if workers.lost:
+        times = "once" if workers.lost == 1 else f"{workers.lost} times"
+        click.echo(f"note: a worker was lost {times} (short of memory?); what it was at was done again.", err=True)
 
 
 def take_checkpoint(settings: Settings, output: str) -> Checkpoint:
     """Where the run saves itself; its option is removed from `settings`. Says so if it begins anew beside a partial file."""
     from amct_lite.calibration.checkpoint import Checkpoint
 
-    checkpoint = Checkpoint(output, resume=settings.pop("resume"))
+    checkpoint = Checkpoint(output, resume=settings.pop("resume"), on_resume=_tell_resumed)
     if not checkpoint.resume and (found := checkpoint.found()):
         click.echo(f"note: {found[0]} is of an interrupted run; this one begins anew. --resume would go on from it.", err=True)
     return checkpoint
+
+
+def _tell_resumed(stage: str, done: int, total: int | None) -> None:
+    click.echo(f"note: the pass `{stage}` goes on after batch {done}{f' of {total}' if total else ''}.", err=True)
 
 
 def take_images(settings: Settings) -> ImageOptions | None:

@@ -104,7 +104,7 @@ def test_a_model_too_large_to_be_sent_elsewhere_goes_through_a_folder(
     alone = measured(calibrated).to_json()
     monkeypatch.setattr(workers, "same_files", False)
     monkeypatch.setattr("amct_lite.ir.travelling.needs_external_data", lambda _model: True)
-    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
     assert measured(calibrated, workers=workers).to_json() == alone
     assert list(tmp_path.rglob("model.onnx")) == []
 

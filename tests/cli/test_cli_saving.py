@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+
+from amct_lite.cli.options import _telling
+from amct_lite.workers import Workers
 
 EACH = {
     "calibrate": ("--data", "x"),
@@ -55,3 +59,9 @@ def test_a_full_disk_behind_standard_output_is_an_error():
         done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False, timeout=60)
     assert done.returncode == 8
     assert done.stderr == "ExportError: there is no room on the disk that what is printed goes to. Make room there.\n"
+
+
+def test_a_lost_worker_is_told_of_at_the_end(capsys):
+    with _telling(Workers(ThreadPoolExecutor(1), count=1)) as workers:
+        workers.lost = 2
+    assert "note: a worker was lost 2 times (short of memory?); what it was at was done again." in capsys.readouterr().err
