@@ -28,7 +28,7 @@ def shared(options: RuntimeOptions) -> tuple[RuntimeOptions, int]:
     number is left open, one run more than fills the cores, which works while others hand over their results. One run at a
     time on other execution providers.
     """
-    threads = options.threads or _cores()
+    threads = options.threads or cores()
     if options.providers != (CPU,) or threads == 1:
         return options, 1
     lanes = min(threads, _MOST)
@@ -57,6 +57,6 @@ def in_lanes(lanes: int, job: Callable[[Item], Result], items: Iterable[Item]) -
                 future.cancel()
 
 
-def _cores() -> int:
+def cores() -> int:
     """Those this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -60,7 +60,7 @@ def test_threads_are_divided_among_the_lanes() -> None:
 
 def test_cores_that_may_all_be_used_get_one_run_more(monkeypatch: pytest.MonkeyPatch) -> None:
     for cores, expected in {1: (0, 1), 2: (1, 3), 4: (1, 5), 16: (4, 5)}.items():
-        monkeypatch.setattr("amct_lite.lanes._cores", lambda cores=cores: cores)
+        monkeypatch.setattr("amct_lite.lanes.cores", lambda cores=cores: cores)
         options, lanes = shared(RuntimeOptions())
         assert (options.threads, lanes) == expected
 

@@ -103,7 +103,7 @@ def command(
             on_trial=tell_trials(progress, quiet=quiet or as_json),
         )
         written = save(found, found.result, output, page=page, inputs=files, texts={"autocalibration.json": found.to_json()})
-    finish_search(found, written, perf_counter() - started, as_json=as_json, quiet=quiet)
+    finish_search(found, written, perf_counter() - started, runtime, as_json=as_json, quiet=quiet)
 
 
 def _evaluator(file: Path, max_loss: float | None, *, lower_is_better: bool) -> Evaluator:

@@ -20,6 +20,7 @@ from amct_lite.cli.layout import console, count_of, print_table, say, write_text
 from amct_lite.cli.output import finish
 from amct_lite.files import output_path
 from amct_lite.pipeline import Progress
+from amct_lite.runtime import RuntimeOptions
 
 
 @dataclass(frozen=True)
@@ -62,7 +63,9 @@ def tell_trials(progress: Progress, *, quiet: bool) -> Callable[[Trial], None]:
     return tell
 
 
-def finish_search(found: AutoCalibration, files: tuple[Path, ...], seconds: float, *, as_json: bool, quiet: bool) -> None:
+def finish_search(
+    found: AutoCalibration, files: tuple[Path, ...], seconds: float, runtime: RuntimeOptions, *, as_json: bool, quiet: bool
+) -> None:
     """Print what a search gives, then what every run gives."""
     if as_json:
         content = {"autocalibration": json.loads(found.to_json()), "report": json.loads(found.result.report.to_json())}
@@ -75,7 +78,7 @@ def finish_search(found: AutoCalibration, files: tuple[Path, ...], seconds: floa
             "Allow more with --max-evaluations."
         )
         say(console(stderr=quiet or as_json), f"[bold yellow]warning:[/] {escape(text)}")
-    finish(found.result, files, seconds, as_json=False, quiet=quiet or as_json)
+    finish(found.result, files, seconds, runtime, as_json=False, quiet=quiet or as_json)
 
 
 def _print_search(out: Console, found: AutoCalibration) -> None:

@@ -95,7 +95,7 @@ def command(
         from amct_lite.cli.tuning_report import tell_tuning
 
         tell_tuning(done)
-    finish(result, written, perf_counter() - started, as_json=as_json, quiet=quiet)
+    finish(result, written, perf_counter() - started, runtime, as_json=as_json, quiet=quiet)
 
 
 def _tuned(model: Path, data: str | None, config: QuantConfig, statistics: Path | None, options: RunOptions) -> Tuned:

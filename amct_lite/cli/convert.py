@@ -89,7 +89,7 @@ def command(
                 options=options,
             )
         written = save(result, result, output, page=page, inputs=(record, calibration))
-    finish(result, written, perf_counter() - started, as_json=as_json, quiet=quiet)
+    finish(result, written, perf_counter() - started, runtime, as_json=as_json, quiet=quiet)
 
 
 def _require_record(record: Path | None, calibration: Path | None, bias_correction: str | None) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -23,14 +24,15 @@ from amct_lite.cli.layout import (
     size,
     write_text,
 )
+from amct_lite.cli.speed import say_speed, speed_content, speed_of
 from amct_lite.pipeline import Progress as Advance
 from amct_lite.reports.report import LayerRow, Report
 from amct_lite.reports.warnings import POOR_SQNR_DB
 from amct_lite.reports.wording import accumulators
 from amct_lite.result import QuantizeResult
+from amct_lite.runtime import RuntimeOptions
 from amct_lite.types import Skip
 from amct_lite.validate.kernels import Kernels
-from amct_lite.validate.speed import compare_speed
 
 _MANY_ALIKE = 6
 """Rows that differ in nothing but the layer's name."""
@@ -68,35 +70,23 @@ def progress_bar(*, hidden: bool) -> Iterator[Advance]:
         yield advance
 
 
-def finish(result: QuantizeResult, files: tuple[Path, ...], seconds: float, *, as_json: bool, quiet: bool) -> None:
-    """Print what a run gives; a missing deploy model is raised after everything else has been said."""
-    out = console()
+def finish(
+    result: QuantizeResult, files: tuple[Path, ...], seconds: float, runtime: RuntimeOptions, *, as_json: bool, quiet: bool
+) -> None:
+    """Print what a run gives; a missing deploy model is raised after everything else has been said. runtime: how the run ran,
+    and so how the speed of its model is measured."""
+    out, speed = console(), speed_of(result, runtime)
     if as_json:
-        write_text(result.report.to_json())
+        report = json.loads(result.report.to_json())
+        write_text(json.dumps(report | ({"latency": speed_content(speed)} if speed else {}), indent=1, ensure_ascii=False))
     elif not quiet:
         print_report(out, result.report, files, seconds)
     if not as_json:
         _print_warnings(console(stderr=quiet), result.report)
-        _print_speed(console(stderr=quiet), result, quiet=quiet)
+        if speed:
+            say_speed(console(stderr=quiet), speed, quiet=quiet)
     if result.exports.deploy_problem is not None:
         raise result.exports.deploy_problem
-
-
-def _print_speed(out: Console, result: QuantizeResult, *, quiet: bool) -> None:
-    """How the model for ONNX Runtime fares here: whoever asked for speed must hear when there is none."""
-    deploy = result.exports.deploy
-    if result.exports.target != "ort" or deploy is None or result.sample is None:
-        return
-    speed = compare_speed(result.source.original, deploy, [result.sample])
-    advice = "If --tune does not help, keep the float model. Layers to blame: amct-lite explain"
-    told = f"float {speed.float_ms:.3g} ms, quantized {speed.integer_ms:.3g} ms ({speed.ratio:.2f} of float)"
-    if speed.ratio > 1:
-        say(
-            out,
-            f"[bold yellow]warning:[/] slower than the float model on this machine: {told}. {advice}",
-        )
-    elif not quiet:
-        say(out, f"latency here: {told}")
 
 
 def print_report(out: Console, report: Report, files: tuple[Path, ...], seconds: float) -> None:

@@ -133,7 +133,7 @@ def command(
             on_measured=tell_measured(quiet=quiet or as_json),
         )
         written = save(found, found.result, output, page=page, inputs=files, texts={"search.json": found.to_json()})
-    finish_search(found, written, perf_counter() - started, as_json=as_json, quiet=quiet)
+    finish_search(found, written, perf_counter() - started, runtime, as_json=as_json, quiet=quiet)
 
 
 def _words(text: str) -> tuple[str, ...]:

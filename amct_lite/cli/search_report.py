@@ -17,6 +17,7 @@ from amct_lite.cli.layout import console, count_of, print_table, say, size, writ
 from amct_lite.cli.output import finish
 from amct_lite.precision.measured import Measured
 from amct_lite.precision.outcome import Found
+from amct_lite.runtime import RuntimeOptions
 
 
 def tell_measured(*, quiet: bool) -> Callable[[str, Measured], None]:
@@ -32,7 +33,9 @@ def tell_measured(*, quiet: bool) -> Callable[[str, Measured], None]:
     return tell
 
 
-def finish_search(found: Found, files: tuple[Path, ...], seconds: float, *, as_json: bool, quiet: bool) -> None:
+def finish_search(
+    found: Found, files: tuple[Path, ...], seconds: float, runtime: RuntimeOptions, *, as_json: bool, quiet: bool
+) -> None:
     """Print what a search gives, then what every run gives."""
     if as_json:
         times = {strategy.name: strategy.latency_ms for strategy in found.strategies}
@@ -41,7 +44,7 @@ def finish_search(found: Found, files: tuple[Path, ...], seconds: float, *, as_j
         write_text(json.dumps(content, indent=2))
     elif not quiet:
         _print_search(console(), found)
-    finish(found.result, files, seconds, as_json=False, quiet=quiet or as_json)
+    finish(found.result, files, seconds, runtime, as_json=False, quiet=quiet or as_json)
 
 
 def _print_search(out: Console, found: Found) -> None:

@@ -2,31 +2,46 @@
 
 from __future__ import annotations
 
-import statistics
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from amct_lite import ir
+from amct_lite.lanes import cores
 from amct_lite.runtime import RuntimeOptions, Session, is_heavy, open_session
-from amct_lite.types import Feeds
+from amct_lite.types import DoubleArray, Feeds
 
 ROUNDS = 5
 SECONDS = 0.05
 """A round of one model; the two take turns, so that whatever else the machine does slows both."""
 
 
+BUSY = 1.5
+"""Runs of one model that scatter like this say more of the machine than of the model."""
+
+
 @dataclass(frozen=True)
 class Speed:
-    """Median milliseconds of one run of either model."""
+    """Milliseconds of one run of either model: the lower quartile, which other programs hardly move. threads: of ONNX Runtime;
+    shapes: of the inputs. scatter: the upper over the lower quartile, of the model that scatters more."""
 
     float_ms: float
     integer_ms: float
+    threads: int
+    shapes: Mapping[str, tuple[int, ...]]
+    scatter: float = 1.0
 
     @property
     def ratio(self) -> float:
         """Below 1: the integer model is faster."""
         return self.integer_ms / self.float_ms
+
+    @property
+    def busy(self) -> bool:
+        """Whether the machine had other things to do."""
+        return self.scatter > BUSY
 
 
 def compare_speed(exact: ir.Model, integer: ir.Model, feeds: Sequence[Feeds], options: RuntimeOptions | None = None) -> Speed:
@@ -35,24 +50,28 @@ def compare_speed(exact: ir.Model, integer: ir.Model, feeds: Sequence[Feeds], op
 
     The result is a measurement: it is told, and never written to a file that is to be the same each time.
     """
-    if is_heavy(exact, integer):
-        return Speed(*_medians([exact], feeds[0], options), *_medians([integer], feeds[0], options))
-    return Speed(*_medians([exact, integer], feeds[0], options))
+    chosen, given = options or RuntimeOptions(), feeds[0]
+    turns = [[exact], [integer]] if is_heavy(exact, integer) else [[exact, integer]]
+    taken = [times for models in turns for times in _times(models, given, chosen)]
+    (exact_ms, exact_high), (integer_ms, integer_high) = (np.percentile(times, (25, 75)).tolist() for times in taken)
+    shapes = {str(value.name): given[str(value.name)].shape for value in exact.graph.inputs}
+    scatter = max(exact_high / exact_ms, integer_high / integer_ms)
+    return Speed(exact_ms, integer_ms, chosen.threads or cores(), shapes, scatter)
 
 
-def _medians(models: Sequence[ir.Model], feeds: Feeds, options: RuntimeOptions | None) -> Iterator[float]:
-    """Milliseconds of each of `models`, which take turns."""
+def _times(models: Sequence[ir.Model], feeds: Feeds, options: RuntimeOptions) -> list[DoubleArray]:
+    """Milliseconds of all runs of each of `models`, which take turns; the first round warms them up."""
     sessions = [open_session(model, options) for model in models]
     given = [{name: feeds[name] for name in session.input_names} for session in sessions]
     rounds = [[_milliseconds(s, f) for s, f in zip(sessions, given, strict=True)] for _ in range(ROUNDS + 1)]
-    return (statistics.median(column) for column in zip(*rounds[1:], strict=True))
+    return [np.concatenate(column) for column in zip(*rounds[1:], strict=True)]
 
 
-def _milliseconds(session: Session, feeds: Feeds) -> float:
+def _milliseconds(session: Session, feeds: Feeds) -> DoubleArray:
     times: list[float] = []
     end = time.perf_counter() + SECONDS
     while not times or time.perf_counter() < end:
         start = time.perf_counter()
         session.run(feeds)
         times.append(time.perf_counter() - start)
-    return statistics.median(times) * 1e3
+    return np.array(times) * 1e3

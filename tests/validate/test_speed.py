@@ -37,3 +37,22 @@ def test_large_models_are_never_open_together(monkeypatch: pytest.MonkeyPatch, h
     kernels = profile.kernel_times(MODELS, FEEDS)
     assert [[kernel.op_type for kernel in one] for one in kernels] == [["Relu"], ["Relu", "Abs"]]
     assert (largest[0], alive[0]) == (most, 0)
+
+
+def test_runs_that_something_else_disturbs_do_not_count_but_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every other run of the second model takes 20 times as long."""
+    opened: list[runtime.Session] = []
+    monkeypatch.setattr(speed, "open_session", lambda *given: opened.append(runtime.open_session(*given)) or opened[-1])
+    disturbed = np.array([1.0, 20.0] * 4)
+    monkeypatch.setattr(speed, "_milliseconds", lambda s, _feeds: np.ones(8) if s is opened[0] else disturbed)
+    found = speed.compare_speed(*MODELS, [FEEDS], runtime.RuntimeOptions(threads=1))
+    assert (found.ratio, found.threads, found.shapes) == (1.0, 1, {"x": (8,)})
+    assert found.busy
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_the_threads_asked_for_are_those_that_are_told(monkeypatch: pytest.MonkeyPatch, threads: int) -> None:
+    monkeypatch.setattr(speed, "SECONDS", 0.001)
+    found = speed.compare_speed(*MODELS, [FEEDS], runtime.RuntimeOptions(threads=threads))
+    assert found.threads == threads
+    assert found.scatter >= 1

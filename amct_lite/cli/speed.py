@@ -1,0 +1,48 @@
+"""How fast a model for ONNX Runtime is here: whoever asked for speed must hear when there is none."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+
+from amct_lite.cli.layout import count_of, say
+from amct_lite.result import QuantizeResult
+from amct_lite.runtime import RuntimeOptions
+from amct_lite.validate.speed import Speed, compare_speed
+
+
+def speed_of(result: QuantizeResult, runtime: RuntimeOptions) -> Speed | None:
+    """Measured beside the float model on a sample; None where there is no such model, or no sample."""
+    deploy = result.exports.deploy
+    if result.exports.target != "ort" or deploy is None or result.sample is None:
+        return None
+    return compare_speed(result.source.original, deploy, [result.sample], runtime.on_cpu())
+
+
+def speed_content(speed: Speed) -> dict[str, Any]:
+    """For programs."""
+    return {
+        "float_ms": speed.float_ms,
+        "quantized_ms": speed.integer_ms,
+        "of_float": speed.ratio,
+        "threads": speed.threads,
+        "shapes": {name: list(shape) for name, shape in speed.shapes.items()},
+        "scatter": speed.scatter,
+    }
+
+
+def say_speed(out: Console, speed: Speed, *, quiet: bool) -> None:
+    """A line; `quiet` leaves only what should worry."""
+    shapes = ", ".join(f"{name} {'×'.join(map(str, shape))}" for name, shape in speed.shapes.items())
+    told = (
+        f"float {speed.float_ms:.3g} ms, quantized {speed.integer_ms:.3g} ms ({speed.ratio:.2f} of float; "
+        f"{count_of(speed.threads, 'thread')}, {escape(shapes)})"
+    )
+    doubt = f"; the machine is busy, runs scatter {speed.scatter:.1f}-fold: measure again when it is not" if speed.busy else ""
+    if speed.ratio > 1:
+        advice = "If --tune does not help, keep the float model. Layers to blame: amct-lite explain"
+        say(out, f"[bold yellow]warning:[/] slower than the float model on this machine: {told}{doubt}. {advice}")
+    elif not quiet:
+        say(out, f"latency here: {told}{doubt}")

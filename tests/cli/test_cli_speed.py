@@ -1,0 +1,81 @@
+"""What a run says of the latency of its model for ONNX Runtime: measured as the user runs it, and no more than is known."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from amct_lite.cli import speed
+from amct_lite.runtime import RuntimeOptions
+from amct_lite.validate.speed import Speed
+
+Run = Callable[..., Any]
+FASTER = Speed(4.0, 1.0, threads=2, shapes={"x": (1, 3, 8, 8)})
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[RuntimeOptions]:
+    """The options that speed was measured with; it is always the same."""
+    found: list[RuntimeOptions] = []
+
+    def compare(_exact: object, _integer: object, _feeds: object, options: RuntimeOptions) -> Speed:
+        found.append(options)
+        return FASTER
+
+    monkeypatch.setattr(speed, "compare_speed", compare)
+    return found
+
+
+def said(measured: Speed, *, quiet: bool = False) -> str:
+    text = StringIO()
+    speed.say_speed(Console(file=text, width=500), measured, quiet=quiet)
+    return text.getvalue()
+
+
+def test_threads_and_shapes_are_told() -> None:
+    assert said(FASTER) == "latency here: float 4 ms, quantized 1 ms (0.25 of float; 2 threads, x 1×3×8×8)\n"
+    assert said(FASTER, quiet=True) == ""
+
+
+def test_a_slower_model_is_warned_of_even_when_quiet() -> None:
+    slower = Speed(1.0, 2.0, threads=1, shapes={"x": (4,)})
+    assert said(slower, quiet=True).startswith("warning: slower than the float model on this machine: float 1 ms")
+    assert "1 thread, x 4" in said(slower)
+
+
+@pytest.mark.parametrize(("scatter", "doubt"), [(1.4, False), (3.0, True)])
+def test_on_a_busy_machine_the_figure_is_doubted(scatter: float, doubt: bool) -> None:
+    text = said(Speed(4.0, 1.0, 2, {"x": (1,)}, scatter))
+    assert ("the machine is busy, runs scatter 3.0-fold" in text) == doubt
+
+
+def test_it_is_measured_as_the_user_runs_the_model(
+    amct: Run, digits: Path, samples: Path, tmp_path: Path, asked: list[RuntimeOptions]
+) -> None:
+    options = ("--threads", 1, "--session-config", "session.intra_op.allow_spinning=1")
+    done = amct("calibrate", digits, "--data", samples, "--batches", 2, "-o", tmp_path / "x", "--target", "ort", *options)
+    assert (done.code, "latency here: float 4 ms" in done.out) == (0, True)
+    assert [(one.threads, one.session_config) for one in asked] == [(1, (("session.intra_op.allow_spinning", "1"),))]
+
+
+def test_programs_get_it_from_standard_output_and_the_file_stays_the_same_each_time(
+    amct: Run, digits: Path, samples: Path, tmp_path: Path, asked: list[RuntimeOptions]
+) -> None:
+    done = amct("calibrate", digits, "--data", samples, "--batches", 2, "-o", tmp_path / "x", "--target", "ort", "--json")
+    printed, written = json.loads(done.out), json.loads((tmp_path / "x_report.json").read_text(encoding="utf-8"))
+    assert printed.pop("latency") == {
+        "float_ms": 4.0,
+        "quantized_ms": 1.0,
+        "of_float": 0.25,
+        "threads": 2,
+        "shapes": {"x": [1, 3, 8, 8]},
+        "scatter": 1.0,
+    }
+    assert printed == written
+    assert len(asked) == 1
