@@ -16,9 +16,9 @@ from amct_lite.config import QuantConfig
 from amct_lite.numerics.sketch import Outlier
 from amct_lite.pipeline import quantize
 from amct_lite.reports.report import OutputError, Report, output_errors
-from amct_lite.reports.warnings import POOR_SQNR_DB, local_warnings, outlier_warnings
+from amct_lite.reports.warnings import POOR_SQNR_DB, local_warnings, outlier_warnings, sample_warnings
 from amct_lite.result import QuantizeResult
-from amct_lite.types import QuantRecord, Skip
+from amct_lite.types import Feeds, QuantRecord, Skip
 
 EMPTY = QuantRecord(())
 
@@ -97,6 +97,25 @@ def test_each_wild_sample_is_one_warning() -> None:
     assert first.startswith("sample 3 is 1e+03 times larger than the typical one (tensor 'a', 2 tensors in all)")
     assert second.startswith("sample 7 is 40 times larger than the typical one (tensor 'b', 1 tensor in all)")
     assert "--trust-data" in first
+
+
+@pytest.mark.parametrize(
+    ("batches", "told"),
+    [
+        ([{"x": np.zeros(4, np.float32)}] * 3, ["input 'x' holds nothing but 0 in all 3 batches looked at"]),
+        ([{"x": np.full(4, 0.5, np.float32)}], ["input 'x' holds nothing but 0.5 in the one batch looked at"]),
+        ([{"x": np.arange(4, dtype=np.float32)}] * 3, ["all 3 batches looked at are the same"]),
+        ([{"x": np.arange(4, dtype=np.float32)}], []),
+        ([{"x": np.arange(4, dtype=np.float32) + i, "mask": np.ones(4, np.int64)} for i in range(3)], []),
+        ([{"x": np.arange(4, dtype=np.float32) + i, "gain": np.ones(1, np.float32)} for i in range(3)], []),
+        ([{"ids": np.ones(4, np.int64)}] * 3, []),
+        ([], []),
+    ],
+)
+def test_data_that_never_change_are_warned_of(batches: list[Feeds], told: list[str]) -> None:
+    warnings = sample_warnings(batches, {})
+    assert len(warnings) == len(told)
+    assert all(text in warning for text, warning in zip(told, warnings, strict=True))
 
 
 def test_of_many_wild_samples_twenty_are_named() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Container, Mapping
+from collections.abc import Container, Mapping, Sequence
 
 import numpy as np
 
@@ -17,7 +17,7 @@ from amct_lite.numerics.metrics import sqnr_db
 from amct_lite.numerics.sketch import Outlier
 from amct_lite.record import split_key
 from amct_lite.reports.checks import Checked
-from amct_lite.types import QParams, QuantPlan, QuantRecord
+from amct_lite.types import Feeds, QParams, QuantPlan, QuantRecord
 
 POOR_SQNR_DB = 29.0
 """A layer whose own output falls below this is named. Measured: convolutional networks that lose nothing keep 30.5 dB and
@@ -74,6 +74,29 @@ def taken_in_notes(outliers: Mapping[str, tuple[Outlier, ...]]) -> list[str]:
     many = len(samples) > 1
     which = f"{'samples' if many else 'sample'} {named}, far larger than the typical one, {'were' if many else 'was'}"
     return [f"{which} taken into the ranges, as the data are trusted (--trust-data)"]
+
+
+def sample_warnings(feeds: Sequence[Feeds], outliers: Mapping[str, tuple[Outlier, ...]]) -> list[str]:
+    """What is wrong with the data. feeds: the first of them; outliers: tensor → its wild samples."""
+    return [*_same_warnings(feeds), *outlier_warnings(outliers)]
+
+
+def _same_warnings(feeds: Sequence[Feeds]) -> list[str]:
+    """Inputs of numbers that never change: of a loader that reads nothing, or one sample again and again. A single number,
+    such as a flag, may be the same for all, and so may masks and indices."""
+    names = [name for name, array in feeds[0].items() if array.size > 1 and array.dtype.kind == "f"] if feeds else []
+    first = {name: feeds[0][name] for name in names}
+    constant = [name for name in names if all((batch[name] == first[name].flat[0]).all() for batch in feeds)]
+    seen = "the one batch" if len(feeds) == 1 else f"all {len(feeds)} batches"
+    warnings = [
+        f"input {name!r} holds nothing but {first[name].flat[0]:g} in {seen} looked at: the ranges fit nothing else. "
+        "Check the loader."
+        for name in constant
+    ]
+    same = names and not constant and all(np.array_equal(batch[name], first[name]) for name in names for batch in feeds)
+    if same and len(feeds) > 1:
+        warnings.append(f"{seen} looked at are the same: the ranges fit no other. Check the loader.")
+    return warnings
 
 
 def outlier_warnings(outliers: Mapping[str, tuple[Outlier, ...]]) -> list[str]:
