@@ -37,10 +37,13 @@ class HeldFolder:
         self.pid = os.getpid()
         _remove_abandoned(place, prefix)
         self.path = Path(tempfile.mkdtemp(prefix=prefix, dir=place))
-        self._lock = (self.path / LOCK).open("wb")
-        _locked(self._lock)
-        self._lock.write(_machine())
-        self._lock.flush()
+        try:
+            self._lock = (self.path / LOCK).open("wb", buffering=0)
+            _locked(self._lock)
+            self._lock.write(_machine())
+        except OSError:  # a full disk takes a folder, but nothing in it
+            shutil.rmtree(self.path, ignore_errors=True)
+            raise
 
     def remove(self) -> None:
         """Not by a fork of the process, which has its memory but not its files."""

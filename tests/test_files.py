@@ -234,6 +234,16 @@ def test_a_trial_finds_a_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert names_in(tmp_path) == []
 
 
+def test_a_disk_too_full_for_the_lock_keeps_no_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full() -> bytes:
+        raise FULL
+
+    monkeypatch.setattr(held, "_machine", full)
+    with pytest.raises(ExportError, match=rf"cannot write to {tmp_path}: No space left on device"):
+        require_writable(tmp_path / "net")
+    assert names_in(tmp_path) == []
+
+
 def test_a_trial_finds_a_place_that_cannot_be_written_to(tmp_path: Path) -> None:
     (tmp_path / "out").write_text("")
     with pytest.raises(ExportError, match=r"cannot write to .*out: "):
