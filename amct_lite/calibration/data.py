@@ -169,7 +169,7 @@ def random_data(inputs: Sequence[InputSpec], count: int, *, seed: int = 0, shape
     Floats are standard normal; integers are 0 or 1, valid as ids and as masks; uint8 is 0…255, for images.
     A dynamic batch is 1. Raises DataError for another dynamic dimension that `shapes` (`--input-shape`) does not give.
     """
-    dims = {spec.name: _random_shape(spec, (shapes or {}).get(spec.name)) for spec in inputs}
+    dims = _random_shapes(inputs, shapes or {})
 
     def read() -> Iterator[LabelledBatch]:
         for index in range(count):
@@ -180,19 +180,28 @@ def random_data(inputs: Sequence[InputSpec], count: int, *, seed: int = 0, shape
     return CalibrationData(Source(f"random numbers (seed {seed})", read, count), inputs, reopen=again)
 
 
-def _random_shape(spec: InputSpec, hint: Sequence[int | None] | None) -> tuple[int, ...]:
+def _random_shapes(inputs: Sequence[InputSpec], hints: ShapeHints) -> dict[str, tuple[int, ...]]:
+    """By input. Raises DataError that names all inputs whose shape is not known, with what to pass for them."""
+    dims = {spec.name: _random_dims(spec, hints.get(spec.name)) for spec in inputs}
+    unknown = [spec for spec in inputs if None in dims[spec.name]]
+    if unknown:
+        named = ", ".join(f"{spec.name!r} {spec.shape_text}" for spec in unknown)
+        wanted = [spec for spec in inputs if spec in unknown or spec.name in hints]
+        text = ";".join(f"{s.name}:{','.join('?' if dim is None else str(dim) for dim in dims[s.name])}" for s in wanted)
+        subject = f"input {named} has" if len(unknown) == 1 else f"inputs {named} have"
+        raise DataError(f'{subject} dynamic dimensions, random data need their sizes. Pass --input-shape "{text}".')
+    return {name: tuple(dim for dim in shape if dim is not None) for name, shape in dims.items()}
+
+
+def _random_dims(spec: InputSpec, hint: Sequence[int | None] | None) -> tuple[int | None, ...]:
+    """None for a dimension that is not known; one such where not even their number is."""
+    if spec.shape is None and hint is None:
+        return (None,)
     declared = spec.shape if spec.shape is not None else tuple(hint or ())
     wanted = hint if hint is not None and len(hint) == len(declared) else (None,) * len(declared)
     dims = [have if isinstance(have, int) else want for have, want in zip(declared, wanted, strict=True)]
-    shape = [1 if axis == 0 and (dim is None or dim < 1) else dim for axis, dim in enumerate(dims)]
-    open_dims = spec.shape is None and hint is None
-    if open_dims or any(dim is None or dim < 1 for dim in shape):
-        text = ",".join("?" if dim is None or dim < 1 else str(dim) for dim in shape) or "…"
-        raise DataError(
-            f"input {spec.name!r} {spec.shape_text} has dynamic dimensions, random data need their sizes. "
-            f'Pass --input-shape "{spec.name}:{text}".'
-        )
-    return tuple(dim for dim in shape if dim is not None)
+    known = [None if dim is None or dim < 1 else dim for dim in dims]
+    return tuple(1 if axis == 0 and dim is None else dim for axis, dim in enumerate(known))
 
 
 def _noise(spec: InputSpec, shape: tuple[int, ...], generator: np.random.Generator) -> AnyArray:

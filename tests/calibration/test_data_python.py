@@ -244,6 +244,17 @@ def test_random_data_need_every_dimension(shapes: dict[str, tuple[int | None, ..
         random_data([IDS], 1, shapes=shapes)
 
 
+def test_all_inputs_whose_shape_is_not_known_are_named_at_once() -> None:
+    """What is to be passed holds what was passed already, which it replaces."""
+    inputs = [IDS, InputSpec("mask", "int64", ("N", "length")), X, InputSpec("y", "float32", None)]
+    with pytest.raises(DataError, match=r"inputs 'ids' .*, 'mask' .*, 'y' .* have dynamic dimensions") as caught:
+        random_data(inputs, 1)
+    assert str(caught.value).endswith('Pass --input-shape "ids:1,?;mask:1,?;y:?".')
+    with pytest.raises(DataError, match=r"inputs 'mask' .*, 'y'") as caught:
+        random_data(inputs, 1, shapes={"ids": (2, 7)})
+    assert str(caught.value).endswith('Pass --input-shape "ids:2,7;mask:1,?;y:?".')
+
+
 def test_random_strings_do_not_exist() -> None:
     with pytest.raises(DataError, match="there are no random data"):
         random_data([InputSpec("x", "object", (1,))], 1).peek()
