@@ -22,7 +22,7 @@ MOST_RUNS = 200
 def kernel_times(
     models: Sequence[ir.Model | Path], feeds: Feeds, options: RuntimeOptions | None = None
 ) -> tuple[tuple[KernelTime, ...], ...]:
-    """The kernels of each of `models` in the order of execution, with medians over runs that take turns: whatever else the
+    """The kernels of each of `models` in the order of execution, timed in runs that take turns: whatever else the
     machine does slows all models alike. Large models run one after the other."""
     if len(models) > 1 and is_heavy(*models):
         return tuple(kernels for model in models for kernels in kernel_times([model], feeds, options))
