@@ -13,7 +13,7 @@ from amct_lite.calibration.store import Statistics
 from amct_lite.errors import StaticShapeError
 from amct_lite.exporters import ascend, ort
 from amct_lite.settled import Settled, settle
-from amct_lite.types import AnyArray, QuantRecord, Skip
+from amct_lite.types import QuantRecord
 from amct_lite.validate.static_shape import fix_shapes
 
 Dims = tuple[int, ...]
@@ -36,24 +36,17 @@ TARGETS: Mapping[str, Target] = {
 """The targets that get a model of their own, beside the fake-quant model."""
 
 
-@dataclass(frozen=True)
-class Exports:
-    """deploy: the target's own model, None where it has none, or where `deploy_problem` says which shape is missing. shapes:
-    the input shapes of a deploy model that must be
-    static. samples: how many the statistics were made from. corrected, fake_quant, alone, skips, halves, results: as of
-    `Settled`."""
+@dataclass(frozen=True, kw_only=True)
+class Exports(Settled):
+    """A settled model with what its target gets. deploy: the target's own model, None where it has none, or where
+    `deploy_problem` says which shape is missing. shapes: the input shapes of a deploy model that must be static. samples: how
+    many the statistics were made from."""
 
-    corrected: ir.Model
-    fake_quant: ir.Model
     deploy: ir.Model | None
     deploy_problem: StaticShapeError | None
     shapes: Mapping[str, Dims]
     target: str
     samples: int
-    alone: ir.Model
-    skips: tuple[Skip, ...] = ()
-    halves: frozenset[str] = frozenset()
-    results: tuple[tuple[AnyArray, ...], ...] = ()
 
 
 def build_exports(
@@ -82,17 +75,12 @@ def build_exports(
         except StaticShapeError as error:
             problem = StaticShapeError(f"{error}{statistics.shape_remark if statistics else ''}")
     return Exports(
-        base.corrected,
-        base.fake_quant,
-        deploy,
-        problem,
-        shapes,
-        target,
-        statistics.samples if statistics else 0,
-        base.alone,
-        base.skips,
-        base.halves,
-        base.results,
+        **vars(base),
+        deploy=deploy,
+        deploy_problem=problem,
+        shapes=shapes,
+        target=target,
+        samples=statistics.samples if statistics else 0,
     )
 
 
