@@ -58,7 +58,7 @@ def settle_biases(
     full = replace(calibration, statistics=replace(_with(known, "full"), bias_shifts=shifts, bias_record=record_digest(record)))
     if not held_out:
         return full, None
-    thorough, gained = score(settle(prepared, record, full.statistics, "full", halves), *judging)
+    thorough, gained = score(settle(prepared, record, full.statistics, "full", halves, simple), *judging)
     return (full, thorough) if gained.clearly_above(reached) else (analytic, simple)
 
 

@@ -32,16 +32,24 @@ class Settled:
 
 
 def settle(
-    prepared: ir.Model, record: QuantRecord, statistics: Statistics | None, method: str, halves: Collection[str] = ()
+    prepared: ir.Model,
+    record: QuantRecord,
+    statistics: Statistics | None,
+    method: str,
+    halves: Collection[str] = (),
+    analytic: Settled | None = None,
 ) -> Settled:
     """method: the bias correction; `full` takes the shifts of the statistics, and is the analytic one where these have none.
-    halves: the layers that compute in float16, as far as they are not quantized.
+    halves: the layers that compute in float16, as far as they are not quantized. analytic: what this gives for the method of
+    that name and otherwise the same arguments, where somebody has it.
 
     Raises ExportError where the record does not fit the model, or a layer does not fit into float16.
     """
     shifted = method == "full" and statistics is not None and statistics.bias_shifts is not None
     corrected, skips = _corrected(prepared, record, statistics, method)
-    alone = _corrected(prepared, record, statistics, "analytic")[0] if shifted else corrected
+    alone = corrected
+    if shifted:
+        alone = analytic.corrected if analytic else _corrected(prepared, record, statistics, "analytic")[0]
     left = frozenset(halves) - record.by_key.keys()
     computed = in_half(corrected, left)
     return Settled(corrected, computed, qdq.export(computed, record), alone, skips, left)
