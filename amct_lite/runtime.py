@@ -219,14 +219,13 @@ def optimized(model: ir.Model | Path, options: RuntimeOptions | None = None) -> 
     Raises as `open_session`.
     """
     settings = _settings(options or RuntimeOptions(), optimize=True)
-    source, weights = _source(model, settings)
+    source, _weights = _source(model, settings)  # these are read while the session is made
     with scratch.folder() as place:
         written = place / "optimized.onnx"
         settings.optimized_model_filepath = str(written)
         settings.add_session_config_entry("session.optimized_model_external_initializers_file_name", "constants")
         settings.add_session_config_entry("session.optimized_model_external_initializers_min_size_in_bytes", "1024")
         _started(source, settings, providers=[CPU])
-        del weights
         return ir.load(written).model
 
 

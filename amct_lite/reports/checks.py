@@ -10,7 +10,7 @@ from math import prod
 import numpy as np
 
 from amct_lite import ir
-from amct_lite.analysis.local_error import MOST_BYTES, LocalError, measure
+from amct_lite.analysis.local_error import LocalError, measure
 from amct_lite.build import Exports
 from amct_lite.calibration.data import random_data
 from amct_lite.calibration.feeds import InputSpec
@@ -18,7 +18,7 @@ from amct_lite.errors import ExportError
 from amct_lite.exporters import narrow
 from amct_lite.reports.half_layers import require_fit
 from amct_lite.reports.report import OutputError, output_errors
-from amct_lite.runtime import RuntimeOptions, open_session
+from amct_lite.runtime import RuntimeOptions, is_heavy, open_session
 from amct_lite.types import AnyArray, Feeds, QuantRecord
 from amct_lite.validate.equivalence import Equivalence, verify_deploy
 from amct_lite.validate.halves import half_problem
@@ -63,7 +63,7 @@ def check_exports(
     require_fit(prepared, exports.halves, feeds[:LOCAL_SAMPLES], options)
     with ThreadPoolExecutor(1) as beside:  # building a model is one thread's work, and so are many integer kernels
         local = beside.submit(measure, prepared, exports.alone, record, _few(feeds, prepared, record), options, optimize=False)
-        if ir.weight_bytes(prepared) > MOST_BYTES:  # too large to be in memory twice
+        if is_heavy(prepared):
             local.result()
         outputs, compared_samples = compared(exports, feeds, exact, options)
         if exports.deploy is None:
