@@ -75,15 +75,15 @@ def finish(
 ) -> None:
     """Print what a run gives; a missing deploy model is raised after everything else has been said. runtime: how the run ran,
     and so how the speed of its model is measured."""
-    out, speed = console(), speed_of(result, runtime)
     if as_json:
-        report = json.loads(result.report.to_json())
-        write_text(json.dumps(report | ({"latency": speed_content(speed)} if speed else {}), indent=1, ensure_ascii=False))
-    elif not quiet:
-        print_report(out, result.report, files, seconds)
-    if not as_json:
+        speed = speed_of(result, runtime)
+        report = json.loads(result.report.to_json()) | ({"latency": speed_content(speed)} if speed else {})
+        write_text(json.dumps(report, indent=1, ensure_ascii=False))
+    else:
+        if not quiet:
+            print_report(console(), result.report, files, seconds)
         _print_warnings(console(stderr=quiet), result.report)
-        if speed:
+        if speed := speed_of(result, runtime):  # takes a moment: everything else has been said
             say_speed(console(stderr=quiet), speed, quiet=quiet)
     if result.exports.deploy_problem is not None:
         raise result.exports.deploy_problem
