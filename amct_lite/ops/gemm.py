@@ -41,7 +41,8 @@ def _integer_form(b: Inserter, _node: ir.Node, codes: ir.Value, zero_point: int,
 
 def product_shift(_layer: Layer, delta: DoubleArray, mean: DoubleArray) -> DoubleArray | None:
     """E[x] · ΔW for a (K, N) weight; a stack of matrices has no single answer."""
-    return mean @ delta if delta.ndim == 2 else None
+    # Not a BLAS product: its threads would fight with those of the runtime for the cores.
+    return np.einsum("k,kn->n", mean, delta) if delta.ndim == 2 else None
 
 
 def product_columns(layer: Layer) -> Columns | str:
