@@ -31,10 +31,10 @@ if TYPE_CHECKING:
     from amct_lite.diagnosis.sensitivity import sensitivity
     from amct_lite.errors import AmctError
     from amct_lite.inspection import Inspection
-    from amct_lite.pipeline import RunOptions
     from amct_lite.public import autocalibrate, export, inspect, load_config, quantize, report, search_precision
     from amct_lite.record import format_record, read_record
     from amct_lite.result import QuantizeResult
+    from amct_lite.running import RunOptions
     from amct_lite.runtime import RuntimeOptions
 
 _HOMES = {
@@ -45,7 +45,7 @@ _HOMES = {
     "Inspection": "inspection",
     "QuantConfig": "config",
     "QuantizeResult": "result",
-    "RunOptions": "pipeline",
+    "RunOptions": "running",
     "RuntimeOptions": "runtime",
     "Sensitivities": "analysis.sensitivity",
     "accuracy_based_auto_calibration": "compat.auto_calibration",

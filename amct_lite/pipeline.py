@@ -1,73 +1,38 @@
 """The main job, end to end: a float model and sample data in; record, fake-quant and deploy model out, executed and compared.
 
-The place to read first: `quantize` and `convert` call the stages in their order.
+The place to read first: `quantize` calls the stages in their order.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from amct_lite import ir
 from amct_lite.biases import bias_note
-from amct_lite.build import Exports, build_exports
 from amct_lite.calibrated import Calibrated
 from amct_lite.calibration import store
-from amct_lite.calibration.checkpoint import Checkpoint
-from amct_lite.calibration.data import CalibrationData, DataSource, open_data, random_data
-from amct_lite.calibration.feeds import input_specs
-from amct_lite.calibration.images import ImageOptions
+from amct_lite.calibration.data import CalibrationData, DataSource
 from amct_lite.calibration.runner import Calibration, collect, keep
 from amct_lite.calibration.store import Statistics
 from amct_lite.calibration.tame import without_samples
 from amct_lite.config import QuantConfig
 from amct_lite.decide import decide
 from amct_lite.errors import CalibrationError, UnsupportedModelError
+from amct_lite.finishing import check, in_half, report_of
 from amct_lite.loading import SourceModel, load_prepared
 from amct_lite.numerics.sketch import Outlier
 from amct_lite.ops import OPS
-from amct_lite.plan import not_in_record, require_input_shapes, resolve
+from amct_lite.plan import resolve
 from amct_lite.prebalance import balanced, decide_balance, known_balance, with_factors
-from amct_lite.recorded import require_same_model, subject_of, take_record
+from amct_lite.recorded import require_same_model
 from amct_lite.reports import warnings as told
-from amct_lite.reports.checks import COMPARED_SAMPLES, Checked, check_exports, settle_half
-from amct_lite.reports.reference import check_trained
-from amct_lite.reports.report import Report, layer_rows, sizes_of
 from amct_lite.result import QuantizeResult
 from amct_lite.roundings import rounders_of, rounding_notes
-from amct_lite.runtime import RuntimeOptions
+from amct_lite.running import RunOptions, open_stream
 from amct_lite.sparing import spare
-from amct_lite.trained import take_scales
-from amct_lite.types import AnyArray, Balance, Feeds, QuantPlan, QuantRecord, Skip
-from amct_lite.validate.balanced import verify_balanced
-from amct_lite.workers import Workers, as_workers
-
-Progress = Callable[[str, int, int | None], None]
-"""(stage, how many more are done, how many there are; None when unknown)."""
-
-
-@dataclass(frozen=True)
-class RunOptions:
-    """How a run is carried out, as opposed to what it decides.
-
-    images: how images become arrays. batch_size: rows of a batch where one file holds many samples. random: calibrate with
-    so many batches of noise instead of data. progress: called as the stages go on. workers: who shares the passes over the
-    data; an executor alone will do. checkpoint: where these passes save themselves, and whether they go on from there.
-    strip_qdq: calibrate the float model that a model with QuantizeLinear and DequantizeLinear was made from.
-    """
-
-    runtime: RuntimeOptions = field(default_factory=RuntimeOptions)
-    images: ImageOptions | None = None
-    batch_size: int | None = None
-    random: int | None = None
-    progress: Progress = lambda _stage, _done, _total: None
-    workers: Workers | None = None
-    checkpoint: Checkpoint | None = None
-    strip_qdq: bool = False
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "workers", as_workers(self.workers))  # frozen for everybody else
+from amct_lite.types import Balance, QuantPlan
 
 
 def quantize(
@@ -130,8 +95,8 @@ def conclude(calibrated: Calibrated, options: RunOptions) -> QuantizeResult:
     settled = calibrated.with_biases(options.runtime, lambda layers: options.progress("correct biases", layers, total))
     source, decision, calibration = settled.source, settled.decision, settled.calibration
     exports = settled.exports()
-    checked = _check(source, decision.record, exports, calibration.feeds, calibration.outputs, options)
-    exports, half_notes = _in_half(source, decision.record, exports, calibration.feeds, options)
+    checked = check(source, decision.record, exports, calibration.feeds, calibration.outputs, options)
+    exports, half_notes = in_half(source, decision.record, exports, calibration.feeds, options)
     settings = settled.settings
     corrected = bias_note(settings.bias_correction, calibration)
     statistics = calibration.statistics
@@ -139,7 +104,7 @@ def conclude(calibrated: Calibrated, options: RunOptions) -> QuantizeResult:
     notes = (*settings.without_effect, *source.notes, *calibration.notes(), *taken_in, *corrected, *half_notes)
     plan = settled.plan
     remarks = (decision.repairs, rounding_notes(calibration.statistics), {skip.node: skip.reason for skip in settled.nearest})
-    report = _report(
+    report = report_of(
         source,
         decision.record,
         exports,
@@ -156,86 +121,6 @@ def conclude(calibrated: Calibrated, options: RunOptions) -> QuantizeResult:
     )
 
 
-def convert(
-    model: str | Path | ir.Model,
-    record: QuantRecord | str | Path,
-    *,
-    config: QuantConfig | None = None,
-    bias_correction: str | None = None,
-    statistics: str | Path | Statistics | None = None,
-    data: DataSource | None = None,
-    options: RunOptions | None = None,
-) -> QuantizeResult:
-    """Build, run and compare the models of a record that was made elsewhere or edited by hand. Nothing is written.
-
-    config: its target, input shapes, fusion, float16 and balance_fold count, the record decides the rest. statistics: the
-    calibration file for bias correction and static shapes; when left out, the one that lies beside the record's file is taken,
-    which the report says. bias_correction: None for the one of the calibration. data: samples to compare with the float model.
-    Raises RecordError when the record does not fit the model.
-    """
-    chosen = options or RunOptions()
-    settings = config or QuantConfig()
-    taken = take_record(model, record, settings, statistics)
-    source, given, known = taken.source, taken.record, taken.statistics
-    _require_correction(bias_correction, known)
-    exports = build_exports(
-        source.prepared,
-        given,
-        target=settings.target,
-        statistics=known,
-        bias_correction=bias_correction or (known.bias_correction if known else "none"),
-        input_shapes=settings.input_shapes,
-        halves=taken.halves,
-    )
-    stream = open_stream(source, data, settings, chosen)
-    feeds, outputs = keep(source.prepared, stream, chosen.runtime) if stream else ((), ())
-    checked = _check(source, given, exports, feeds, outputs, chosen)
-    exports, half_notes = _in_half(source, given, exports, feeds, chosen)
-    notes, remarks = (*source.notes, *taken.notes, *told.record_notes(given), *half_notes), (rounding_notes(known),)
-    skips = not_in_record(given, source.prepared, settings.target)
-    learned = known.roundings if known else ()
-    shown = (source, given, exports, checked)
-    report = _report(*shown, skips=skips, notes=notes, warnings=taken.warnings, remarks=remarks, learned=learned)
-    return QuantizeResult(source, None, given, known, exports, report, next(iter(feeds), None))
-
-
-def convert_qdq(
-    model: str | Path | ir.Model,
-    *,
-    config: QuantConfig | None = None,
-    data: DataSource | None = None,
-    options: RunOptions | None = None,
-) -> QuantizeResult:
-    """Build, run and compare the models of a model with QuantizeLinear and DequantizeLinear, with its own scales. Nothing is
-    written.
-
-    config: its target, input shapes and fusion count. data: samples to compare with the model given; random ones when left out.
-    Raises UnsupportedModelError when no layer's scales can be taken.
-    """
-    chosen, settings = options or RunOptions(), config or QuantConfig()
-    source, taken, reference = take_scales(load_prepared(model, settings.folding, "take"), settings.target)
-    require_input_shapes(settings, source.prepared)
-    stream = open_stream(source, data, settings, chosen)
-    seen = {name: array.shape for name, array in stream.peek().items()} if stream else {}
-    shapes = {**seen, **settings.input_shapes}
-    exports = build_exports(
-        *(source.prepared, taken.record),
-        target=settings.target,
-        statistics=None,
-        bias_correction="none",
-        input_shapes=shapes,
-    )
-    chosen.progress("verify", 0, None)
-    specs = input_specs(source.prepared)
-    checked, against, sample = check_trained(
-        reference, source.prepared, taken.record, exports, stream, specs, shapes, chosen.runtime.on_cpu()
-    )
-    exports, half_notes = _in_half(source, taken.record, exports, (sample,) if sample else (), chosen)
-    notes, shown = (*source.notes, *half_notes), (source, taken.record, exports, checked)
-    report = _report(*shown, skips=taken.skips, notes=notes, warnings=(), remarks=(taken.notes,))
-    return QuantizeResult(source, None, taken.record, None, exports, replace(report, reference=against), sample, taken=True)
-
-
 def _require_layers(source: SourceModel, plan: QuantPlan) -> None:
     if plan.layers or plan.reads:
         return
@@ -244,25 +129,6 @@ def _require_layers(source: SourceModel, plan: QuantPlan) -> None:
         f"{source.name} has no layer to quantize: {reasons or 'it holds none of ' + ', '.join(OPS.names())}."
         " `amct-lite inspect` lists every node that was looked at."
     )
-
-
-def open_stream(
-    source: SourceModel, data: DataSource | None, settings: QuantConfig, options: RunOptions
-) -> CalibrationData | None:
-    """The data, its first batch already checked against the model; None when there is none."""
-    specs = input_specs(source.prepared)
-    if data is None:
-        return random_data(specs, options.random, shapes=settings.input_shapes) if options.random else None
-    stream = open_data(
-        data,
-        specs,
-        batches=settings.batches,
-        batch_size=options.batch_size,
-        shapes=settings.input_shapes,
-        images=options.images,
-    )
-    stream.peek()
-    return stream
 
 
 def _calibration(
@@ -308,16 +174,6 @@ def _without_wild_samples(
     return replace(calibration, feeds=feeds, outputs=outputs)
 
 
-def _require_correction(asked: str | None, known: Statistics | None) -> None:
-    """A correction that was asked for by name is made, or refused."""
-    if asked in {None, "none"} or (known is not None and (asked != "full" or known.bias_shifts is not None)):
-        return
-    lacking = "there is no calibration file" if known is None else "its calibration file holds no measured shifts"
-    raise CalibrationError(
-        f"{asked} bias correction is not possible: {lacking}. Calibrate with --bias-correction {asked}, or pass its file."
-    )
-
-
 def _new_balance(
     source: SourceModel, plan: QuantPlan, stream: CalibrationData | None, settings: QuantConfig, options: RunOptions
 ) -> Balance | None:
@@ -331,69 +187,4 @@ def _new_balance(
         workers=options.workers,
         checkpoint=replace(options.checkpoint, stage="balance") if options.checkpoint else None,
         progress=lambda batches: options.progress("balance", batches, total),
-    )
-
-
-def _check(
-    source: SourceModel,
-    record: QuantRecord,
-    exports: Exports,
-    feeds: tuple[Feeds, ...],
-    outputs: tuple[tuple[AnyArray, ...], ...],
-    options: RunOptions,
-) -> Checked:
-    options.progress("verify", 0, None)
-    specs = input_specs(source.prepared)
-    if source.unbalanced is not None:
-        random = random_data(specs, 2, shapes=exports.shapes) if exports.deploy is not None else ()
-        verify_balanced(source.unbalanced, source.prepared, feeds[:COMPARED_SAMPLES] or tuple(random), options.runtime.on_cpu())
-    return check_exports(source.prepared, record, exports, feeds, outputs, specs, options.runtime.on_cpu())
-
-
-def _in_half(
-    source: SourceModel, record: QuantRecord, exports: Exports, feeds: tuple[Feeds, ...], options: RunOptions
-) -> tuple[Exports, tuple[str, ...]]:
-    return settle_half(exports, record, source.float_types, feeds, input_specs(source.prepared), options.runtime.on_cpu())
-
-
-def _report(
-    source: SourceModel,
-    record: QuantRecord,
-    exports: Exports,
-    checked: Checked,
-    *,
-    plan: QuantPlan | None = None,
-    skips: tuple[Skip, ...],
-    notes: tuple[str, ...],
-    warnings: tuple[str, ...],
-    remarks: tuple[Mapping[str, str], ...],
-    learned: Container[str] = (),
-) -> Report:
-    return Report(
-        model=source.name,
-        target=exports.target,
-        samples=exports.samples,
-        layers=layer_rows(plan, record, source.prepared, checked.local, remarks),
-        skips=skips,
-        warnings=(
-            *warnings,
-            *told.weight_warnings(source.prepared, record),
-            *told.local_warnings(checked.local, source.prepared, record, learned=learned, target=exports.target),
-        ),
-        notes=(
-            *notes,
-            *(f"{s.node}: {s.reason}" for s in exports.skips),
-            *told.width_notes(exports, checked),
-            *told.storage_notes(record, exports.target),
-        ),
-        passes=tuple(report for report in source.reports if report.changed or report.skips),
-        outputs=checked.outputs,
-        compared_samples=checked.samples,
-        equivalence=checked.equivalence,
-        equivalence_data=checked.data,
-        kernels=checked.kernels,
-        deploy_problem=str(exports.deploy_problem) if exports.deploy_problem else None,
-        deploy_shapes=dict(exports.shapes),
-        sizes=sizes_of(source, exports),
-        subject=subject_of(source, record),
     )

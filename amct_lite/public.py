@@ -11,7 +11,7 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from amct_lite import ir, pipeline
+from amct_lite import converting, ir, pipeline
 from amct_lite.accuracy import auto as accuracy
 from amct_lite.accuracy.auto import AutoCalibration
 from amct_lite.accuracy.candidates import MAX_EVALUATIONS, Trial
@@ -27,7 +27,6 @@ from amct_lite.inspection import inspect as inspect_with
 from amct_lite.loading import Qdq
 from amct_lite.page.gather import read_page
 from amct_lite.page.writing import write_page
-from amct_lite.pipeline import RunOptions
 from amct_lite.precision import mixed
 from amct_lite.precision.budget import Budget
 from amct_lite.precision.measured import Measured
@@ -35,6 +34,7 @@ from amct_lite.precision.mixed import ROUNDING, Judging
 from amct_lite.precision.outcome import Found
 from amct_lite.precision.widths import DEFAULT
 from amct_lite.result import QuantizeResult
+from amct_lite.running import RunOptions
 from amct_lite.types import QuantRecord
 
 Model = str | Path | ir.Model
@@ -169,7 +169,7 @@ def export(
     Raises RecordError when the record does not fit the model.
     """
     settings = _settings(config, model)
-    result = pipeline.convert(
+    result = converting.convert(
         *(model, record),
         config=settings,
         bias_correction=bias_correction,

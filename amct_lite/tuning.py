@@ -18,9 +18,10 @@ from amct_lite.calibration.data import DataSource
 from amct_lite.calibration.store import Statistics
 from amct_lite.config import QuantConfig, format_config
 from amct_lite.errors import CalibrationError, ConfigError
-from amct_lite.pipeline import RunOptions, calibrate, conclude
+from amct_lite.pipeline import calibrate, conclude
 from amct_lite.plan import ORT
 from amct_lite.result import QuantizeResult
+from amct_lite.running import RunOptions
 from amct_lite.runtime import RuntimeOptions
 from amct_lite.search.islands import Attempt, Layers, LayerTime, leave_in_float
 from amct_lite.types import Feeds, Skip

@@ -11,8 +11,8 @@ import onnxruntime
 from onnx import ModelProto, TensorProto, numpy_helper
 
 from amct_lite import ir
-from amct_lite.pipeline import RunOptions
 from amct_lite.result import QuantizeResult
+from amct_lite.running import RunOptions
 from amct_lite.runtime import RuntimeOptions
 
 ONE_THREAD = RunOptions(runtime=RuntimeOptions(threads=1))

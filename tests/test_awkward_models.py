@@ -13,8 +13,9 @@ from small_nets import FOUR_CONVS, ONE_THREAD, images, net, run, saved, sqnr_of,
 
 from amct_lite.config import QuantConfig
 from amct_lite.errors import AmctError, CalibrationError, ConfigError, DataError, UnsupportedModelError
-from amct_lite.pipeline import RunOptions, quantize
+from amct_lite.pipeline import quantize
 from amct_lite.result import QuantizeResult
+from amct_lite.running import RunOptions
 from amct_lite.runtime import RuntimeOptions
 
 GENERIC = QuantConfig(target="generic")

@@ -21,7 +21,8 @@ from amct_lite import cluster
 from amct_lite.analysis.sensitivity import measure_sensitivity
 from amct_lite.config import QuantConfig
 from amct_lite.errors import ConfigError
-from amct_lite.pipeline import RunOptions, calibrate, quantize
+from amct_lite.pipeline import calibrate, quantize
+from amct_lite.running import RunOptions
 from amct_lite.runtime import RuntimeOptions
 from amct_lite.workers import Task, Workers, map_shards
 

@@ -15,8 +15,9 @@ import pytest
 from corpus import SHARED, needs_shared
 
 from amct_lite.config import QuantConfig
-from amct_lite.pipeline import RunOptions, quantize
+from amct_lite.pipeline import quantize
 from amct_lite.result import QuantizeResult
+from amct_lite.running import RunOptions
 from amct_lite.runtime import RuntimeOptions
 
 pytestmark = needs_shared

@@ -17,9 +17,10 @@ from amct_lite import ir
 from amct_lite.cli import group
 from amct_lite.compat.configs import load_any_config, load_configured, write_config
 from amct_lite.config import Override, QuantConfig
+from amct_lite.converting import convert
 from amct_lite.errors import CalibrationError, ConfigError
 from amct_lite.loading import load_prepared
-from amct_lite.pipeline import convert, quantize
+from amct_lite.pipeline import quantize
 from amct_lite.plan import resolve
 from amct_lite.record import read_record
 from amct_lite.types import FUSE_ALL, Fusion, QuantRecord

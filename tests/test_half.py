@@ -12,7 +12,8 @@ from small_nets import FOUR_CONVS, ONE_THREAD, images, net, run, to_float16
 
 from amct_lite import ir
 from amct_lite.config import QuantConfig
-from amct_lite.pipeline import convert, quantize
+from amct_lite.converting import convert
+from amct_lite.pipeline import quantize
 from amct_lite.record import format_record, parse_record
 from amct_lite.result import QuantizeResult
 from amct_lite.types import QuantRecord

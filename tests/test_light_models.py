@@ -9,7 +9,8 @@ import onnx
 import onnxruntime
 import pytest
 
-from amct_lite.pipeline import RunOptions, quantize
+from amct_lite.pipeline import quantize
+from amct_lite.running import RunOptions
 from amct_lite.runtime import RuntimeOptions
 
 LIGHT = Path(onnx.__file__).parent / "backend" / "test" / "data" / "light"

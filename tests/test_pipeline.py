@@ -16,11 +16,13 @@ from small_nets import FOUR_CONVS, ONE_THREAD, images, net, saved, sqnr_of
 
 from amct_lite import ir
 from amct_lite.config import QuantConfig
+from amct_lite.converting import convert
 from amct_lite.errors import CalibrationError, ExportError, RecordError
-from amct_lite.pipeline import RunOptions, convert, quantize
+from amct_lite.pipeline import quantize
 from amct_lite.public import export
 from amct_lite.record import read_record
 from amct_lite.result import QuantizeResult
+from amct_lite.running import RunOptions
 
 MODELS = ("fake_quant_model.onnx", "deploy_model.onnx")
 ALL_FIVE = ("record.txt", *MODELS, "calibration.npz", "report.json")

@@ -11,9 +11,10 @@ import pytest
 from small_nets import ONE_THREAD, images, net, saved, sqnr_of
 
 from amct_lite.config import Override, QuantConfig
+from amct_lite.converting import convert
 from amct_lite.errors import CalibrationError, ConfigError, DataError, RecordError, VerificationError
 from amct_lite.numerics.balance import balance_factors
-from amct_lite.pipeline import calibrate, conclude, convert, quantize
+from amct_lite.pipeline import calibrate, conclude, quantize
 from amct_lite.record import format_record, read_record
 from amct_lite.result import QuantizeResult
 

@@ -11,8 +11,9 @@ import pytest
 from small_nets import images, net, saved
 
 from amct_lite.errors import ConfigError
-from amct_lite.pipeline import RunOptions, quantize
+from amct_lite.pipeline import quantize
 from amct_lite.providers import full_name, placement_remark, with_options
+from amct_lite.running import RunOptions
 from amct_lite.runtime import RuntimeOptions, open_session
 
 HAVE = ["CUDAExecutionProvider", "OpenVINOExecutionProvider", "CPUExecutionProvider"]

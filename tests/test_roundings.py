@@ -9,7 +9,8 @@ from small_nets import ONE_THREAD, images, net, saved
 from amct_lite import ir
 from amct_lite.calibration import store
 from amct_lite.config import Override, QuantConfig
-from amct_lite.pipeline import convert, quantize
+from amct_lite.converting import convert
+from amct_lite.pipeline import quantize
 from amct_lite.result import QuantizeResult
 
 GPTQ = QuantConfig(weight_algorithm="gptq")

@@ -14,11 +14,12 @@ from amct_lite import ir
 from amct_lite.analysis.ranking import rank_layers
 from amct_lite.calibration.store import Statistics
 from amct_lite.config import Override, QuantConfig, format_config, load_config
+from amct_lite.converting import convert
 from amct_lite.decide import decide
 from amct_lite.errors import ConfigError
 from amct_lite.exporters import qdq
 from amct_lite.loading import load_prepared
-from amct_lite.pipeline import calibrate, convert, quantize
+from amct_lite.pipeline import calibrate, quantize
 from amct_lite.plan import layer_facts, resolve
 from amct_lite.record import check_record, format_record, parse_record
 from amct_lite.types import LayerRecord, QParams, QuantRecord

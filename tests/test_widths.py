@@ -10,8 +10,9 @@ from small_nets import ONE_THREAD, images, net, sqnr_of
 
 from amct_lite import ir
 from amct_lite.config import Override, QuantConfig
+from amct_lite.converting import convert
 from amct_lite.errors import RecordError
-from amct_lite.pipeline import convert, quantize
+from amct_lite.pipeline import quantize
 from amct_lite.record import format_record, parse_record
 from amct_lite.reports.wording import accumulators
 from amct_lite.result import QuantizeResult

@@ -15,7 +15,7 @@ import pytest
 
 from amct_lite import workers as module
 from amct_lite.errors import ConfigError, DataError, WorkersError
-from amct_lite.pipeline import RunOptions
+from amct_lite.running import RunOptions
 from amct_lite.workers import LocalProcesses, Task, Workers, as_workers, map_shards
 
 

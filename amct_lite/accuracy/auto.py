@@ -18,8 +18,9 @@ from amct_lite.calibration.data import DataSource
 from amct_lite.calibration.store import Statistics
 from amct_lite.config import QuantConfig, format_config
 from amct_lite.errors import CalibrationError, ConfigError
-from amct_lite.pipeline import RunOptions, calibrate, conclude
+from amct_lite.pipeline import calibrate, conclude
 from amct_lite.result import QuantizeResult
+from amct_lite.running import RunOptions
 from amct_lite.search.rollback import roll_back
 
 REASON = "quantizing it costs too much of the metric (auto calibration)"

@@ -82,7 +82,7 @@ def command(
     from amct_lite.cli.autocalibrate_report import finish_search, journal_of, tell_trials
     from amct_lite.cli.output import progress_bar
     from amct_lite.compat.evaluator import amct_names
-    from amct_lite.pipeline import RunOptions
+    from amct_lite.running import RunOptions
 
     started = perf_counter()
     require_place(output, data, page=page)

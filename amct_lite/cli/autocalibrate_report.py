@@ -19,7 +19,7 @@ from amct_lite.accuracy.candidates import Trial
 from amct_lite.cli.layout import console, count_of, print_table, say, write_text
 from amct_lite.cli.output import finish
 from amct_lite.files import output_path
-from amct_lite.pipeline import Progress
+from amct_lite.running import Progress
 from amct_lite.runtime import RuntimeOptions
 
 

@@ -30,7 +30,7 @@ from amct_lite.errors import ConfigError
 
 if TYPE_CHECKING:
     from amct_lite.config import QuantConfig
-    from amct_lite.pipeline import RunOptions
+    from amct_lite.running import RunOptions
     from amct_lite.tuning import Tuned
 
 _FILE = click.Path(path_type=Path)
@@ -75,7 +75,8 @@ def command(
     _require_one_source(data, statistics, random)
     with importing():
         from amct_lite.cli.output import finish, progress_bar
-        from amct_lite.pipeline import RunOptions, quantize
+        from amct_lite.pipeline import quantize
+        from amct_lite.running import RunOptions
 
     started = perf_counter()
     require_place(output, data, page=page)

@@ -63,7 +63,8 @@ def command(
     _require_record(record, calibration, settings["bias_correction"])
     from amct_lite.cli.output import finish, progress_bar
     from amct_lite.config import QuantConfig, parse_input_shapes
-    from amct_lite.pipeline import RunOptions, convert, convert_qdq
+    from amct_lite.converting import convert, convert_qdq
+    from amct_lite.running import RunOptions
 
     started = perf_counter()
     require_place(output, data, page=page)

@@ -25,11 +25,11 @@ from amct_lite.cli.layout import (
     write_text,
 )
 from amct_lite.cli.speed import say_speed, speed_content, speed_of
-from amct_lite.pipeline import Progress as Advance
 from amct_lite.reports.report import LayerRow, Report
 from amct_lite.reports.warnings import POOR_SQNR_DB
 from amct_lite.reports.wording import accumulators
 from amct_lite.result import QuantizeResult
+from amct_lite.running import Progress as Advance
 from amct_lite.runtime import RuntimeOptions
 from amct_lite.types import Skip
 from amct_lite.validate.kernels import Kernels

@@ -103,9 +103,9 @@ def command(
     from amct_lite.cli.output import progress_bar
     from amct_lite.cli.search_report import finish_search, tell_measured
     from amct_lite.compat.evaluator import amct_names, load_metric
-    from amct_lite.pipeline import RunOptions
     from amct_lite.precision.budget import Budget
     from amct_lite.public import search_precision
+    from amct_lite.running import RunOptions
 
     started = perf_counter()
     allowed = Budget.parse(budget)

@@ -89,8 +89,8 @@ def command(
     from amct_lite.config import QuantConfig
     from amct_lite.diagnosis.sensitivity import sensitivity
     from amct_lite.files import output_path
-    from amct_lite.pipeline import RunOptions
     from amct_lite.public import load_config
+    from amct_lite.running import RunOptions
 
     beside = Beside(output, page, record)
     beside.check()

@@ -13,10 +13,10 @@ from amct_lite.build import Exports
 from amct_lite.calibration.store import Statistics
 from amct_lite.compat.quant_json import Names, original_names, quant_json
 from amct_lite.config import QuantConfig
+from amct_lite.converting import convert, convert_qdq
 from amct_lite.errors import StaticShapeError
 from amct_lite.files import OutputSet, output_path, staged_outputs
 from amct_lite.loading import fusion_of, load_prepared
-from amct_lite.pipeline import convert, convert_qdq
 from amct_lite.prebalance import balance_of, with_factors
 from amct_lite.prebalance import balanced as balanced_source
 from amct_lite.record import format_record, read_record

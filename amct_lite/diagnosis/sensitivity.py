@@ -14,11 +14,11 @@ from amct_lite.calibration.observing import Kept
 from amct_lite.calibration.store import Statistics
 from amct_lite.config import QuantConfig
 from amct_lite.errors import DataError
-from amct_lite.pipeline import RunOptions, open_stream
 from amct_lite.plan import resolve
 from amct_lite.recorded import Recorded, subject_of, take_record
 from amct_lite.registry import matching
 from amct_lite.rounding.apply import apply_roundings
+from amct_lite.running import RunOptions, open_stream
 from amct_lite.types import Feeds, QuantRecord
 
 

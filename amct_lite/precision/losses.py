@@ -18,11 +18,11 @@ from amct_lite.analysis.network_error import measure_local
 from amct_lite.analysis.sensitivity import METHODS, measure_sensitivity
 from amct_lite.calibrated import Calibrated
 from amct_lite.errors import ConfigError, DataError
-from amct_lite.pipeline import RunOptions
 from amct_lite.precision.widths import FLOAT16
 from amct_lite.registry import did_you_mean
 from amct_lite.reports.report import OutputError, output_errors
 from amct_lite.rounding.apply import apply_roundings
+from amct_lite.running import RunOptions
 from amct_lite.runtime import RuntimeOptions, open_session
 from amct_lite.types import Feeds, QuantRecord
 

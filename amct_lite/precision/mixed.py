@@ -16,7 +16,7 @@ from amct_lite.calibration.data import DataSource
 from amct_lite.calibration.store import Statistics
 from amct_lite.config import QuantConfig
 from amct_lite.errors import CalibrationError, ConfigError
-from amct_lite.pipeline import Progress, RunOptions, calibrate, conclude
+from amct_lite.pipeline import calibrate, conclude
 from amct_lite.precision.ahead import PointsAhead, key_of
 from amct_lite.precision.budget import MAX_LOSS, Budget
 from amct_lite.precision.choosing import (
@@ -40,6 +40,7 @@ from amct_lite.precision.strategies import side_by_side, to_compare
 from amct_lite.precision.widths import DEFAULT, FLOAT16, FLOATS_OF, Giver, floats_named, widths_named
 from amct_lite.record import record_digest
 from amct_lite.registry import did_you_mean
+from amct_lite.running import Progress, RunOptions
 from amct_lite.search.knapsack import Point, Variable, front
 from amct_lite.types import QuantRecord
 from amct_lite.workers import Workers, require_picklable

@@ -10,10 +10,10 @@ from functools import partial
 from amct_lite.calibrated import Calibrated
 from amct_lite.config import Override, QuantConfig
 from amct_lite.errors import ConfigError
-from amct_lite.pipeline import Progress
 from amct_lite.plan import ASCEND, ORT
 from amct_lite.registry import did_you_mean
 from amct_lite.roundings import rounders_of
+from amct_lite.running import Progress
 from amct_lite.runtime import RuntimeOptions
 from amct_lite.types import LayerPlan
 from amct_lite.weights import Rounder, make_weight_quantizer

@@ -21,8 +21,8 @@ from amct_lite.calibration import store
 from amct_lite.compat import kept_samples
 from amct_lite.compat.collector import state_path
 from amct_lite.compat.kept_samples import read_samples, samples_path
+from amct_lite.converting import convert
 from amct_lite.errors import CalibrationError
-from amct_lite.pipeline import convert
 
 DIGITS = Path(__file__).resolve().parents[2] / "samples" / "digits"
 LEARNING = "batch_num: 3 common_config { ada_quantize { num_iteration: 60 } }"

@@ -11,9 +11,9 @@ from fences import added, blocks
 
 import amct_lite
 from amct_lite import ir
+from amct_lite.converting import convert
 from amct_lite.exporters import ascend, qdq
 from amct_lite.ops import OPS
-from amct_lite.pipeline import convert
 from amct_lite.validate.equivalence import verify_deploy
 
 MODEL = """<ir_version: 8, opset_import: ["": 17]>

@@ -11,8 +11,9 @@ from small_nets import FOUR_CONVS, ONE_THREAD, images, net
 
 from amct_lite import ir
 from amct_lite.config import QuantConfig
+from amct_lite.converting import convert
 from amct_lite.exporters import ort, qdq
-from amct_lite.pipeline import convert, quantize
+from amct_lite.pipeline import quantize
 from amct_lite.result import QuantizeResult
 from amct_lite.runtime import open_session, optimized
 

@@ -13,8 +13,8 @@ from small_nets import ONE_THREAD, images, net, saved
 import amct_lite
 from amct_lite import ir
 from amct_lite.config import QuantConfig
+from amct_lite.converting import convert
 from amct_lite.errors import ConfigError, VerificationError
-from amct_lite.pipeline import convert
 from amct_lite.precision.outcome import Found
 
 HALF = ir.DataType.FLOAT16

@@ -10,7 +10,7 @@ import pytest
 from small_nets import FOUR_CONVS, ONE_THREAD, images, net, run, saved
 
 from amct_lite.config import QuantConfig
-from amct_lite.pipeline import convert_qdq
+from amct_lite.converting import convert_qdq
 
 SETTINGS = [
     pytest.param({"per_channel": True}, id="uint8 data, int8 weights per channel"),

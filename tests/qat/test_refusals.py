@@ -11,8 +11,8 @@ from qdq_nets import CODES, SCALES, one_conv
 from small_nets import ONE_THREAD, net, run, saved
 
 from amct_lite.config import QuantConfig
+from amct_lite.converting import convert_qdq
 from amct_lite.errors import UnsupportedModelError
-from amct_lite.pipeline import convert_qdq
 
 PLAIN = "[dw] wd = DequantizeLinear<axis = 0>(wq, sw)"
 

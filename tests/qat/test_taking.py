@@ -13,8 +13,8 @@ from small_nets import ONE_THREAD, net, run, saved
 
 from amct_lite import ir
 from amct_lite.config import QuantConfig
+from amct_lite.converting import convert, convert_qdq
 from amct_lite.errors import UnsupportedModelError
-from amct_lite.pipeline import convert, convert_qdq
 from amct_lite.record import format_record, parse_record
 from amct_lite.result import QuantizeResult
 from amct_lite.types import QParams

@@ -9,8 +9,8 @@ import pytest
 from small_nets import ONE_THREAD, run
 
 from amct_lite import ir
+from amct_lite.converting import convert_qdq
 from amct_lite.loading import load_prepared
-from amct_lite.pipeline import convert_qdq
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # torch.ao and the ONNX exporter have deprecations of their own
 X = np.random.default_rng(0).standard_normal((2, 3, 8, 8)).astype(np.float32)

@@ -22,8 +22,8 @@ from process import format_table
 from amct_lite.analysis.sensitivity import Sensitivities
 from amct_lite.config import QuantConfig
 from amct_lite.diagnosis.sensitivity import sensitivity
-from amct_lite.pipeline import RunOptions, open_stream
 from amct_lite.recorded import take_record
+from amct_lite.running import RunOptions, open_stream
 from amct_lite.runtime import RuntimeOptions, open_session
 
 FEW = 4

@@ -1,0 +1,116 @@
+"""From scales that are there already, in a record or in a model with QuantizeLinear: models built, executed and compared."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from amct_lite import ir
+from amct_lite.build import build_exports
+from amct_lite.calibration.data import DataSource
+from amct_lite.calibration.feeds import input_specs
+from amct_lite.calibration.runner import keep
+from amct_lite.calibration.store import Statistics
+from amct_lite.config import QuantConfig
+from amct_lite.errors import CalibrationError
+from amct_lite.finishing import check, in_half, report_of
+from amct_lite.loading import load_prepared
+from amct_lite.plan import not_in_record, require_input_shapes
+from amct_lite.recorded import take_record
+from amct_lite.reports import warnings as told
+from amct_lite.reports.reference import check_trained
+from amct_lite.result import QuantizeResult
+from amct_lite.roundings import rounding_notes
+from amct_lite.running import RunOptions, open_stream
+from amct_lite.trained import take_scales
+from amct_lite.types import QuantRecord
+
+
+def convert(
+    model: str | Path | ir.Model,
+    record: QuantRecord | str | Path,
+    *,
+    config: QuantConfig | None = None,
+    bias_correction: str | None = None,
+    statistics: str | Path | Statistics | None = None,
+    data: DataSource | None = None,
+    options: RunOptions | None = None,
+) -> QuantizeResult:
+    """Build, run and compare the models of a record that was made elsewhere or edited by hand. Nothing is written.
+
+    config: its target, input shapes, fusion, float16 and balance_fold count, the record decides the rest. statistics: the
+    calibration file for bias correction and static shapes; when left out, the one that lies beside the record's file is taken,
+    which the report says. bias_correction: None for the one of the calibration. data: samples to compare with the float model.
+    Raises RecordError when the record does not fit the model.
+    """
+    chosen = options or RunOptions()
+    settings = config or QuantConfig()
+    taken = take_record(model, record, settings, statistics)
+    source, given, known = taken.source, taken.record, taken.statistics
+    _require_correction(bias_correction, known)
+    exports = build_exports(
+        source.prepared,
+        given,
+        target=settings.target,
+        statistics=known,
+        bias_correction=bias_correction or (known.bias_correction if known else "none"),
+        input_shapes=settings.input_shapes,
+        halves=taken.halves,
+    )
+    stream = open_stream(source, data, settings, chosen)
+    feeds, outputs = keep(source.prepared, stream, chosen.runtime) if stream else ((), ())
+    checked = check(source, given, exports, feeds, outputs, chosen)
+    exports, half_notes = in_half(source, given, exports, feeds, chosen)
+    notes, remarks = (*source.notes, *taken.notes, *told.record_notes(given), *half_notes), (rounding_notes(known),)
+    skips = not_in_record(given, source.prepared, settings.target)
+    learned = known.roundings if known else ()
+    shown = (source, given, exports, checked)
+    report = report_of(*shown, skips=skips, notes=notes, warnings=taken.warnings, remarks=remarks, learned=learned)
+    return QuantizeResult(source, None, given, known, exports, report, next(iter(feeds), None))
+
+
+def convert_qdq(
+    model: str | Path | ir.Model,
+    *,
+    config: QuantConfig | None = None,
+    data: DataSource | None = None,
+    options: RunOptions | None = None,
+) -> QuantizeResult:
+    """Build, run and compare the models of a model with QuantizeLinear and DequantizeLinear, with its own scales. Nothing is
+    written.
+
+    config: its target, input shapes and fusion count. data: samples to compare with the model given; random ones when left out.
+    Raises UnsupportedModelError when no layer's scales can be taken.
+    """
+    chosen, settings = options or RunOptions(), config or QuantConfig()
+    source, taken, reference = take_scales(load_prepared(model, settings.folding, "take"), settings.target)
+    require_input_shapes(settings, source.prepared)
+    stream = open_stream(source, data, settings, chosen)
+    seen = {name: array.shape for name, array in stream.peek().items()} if stream else {}
+    shapes = {**seen, **settings.input_shapes}
+    exports = build_exports(
+        *(source.prepared, taken.record),
+        target=settings.target,
+        statistics=None,
+        bias_correction="none",
+        input_shapes=shapes,
+    )
+    chosen.progress("verify", 0, None)
+    specs = input_specs(source.prepared)
+    checked, against, sample = check_trained(
+        reference, source.prepared, taken.record, exports, stream, specs, shapes, chosen.runtime.on_cpu()
+    )
+    exports, half_notes = in_half(source, taken.record, exports, (sample,) if sample else (), chosen)
+    notes, shown = (*source.notes, *half_notes), (source, taken.record, exports, checked)
+    report = report_of(*shown, skips=taken.skips, notes=notes, warnings=(), remarks=(taken.notes,))
+    return QuantizeResult(source, None, taken.record, None, exports, replace(report, reference=against), sample, taken=True)
+
+
+def _require_correction(asked: str | None, known: Statistics | None) -> None:
+    """A correction that was asked for by name is made, or refused."""
+    if asked in {None, "none"} or (known is not None and (asked != "full" or known.bias_shifts is not None)):
+        return
+    lacking = "there is no calibration file" if known is None else "its calibration file holds no measured shifts"
+    raise CalibrationError(
+        f"{asked} bias correction is not possible: {lacking}. Calibrate with --bias-correction {asked}, or pass its file."
+    )
