@@ -76,7 +76,7 @@ def _is_half(node: ir.Node, floats: FloatTypes, signature: ir.Signature | None, 
         return False
     if node.op_type == "AscendDequant":
         return True
-    if signature is None or any(a.type in {ir.AttributeType.GRAPH, ir.AttributeType.GRAPHS} for a in node.attributes.values()):
+    if signature is None or ir.bodies(node):
         return False
     return node.op_type == "Cast" or all(signature.gives_half(index) for index, _ in results)
 

@@ -22,6 +22,7 @@ from onnx_ir import (
     Value,
 )
 
+from amct_lite.ir.bodies import bodies
 from amct_lite.ir.check import full_check
 from amct_lite.ir.checksum import checksum
 from amct_lite.ir.edit import (
@@ -35,6 +36,7 @@ from amct_lite.ir.edit import (
     new_input,
     new_node,
     redirect,
+    remove_initializer,
     remove_node,
     remove_unused,
     replace_constant,
@@ -80,6 +82,7 @@ __all__ = [
     "add_initializer",
     "attached",
     "attribute",
+    "bodies",
     "checksum",
     "clone",
     "constant_of",
@@ -106,6 +109,7 @@ __all__ = [
     "reads",
     "redirect",
     "remove_function",
+    "remove_initializer",
     "remove_node",
     "remove_unused",
     "replace_constant",

@@ -26,11 +26,13 @@ from onnx_ir import (
     Value,
 )
 
-from amct_lite.ir.naming import tracked, unique_name
+from amct_lite.ir.bodies import bodies
+from amct_lite.ir.naming import note_edit, unique_name
 from amct_lite.ir.stored import tensor_of
 from amct_lite.types import AnyArray
 
 T = TypeVar("T")
+_SCALARS = {int: AttributeType.INT, float: AttributeType.FLOAT, str: AttributeType.STRING}
 _LISTS = {int: AttributeType.INTS, float: AttributeType.FLOATS, str: AttributeType.STRINGS}
 
 
@@ -82,20 +84,18 @@ def set_attribute(node: Node, name: str, value: Any) -> None:
 
 
 def _attribute(name: str, value: Any) -> Attr:
-    kind = None  # asking what a list or a tensor is takes longer than all else
     if isinstance(value, np.generic):
         value = value.item()
-    elif isinstance(value, np.ndarray):
+    if isinstance(value, np.ndarray):
         value = _text(value, name) if value.dtype.kind in "OSU" else Tensor(np.asarray(value, order="C"), name=name)
-        kind = AttributeType.TENSOR
-    elif isinstance(value, bool | DataType):
-        value = int(value)
+        kind: AttributeType | None = AttributeType.TENSOR
     elif isinstance(value, list | tuple):
         value = [item.item() if isinstance(item, np.generic) else item for item in value]
-        if not value:  # an empty list does not tell its type; lists of ints are the ones that ops leave empty
-            return Attr(name, AttributeType.INTS, ())
+        # an empty list does not tell its type; lists of ints are the ones that ops leave empty
         kind = next((kind for of, kind in _LISTS.items() if all(isinstance(item, of) for item in value)), None)
-    return onnx_ir.convenience.convert_attribute(name, value, kind)
+    else:
+        kind = next((kind for of, kind in _SCALARS.items() if isinstance(value, of)), None)
+    return Attr(name, kind, value) if kind else onnx_ir.convenience.convert_attribute(name, value)
 
 
 def add_initializer(graph: Graph, name: str, array: AnyArray, dtype: DataType | None = None) -> Value:
@@ -106,9 +106,17 @@ def add_initializer(graph: Graph, name: str, array: AnyArray, dtype: DataType | 
     unique = unique_name(graph, name)
     tensor = _text(array, unique) if array.dtype.kind in "OSU" else tensor_of(array, dtype, unique)
     value = Value(name=unique, type=TensorType(tensor.dtype), shape=Shape(array.shape), const_value=tensor)
-    with tracked(graph):
-        graph.register_initializer(value)
+    graph.register_initializer(value)
+    note_edit(graph, initializers=1)
     return value
+
+
+def remove_initializer(value: Value) -> None:
+    """Take an initializer that nobody reads out of its graph."""
+    assert isinstance(value.graph, Graph), "an initializer belongs to a graph"
+    graph = value.graph
+    del graph.initializers[str(value.name)]
+    note_edit(graph, initializers=-1)
 
 
 def _text(array: AnyArray, name: str) -> TensorProtocol:
@@ -124,8 +132,8 @@ def replace_constant(value: Value, array: AnyArray) -> None:
 def new_input(model: Model, name: str, dtype: DataType, shape: Sequence[int | str | None] | None = None) -> Value:
     """Append a graph input; its name is made unique."""
     value = Value(name=unique_name(model.graph, name), type=TensorType(dtype), shape=None if shape is None else Shape(shape))
-    with tracked(model.graph):
-        model.graph.inputs.append(value)
+    model.graph.inputs.append(value)
+    note_edit(model.graph, inputs=1)
     return value
 
 
@@ -189,24 +197,24 @@ def _copied_body(body: Any, replaced: Mapping[Value, Value]) -> Any:
     return copy
 
 
-def insert_before(node: Node, new: Node | Iterable[Node]) -> None:
+def insert_before(node: Node, new: Node | Sequence[Node]) -> None:
     """Insert `new` right before `node`, in its graph."""
-    graph, nodes = _graph_of(node), _tuple(new)
-    with tracked(graph, nodes):
-        graph.insert_before(node, nodes)
+    graph = _graph_of(node)
+    graph.insert_before(node, new)
+    note_edit(graph, inserted=_tuple(new))
 
 
-def insert_after(node: Node, new: Node | Iterable[Node]) -> None:
+def insert_after(node: Node, new: Node | Sequence[Node]) -> None:
     """Insert `new` right after `node`, in its graph."""
-    graph, nodes = _graph_of(node), _tuple(new)
-    with tracked(graph, nodes):
-        graph.insert_after(node, nodes)
+    graph = _graph_of(node)
+    graph.insert_after(node, new)
+    note_edit(graph, inserted=_tuple(new))
 
 
 def append(graph: Graph, node: Node) -> None:
     """Put `node` at the end of `graph`."""
-    with tracked(graph, (node,)):
-        graph.append(node)
+    graph.append(node)
+    note_edit(graph, inserted=(node,))
 
 
 def remove_node(node: Node) -> None:
@@ -219,17 +227,14 @@ def remove_node(node: Node) -> None:
         if output.uses() or output.is_graph_output():
             raise ValueError(f"{node.name!r} cannot be removed: its output {output.name!r} is still in use")
     detach(node)
-    with tracked(graph):
-        graph.remove(node)
+    graph.remove(node)
+    note_edit(graph, removed=1)
 
 
 def detach(node: Node) -> None:
     """Make `node` and the nodes of its subgraphs stop reading anything."""
-    for found in node.attributes.values():
-        if not found.is_ref() and found.type in {AttributeType.GRAPH, AttributeType.GRAPHS}:
-            bodies = (found.as_graph(),) if found.type == AttributeType.GRAPH else found.as_graphs()
-            for inner in (inner for body in bodies for inner in body):
-                detach(inner)
+    for inner in (inner for body in bodies(node) for inner in body):
+        detach(inner)
     for index in range(len(node.inputs)):
         node.replace_input_with(index, None)
 
@@ -241,10 +246,9 @@ def remove_unused(model: Model) -> int:
         if not any(output.uses() or output.is_graph_output() for output in node.outputs):
             remove_node(node)
             removed += 1
-    for name, value in tuple(graph.initializers.items()):
+    for value in tuple(graph.initializers.values()):
         if not (value.uses() or value.is_graph_output() or value.is_graph_input()):
-            with tracked(graph):
-                del graph.initializers[name]
+            remove_initializer(value)
             removed += 1
     return removed
 
@@ -277,8 +281,7 @@ def _take_over_output(value: Value, replacement: Value) -> None:
     if replacement.is_graph_input() or replacement.is_graph_output() or replacement.graph is not graph:
         name = unique_name(graph, f"{value.name}.identity")
         node = new_node("Identity", [replacement], name=name)
-        with tracked(graph, [node]):
-            graph.append(node)
+        append(graph, node)
         replacement = node.outputs[0]
     replacement.type = replacement.type or value.type
     replacement.shape = value.shape if replacement.shape is None else replacement.shape
@@ -302,5 +305,5 @@ def _graph_of(node: Node) -> Graph:
     return node.graph
 
 
-def _tuple(nodes: Node | Iterable[Node]) -> tuple[Node, ...]:
-    return (nodes,) if isinstance(nodes, Node) else tuple(nodes)
+def _tuple(nodes: Node | Sequence[Node]) -> Sequence[Node]:
+    return (nodes,) if isinstance(nodes, Node) else nodes

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 
-from onnx_ir import Graph, Model, Node, Value, convenience
+from onnx_ir import Model, Node, Value, convenience
+
+from amct_lite.ir.bodies import bodies
 
 
 def extract(model: Model, outputs: Sequence[str], available: Collection[str] = ()) -> Model:
@@ -42,14 +44,7 @@ def _frontier(targets: Sequence[Value], available: set[str]) -> list[Value]:
 def reads(node: Node) -> list[Value]:
     """Everything `node` reads, values captured by its subgraphs included."""
     found = [value for value in node.inputs if value is not None]
-    for attribute in node.attributes.values():
-        for graph in _graphs(attribute.value):
-            inner = {value for inner_node in graph.all_nodes() for value in inner_node.outputs} | set(graph.inputs)
-            found += [v for n in graph.all_nodes() for v in n.inputs if v is not None and v not in inner]
+    for graph in bodies(node):
+        inner = {value for inner_node in graph.all_nodes() for value in inner_node.outputs} | set(graph.inputs)
+        found += [v for n in graph.all_nodes() for v in n.inputs if v is not None and v not in inner]
     return found
-
-
-def _graphs(value: object) -> list[Graph]:
-    if isinstance(value, Graph):
-        return [value]
-    return [item for item in value if isinstance(item, Graph)] if isinstance(value, tuple | list) else []

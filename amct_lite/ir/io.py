@@ -19,6 +19,7 @@ from onnx_ir import ExternalTensor, Graph, Model
 from amct_lite.errors import UnsupportedModelError
 from amct_lite.ir import embedded
 from amct_lite.ir.admission import admit, is_sorted
+from amct_lite.ir.bodies import every_graph
 from amct_lite.ir.embedded import InFile, refer
 from amct_lite.ir.external import check_external
 from amct_lite.ir.memory import detach
@@ -127,7 +128,7 @@ def _deserialize(proto: onnx.ModelProto, what: str, folder: Path | None, in_file
         raise UnsupportedModelError(f"{what} is not a valid ONNX model: {_cause(error)}. Export it again.") from error
     if folder is not None:
         onnx_ir.external_data.set_base_dir(model.graph, os.path.abspath(folder))
-        for graph in model.graphs():
+        for graph in every_graph(model):
             for value in graph.initializers.values():
                 if isinstance(value.const_value, ExternalTensor):
                     value.const_value = stored(value.const_value)

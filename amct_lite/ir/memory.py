@@ -9,18 +9,19 @@ import onnx
 from onnx_ir import Attr, AttributeType, Model, Tensor, TensorProtocol
 from onnx_ir.serde import TensorProtoTensor
 
+from amct_lite.ir.bodies import every_graph
+
 
 def detach(model: Model) -> None:
     """Let no tensor of `model`, which was just read, depend on the protobuf that it was read from; in place."""
-    for graph in model.graphs():
+    for graph in every_graph(model):
         for value in graph.initializers.values():
             if isinstance(value.const_value, TensorProtoTensor):
                 value.const_value = _detached(value.const_value)
-    functions = (node for function in model.functions.values() for node in function.all_nodes())
-    for node in (*model.graph.all_nodes(), *functions):
-        for name, found in tuple(node.attributes.items()):
-            if found.type == AttributeType.TENSOR and isinstance(found.value, TensorProtoTensor):
-                node.attributes[name] = Attr(name, found.type, _detached(found.value), doc_string=found.doc_string)
+        for node in graph:
+            for name, found in tuple(node.attributes.items()):
+                if found.type == AttributeType.TENSOR and isinstance(found.value, TensorProtoTensor):
+                    node.attributes[name] = Attr(name, found.type, _detached(found.value), doc_string=found.doc_string)
 
 
 def _detached(tensor: TensorProtoTensor) -> TensorProtocol:

@@ -5,11 +5,14 @@ Records, reports and exported models speak of nodes by name, so the names given 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from weakref import WeakKeyDictionary
 
 from onnx_ir import Graph, Model, Node
+
+from amct_lite.ir.bodies import bodies, graphs_from
 
 
 def name_nodes(model: Model) -> tuple[str, ...]:
@@ -18,12 +21,11 @@ def name_nodes(model: Model) -> tuple[str, ...]:
     A node without name becomes `{op_type}_{index}`, index being its place in its graph; the second bearer of a name
     gets `_1`, the third `_2`. Nodes of the main graph choose first: an edit of a subgraph changes none of their names.
     """
-    graph = model.graph
-    nested = [node for subgraph in graph.subgraphs() for node in subgraph]
-    taken = {node.name for node in (*graph, *nested) if node.name}
+    graphs = tuple(graphs_from(model.graph))
+    taken = {node.name for graph in graphs for node in graph if node.name}
     seen: set[str] = set()
     unnamed = repeated = 0
-    for index, node in _numbered(graph):
+    for index, node in chain.from_iterable(map(enumerate, graphs)):
         name = node.name
         if not name:
             unnamed += 1
@@ -41,12 +43,6 @@ def name_nodes(model: Model) -> tuple[str, ...]:
     return tuple(notes)
 
 
-def _numbered(graph: Graph) -> Iterator[tuple[int, Node]]:
-    yield from enumerate(graph)
-    for subgraph in graph.subgraphs():
-        yield from enumerate(subgraph)
-
-
 def _free(hint: str, taken: set[str]) -> str:
     return hint if hint not in taken else _numbered_name(hint, taken)
 
@@ -60,11 +56,13 @@ def _numbered_name(hint: str, taken: set[str]) -> str:
 
 @dataclass
 class _Names:
-    """Names in use or given out. size: nodes, initializers and inputs when `used` was last complete.
-    numbers: the last number tried for a hint."""
+    """Names in use or given out. nodes, initializers, inputs: how many of these have theirs in `used`. numbers: the last number
+    tried for a hint."""
 
-    used: set[str]
-    size: tuple[int, int, int]
+    used: set[str] = field(default_factory=set)
+    nodes: int = 0
+    initializers: int = 0
+    inputs: int = 0
     numbers: dict[str, int] = field(default_factory=dict)
 
 
@@ -87,55 +85,40 @@ def unique_name(graph: Graph, hint: str) -> str:
     return name
 
 
-class tracked:  # noqa: N801 - reads as the context that it is; a generator would take longer than what it spares
-    """Around an edit of `graph` that adds no names but those of `inserted` and those that `unique_name` gave out.
+def note_edit(graph: Graph, *, inserted: Sequence[Node] = (), removed: int = 0, initializers: int = 0, inputs: int = 0) -> None:
+    """To be called after an edit of `graph` that brought in no names but those of the nodes `inserted` and those that
+    `unique_name` gave out: it spares the next `unique_name` a look at all nodes.
 
-    It spares the next `unique_name` a look at all nodes.
+    removed: how many nodes are gone. initializers, inputs: how many more (less than 0: fewer) there are.
     """
-
-    def __init__(self, graph: Graph, inserted: Iterable[Node] = ()) -> None:
-        self._graph = graph
-        self._inserted = tuple(inserted)
-
-    def __enter__(self) -> None:
-        names = _CACHE.get(self._graph)
-        self._names = names if names is not None and names.size == _size(self._graph) else None
-
-    def __exit__(self, kind: object, *_: object) -> None:
-        if kind is None and self._names is not None and not any(map(_has_body, self._inserted)):
-            for node in self._inserted:
-                self._names.used.update(_names_of_node(node))
-            self._names.size = _size(self._graph)
-
-
-def _has_body(node: Node) -> bool:
-    return any(attribute.type.name in {"GRAPH", "GRAPHS"} for attribute in node.attributes.values())
+    names = _CACHE.get(graph)
+    if names is None or any(map(bodies, inserted)):
+        return
+    for node in inserted:
+        names.used.update(_names_of_node(node))
+    names.nodes += len(inserted) - removed
+    names.initializers += initializers
+    names.inputs += inputs
 
 
 def _names_of(graph: Graph) -> _Names:
-    size = _size(graph)
+    """Read anew when something came in that nobody noted; outputs are values that the graph has anyway."""
     names = _CACHE.get(graph)
     if names is None:
-        names = _CACHE[graph] = _Names(set(_read(graph)), size)
-    elif names.size != size:
+        names = _CACHE[graph] = _Names()
+    nodes, initializers, inputs = len(graph), len(graph.initializers), len(graph.inputs)
+    if names.nodes != nodes or names.initializers != initializers or names.inputs != inputs:
         names.used.update(_read(graph))
-        names.size = size
+        names.nodes, names.initializers, names.inputs = nodes, initializers, inputs
     return names
 
 
-def _size(graph: Graph) -> tuple[int, int, int]:
-    """What changes when names may have come in; outputs are values that the graph has anyway."""
-    return graph.num_nodes(), len(graph.initializers), len(graph.inputs)
-
-
 def _read(graph: Graph) -> Iterator[str]:
-    yield from (value.name for value in (*graph.inputs, *graph.outputs) if value.name)
-    yield from graph.initializers
-    for node in graph.all_nodes():
-        yield from _names_of_node(node)
-    for subgraph in graph.subgraphs():
-        yield from subgraph.initializers
-        yield from (value.name for value in subgraph.inputs if value.name)
+    for each in graphs_from(graph):
+        yield from (value.name for value in (*each.inputs, *each.outputs) if value.name)
+        yield from each.initializers
+        for node in each:
+            yield from _names_of_node(node)
 
 
 def _names_of_node(node: Node) -> Iterator[str]:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from itertools import chain
 from math import prod
 
 from onnx_ir import AttributeType, Model, TensorProtocol
+
+from amct_lite.ir.bodies import every_graph
 
 
 def parameter_count(model: Model) -> int:
@@ -19,8 +20,7 @@ def weight_bytes(model: Model) -> int:
 
 
 def _tensors(model: Model) -> list[TensorProtocol]:
-    graphs = (model.graph, *model.graph.subgraphs())
+    graphs = tuple(every_graph(model))
     tensors = [v.const_value for graph in graphs for v in graph.initializers.values() if v.const_value is not None]
-    nodes = chain(model.graph.all_nodes(), *(function.all_nodes() for function in model.functions.values()))
-    constants = (node.attributes.get("value") for node in nodes if node.op_type == "Constant")
-    return tensors + [a.as_tensor() for a in constants if a is not None and a.type == AttributeType.TENSOR]
+    constants = (node.attributes.get("value") for graph in graphs for node in graph if node.op_type == "Constant")
+    return tensors + [a.value for a in constants if a is not None and a.type == AttributeType.TENSOR]

@@ -14,6 +14,7 @@ from onnx_ir import ExternalTensor, Model
 
 from amct_lite import scratch
 from amct_lite.errors import CalibrationError
+from amct_lite.ir.bodies import every_graph
 from amct_lite.ir.io import clone, load, load_bytes
 from amct_lite.ir.stored import LARGE, tensor_of
 from amct_lite.ir.writing import Attached, attached, needs_external_data, save, to_bytes
@@ -39,7 +40,7 @@ def packed(model: Model, *, same_files: bool) -> Iterator[Sent]:
 def _in_files(model: Model) -> Model:
     """`model` with each large weight in a file."""
     result = clone(model)
-    for graph in result.graphs():
+    for graph in every_graph(result):
         for value in graph.initializers.values():
             tensor = value.const_value
             if tensor is not None and tensor.nbytes >= LARGE and not isinstance(tensor, ExternalTensor):

@@ -28,8 +28,8 @@ def set_constant(node: ir.Node, index: int, array: AnyArray) -> None:
 
 def take_name(fresh: ir.Value, old: ir.Value) -> None:
     """Drop the initializer `old` and give its name to `fresh`, if nobody reads `old` any more."""
-    graph, name = old.graph, old.name
-    if graph is None or name is None or old.uses() or old.is_graph_output() or old.is_graph_input():
+    name = old.name
+    if old.graph is None or name is None or old.uses() or old.is_graph_output() or old.is_graph_input():
         return
-    graph.initializers.pop(name)
+    ir.remove_initializer(old)
     fresh.name = name

@@ -20,7 +20,6 @@ from amct_lite import ir, runtime
 from amct_lite.errors import AmctError
 from amct_lite.passes.constants import value_of_tensor
 from amct_lite.passes.findings import Findings
-from amct_lite.passes.readers import bodies
 from amct_lite.types import AnyArray, PassReport
 
 LIMIT = 1 << 30
@@ -72,7 +71,7 @@ def _foldable(graph: ir.Graph, refused: set[ir.Node], findings: Findings) -> tup
     """The nodes that this round computes, in graph order; adds the ones that would grow too much to `refused`."""
     batch: dict[ir.Node, None] = {}
     for node in graph:
-        if node in refused or node.domain or node.op_type in _KEPT or any(bodies(node)):
+        if node in refused or node.domain or node.op_type in _KEPT or ir.bodies(node):
             continue
         inputs = [value for value in node.inputs if value is not None]
         if ir.attribute(node, "to", ir.DataType.FLOAT) not in _COMPUTABLE:

@@ -10,23 +10,12 @@ from collections.abc import Iterable
 
 from amct_lite import ir
 from amct_lite.passes.findings import Findings
-from amct_lite.passes.readers import detach
 from amct_lite.types import PassReport
 
 
 def run(model: ir.Model) -> PassReport:
     findings = Findings("remove_dead")
-    graph = model.graph
-    for node in reversed(tuple(graph)):
-        if not any(output.uses() or output.is_graph_output() for output in node.outputs):
-            detach(node)
-            ir.remove_node(node)
-            findings.changed += 1
-    for name, value in tuple(graph.initializers.items()):
-        if not (value.uses() or value.is_graph_output() or value.is_graph_input()):
-            del graph.initializers[name]
-            findings.changed += 1
-    findings.changed += _remove_uncalled_functions(model)
+    findings.changed = ir.remove_unused(model) + _remove_uncalled_functions(model)
     return findings.report()
 
 

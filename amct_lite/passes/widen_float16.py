@@ -16,7 +16,6 @@ import numpy as np
 from amct_lite import ir
 from amct_lite.errors import UnsupportedModelError
 from amct_lite.passes.findings import Findings
-from amct_lite.passes.readers import bodies
 from amct_lite.types import PassReport
 
 _HALF, _WIDE = ir.DataType.FLOAT16, ir.DataType.FLOAT
@@ -69,7 +68,7 @@ def _values(graph: ir.Graph) -> tuple[ir.Value, ...]:
 
 
 def _is_island(node: ir.Node, model: ir.Model) -> bool:
-    return node.domain not in _STANDARD_DOMAINS or node.op_identifier() in model.functions or any(bodies(node))
+    return node.domain not in _STANDARD_DOMAINS or node.op_identifier() in model.functions or bool(ir.bodies(node))
 
 
 def _check_types(graph: ir.Graph, islands: set[ir.Node]) -> None:
@@ -132,7 +131,7 @@ def _widen_initializer(graph: ir.Graph, value: ir.Value, islands: set[ir.Node]) 
     fresh = ir.add_initializer(graph, name, value.const_value.numpy().astype(np.float32))
     _redirect(value, fresh, wide)
     if not half and not value.is_graph_output():
-        graph.initializers.pop(name)
+        ir.remove_initializer(value)
         fresh.name = name
     return True
 

@@ -124,6 +124,19 @@ def test_new_nodes_name_their_outputs():
     reload(model)
 
 
+def test_the_name_of_a_removed_initializer_is_not_given_out_again():
+    model = ir.from_text(CHAIN)
+    weight = ir.add_initializer(model.graph, "w", np.zeros(4, np.float32))
+    ir.remove_initializer(weight)
+    assert "w" not in model.graph.initializers
+    assert ir.unique_name(model.graph, "w") == "w_1"
+
+
+def test_bodies_are_the_graphs_that_a_node_carries():
+    model = ir.from_text(CAPTURE)
+    assert [[graph.name for graph in ir.bodies(node)] for node in model.graph] == [[], [], ["t", "e"]]
+
+
 def test_insertion_beside_a_node_of_no_graph_is_refused():
     node = ir.new_node("Neg", [], name="n")
     with pytest.raises(ValueError, match="'n' stands in no graph"):

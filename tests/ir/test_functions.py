@@ -76,3 +76,20 @@ def test_removed_function_takes_its_domain_along():
     ir.remove_function(model, "acme", "Other")
     assert model.functions == {}
     assert "acme" not in model.opset_imports
+
+
+def test_constants_of_functions_and_of_bodies_are_counted():
+    model = ir.from_text("""<ir_version: 8, opset_import: ["" : 17, "acme" : 1]>
+net (bool c, float[4] x) => (float[4] y) <float[4] w = {1, 2, 3, 4}> {
+  h = Mul (x, w)
+  y = If (c) <
+    then_branch = t () => (float[4] a) <float[2] u = {1, 2}> { k = ReduceSum (u)  a = Add (h, k) },
+    else_branch = e () => (float[4] b) { b = Neg (h) }
+  >
+}""")
+    ir.add_function(
+        model,
+        '<domain: "acme", opset_import: ["" : 17]> F (a) => (b) { k = Constant <value = float[1] {1}> () b = Mul (a, k) }',
+    )
+    assert ir.parameter_count(model) == 4 + 2 + 1
+    assert ir.weight_bytes(model) == 4 * (4 + 2 + 1)
