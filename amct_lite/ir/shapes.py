@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import onnx
 import onnx_ir
-from onnx_ir import Model, Shape, SymbolicDim, Value
+from onnx_ir import Model, Shape, Value
 
 from amct_lite.errors import ConfigError, UnsupportedModelError
 from amct_lite.ir.slim import slim_proto
@@ -26,7 +26,7 @@ def dims_of(value: Value) -> Dims | None:
     """The dimensions of a value; None when not even their number is known."""
     if value.shape is None:
         return None
-    return tuple(dim.value if isinstance(dim, SymbolicDim) else int(dim) for dim in value.shape)
+    return tuple(dim if isinstance(dim, int) else dim.value for dim in value.shape)
 
 
 def infer_shapes(model: Model, strict: bool = False) -> None:
@@ -75,7 +75,7 @@ def _take(value: Value, found: onnx.TypeProto) -> None:
     if shape is None or value.type != kind:
         return
     known = dims_of(value)
-    dims = [_better(dim.value if isinstance(dim, SymbolicDim) else int(dim), index, known) for index, dim in enumerate(shape)]
+    dims = [_better(dim if isinstance(dim, int) else dim.value, index, known) for index, dim in enumerate(shape)]
     value.shape = Shape(dims)
 
 

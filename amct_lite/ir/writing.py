@@ -7,7 +7,7 @@ who needs files to appear together writes to temporary ones.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -18,6 +18,7 @@ from google.protobuf.message import EncodeError
 from onnx_ir import ExternalTensor, Model, Tensor, TensorProtocol, Value
 
 from amct_lite.errors import ExportError
+from amct_lite.ir.bodies import every_graph
 from amct_lite.ir.embedded import varint
 from amct_lite.ir.sizes import weight_bytes
 from amct_lite.ir.stored import LARGE, StoredTensor, file_of
@@ -76,11 +77,13 @@ class Attached:
 def attached(model: Model, *, in_memory: bool = True) -> Attached:
     """What somebody who runs `model` needs, without a copy of any large weight. in_memory: False for another process; weights
     that are in no file become part of the bytes then."""
-    tensors = [tensor for _, tensor in _initializers(model)]
-    root = next((file_of(t).anchor for t in tensors if isinstance(t, ExternalTensor)), os.path.abspath(os.sep))
+    initializers = _initializers(model)
+    root = next((file_of(t).anchor for _, t in initializers if isinstance(t, ExternalTensor)), os.path.abspath(os.sep))
     weights: dict[str, TensorProtocol] = {}
 
     def placed(value: Value, tensor: TensorProtocol) -> TensorProtocol:
+        if type(tensor) is Tensor and tensor.nbytes < _EXTERNAL_TENSOR_FROM:
+            return tensor  # as most are: to ask for its kind takes as long as all else
         tensor = tensor.aligned() if isinstance(tensor, StoredTensor) else tensor
         movable = in_memory and value.graph is model.graph and tensor.dtype.bitwidth >= 8
         if isinstance(tensor, ExternalTensor) and tensor.nbytes >= LARGE and file_of(tensor).anchor == root:
@@ -93,7 +96,7 @@ def attached(model: Model, *, in_memory: bool = True) -> Attached:
         shape = onnx_ir.Shape(tensor.shape.numpy())
         return ExternalTensor(location, offset, length, tensor.dtype, shape=shape, name=tensor.name or "", base_dir=root)
 
-    return Attached(_serialized(_proto(model, placed)), root, weights)
+    return Attached(_serialized(_proto(model, initializers, placed)), root, weights)
 
 
 def needs_external_data(model: Model) -> bool:
@@ -114,14 +117,14 @@ def _pieces(model: Model) -> list[Piece]:
         large[str(value.name)] = tensor
         return tensor
 
-    proto = _proto(model, shortened)
+    proto = _proto(model, _initializers(model), shortened)
     if not large:
         return [_serialized(proto)]
-    front, behind = _around(proto.graph, "initializer")
-    graph: list[Piece] = [front]
+    tensors: list[Piece] = []
     for tensor in proto.graph.initializer:
-        graph += _message(onnx.GraphProto, "initializer", _tensor(tensor, large.get(tensor.name)))
-    graph.append(behind)
+        tensors += _message(onnx.GraphProto, "initializer", _tensor(tensor, large.get(tensor.name)))
+    front, behind = _around(proto.graph, "initializer")
+    graph = [front, *tensors, behind]
     front, behind = _around(proto, "graph")
     pieces = [front, *_message(onnx.ModelProto, "graph", graph), behind]
     if _size(pieces) > _MOST_BYTES:
@@ -140,15 +143,16 @@ def _tensor(proto: onnx.TensorProto, data: ExternalTensor | None) -> list[Piece]
 
 
 def _around(message: Message, name: str) -> tuple[bytes, bytes]:
-    """The fields of `message` that are written before the one called `name`, and those behind it."""
+    """The fields of `message` that are written before the one called `name`, which it loses, and those behind it."""
     number = message.DESCRIPTOR.fields_by_name[name].number
+    message.ClearField(name)
     front, behind = type(message)(), type(message)()
     front.CopyFrom(message)
     behind.CopyFrom(message)
     for field, _ in message.ListFields():
-        if field.number >= number:
+        if field.number > number:
             front.ClearField(field.name)
-        if field.number <= number:
+        if field.number < number:
             behind.ClearField(field.name)
     return _serialized(front), _serialized(behind)
 
@@ -174,18 +178,20 @@ def _read_in(tensor: TensorProtocol) -> TensorProtocol:
     return Tensor(tensor.numpy(), dtype=tensor.dtype, name=tensor.name) if isinstance(tensor, ExternalTensor) else tensor
 
 
-def _initializers(model: Model) -> Iterator[tuple[Value, TensorProtocol]]:
-    for graph in model.graphs():
-        for value in graph.initializers.values():
-            if value.const_value is not None:
-                yield value, value.const_value
+def _initializers(model: Model) -> list[tuple[Value, TensorProtocol]]:
+    values = (value for graph in every_graph(model) for value in graph.initializers.values())
+    return [(value, value.const_value) for value in values if value.const_value is not None]
 
 
-def _proto(model: Model, change: Callable[[Value, TensorProtocol], TensorProtocol]) -> onnx.ModelProto:
-    """`model`, which stays as it is, with what `change` makes of the tensor of each initializer."""
+def _proto(
+    model: Model,
+    initializers: Iterable[tuple[Value, TensorProtocol]],
+    change: Callable[[Value, TensorProtocol], TensorProtocol],
+) -> onnx.ModelProto:
+    """`model`, which stays as it is, with what `change` makes of the tensor of each of its `initializers`."""
     changed: list[tuple[Value, TensorProtocol]] = []
     try:
-        for value, tensor in _initializers(model):
+        for value, tensor in initializers:
             if (other := change(value, tensor)) is not tensor:
                 changed.append((value, tensor))
                 value.const_value = other
