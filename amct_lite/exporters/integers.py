@@ -6,6 +6,7 @@ Source of the formulas: the AMCT contract, section 5 (round half to even, int32 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from weakref import WeakKeyDictionary
 
 import numpy as np
 
@@ -71,13 +72,27 @@ def _quantized(node: ir.Node, record: LayerRecord) -> QuantizedLayer:
     return QuantizedLayer(layer, spec, record.activation, weight)
 
 
+# Bias correction, exporters and checks ask for the integers of the same weight, each in its own copy of the model.
+_CODES: WeakKeyDictionary[ir.TensorProtocol, tuple[object, ir.TensorProtocol]] = WeakKeyDictionary()
+
+
 def quantized_weight(item: QuantizedLayer) -> AnyArray:
-    """The weight as int8, in the layout of the model."""
-    array = item.layer.weight_array
-    axis = None if item.weight.per_tensor else 0
-    return item.layer.from_rows(quantize(item.layer.rows(array), item.weight, axis=axis), array.shape).astype(
-        np.int8, copy=False
-    )
+    """The weight as int8, in the layout of the model (not a copy: never write to it)."""
+    layer = item.layer
+    weight = None if layer.weight_value is None else layer.weight_value.const_value
+    assert weight is not None, f"{layer.name} was bound with a constant weight"
+    grid = item.weight, layer.weight_axis, layer.group
+    known, codes = _CODES.get(weight, (None, weight))
+    if known != grid:
+        codes = ir.tensor_of(_codes(layer, item.weight))
+        _CODES[weight] = grid, codes
+    return codes.numpy()
+
+
+def _codes(layer: Layer, params: QParams) -> AnyArray:
+    array = layer.weight_array
+    rows = quantize(layer.rows(array), params, axis=None if params.per_tensor else 0)
+    return layer.from_rows(rows, array.shape).astype(np.int8, copy=False)
 
 
 def quantized_bias(item: QuantizedLayer) -> AnyArray | None:
