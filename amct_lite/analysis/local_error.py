@@ -100,8 +100,9 @@ def _summed(
     session = open_session(twins, options, optimize=optimize)
     sums = np.zeros((len(order), 3))
     for values in held:
-        *given, found = session.run({name: values[name] for name in session.input_names})
-        sums += found.reshape(len(order), 3)
+        found = session.run({name: values[name] for name in session.input_names})
+        given, scalars = found[: len(piece.gives)], found[len(piece.gives) :]
+        sums += np.reshape(scalars, sums.shape)
         values.update(zip(piece.gives, given, strict=True))
     return dict(zip(order, sums.tolist(), strict=True))
 
@@ -134,20 +135,22 @@ def compare_outputs(
 
 
 def _with_twins(piece: Piece, corrected: ir.Model, record: QuantRecord) -> tuple[ir.Model, tuple[str, ...]]:
-    """The model of `piece` with a quantized twin beside each layer and tensor; its last output, behind what the piece gives,
-    holds three sums for each key, in the order returned."""
+    """The model of `piece` with a quantized twin beside each layer and tensor; its outputs are what the piece gives and then
+    three sums for each key, in the order returned."""
     result, pairs = _twinned(piece.model, corrected, record)
     given = {str(value.name): value for node in result.graph for value in node.outputs}
     sums = [
-        value
-        for name, exact, quantized in pairs
-        for value in error_sums(Inserter.at_end(result.graph, f"{name}.error"), exact, quantized)
+        value for name, exact, quantized in pairs for value in error_sums(_behind(quantized, f"{name}.error"), exact, quantized)
     ]
-    b = Inserter.at_end(result.graph, "amct")
-    total = b.op("Concat", *sums, axis=0) if sums else b.op("Identity", b.constant([], np.float32))
-    return _exported(result, record, pairs, [*(given[name] for name in piece.gives), total]), tuple(
-        name for name, _, _ in pairs
-    )
+    outputs = [*(given[name] for name in piece.gives), *sums]
+    return _exported(result, record, pairs, outputs), tuple(name for name, _, _ in pairs)
+
+
+def _behind(value: ir.Value, prefix: str) -> Inserter:
+    """Writes where `value` is computed: what is summed at once need not stay in memory."""
+    producer = value.producer()
+    assert producer is not None, "a twin"
+    return Inserter.behind(producer, prefix)
 
 
 def _twinned(model: ir.Model, corrected: ir.Model, record: QuantRecord) -> tuple[ir.Model, list[Pair]]:
@@ -198,11 +201,10 @@ def _passed_on(read: QuantizedRead, key: str) -> ir.Value:
     return identity.outputs[0]
 
 
-def error_sums(b: Inserter, exact: ir.Value, quantized: ir.Value) -> list[ir.Value]:
-    """Σ y², Σ y_q² and Σ (y_q − y)², each of shape (1,)."""
-    scalars = (
+def error_sums(b: Inserter, exact: ir.Value, quantized: ir.Value) -> tuple[ir.Value, ir.Value, ir.Value]:
+    """Σ y², Σ y_q² and Σ (y_q − y)², scalars."""
+    return (
         b.op("ReduceSumSquare", exact, keepdims=0),
         b.op("ReduceSumSquare", quantized, keepdims=0),
         b.op("ReduceSumSquare", b.op("Sub", quantized, exact), keepdims=0),
     )
-    return [b.op("Reshape", scalar, b.constant([1], "int64")) for scalar in scalars]

@@ -75,8 +75,8 @@ def write_variants(model: ir.Model, variants: Sequence[Variant]) -> Written:
         assert isinstance(layer, Layer), "variants are made for layers"
         output = writer.write(layer, variant, f".variant{number}")
         b = Inserter.at_end(model.graph, f"{variant.layer}.error{number}")
-        size = b.cast(b.op("Reshape", b.op("Size", output), b.constant([1], "int64")), ir.DataType.FLOAT)
-        sums += [*error_sums(b, layer.output, output), size]
+        scalars = (*error_sums(b, layer.output, output), b.cast(b.op("Size", output), ir.DataType.FLOAT))
+        sums += [b.op("Reshape", scalar, b.constant([1], "int64")) for scalar in scalars]
         outputs.append((layer.output, output))
     return Written(Inserter.at_end(model.graph, SUMS).op("Concat", *sums, axis=0), tuple(outputs))
 

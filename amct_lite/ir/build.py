@@ -1,14 +1,16 @@
-"""Writes nodes into a graph in front of an existing node, in the order in which they are asked for."""
+"""Writes nodes into a graph at one place, in the order in which they are asked for."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 from onnx_ir import DataType, Graph, Node, Value
 
-from amct_lite.ir.edit import add_initializer, append, insert_before, new_node
+from amct_lite.ir.edit import add_initializer, append, insert_after, insert_before, new_node
 from amct_lite.ir.naming import unique_name
 
 
@@ -19,24 +21,35 @@ class Inserter:
         graph = anchor.graph
         assert isinstance(graph, Graph), "the anchor stands in a graph"
         self._graph = graph
-        self._anchor: Node | None = anchor
+        self._place: Callable[[Node], None] = partial(insert_before, anchor)
         self._prefix = prefix
 
     @classmethod
     def at_end(cls, graph: Graph, prefix: str) -> Inserter:
         """One that appends to `graph`."""
         inserter = cls.__new__(cls)
-        inserter._graph, inserter._anchor, inserter._prefix = graph, None, prefix
+        inserter._graph, inserter._place, inserter._prefix = graph, partial(append, graph), prefix
+        return inserter
+
+    @classmethod
+    def behind(cls, anchor: Node, prefix: str) -> Inserter:
+        """One that inserts right behind `anchor`, each node behind the one before."""
+        inserter = cls(anchor, prefix)
+        last = anchor
+
+        def place(node: Node) -> None:
+            nonlocal last
+            insert_after(last, node)
+            last = node
+
+        inserter._place = place
         return inserter
 
     def op(self, op_type: str, *inputs: Value | None, domain: str = "", **attributes: Any) -> Value:
         """One node; `attributes` by their ONNX names."""
         name = unique_name(self._graph, f"{self._prefix}.{op_type.lower()}")
         node = new_node(op_type, inputs, name=name, domain=domain, attributes=attributes)
-        if self._anchor is None:
-            append(self._graph, node)
-        else:
-            insert_before(self._anchor, node)
+        self._place(node)
         return node.outputs[0]
 
     def constant(self, array: ArrayLike, dtype: Any = None) -> Value:

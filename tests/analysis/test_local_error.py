@@ -1,5 +1,7 @@
 """The error of each layer by itself equals what running the layer twice says."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from layer_cases import BY_ID, CASES, layer_node, named, record_for
@@ -11,6 +13,7 @@ from amct_lite.analysis.local_error import measure
 from amct_lite.analysis.pieces import cut
 from amct_lite.exporters import qdq
 from amct_lite.numerics.metrics import cosine, sqnr_db
+from amct_lite.runtime import open_session
 from amct_lite.types import LayerRecord, QParams, QuantRecord
 
 CHAIN = """g (float[1,3,8,8] x, float[4,3,3,3] w, float[4] b, float[4,4,3,3] w2, float[4] b2, float[64,5] w3, float[5] b3)
@@ -97,6 +100,19 @@ def test_nothing_given_is_modified() -> None:
     before = ir.to_bytes(model)
     measure(model, model, record, [feeds])
     assert ir.to_bytes(model) == before
+
+
+def test_what_a_layer_gives_is_summed_before_the_next_one_runs(monkeypatch) -> None:
+    """A session that runs nodes in their order then holds the outputs of one layer at a time."""
+    model, record, feeds = chain()
+    opened: list[ir.Model] = []
+    monkeypatch.setattr(local_error, "open_session", lambda m, *given, **kw: opened.append(m) or open_session(m, *given, **kw))
+    measure(model, model, record, [feeds])
+    order = [str(node.name) for node in opened[0].graph]
+    for name, following in pairwise(record.by_key):
+        summed = [place for place, other in enumerate(order) if other.startswith(f"{name}.error")]
+        assert len(summed) == 4, "a difference and three sums"
+        assert max(summed) < min(order.index(following), order.index(f"{following}.quantized_twin"))
 
 
 def test_a_large_model_measured_in_pieces_has_the_same_errors(monkeypatch) -> None:
