@@ -144,7 +144,7 @@ class OpSpec:
 
     bind: node → Layer, or the reason why no target quantizes it.
     integer_form: (inserter, node, int8 codes, zero point, int8 weight or second codes) → accumulators, without bias;
-    int32 wherever stock ONNX Runtime has an integer kernel.
+    int32 wherever stock ONNX Runtime has an integer kernel. Every sum is exact.
     mean_shift: (layer, weight error, (Cin,) input means) → (Cout,) expected change of the output, None when unknown.
     columns: layer → what gathers the columns of output positions, or why nothing can.
     ascend: the reason why ATC does not take it. ascend_symmetric: whether the NPU wants a zero point of 0.
@@ -152,6 +152,8 @@ class OpSpec:
     ort: the reason why it is better left in float on ONNX Runtime's CPU kernels.
     channel_shape: (a (Cout,) vector, rank of the output) → the vector shaped to broadcast along the output channels.
     input_axis: axis of the input channels in the weight, along which INT4 codes are packed; None: no weight.
+    output_axis: axis of the output channels in the weight of an op whose float kernel is to be preferred to its integer form as
+    long as it gives the same integers.
     """
 
     op_type: str
@@ -165,6 +167,7 @@ class OpSpec:
     ort: Callable[[Layer], str | None] = _nothing
     channel_shape: Callable[[AnyArray, int], AnyArray] = field(default=lambda vector, _rank: vector)
     input_axis: int | None = None
+    output_axis: int | None = None
 
 
 def bind(node: ir.Node) -> Layer | str | None:

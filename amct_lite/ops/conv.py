@@ -142,6 +142,7 @@ OPS.register("Conv")(
         ascend_symmetric=lambda layer: layer.weight_array.ndim == 5,
         channel_shape=_along_channels,
         input_axis=1,
+        output_axis=0,
     )
 )
 OPS.register("ConvTranspose")(
@@ -155,5 +156,6 @@ OPS.register("ConvTranspose")(
         ort=lambda _layer: "ONNX Runtime has no integer kernel for ConvTranspose on CPUs",
         channel_shape=_along_channels,
         input_axis=0,
+        output_axis=1,
     )
 )

@@ -1,9 +1,8 @@
 """Turns a deploy model into one that stock ONNX Runtime executes, operator by operator as the NPU does.
 
-AscendQuant becomes round(x · scale) + offset, clipped, as int8 or int16. A layer becomes its integer form (int8 products
-summed in int32, the zero point taken off the data; 16-bit data as `words` says), its bias an int32 addition, AscendDequant
-one float32 multiplication. AscendAntiQuant becomes (x − offset) · scale: ATC negates the offset of the file, and the device
-adds it.
+AscendQuant becomes round(x · scale) + offset, clipped, as int8 or int16. A layer and its bias become exact sums of integers,
+the zero point taken off the data (`sums` says how), AscendDequant one float32 multiplication. AscendAntiQuant becomes
+(x − offset) · scale: ATC negates the offset of the file, and the device adds it.
 """
 
 from __future__ import annotations
@@ -19,26 +18,29 @@ from amct_lite.ir.build import Inserter
 from amct_lite.numerics.packing import unpack_int4
 from amct_lite.ops import OPS, OpSpec
 from amct_lite.types import FloatArray
-from amct_lite.validate.words import accumulate, code_type
+from amct_lite.validate.code_types import CODE_TYPES, CodeType, code_type, zero_point_of
+from amct_lite.validate.sums import accumulate
 
 
 @dataclass(frozen=True)
 class LoweredLayer:
-    """What one layer computes in the lowered model, by output name: accumulators (bias included) and dequantized result.
+    """What one layer computes in the lowered model, by name: accumulators (bias included), an output, and dequantized result.
 
-    step: (1,) or (Cout,) float32 shaped to broadcast, what one accumulator step is worth.
+    whole: whether the accumulators are integers, of whatever type; an average is none. step: (1,) or (Cout,) float32 shaped to
+    broadcast, what one accumulator step is worth.
     """
 
     name: str
     accumulators: str
     result: str
+    whole: bool
     step: FloatArray
 
 
 @dataclass(frozen=True)
 class Lowered:
     """codes: AscendQuant node → name of its int8 or int16 output. restored: AscendAntiQuant node → name of its float output.
-    All that is named here is an output of `model`."""
+    These are outputs of `model`."""
 
     model: ir.Model
     codes: dict[str, str]
@@ -53,11 +55,12 @@ def lower(deploy: ir.Model) -> Lowered:
     restored = {str(node.name): _lower_anti_quant(node) for node in tuple(graph) if node.op_type == "AscendAntiQuant"}
     results = [_lower_layer(node) for node in tuple(graph) if node.op_type == "AscendDequant"]
     codes = {str(node.name): _lower_quant(node) for node in tuple(graph) if node.op_type == "AscendQuant"}
-    watched = [value for _, accumulators, result, _ in results for value in (accumulators, result)]
-    graph.outputs.extend(v for v in dict.fromkeys((*codes.values(), *watched, *restored.values())) if not v.is_graph_output())
+    watched = (*codes.values(), *(accumulators for _, accumulators, *_ in results), *restored.values())
+    graph.outputs.extend(value for value in dict.fromkeys(watched) if not value.is_graph_output())
     ir.remove_unused(model)
     layers = tuple(
-        LoweredLayer(name, str(accumulators.name), str(result.name), step) for name, accumulators, result, step in results
+        LoweredLayer(name, str(accumulators.name), str(result.name), whole, step)
+        for name, accumulators, result, whole, step in results
     )
     return Lowered(model, _names(codes), layers, _names(restored))
 
@@ -80,13 +83,19 @@ def _lower_quant(node: ir.Node) -> ir.Value:
     kind = code_type(node)
     b = Inserter(node, f"{node.name}.lowered")
     scaled = b.op("Mul", _wide(b, node.inputs[0]), b.constant(ir.attribute(node, "scale", 1.0), np.float32))
-    moved = b.op("Add", b.op("Round", scaled), b.constant(ir.attribute(node, "offset", 0.0), np.float32))
-    clipped = b.op("Clip", moved, b.constant(kind.qmin, np.float32), b.constant(kind.qmax, np.float32))
-    codes = b.cast(clipped, kind.dtype)
+    codes = _rounded(b, scaled, kind, zero_point_of(node))
     codes.shape, codes.dtype = node.outputs[0].shape, kind.dtype
     ir.redirect(node.outputs[0], codes)
     ir.remove_node(node)
     return codes
+
+
+def _rounded(b: Inserter, steps: ir.Value, kind: CodeType, offset: int) -> ir.Value:
+    """clip(round(steps) + offset): where int8 is the range, QuantizeLinear by a scale of 1."""
+    if kind == CODE_TYPES["INT8"]:
+        return b.op("QuantizeLinear", steps, b.constant(1.0, np.float32), b.constant(offset, np.int8))
+    moved = b.op("Add", b.op("Round", steps), b.constant(offset, np.float32))
+    return b.cast(b.op("Clip", moved, b.constant(kind.qmin, np.float32), b.constant(kind.qmax, np.float32)), kind.dtype)
 
 
 def _wide(b: Inserter, value: ir.Value | None) -> ir.Value | None:
@@ -94,26 +103,23 @@ def _wide(b: Inserter, value: ir.Value | None) -> ir.Value | None:
     return b.cast(value, ir.DataType.FLOAT) if value is not None and value.dtype == ir.DataType.FLOAT16 else value
 
 
-def _lower_layer(dequant: ir.Node) -> tuple[str, ir.Value, ir.Value, FloatArray]:
-    """Replace layer, bias Add and AscendDequant; returns layer name, accumulators, result and accumulator step."""
+def _lower_layer(dequant: ir.Node) -> tuple[str, ir.Value, ir.Value, bool, FloatArray]:
+    """Replace layer, bias Add and AscendDequant; returns what a `LoweredLayer` says."""
     node, bias = _layer_behind(dequant)
     spec = OPS.get(node.op_type)
     data, other = _operands(node)
     quant = data.producer()
     assert quant is not None
     b = Inserter(dequant, f"{node.name}.lowered")
-    accumulators = accumulate(b, spec, node, quant, _unpacked(b, spec, node, data, other))
     rank = _rank(node)
-    wide = code_type(quant).dtype == ir.DataType.INT16
-    if bias is not None:
-        accumulators = b.op(
-            "Add", accumulators, b.constant(spec.channel_shape(bias.astype(np.int64 if wide else np.int32), rank))
-        )
+    shaped = None if bias is None else spec.channel_shape(bias, rank)
+    accumulators = accumulate(b, spec, node, quant, _unpacked(b, spec, node, data, other), shaped)
     param = ir.constant_of(dequant.inputs[1])
     assert param is not None
     step = dequant_scale(param)
     step = step if step.size == 1 else np.asarray(spec.channel_shape(step, rank))
-    result = b.op("Mul", b.cast(accumulators, ir.DataType.FLOAT), b.constant(step))
+    floats = accumulators if accumulators.dtype == ir.DataType.FLOAT else b.cast(accumulators, ir.DataType.FLOAT)
+    result = b.op("Mul", floats, b.constant(step))
     if ir.attribute(dequant, "dtype", 0) == 1:
         result = b.cast(result, ir.DataType.FLOAT16)
         result.dtype = ir.DataType.FLOAT16  # for an AscendQuant right behind
@@ -123,7 +129,7 @@ def _lower_layer(dequant: ir.Node) -> tuple[str, ir.Value, ir.Value, FloatArray]
     for dead in dict.fromkeys((dequant, add, node)):
         if dead is not None:
             ir.remove_node(dead)
-    return str(node.name), accumulators, result, step
+    return str(node.name), accumulators, result, other is not None, step
 
 
 def _layer_behind(dequant: ir.Node) -> tuple[ir.Node, np.ndarray | None]:

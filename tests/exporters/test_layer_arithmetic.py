@@ -46,7 +46,7 @@ def test_deploy_model_has_the_same_accumulators_to_the_last_bit(case: Case, per_
     total, steps = reference(case, model, record, feeds, device_codes_of)
     (layer,) = lowered.layers
     if case.weight or case.two:
-        assert results[layer.accumulators].dtype == np.int32
+        assert layer.whole
         np.testing.assert_array_equal(results[layer.accumulators], total)
         # one multiplication in float32 of exactly these integers
         np.testing.assert_array_equal(results["y"], total.astype(np.float32) * steps)
