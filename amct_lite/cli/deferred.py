@@ -1,4 +1,5 @@
-"""How a command starts: libraries that it seldom needs are loaded when they are first used.
+"""How a command starts and ends: libraries that it seldom needs are loaded when they are first used, and nobody looks for
+garbage where there is none, or none that matters.
 
 onnx-ir imports sympy for arithmetic on symbolic dimensions, which nothing here asks for: a third of all that starting a command
 costs. Only the commands defer it; a program that imports `amct_lite` keeps the import system as it is.
@@ -6,6 +7,7 @@ costs. Only the commands defer it; a program that imports `amct_lite` keeps the 
 
 from __future__ import annotations
 
+import atexit
 import gc
 import sys
 from collections.abc import Iterator, Sequence
@@ -33,6 +35,7 @@ def defer() -> None:
     """From now on in this process; once is enough."""
     if not any(isinstance(finder, _Deferring) for finder in sys.meta_path):
         sys.meta_path.insert(0, _Deferring())
+        atexit.register(gc.freeze)  # models are full of cycles: Python would take them apart, and then the process is gone
 
 
 @contextmanager

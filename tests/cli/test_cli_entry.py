@@ -133,6 +133,15 @@ def test_commands_do_not_load_sympy_until_it_is_used(command):
     subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=60)
 
 
+def test_the_end_of_a_command_looks_for_no_garbage():
+    script = (
+        "import atexit, gc; atexit.register(lambda: print(gc.get_freeze_count() > 0, len(gc.get_objects()) < 1000))\n"
+        "import sys; from amct_lite.cli import main; sys.argv = ['x', '--help']; main()"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=60)
+    assert done.stdout.splitlines()[-1] == "True True"
+
+
 def test_a_program_that_imports_the_package_keeps_its_import_system():
     script = "import sys; before = list(sys.meta_path); import amct_lite.pipeline; assert sys.meta_path == before"
     subprocess.run([sys.executable, "-c", script], check=True, timeout=60)
