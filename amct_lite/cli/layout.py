@@ -43,8 +43,8 @@ _WRAPPED = {PROSE: 24, "reason": 30}
 
 def console(*, stderr: bool = False) -> Console:
     """As wide as the terminal; where the output is no terminal, wide enough that a row stays one line for grep."""
-    plain = Console(stderr=stderr, highlight=False)
-    return plain if plain.is_terminal else Console(stderr=stderr, highlight=False, width=PIPE_WIDTH)
+    plain = Console(stderr=stderr, highlight=False, emoji=False)
+    return plain if plain.is_terminal else Console(stderr=stderr, highlight=False, emoji=False, width=PIPE_WIDTH)
 
 
 def say(out: Console, text: str, *, style: str | None = None) -> None:
@@ -103,7 +103,7 @@ def print_annotated(
 def _room_for_names(out: Console, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> int:
     taken = 0
     for title, *cells in zip(columns[1:], *(row[1:] for row in rows), strict=True):
-        width = max(Text.from_markup(cell).cell_len for cell in (title.removeprefix("#"), *cells))
+        width = max(Text.from_markup(cell, emoji=False).cell_len for cell in (title.removeprefix("#"), *cells))
         taken += min(width, _WRAPPED.get(title, width)) + _GAP
     return max(out.width - taken, _SHORTEST_NAME)
 

@@ -7,7 +7,7 @@ import io
 import pytest
 from rich.console import Console
 
-from amct_lite.cli.layout import PIPE_WIDTH, count_of, print_annotated, print_table, say, say_whole, size
+from amct_lite.cli.layout import PIPE_WIDTH, console, count_of, print_annotated, print_table, say, say_whole, size
 
 LONG = "model/activation/Relu;model/batch_normalization/FusedBatchNormV3;model/conv2d/Conv2D"
 
@@ -78,3 +78,10 @@ def test_text_wraps_in_a_terminal_only_and_commands_never():
 def test_sizes_and_counts():
     assert [size(n) for n in (99_999, 100_000, 2_500_000_000)] == ["100.0 kB", "0.10 MB", "2.50 GB"]
     assert [count_of(n, "batch", "batches") for n in (0, 1, 2)] == ["0 batches", "1 batch", "2 batches"]
+
+
+def test_a_name_between_colons_is_no_emoji(capsys):
+    out = console()
+    print_table(out, "blocks:zap:", ("layer", "op"), [("block:zap:1", "Conv")])
+    say(out, "note: block:zap:1")
+    assert capsys.readouterr().out.count("block:zap:1") == 2
