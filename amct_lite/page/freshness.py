@@ -58,6 +58,8 @@ def left_over(result: QuantizeResult, prefix: str | Path) -> tuple[Path, ...]:
     replaced = TARGETS[result.exports.target].suffix if result.exports.deploy is not None else None
     others = (output_path(prefix, target.suffix) for target in TARGETS.values() if target.suffix != replaced)
     found = tuple(path for path in others if path.is_file())
+    if not found:
+        return ()
     earlier = None
     with suppress(AmctError):  # no report, or a damaged one
         earlier = read_report(output_path(prefix, "report.json")).subject

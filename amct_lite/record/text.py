@@ -6,6 +6,7 @@ fewest digits that give the same float32 back. Files are written by the caller.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import os
 import re
@@ -82,7 +83,13 @@ def record_digest(record: QuantRecord) -> str:
 
 def format_record(record: QuantRecord) -> str:
     """The text of `record`, layers in their order, in the layout of AMCT's own files."""
-    return "".join(map(_entry, record.layers))
+    return _formatted(record.layers)
+
+
+@functools.lru_cache(maxsize=1)
+def _formatted(layers: tuple[LayerRecord, ...]) -> str:
+    """Kept: a run asks for the digest of its record, and then for the text."""
+    return "".join(map(_entry, layers))
 
 
 def listed(problems: Sequence[str], headline: str) -> str:
