@@ -10,8 +10,6 @@ from amct_lite import ir
 from amct_lite.calibration.runner import Calibration
 from amct_lite.calibration.store import Statistics
 from amct_lite.exporters.integers import quantized_layers
-from amct_lite.rounding.learn import learn_roundings
-from amct_lite.rounding.sharing import learn_apart
 from amct_lite.runtime import RuntimeOptions
 from amct_lite.types import QuantPlan, QuantRecord, Skip
 from amct_lite.weights import Rounder, Rounding, make_weight_quantizer
@@ -50,6 +48,9 @@ def settle_roundings(
     if not rounders:
         return _with(calibration, {}), ()
     if calibration.feeds:
+        from amct_lite.rounding.learn import learn_roundings
+        from amct_lite.rounding.sharing import learn_apart
+
         given = (prepared, record, rounders, calibration.feeds)
         if apart and workers:
             learned = learn_apart(*given, workers, corrected=corrected, options=options, progress=progress)

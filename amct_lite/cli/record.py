@@ -120,7 +120,9 @@ def edit(record: Path, pattern: str, output: Path | None, in_place: bool, **numb
     from amct_lite.cli.layout import write_text
     from amct_lite.errors import ConfigError
     from amct_lite.files import staged_outputs
-    from amct_lite.record import Edit, diff_records, edit_record, format_record, read_record
+    from amct_lite.record import format_record, read_record
+    from amct_lite.record.diff import diff_records
+    from amct_lite.record.edit import Edit, edit_record
     from amct_lite.registry import matching
 
     if all(number is None for number in numbers.values()):
@@ -148,7 +150,8 @@ def edit(record: Path, pattern: str, output: Path | None, in_place: bool, **numb
 @click.pass_context
 def diff(ctx: click.Context, a: Path, b: Path, as_json: bool) -> None:
     """Compare two records. Exit code 0 when they say the same, 1 when they differ."""
-    from amct_lite.record import diff_records, read_record
+    from amct_lite.record import read_record
+    from amct_lite.record.diff import diff_records
 
     found = diff_records(read_record(a), read_record(b))
     if as_json:

@@ -8,16 +8,9 @@ from dataclasses import dataclass
 
 from amct_lite.cli.layout import NARROW, console, entries, print_annotated, say
 from amct_lite.numerics.affine import real_range
-from amct_lite.record import (
-    UNIT_WEIGHT,
-    RecurrentRecord,
-    channel_ratio,
-    distinct_scales,
-    record_fields,
-    suspicions,
-    type_names,
-    used_scales,
-)
+from amct_lite.record import UNIT_WEIGHT, RecurrentRecord, type_names
+from amct_lite.record.diff import record_fields
+from amct_lite.record.suspicions import channel_ratio, distinct_scales, suspicions, used_scales
 from amct_lite.types import LayerRecord, QParams, QuantRecord
 
 MOST_CLIPPED = 0.01

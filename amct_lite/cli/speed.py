@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.markup import escape
@@ -10,7 +10,9 @@ from rich.markup import escape
 from amct_lite.cli.layout import count_of, say
 from amct_lite.result import QuantizeResult
 from amct_lite.runtime import RuntimeOptions
-from amct_lite.validate.speed import Speed, compare_speed
+
+if TYPE_CHECKING:
+    from amct_lite.validate.speed import Speed
 
 
 def speed_of(result: QuantizeResult, runtime: RuntimeOptions) -> Speed | None:
@@ -18,6 +20,8 @@ def speed_of(result: QuantizeResult, runtime: RuntimeOptions) -> Speed | None:
     deploy = result.exports.deploy
     if result.exports.target != "ort" or deploy is None or result.sample is None:
         return None
+    from amct_lite.validate.speed import compare_speed
+
     return compare_speed(result.source.original, deploy, [result.sample], runtime.on_cpu())
 
 

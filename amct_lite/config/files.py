@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import tomllib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -58,6 +57,8 @@ def _parse_json(text: str, source: str) -> Document:
 
 
 def _parse_toml(text: str, source: str) -> Document:
+    import tomllib
+
     try:
         data = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:

@@ -9,8 +9,6 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 
 from amct_lite import ir
-from amct_lite.analysis.network_error import measure_local
-from amct_lite.analysis.variants import Variant
 from amct_lite.errors import VerificationError
 from amct_lite.ops import Layer, bind
 from amct_lite.runtime import RuntimeOptions
@@ -25,6 +23,9 @@ def require_fit(prepared: ir.Model, halves: Collection[str], feeds: Sequence[Fee
     layers = [node for node in prepared.graph if node.name in halves and isinstance(bind(node), Layer)]
     if not layers or not feeds:
         return
+    from amct_lite.analysis.network_error import measure_local
+    from amct_lite.analysis.variants import Variant
+
     variants = [Variant(str(node.name), "FP16", half=True) for node in layers]
     sums = measure_local(prepared, variants, feeds, options, lambda _done: None)
     poor = [(v.layer, found.figures().sqnr_db) for v, found in sums.items() if not found.figures().sqnr_db >= FEWEST_DB]

@@ -155,7 +155,9 @@ def test_the_command_line_offers_the_targets_that_a_configuration_takes():
 
 
 def test_calibrate_starts_without_what_it_seldom_needs():
-    seldom = "multiprocessing rich.progress amct_lite.compat amct_lite.page amct_lite.tuning amct_lite.qat.taking"
+    seldom = """multiprocessing tomllib rich.progress amct_lite.compat amct_lite.page amct_lite.tuning amct_lite.qat.taking
+        amct_lite.converting amct_lite.record.diff amct_lite.record.edit amct_lite.record.suspicions
+        amct_lite.rounding.learn amct_lite.analysis.network_error amct_lite.validate.speed"""
     code = f"""if True:
         import gc, sys
         from amct_lite.cli.deferred import importing

@@ -28,7 +28,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[RuntimeOptions]:
         found.append(options)
         return FASTER
 
-    monkeypatch.setattr(speed, "compare_speed", compare)
+    monkeypatch.setattr("amct_lite.validate.speed.compare_speed", compare)
     return found
 
 

@@ -13,7 +13,8 @@ from amct_lite import ir
 from amct_lite.page.freshness import Present, subject_in
 from amct_lite.page.gather import page_of, read_page
 from amct_lite.page.template import html_of
-from amct_lite.record import Edit, edit_record, format_record, read_record, record_digest
+from amct_lite.record import format_record, read_record, record_digest
+from amct_lite.record.edit import Edit, edit_record
 from amct_lite.result import QuantizeResult
 from amct_lite.types import Subject
 

@@ -5,7 +5,8 @@ from dataclasses import replace
 
 import pytest
 
-from amct_lite.record import UNIT_WEIGHT, FieldChange, diff_records
+from amct_lite.record import UNIT_WEIGHT
+from amct_lite.record.diff import FieldChange, diff_records
 from amct_lite.types import LayerRecord, QParams, QuantRecord
 
 CONV = LayerRecord("conv1", QParams.of(0.5, 3), QParams.of([0.25, 0.5], 0))

@@ -3,7 +3,9 @@
 import pytest
 
 from amct_lite.errors import RecordError
-from amct_lite.record import Edit, diff_records, edit_record, format_record
+from amct_lite.record import format_record
+from amct_lite.record.diff import diff_records
+from amct_lite.record.edit import Edit, edit_record
 from amct_lite.types import LayerRecord, QParams, QuantRecord
 
 CONV = LayerRecord("conv", QParams((0.5,), (3,)), QParams((0.25, 0.125), (0, 0)))

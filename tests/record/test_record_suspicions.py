@@ -2,7 +2,7 @@
 
 import pytest
 
-from amct_lite.record import distinct_scales, suspicions
+from amct_lite.record.suspicions import distinct_scales, suspicions
 from amct_lite.types import LayerRecord, QParams, QuantRecord
 
 
