@@ -16,6 +16,12 @@ _ADDRESS = re.compile(r"(\w+)://[^\s/]+:\d+/?")
 _SECONDS = 10
 _PATIENCE = 1.0
 """Seconds of silence before it is said what is waited for."""
+_ENCRYPTED = frozenset({"tls", "wss"})
+_CERTIFICATES = tuple(f"distributed.comm.tls.{key}" for key in ("ca-file", "client.cert", "client.key"))
+_HOW_TO_CERTIFY = (
+    "Set these keys to the PEM files of the cluster, in ~/.config/dask/distributed.yaml or as "
+    "DASK_DISTRIBUTED__COMM__TLS__CA_FILE, …__CLIENT__CERT and …__CLIENT__KEY in the environment."
+)
 _SAME = ("amct-lite", "onnxruntime", "numpy")
 
 
@@ -49,8 +55,9 @@ class DaskWorkers(Workers):
 def connect(address: str, tell: Callable[[str], None] = lambda _text: None) -> DaskWorkers:
     """The workers of the Dask scheduler at `address`, such as tcp://host:8786. tell: what is waited for, if it takes a while.
 
-    Raises ConfigError when Dask is not installed, the scheduler does not answer, it has no worker, or a worker cannot give the
-    same results because it has other versions.
+    Certificates for tls:// come from Dask's own configuration.
+    Raises ConfigError when Dask is not installed, has no certificates for tls://, the scheduler does not answer, it has no
+    worker, or a worker cannot give the same results because it has other versions.
     """
     try:
         from distributed import Client
@@ -61,12 +68,13 @@ def connect(address: str, tell: Callable[[str], None] = lambda _text: None) -> D
         backends[_ADDRESS.fullmatch(address)[1]].get_connector()  # type: ignore[index,no-untyped-call]
     except (TypeError, KeyError):  # no match, no such scheme, or one whose transport is not installed
         raise ConfigError(f"{address!r} is not the address of a Dask scheduler. Give it as tcp://HOST:8786.") from None
+    _require_encryption(address)
     try:
         with _told(f"waiting for the Dask scheduler at {address}, {_SECONDS} s at most", tell):
             client: Any = Client(address, timeout=_SECONDS, set_as_default=False)  # type: ignore[no-untyped-call]  # no types
     except (OSError, ValueError, TypeError) as error:
         raise ConfigError(
-            f"there is no Dask scheduler at {address} ({type(error).__name__}: {error}). Give its address, tcp://HOST:8786."
+            f"no Dask scheduler can be reached at {address} ({type(error).__name__}: {error}). Give its address, tcp://HOST:8786."
         ) from error
     try:
         with _told(f"waiting for workers of {address}, {_SECONDS} s at most", tell):
@@ -75,6 +83,32 @@ def connect(address: str, tell: Callable[[str], None] = lambda _text: None) -> D
         client.close()
         raise
     return DaskWorkers(client, owned=True)
+
+
+def _require_encryption(address: str) -> None:
+    """Dask would begin without what its own configuration lacks, and print its traceback. Raises ConfigError."""
+    from distributed.security import Security
+
+    scheme = address.partition(":")[0]
+    try:
+        security: Any = Security()  # type: ignore[no-untyped-call]
+        certified = security.get_connection_args("client")["ssl_context"] is not None
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"Dask cannot encrypt with {_certificates()}: {error}. {_HOW_TO_CERTIFY}") from error
+    if scheme == "tls" and not certified:
+        raise ConfigError(f"{address} needs certificates, and Dask's configuration has {_certificates()}. {_HOW_TO_CERTIFY}")
+    if scheme not in _ENCRYPTED and security.require_encryption:
+        raise ConfigError(
+            f"Dask's configuration asks for encryption (distributed.comm.require-encryption), which {scheme}:// has not. "
+            "Give the scheduler's address as tls://HOST:8786, or turn that off."
+        )
+
+
+def _certificates() -> str:
+    """What is set, with what it is set to."""
+    import dask.config
+
+    return ", ".join(f"{key} = {dask.config.get(key, None) or 'not set'}" for key in _CERTIFICATES)
 
 
 @contextmanager

@@ -156,7 +156,7 @@ def test_no_scheduler_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cluster, "_SECONDS", 0.2)
     monkeypatch.setattr(cluster, "_PATIENCE", 0.05)
     told: list[str] = []
-    with pytest.raises(ConfigError, match=r"there is no Dask scheduler at tcp://127\.0\.0\.1:1 .*Give its address"):
+    with pytest.raises(ConfigError, match=r"no Dask scheduler can be reached at tcp://127\.0\.0\.1:1 .*Give its address"):
         cluster.connect("tcp://127.0.0.1:1", told.append)
     assert told == ["waiting for the Dask scheduler at tcp://127.0.0.1:1, 0.2 s at most"]
 
@@ -164,6 +164,40 @@ def test_no_scheduler_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("address", ["nonsense", "host:8786", "tcp://host", "", "tcp://:8786x", "http://host:1"])
 def test_what_is_no_address_is_refused_before_dask_sees_it(address: str) -> None:
     with pytest.raises(ConfigError, match=rf"'{address}' is not the address of a Dask scheduler\. Give it as tcp://HOST:8786"):
+        cluster.connect(address)
+
+
+@pytest.mark.parametrize(
+    ("address", "settings", "told"),
+    [
+        (
+            "tls://host:8786",
+            {},
+            r"tls://host:8786 needs certificates, .*ca-file = not set.* DASK_DISTRIBUTED__COMM__TLS__CA_FILE",
+        ),
+        ("tls://host:8786", {"tls.ca-file": "/none.pem"}, r"tls://host:8786 needs certificates, .*ca-file = /none\.pem"),
+        (
+            "tls://host:8786",
+            {"tls.ca-file": "/none.pem", "tls.client.cert": "/my.pem"},
+            r"cannot encrypt with .*client\.cert = /my\.pem, .*client\.key = not set: .*No such file.* Set these keys",
+        ),
+        ("tcp://host:8786", {"tls.min-version": 7}, r"cannot encrypt .*min-version=7 is not supported"),
+        (
+            "tcp://host:8786",
+            {"require-encryption": True},
+            r"which tcp:// has not\. Give .* as tls://HOST:8786, or turn that off",
+        ),
+    ],
+)
+def test_what_dask_lacks_for_encryption_is_said_without_its_traceback(
+    address: str, settings: dict[str, object], told: str
+) -> None:
+    import dask.config
+
+    with (
+        dask.config.set({f"distributed.comm.{key}": value for key, value in settings.items()}),
+        pytest.raises(ConfigError, match=told),
+    ):
         cluster.connect(address)
 
 
