@@ -1,7 +1,7 @@
 """What the model's inputs are, and whether one batch of arrays fits them.
 
 A batch is checked before the model sees it: names, types, shapes, emptiness, NaN and infinity. Nothing is guessed
-that could change a value; the two liberties taken are named in `check_feeds`.
+that could change a value; the three liberties taken are named in `check_feeds`.
 """
 
 from __future__ import annotations
@@ -76,7 +76,8 @@ def check_feeds(feeds: Mapping[str, object], inputs: Sequence[InputSpec], where:
     """The batch as the model takes it: one C-contiguous array an input, of the input's dtype.
 
     Converted: numbers whose value the model's type holds exactly, and wider floats to narrower ones. A single sample
-    without batch axis gets one. The arrays passed in are never modified; unconverted ones are returned as they are.
+    without batch axis gets one, bytes are an array of uint8. The arrays passed in are never modified; unconverted ones are
+    returned as they are.
     where: `batch 5 (data/00005.npz)`; it ends up in every message.
     Raises DataError that lists all problems of the batch, one a line.
     """
@@ -121,7 +122,7 @@ def _listed(names: Iterable[str]) -> str:
 def _check_input(value: object, spec: InputSpec, where: str) -> AnyArray:
     place = f"in {where}"
     try:
-        array = np.asarray(value)
+        array = np.frombuffer(value, np.uint8) if isinstance(value, bytes) and spec.dtype == "uint8" else np.asarray(value)
     except (TypeError, ValueError, RuntimeError) as error:  # ragged lists; tensors that refuse to become arrays
         raise DataError(f"input {spec.name!r} is no array {place}: {error}. Check the loader.") from error
     if array.size == 0:

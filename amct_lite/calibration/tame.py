@@ -13,15 +13,17 @@ from amct_lite.types import AnyArray, Feeds
 def batch_size(feeds: Feeds) -> int:
     """How many samples a batch holds: the common leading dimension, 1 when there is none.
 
-    Inputs of a single number, such as a flag, belong to the whole batch and do not count.
+    Inputs of a single number, such as a flag, belong to the whole batch and do not count. Where no input has a second axis, the
+    first one runs through a sample: the bytes of a file, a signal, the words of a text.
     """
     return shared_rows(array.shape for array in feeds.values())
 
 
 def shared_rows(shapes: Iterable[tuple[int, ...]]) -> int:
     """`batch_size`, from the shapes alone."""
-    sizes = {shape[0] for shape in shapes if prod(shape) > 1}
-    return sizes.pop() if len(sizes) == 1 else 1
+    counted = [shape for shape in shapes if prod(shape) > 1]
+    sizes = {shape[0] for shape in counted}
+    return sizes.pop() if len(sizes) == 1 and any(len(shape) > 1 for shape in counted) else 1
 
 
 def without_samples(batches: Sequence[Feeds], wild: Collection[int]) -> tuple[Feeds, ...]:

@@ -11,10 +11,12 @@ from hypothesis import strategies as st
 
 from amct_lite.calibration.data import InputSpec, open_data
 from amct_lite.calibration.readers import numpy_files
+from amct_lite.calibration.tame import batch_size
 from amct_lite.errors import ConfigError, DataError
 
 X = InputSpec("x", "float32", ("N", 2, 3))
 FIXED = InputSpec("x", "float32", (4, 2, 3))
+SIGNAL = InputSpec("x", "float32", ("length",))
 IDS = InputSpec("ids", "int64", ("N", "length"))
 
 
@@ -83,6 +85,9 @@ def test_several_arrays_are_matched_by_name(tmp_path: Path) -> None:
         ((3, 4, 2, 3), FIXED, None, [(4, 2, 3)] * 3),
         ((3, 2, 2), InputSpec("x", "float32", (2, 2)), None, [(2, 2)] * 3),
         ((3,), InputSpec("x", "float32", ()), None, [()] * 3),
+        ((7,), SIGNAL, None, [(7,)]),
+        ((6,), SIGNAL, 2, [(2,)] * 3),
+        ((3, 7), SIGNAL, None, [(7,)] * 3),
     ],
 )
 @pytest.mark.parametrize("form", ["npy", "npz", "array", "mapping"])
@@ -297,3 +302,14 @@ def test_the_number_of_samples_is_that_of_the_batches_asked_for(tmp_path: Path) 
     assert open_data(tmp_path, [X]).samples == 12
     assert open_data(tmp_path, [X], batches=2).samples == 8
     assert open_data(lambda: iter([{"x": ramp(4, 2, 3)}]), [X]).samples is None
+
+
+def test_an_axis_that_runs_through_a_sample_is_not_counted_as_samples(tmp_path: Path) -> None:
+    np.save(tmp_path / "0.npy", ramp(7))
+    np.save(tmp_path / "1.npy", ramp(9))
+    for source in (tmp_path, [ramp(7), ramp(9)]):
+        data = open_data(source, [SIGNAL])
+        assert data.samples == 2
+        assert [batch_size(feeds) for feeds in data] == [1, 1]
+    sizes = InputSpec("sizes", "float32", ("N",))
+    assert open_data({"x": ramp(4, 2, 3), "sizes": ramp(4)}, [X, sizes]).samples == 4

@@ -211,3 +211,27 @@ def test_without_pillow_the_extra_is_named(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setitem(sys.modules, "PIL.Image", None)
     with pytest.raises(ConfigError, match=r"needs Pillow: pip install 'amct-lite\[images\]'"):
         open_data(tmp_path, [NCHW], images=RAW)
+
+
+ENCODED = InputSpec("file", "uint8", ("bytes",))
+
+
+def test_a_model_that_decodes_images_itself_gets_their_files(tmp_path: Path) -> None:
+    files = [picture(tmp_path / f"{name}.png", size=(4 + number, 4)) for number, name in enumerate("ab")]
+    contents = [path.read_bytes() for path in files]
+    for source in (tmp_path, contents, [{"file": content} for content in contents]):
+        data = open_data(source, [ENCODED])
+        assert [feeds["file"].tobytes() for feeds in data] == contents
+        assert data.samples == 2
+    assert open_data(files[0], [ENCODED]).peek()["file"].tobytes() == contents[0]
+
+
+def test_how_images_become_arrays_is_refused_where_the_model_decodes_them(tmp_path: Path) -> None:
+    picture(tmp_path / "a.png")
+    with pytest.raises(ConfigError, match=r"input 'file' \(bytes,\) takes the bytes of image files.* Leave out .*--image-mean"):
+        open_data(tmp_path, [ENCODED], images=RAW)
+
+
+def test_bytes_are_no_numbers_of_another_type() -> None:
+    with pytest.raises(DataError, match=r"input 'x' is \|S3 in batch 0"):
+        open_data([{"x": b"123"}], [InputSpec("x", "float32", ("length",))]).peek()

@@ -187,12 +187,13 @@ def test_scalars_do_not_count_for_the_batch_size() -> None:
 
 
 def test_wild_samples_are_replaced_within_their_batch() -> None:
-    batches = ({"x": np.arange(4.0)}, {"x": np.arange(4.0, 8.0), "gain": np.array(2.0)}, {"x": np.array([8.0])})
+    x = np.arange(9.0).reshape(9, 1)
+    batches = ({"x": x[:4]}, {"x": x[4:8], "gain": np.array(2.0)}, {"x": x[8:]})
     one, two = without_samples(batches, {4, 6, 8})
     assert one is batches[0]
-    np.testing.assert_array_equal(two["x"], [5, 5, 5, 7])
+    np.testing.assert_array_equal(two["x"], [[5], [5], [5], [7]])
     assert two["gain"] == 2
-    np.testing.assert_array_equal(batches[1]["x"], [4, 5, 6, 7])
+    np.testing.assert_array_equal(batches[1]["x"], x[4:8])
 
 
 def test_wild_samples_stay_when_there_is_nothing_else() -> None:

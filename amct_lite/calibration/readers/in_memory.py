@@ -40,7 +40,7 @@ def named_arrays(item: object, inputs: Sequence[InputSpec], where: str) -> Mappi
     """`item` by input name. Raises DataError when it is neither feeds nor an array nor a tuple of the right length."""
     if isinstance(item, Mapping):
         return item
-    if hasattr(item, "__array__"):  # numpy, torch, …
+    if hasattr(item, "__array__") or isinstance(item, bytes):  # numpy, torch, …; the content of a file
         item = (item,)
     if not isinstance(item, tuple | list):
         raise DataError(

@@ -16,7 +16,7 @@ from amct_lite.calibration.readers.numpy_files import npy_stack, npz_stack, only
 from amct_lite.calibration.readers.script import script_source
 from amct_lite.calibration.readers.source import Source
 from amct_lite.calibration.readers.stacks import Stack, source_of
-from amct_lite.errors import DataError
+from amct_lite.errors import ConfigError, DataError
 
 
 @dataclass(frozen=True)
@@ -28,6 +28,12 @@ class Opening:
     batch_size: int | None
     shapes: ShapeHints
     images: ImageOptions | None
+
+    @property
+    def _rows(self) -> int | None:
+        """Of a batch, where one array holds many samples: one unless told; None where it is a sample itself, having one axis as
+        the inputs have."""
+        return self.batch_size or (None if all(spec.rank in {0, 1} for spec in self.inputs) else 1)
 
     def open(self, source: object) -> Source:
         """Raises DataError when no reader takes `source`."""
@@ -45,7 +51,7 @@ class Opening:
 
     def _value(self, source: object) -> Source:
         if isinstance(source, Mapping) or hasattr(source, "__array__"):
-            return self._stacks([array_stack(source, self.inputs)], "arrays in memory", batch_size=self.batch_size or 1)
+            return self._stacks([array_stack(source, self.inputs)], "arrays in memory", batch_size=self._rows)
         if isinstance(source, Iterable):
             return iterable_source(source, self.inputs)
         if callable(source):
@@ -60,11 +66,11 @@ class Opening:
         if path.suffix.lower() == ".py":
             return script_source(path, self.inputs)
         if kind == "image":
-            return image_source((path,), self.inputs, str(path), self.images, batch_size=self.batch_size)
+            return self._images((path,), str(path))
         if kind is None:
             raise DataError(f"{path} is no calibration data. Expected is a .npz, .npy, .bin, .py or image file, or a folder.")
-        # a lone .bin is one batch, as in AMCT; a lone .npy or .npz holds samples, taken one at a time unless told
-        size = self.batch_size if kind == ".bin" else self.batch_size or 1
+        # a lone .bin is one batch, as in AMCT; a lone .npy or .npz holds samples
+        size = self.batch_size if kind == ".bin" else self._rows
         return self._stacks(self._each(kind, (path,)), str(path), batch_size=size)
 
     def _folder(self, folder: Path) -> Source:
@@ -73,9 +79,20 @@ class Opening:
             return self._matched(by_input, str(folder))
         images = folders.images_below(folder) if not folders.holds_arrays(folder) else ()
         if images:
-            return image_source(images, self.inputs, str(folder), self.images, batch_size=self.batch_size)
+            return self._images(images, str(folder))
         kind, files = folders.data_files(folder)
         return self._stacks(self._each(kind, files), f"{folder} ({_files(files, kind)})", batch_size=self.batch_size)
+
+    def _images(self, paths: Sequence[Path], description: str) -> Source:
+        if not takes_encoded(self.inputs):
+            return image_source(paths, self.inputs, description, self.images, batch_size=self.batch_size)
+        if self.images is not None:
+            raise ConfigError(
+                f"input {self.inputs[0].name!r} {self.inputs[0].shape_text} takes the bytes of image files, which the model "
+                "decodes itself. Leave out how images become arrays (--image-mean and the like)."
+            )
+        described = f"{description} ({len(paths)} images, as the bytes of their files)"
+        return self._stacks(self._each(".bin", paths), described, batch_size=None)
 
     def _folders(self, text: str) -> Source:
         paths = [Path(part.strip()) for part in text.split(";") if part.strip()]
@@ -105,6 +122,11 @@ class Opening:
 
     def _stacks(self, stacks: Iterable[Stack], description: str, *, batch_size: int | None) -> Source:
         return source_of(stacks, self.inputs, description=description, batch_size=batch_size, batches=self.batches)
+
+
+def takes_encoded(inputs: Sequence[InputSpec]) -> bool:
+    """Whether the model takes the bytes of one image file, any number of them, and decodes it itself."""
+    return len(inputs) == 1 and inputs[0].dtype == "uint8" and inputs[0].rank == 1 and inputs[0].fixed_batch is None
 
 
 def _files(found: Sequence[object], kind: str) -> str:
