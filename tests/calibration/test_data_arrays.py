@@ -62,6 +62,20 @@ def test_other_files_in_the_folder_do_not_matter(tmp_path: Path) -> None:
 def test_the_only_array_of_a_single_input_model_may_have_any_name(tmp_path: Path) -> None:
     np.savez(tmp_path / "a.npz", ramp(2, 2, 3))
     assert shapes(tmp_path / "a.npz", X) == [(1, 2, 3)] * 2
+    assert open_data(tmp_path, [X]).description == f"{tmp_path} (1 .npz file)"
+
+
+def test_an_array_of_another_name_is_told_once(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        np.savez(tmp_path / f"{name}.npz", images=ramp(2, 2, 3))
+    told = f"{tmp_path} (2 .npz files), array 'images' taken as input 'x'"
+    assert open_data(tmp_path, [X]).description == told
+    np.savez(tmp_path / "c.npz", pictures=ramp(2, 2, 3))
+    assert open_data(tmp_path, [X]).description == told.replace("2 .npz", "3 .npz") + " (the first of 2 names)"
+    with pytest.raises(
+        DataError, match=r"input 'y' has shape \(2, 2, 3\) in batch 0 \(.*a\.npz, array 'images' taken as input 'y'\)"
+    ):
+        open_data(tmp_path, [InputSpec("y", "float32", ("N", 5, 5))], batch_size=2).peek()
 
 
 def test_several_arrays_are_matched_by_name(tmp_path: Path) -> None:

@@ -43,6 +43,10 @@ _DAMAGE = (
 )
 
 
+_UNNAMED = "arr_0"
+"""How numpy calls an array that is saved without a name."""
+
+
 def npy_stack(files: Mapping[str, Path]) -> Stack:
     """The .npy file of each input; arrays stay on disk and are mapped when read. Raises DataError for a bad header."""
     shapes = {name: _npy_shape(path) for name, path in files.items()}
@@ -50,16 +54,18 @@ def npy_stack(files: Mapping[str, Path]) -> Stack:
 
 
 def npz_stack(path: Path, inputs: Sequence[InputSpec]) -> Stack:
-    """An .npz file whose arrays are named by input; for a model with one input the only array may have any name.
+    """An .npz file whose arrays are named by input; for a model with one input the only array may have any name, which is told.
 
     Raises DataError for what is not an archive of plain arrays, or would unpack to far more than its size.
     """
     with _archive(path) as (_, shapes):
         pass
-    keys = {name: name for name in shapes}
-    if len(inputs) == len(shapes) == 1:
-        keys = {inputs[0].name: next(iter(shapes))}
-    return Stack(str(path), {name: shapes[key] for name, key in keys.items()}, partial(_load_npz, path, keys))
+    keys, remark = {name: name for name in shapes}, ""
+    if len(inputs) == len(shapes) == 1 and shapes.keys() != {inputs[0].name}:
+        name, (key,) = inputs[0].name, shapes
+        keys, remark = {name: key}, f"array {key!r} taken as input {name!r}" if key != _UNNAMED else ""
+    label = f"{path}, {remark}" if remark else str(path)
+    return Stack(label, {name: shapes[key] for name, key in keys.items()}, partial(_load_npz, path, keys), remark)
 
 
 def only_input(inputs: Sequence[InputSpec], kind: str) -> str:

@@ -23,11 +23,13 @@ Shape = tuple[int, ...]
 
 @dataclass(frozen=True)
 class Stack:
-    """One file, or one file for each input, not read yet. shapes: by input name; load: reads or maps the arrays."""
+    """One file, or one file for each input, not read yet. shapes: by input name; load: reads or maps the arrays; remark: what
+    is to be told of how they are read."""
 
     label: str
     shapes: Mapping[str, Shape]
     load: Callable[[], Feeds]
+    remark: str = ""
 
 
 @dataclass(frozen=True)
@@ -118,4 +120,12 @@ def source_of(
                 yield how.batch(arrays, index), how.label(stack.label, index)
 
     samples = sum(shared_rows(stack.shapes.values()) for stack, _ in planned)
-    return Source(description, read, count if batches is None else min(count, batches), read_from=read, samples=samples)
+    described = _with_remarks(description, [stack.remark for stack, _ in planned if stack.remark])
+    return Source(described, read, count if batches is None else min(count, batches), read_from=read, samples=samples)
+
+
+def _with_remarks(description: str, remarks: Sequence[str]) -> str:
+    """Each remark once, and of many the first."""
+    told = list(dict.fromkeys(remarks))
+    more = f" (the first of {len(told)} names)" if len(told) > 1 else ""
+    return f"{description}, {told[0]}{more}" if told else description
