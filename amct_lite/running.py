@@ -12,7 +12,7 @@ from amct_lite.calibration.images import ImageOptions
 from amct_lite.config import QuantConfig
 from amct_lite.loading import SourceModel
 from amct_lite.runtime import RuntimeOptions
-from amct_lite.workers import Workers, as_workers
+from amct_lite.workers import GivenWorkers
 
 Progress = Callable[[str, int, int | None], None]
 """(stage, how many more are done, how many there are; None when unknown)."""
@@ -33,12 +33,9 @@ class RunOptions:
     batch_size: int | None = None
     random: int | None = None
     progress: Progress = lambda _stage, _done, _total: None
-    workers: Workers | None = None
+    workers: GivenWorkers = GivenWorkers()  # noqa: RUF009 - a descriptor, made for the class
     checkpoint: Checkpoint | None = None
     strip_qdq: bool = False
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "workers", as_workers(self.workers))  # frozen for everybody else
 
 
 def open_stream(

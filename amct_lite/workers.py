@@ -127,6 +127,17 @@ def as_workers(given: Workers | Executor | None) -> Workers | None:
     return Workers(given, count=getattr(given, "_max_workers", None) or _USUAL_COUNT)
 
 
+class GivenWorkers:
+    """A field of a dataclass that takes what `as_workers` takes, and holds what that gives; None unless given."""
+
+    def __get__(self, holder: object | None, _: type | None = None) -> Workers | None:
+        found: Workers | None = None if holder is None else vars(holder)["workers"]
+        return found
+
+    def __set__(self, holder: object, given: Workers | Executor | None) -> None:
+        vars(holder)["workers"] = as_workers(given)
+
+
 def require_picklable(thing: object, what: str) -> None:
     """Raises ConfigError, which calls it `what`, for something of the user's that cannot be sent to a worker."""
     try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -70,3 +71,9 @@ def test_report_replaces_nothing_that_it_reads(model: Path, tmp_path: Path) -> N
         amct.report(tmp_path / "net", plots=tmp_path / "plots", plot_format="gif")
     with pytest.raises(ConfigError, match="no run wrote anything under"):
         amct.report(tmp_path / "nothing")
+
+
+def test_type_checkers_of_users_read_the_annotations() -> None:
+    assert (Path(amct.__file__).parent / "py.typed").is_file()
+    packaged = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text())["tool"]["setuptools"]["package-data"]
+    assert packaged["amct_lite"] == ["py.typed"]

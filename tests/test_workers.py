@@ -8,6 +8,7 @@ import signal
 import time
 from collections.abc import Iterator
 from concurrent.futures import BrokenExecutor, Executor, Future, ThreadPoolExecutor
+from dataclasses import FrozenInstanceError, replace
 from pathlib import Path
 from typing import Any
 
@@ -225,8 +226,18 @@ def test_an_executor_alone_is_taken_with_its_own_count() -> None:
         assert taken is not None
         assert (taken.executor, taken.count, taken.threads) == (pool, 3, 1)
         assert as_workers(taken) is taken
-        assert RunOptions(workers=pool).workers.count == 3  # type: ignore[arg-type,union-attr]
     assert as_workers(None) is None
+
+
+def test_options_take_an_executor_and_hold_its_workers() -> None:
+    with ThreadPoolExecutor(3) as pool:
+        options = RunOptions(workers=pool)
+        assert options.workers is not None
+        assert options.workers.count == 3
+        assert replace(options, batch_size=2).workers is options.workers
+    assert RunOptions().workers is None
+    with pytest.raises(FrozenInstanceError):
+        options.workers = None  # type: ignore[misc]
 
 
 def test_workers_that_are_none_are_an_error_that_says_what_to_give() -> None:
