@@ -102,6 +102,7 @@ def measure_sensitivity(
     correct_biases: bool = True,
     rounded: ir.Model | None = None,
     journal: Path | None = None,
+    tell: Callable[[str], None] = lambda _text: None,
     options: RuntimeOptions | None = None,
     progress: Progress = lambda _stage, _done, _total: None,
     workers: Workers | None = None,
@@ -113,7 +114,8 @@ def measure_sensitivity(
     sqnr (minus the dB), or a function of the outputs of one batch, averaged over the samples.
     plan and sketches: what the scales of other activation widths are decided from, and, where `correct_biases`, biases
     corrected with (analytically). rounded: `model` with the weights whose rounding was learned.
-    journal: a file that keeps what is measured, from which an interrupted run goes on; the caller removes it.
+    journal: a file that keeps what is measured, from which an interrupted run goes on; the caller removes it. tell: what is
+    taken from it, before the rest is measured.
     workers: who shares the batches; the figures are those of one process.
     With a `Calibrated` c: measure_sensitivity(c.source.prepared, c.decision.record, c.calibration.feeds, plan=c.plan,
     sketches=c.usable).
@@ -134,6 +136,8 @@ def measure_sensitivity(
         method = "exact" if len(variants) <= EXACT_UP_TO else "estimate"
     run = _Run(model, variants, tuple(feeds), metric, options or RuntimeOptions(), progress, workers)
     kept = LineJournal(journal, _key(model, feeds, metric, method) if journal else "")
+    if kept.entries:
+        tell(f"{_resumed(kept, variants)} from {journal}, of an interrupted run; delete it to begin anew.")
     effects = run.exact(kept) if method == "exact" else run.estimate(kept)
     return Sensitivities(
         method,
@@ -141,7 +145,7 @@ def measure_sensitivity(
         sum(batch_size(batch) for batch in feeds),
         tuple(candidate.name for candidate in chosen),
         effects,
-        tuple(_notes(record, kept)),
+        _notes(record),
     )
 
 
@@ -232,13 +236,15 @@ def _source(metric: str | MetricFunction) -> str:
         return getattr(metric, "__qualname__", type(metric).__qualname__)
 
 
-def _notes(record: QuantRecord, kept: LineJournal) -> list[str]:
-    notes = []
-    if tensors := sum(entry.tensor_quantize for entry in record.layers):
-        notes.append(f"{tensors} single tensors of the record are left out: layers alone are measured")
-    if kept.entries:
-        notes.append(f"{len(kept.entries)} measurements come from the journal of an interrupted run")
-    return notes
+def _resumed(kept: LineJournal, variants: Sequence[Variant]) -> str:
+    wanted = {variant.digest: variant.layer for variant in variants}
+    found = [wanted[digest] for entry in kept.entries if (digest := entry.get("variant")) in wanted]
+    return f"{len(found)} measurements of {len(set(found))} of {len(set(wanted.values()))} layers are taken"
+
+
+def _notes(record: QuantRecord) -> tuple[str, ...]:
+    tensors = sum(entry.tensor_quantize for entry in record.layers)
+    return (f"{tensors} single tensors of the record are left out: layers alone are measured",) if tensors else ()
 
 
 def _finite(value: object) -> object:

@@ -79,7 +79,8 @@ def command(
         raise ConfigError("there are no samples to calibrate with and to rank the layers on. Pass --data.")
     from amct_lite.accuracy.auto import autocalibrate
     from amct_lite.accuracy.candidates import MAX_EVALUATIONS
-    from amct_lite.cli.autocalibrate_report import finish_search, journal_of, tell_trials
+    from amct_lite.cli.autocalibrate_report import finish_search, tell_trials
+    from amct_lite.cli.journals import journal_of, kept_on_interrupt
     from amct_lite.cli.output import progress_bar
     from amct_lite.compat.evaluator import amct_names
     from amct_lite.running import RunOptions
@@ -90,15 +91,15 @@ def command(
     runtime, images, shared = take_runtime(settings), take_images(settings), take_workers(settings)
     config = take_config(settings, model)
     evaluate = _evaluator(evaluator_file, max_loss, lower_is_better=lower_is_better)
-    journal = journal_of(output, quiet=quiet or as_json)
-    with progress_bar(hidden=quiet or as_json) as progress, shared as workers, amct_names(), journal.kept_on_interrupt():
+    journal = journal_of(output, "autocalibration_journal.jsonl", quiet=quiet or as_json)
+    with progress_bar(hidden=quiet or as_json) as progress, shared as workers, amct_names(), kept_on_interrupt(journal):
         found = autocalibrate(
             *(model, data, evaluate),
             config=config,
             sensitivity=sensitivity,
             max_evaluations=max_evaluations or MAX_EVALUATIONS,
             statistics=statistics,
-            journal=journal.path,
+            journal=journal,
             options=RunOptions(runtime, images, batch_size, None, progress, workers),
             on_trial=tell_trials(progress, quiet=quiet or as_json),
         )

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import json
-import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable
 from itertools import count
 from pathlib import Path
 
@@ -18,35 +15,8 @@ from amct_lite.accuracy.auto import AutoCalibration
 from amct_lite.accuracy.candidates import Trial
 from amct_lite.cli.layout import console, count_of, print_table, say, write_text
 from amct_lite.cli.output import finish
-from amct_lite.files import output_path
 from amct_lite.running import Progress
 from amct_lite.runtime import RuntimeOptions
-
-
-@dataclass(frozen=True)
-class JournalPlace:
-    """Where the metrics of a run are kept until its end, in case it is interrupted."""
-
-    path: Path
-
-    @contextmanager
-    def kept_on_interrupt(self) -> Iterator[None]:
-        """Ctrl-C says that nothing of what was measured is lost."""
-        try:
-            yield
-        except KeyboardInterrupt:
-            if not self.path.is_file():
-                raise
-            click.echo(f"interrupted; the metrics so far are in {self.path}, the same command goes on from there.", err=True)
-            sys.exit(130)
-
-
-def journal_of(output: str, *, quiet: bool, suffix: str = "autocalibration_journal.jsonl") -> JournalPlace:
-    """The journal of the output prefix; says so when there is one already."""
-    place = JournalPlace(output_path(output, suffix))
-    if place.path.is_file() and not quiet:
-        click.echo(f"there is a journal of an interrupted run, {place.path}: what it knows is not measured again.", err=True)
-    return place
 
 
 def tell_trials(progress: Progress, *, quiet: bool) -> Callable[[Trial], None]:

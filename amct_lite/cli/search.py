@@ -99,7 +99,7 @@ def command(
     with its neighbours and with the same widths everywhere."""
     if not data:
         raise ConfigError("there are no samples to calibrate with and to measure losses on. Pass --data.")
-    from amct_lite.cli.autocalibrate_report import journal_of
+    from amct_lite.cli.journals import journal_of, kept_on_interrupt
     from amct_lite.cli.output import progress_bar
     from amct_lite.cli.search_report import finish_search, tell_measured
     from amct_lite.compat.evaluator import amct_names, load_metric
@@ -116,8 +116,8 @@ def command(
     files = [Path(name) for name in named if name]
     runtime, images, shared = take_runtime(settings), take_images(settings), take_workers(settings)
     config = take_config(settings, model)
-    journal = journal_of(output, quiet=quiet or as_json, suffix="search_journal.jsonl")
-    with progress_bar(hidden=quiet or as_json) as progress, shared as workers, amct_names(), journal.kept_on_interrupt():
+    journal = journal_of(output, "search_journal.jsonl", quiet=quiet or as_json)
+    with progress_bar(hidden=quiet or as_json) as progress, shared as workers, amct_names(), kept_on_interrupt(journal):
         found = search_precision(
             *(model, data, allowed),
             widths=_words(widths),
@@ -128,7 +128,7 @@ def command(
             sensitivity=losses or sensitivity,
             rounding=None if rounding == "none" else rounding,
             statistics=statistics,
-            journal=journal.path,
+            journal=journal,
             options=RunOptions(runtime, images, batch_size, None, progress, workers),
             on_measured=tell_measured(quiet=quiet or as_json),
         )

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -83,6 +80,7 @@ def command(
     from dataclasses import replace
 
     from amct_lite.analysis.candidates import CUSTOMARY
+    from amct_lite.cli.journals import kept_on_interrupt
     from amct_lite.cli.layout import write_text
     from amct_lite.cli.output import progress_bar
     from amct_lite.cli.sensitivity_table import print_sensitivities
@@ -98,7 +96,7 @@ def command(
     config = replace(config, batches=settings["batches"] or config.batches)
     runtime, images, shared = take_runtime(settings), take_images(settings), take_workers(settings)
     journal = output_path(output, "sensitivity_journal.jsonl") if output else None
-    with progress_bar(hidden=quiet or as_json) as progress, shared as workers, _kept_on_interrupt(journal):
+    with progress_bar(hidden=quiet or as_json) as progress, shared as workers, kept_on_interrupt(journal):
         found = sensitivity(
             *(model, record, data),
             candidates=CUSTOMARY if candidates == "all" else [name.strip() for name in candidates.split(",") if name.strip()],
@@ -108,6 +106,7 @@ def command(
             config=config,
             statistics=statistics,
             journal=journal,
+            tell=lambda text: click.echo(f"note: {text}", err=True),
             options=RunOptions(runtime, images, settings["batch_size"], None, progress, workers),
         )
     written = beside.write("sensitivity.json", found.to_json(), (model, record, statistics, config_file))
@@ -124,15 +123,3 @@ def _metric(text: str) -> str | MetricFunction:
     from amct_lite.diagnosis.metric_file import load_metric_file
 
     return load_metric_file(Path(text)) if text.endswith(".py") else text
-
-
-@contextmanager
-def _kept_on_interrupt(journal: Path | None) -> Iterator[None]:
-    """Ctrl-C says that nothing of what was measured is lost."""
-    try:
-        yield
-    except KeyboardInterrupt:
-        if journal is None or not journal.is_file():
-            raise
-        click.echo(f"interrupted; what was measured is in {journal}, the same command goes on from there.", err=True)
-        sys.exit(130)

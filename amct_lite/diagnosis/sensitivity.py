@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -34,6 +34,7 @@ def sensitivity(
     config: QuantConfig | None = None,
     statistics: str | Path | Statistics | None = None,
     journal: str | Path | None = None,
+    tell: Callable[[str], None] = lambda _text: None,
     options: RunOptions | None = None,
 ) -> Sensitivities:
     """What quantizing each layer of `record` alone does to its own output, and to the outputs of the network.
@@ -45,7 +46,7 @@ def sensitivity(
     (ranks as nmse does), or a function of the outputs of the float model and of the other, by name, for one batch → damage,
     0 when they are the same. config: its range method decides scales that the record does not have. statistics: the
     calibration file; when left out, the one beside the record. journal: a file that keeps what an interrupted run has
-    measured; removed at the end.
+    measured; removed at the end. tell: what is taken from it, before the rest is measured.
     Raises RecordError for a record of another model, ConfigError for a name that is not known, DataError for data that do not
     fit, CalibrationError for scales that cannot be decided without a calibration file.
     """
@@ -70,6 +71,7 @@ def sensitivity(
         correct_biases=known is not None and known.bias_correction != "none",
         rounded=apply_roundings(prepared, taken.record, known.roundings)[0] if known else None,
         journal=Path(journal) if journal else None,
+        tell=tell,
         options=chosen.runtime,
         progress=chosen.progress,
         workers=chosen.workers,

@@ -194,9 +194,11 @@ def test_an_interrupted_run_goes_on_where_it_stopped(calibrated: Calibrated, tmp
     lines = journal.read_text().splitlines()
     assert len(lines) == 1 + 4  # the key, and what was measured
     journal.write_text("\n".join([*lines, lines[-1][:40]]))  # killed while it wrote
-    again = measured(calibrated, feeds, journal=journal)
-    assert again.effects == whole.effects
-    assert any(f"{len(lines) - 1} measurements" in note for note in again.notes)
+    told: list[str] = []
+    assert measured(calibrated, feeds, journal=journal, tell=told.append) == whole
+    assert told == [
+        f"4 measurements of 4 of 4 layers are taken from {journal}, of an interrupted run; delete it to begin anew."
+    ]
     assert len(journal.read_text().splitlines()) == 1 + 3 * 4
 
 

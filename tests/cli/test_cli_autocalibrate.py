@@ -183,7 +183,7 @@ def test_ctrl_c_says_where_the_metrics_are(amct: Run, digits: Path, samples: Pat
     words = ("--data", samples, "-o", "out/d", "--evaluator", evaluator(text), "--max-loss", "1")
     done = amct("autocalibrate", digits, *words)
     assert done.code == 130
-    assert "the metrics so far are in out/d_autocalibration_journal.jsonl, the same command goes on from there" in done.err
+    assert "what was measured is in out/d_autocalibration_journal.jsonl, the same command goes on from there" in done.err
     assert [file.name for file in Path("out").iterdir()] == ["d_autocalibration_journal.jsonl"]
     done = amct("autocalibrate", digits, *words)
     assert "there is a journal of an interrupted run" in done.err

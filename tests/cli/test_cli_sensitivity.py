@@ -109,3 +109,27 @@ def test_a_bar_shrinks_by_a_fifth_for_a_tenth() -> None:
     assert bar(0.1, 1.0) == "█" * 12 + "▊"  # 16 · 4/5 = 12.8
     assert bar(0.0, 1.0) == ""
     assert bar(float("inf"), 1.0) == "█" * 16
+
+
+def test_an_interrupted_run_goes_on_and_says_from_where(run, tmp_path):
+    """The metric of a file stops the run in its second batch."""
+    file, mark = tmp_path / "mine.py", tmp_path / "seen"
+    file.write_text(
+        f"from pathlib import Path\nmark = Path({str(mark)!r})\n"
+        "def metric(a, b):\n"
+        "    seen = len(mark.read_text()) if mark.exists() else 0\n"
+        "    mark.write_text('x' * (seen + 1))\n"
+        "    if seen == 7:\n        raise KeyboardInterrupt\n"
+        "    return float(abs(a['logits'] - b['logits']).max())\n"
+    )
+    words = ("--metric", file, "--batches", 8, "--exact", "-o", tmp_path / "out/d", "--json")
+    journal = tmp_path / "out/d_sensitivity_journal.jsonl"
+    done = run(*words)
+    assert done.code == 130
+    assert f"interrupted; what was measured is in {journal}, the same command goes on from there" in done.err
+    again = run(*words)
+    assert f"note: 7 measurements of 7 of 7 layers are taken from {journal}, of an interrupted run" in again.err
+    journal.unlink(missing_ok=True)
+    whole = run(*words)
+    assert "journal" not in whole.err
+    assert again.out == whole.out
