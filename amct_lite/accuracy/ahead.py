@@ -11,9 +11,9 @@ from collections.abc import Callable, Hashable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from amct_lite import scratch
+from amct_lite import ir, scratch
 from amct_lite.accuracy.evaluation import Evaluator, Metric, Referee
-from amct_lite.errors import AmctError, CalibrationError
+from amct_lite.errors import AmctError
 from amct_lite.workers import Task, Workers, map_shards, require_picklable
 
 
@@ -81,7 +81,7 @@ def _referee(payload: bytes) -> Referee:
 def _measure(referee: Referee, sent: _Sent) -> Metric | AmctError:
     try:
         if sent.content is None:
-            require_seen(sent.path)
+            ir.require_seen(sent.path)
             return referee.measure(sent.path, sent.what)
         with scratch.folder() as folder:
             path = folder / sent.path.name
@@ -89,12 +89,3 @@ def _measure(referee: Referee, sent: _Sent) -> Metric | AmctError:
             return referee.measure(path, sent.what)
     except AmctError as error:
         return error
-
-
-def require_seen(path: Path) -> None:
-    """Raises CalibrationError in a worker that has no file at `path`."""
-    if not path.is_file():
-        raise CalibrationError(
-            f"this worker does not see {path}, which it shall evaluate. Give the model by a path, and let TMPDIR name a "
-            "folder, that all workers share."
-        )

@@ -52,8 +52,8 @@ def require_seen(sent: Sent) -> None:
     """Raises CalibrationError in a worker that has no such path."""
     if isinstance(sent, Path) and not sent.is_file():
         raise CalibrationError(
-            f"this worker does not see {sent}, where the model lies because it is too large to be sent. "
-            "Let TMPDIR name a folder that all workers share."
+            f"this worker does not see {sent}: a model that is too large to be sent, or is given by its path, is read where it "
+            "lies. Give a path that all workers see, and let TMPDIR name a folder that they share."
         )
 
 

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 from amct_lite import ir, scratch
-from amct_lite.accuracy.ahead import require_seen
 from amct_lite.accuracy.evaluation import Evaluator, Metric, Referee
 from amct_lite.calibrated import Calibrated
 from amct_lite.calibration.store import Statistics
@@ -149,7 +148,7 @@ def _make(bench: _Bench, wanted: _Wanted) -> Made | Metric | AmctError:
         if wanted.key == FLOAT_MODEL:
             assert referee is not None
             assert bench.float_model is not None
-            require_seen(bench.float_model)
+            ir.require_seen(bench.float_model)
             return evaluated_float(bench.float_model, referee)
         picks = {layer: bench.widths[name] for layer, name in wanted.key}
         given, model, errors = make(Giver(bench.base, bench.rounding, bench.runtime), picks)

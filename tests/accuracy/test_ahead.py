@@ -91,5 +91,5 @@ def never(_path: str) -> float:
 
 def test_a_model_that_workers_do_not_see_is_named(workers: Workers, tmp_path: Path) -> None:
     ahead = Ahead(MaxLoss(never, 1.0), workers)
-    with pytest.raises(CalibrationError, match=r"does not see .*nowhere\.onnx.*TMPDIR"):
+    with pytest.raises(CalibrationError, match=r"does not see .*nowhere\.onnx: .*Give a path that all workers see.*TMPDIR"):
         ahead.metric(Candidate(None, "the float model", lambda _folder: tmp_path / "nowhere.onnx"), ())
