@@ -17,12 +17,12 @@ import numpy as np
 
 from amct_lite import ir
 from amct_lite.calibration.data import CalibrationData, DataSource, open_data, random_data
-from amct_lite.calibration.feeds import input_specs
+from amct_lite.calibration.feeds import convert, input_specs
 from amct_lite.calibration.images import ImageOptions
 from amct_lite.diagnosis.matching import Match, Matched, match
 from amct_lite.errors import CalibrationError, ConfigError
 from amct_lite.numerics.metrics import cosine_from_error, sqnr_db_from_sums, sums
-from amct_lite.runtime import RuntimeOptions, Session, beside_others, open_session
+from amct_lite.runtime import RuntimeOptions, beside_others, open_session
 from amct_lite.types import AnyArray, Feeds, Subject
 
 JUMP_DB = 6.0
@@ -143,6 +143,19 @@ class _Sums:
         )
 
 
+class _Runner:
+    """A model that takes floats of any width: the two that are compared need not agree on it (float16 in a deploy model)."""
+
+    def __init__(self, model: ir.Model, options: RuntimeOptions) -> None:
+        self._session = open_session(model, options, optimize=False)
+        self.input_names = self._session.input_names
+
+    def run(self, feeds: Feeds, outputs: Sequence[str]) -> Sequence[AnyArray]:
+        """Takes those of `feeds` that the model has. An array that does not convert is left to the session to refuse."""
+        fitting = {spec.name: convert(feeds[spec.name], spec.dtype) for spec in self._session.inputs}
+        return self._session.run({name: feeds[name] if new is None else new for name, new in fitting.items()}, outputs)
+
+
 class _Pair:
     """Both models, and the second one once more, fed with the float model's tensors in front of every piece."""
 
@@ -154,18 +167,18 @@ class _Pair:
         shapes = dict(self._shapes(first))
         self.groups = _grouped({name: 4 * prod(shape) for name, shape in shapes.items()})
         self._cut, self._fed = _cut(matched.other, {m.other: len(shapes[m.name]) for m in matched.matches})
-        self._alone: dict[tuple[str, ...], Session] = {}
+        self._alone: dict[tuple[str, ...], _Runner] = {}
 
     def _shapes(self, feeds: Feeds) -> Iterator[tuple[str, tuple[int, ...]]]:
         names = list(self._matches)
         for start in range(0, len(names), GROUP):
             group = names[start : start + GROUP]
-            for name, array in zip(group, self._exact.run(_of(feeds, self._exact), group), strict=True):
+            for name, array in zip(group, self._exact.run(feeds, group), strict=True):
                 yield name, array.shape
 
-    def _open(self, model: ir.Model) -> Session:
+    def _open(self, model: ir.Model) -> _Runner:
         """Each node computes what it says; nothing is fused, so every tensor is there."""
-        return open_session(model, self._options, optimize=False)
+        return _Runner(model, self._options)
 
     def run(self, feeds: Feeds, names: Sequence[str]) -> Iterator[tuple[str, AnyArray, AnyArray, AnyArray]]:
         """(name, in the float model, in the other, in the other alone) for each of `names`."""
@@ -174,16 +187,16 @@ class _Pair:
         by_input = {given: self._exact_of(value) for value, given in self._fed.items()}
         wanted = [by_input[name] for name in alone.input_names if name in by_input]
         fetched = list(dict.fromkeys((*names, *wanted)))
-        exact = dict(zip(fetched, self._exact.run(_of(feeds, self._exact), fetched), strict=True))
+        exact = dict(zip(fetched, self._exact.run(feeds, fetched), strict=True))
         given = {name: exact[by_input[name]] if name in by_input else feeds[name] for name in alone.input_names}
-        free = self._free.run(_of(feeds, self._free), others)
+        free = self._free.run(feeds, others)
         for name, a, b in zip(names, free, alone.run(given, others), strict=True):
             yield name, exact[name], a, b
 
     def _exact_of(self, other: str) -> str:
         return next(m.name for m in self._matches.values() if m.other == other)
 
-    def _isolated(self, outputs: tuple[str, ...]) -> Session:
+    def _isolated(self, outputs: tuple[str, ...]) -> _Runner:
         if outputs not in self._alone:
             self._alone = {**self._alone, outputs: self._open(ir.extract(self._cut, outputs))}
         return self._alone[outputs]
@@ -211,10 +224,6 @@ def _grouped(sizes: Mapping[str, int]) -> list[list[str]]:
         groups[-1].append(name)
         held += size
     return groups
-
-
-def _of(feeds: Feeds, session: Session) -> Feeds:
-    return {name: feeds[name] for name in session.input_names}
 
 
 def _watching(model: ir.Model, names: Sequence[str]) -> ir.Model:

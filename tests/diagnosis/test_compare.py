@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from small_nets import FOUR_CONVS, ONE_THREAD, images, net, saved
+from small_nets import FOUR_CONVS, ONE_THREAD, images, net, saved, to_float16
 
 from amct_lite import ir
 from amct_lite.config import QuantConfig
@@ -89,6 +89,15 @@ def test_models_of_this_package(target: str) -> None:
         output.sqnr_db,
         abs=0.3,  # fused kernels round some codes otherwise
     )
+
+
+def test_a_deploy_model_in_float16_takes_what_the_float_model_computes_in_float32() -> None:
+    source = ir.load_bytes(to_float16(net()).SerializeToString())
+    result = quantize(source, images(4), options=ONE_THREAD)
+    assert result.exports.deploy is not None
+    found = compare(source, result.exports.deploy, images(4), runtime=RUNTIME)
+    assert all(25 < row.sqnr_db < 80 and row.isolated_db > 25 for row in found.tensors)
+    assert rows(compare(model(), source, images(4), runtime=RUNTIME))["y"].sqnr_db > 50  # 11 bits of mantissa: some 66 dB
 
 
 def test_a_normalization_that_was_folded_is_folded_for_the_comparison() -> None:
