@@ -67,6 +67,7 @@ def test_saved_calibration_gives_the_same_bytes_without_data(result: QuantizeRes
     second = contents(again, tmp_path / "again")
     for name in ("record.txt", *MODELS, "calibration.npz"):
         assert second[name] == first[name], name
+    assert {row.sqnr_db for row in again.report.layers} == {None}, "there was nothing to measure a layer's error on"
 
 
 def test_saved_calibration_with_data_gives_all_five_again(result: QuantizeResult, model: Path, tmp_path: Path) -> None:

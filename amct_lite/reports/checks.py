@@ -62,7 +62,7 @@ def check_exports(
     """
     require_fit(prepared, exports.halves, feeds[:LOCAL_SAMPLES], options)
     with ThreadPoolExecutor(1) as beside:  # building a model is one thread's work, and so are many integer kernels
-        local = beside.submit(measure, prepared, exports.alone, record, _few(feeds, prepared, record), options, optimize=False)
+        local = beside.submit(_local_errors, prepared, exports, record, feeds, options)
         if is_heavy(prepared):
             local.result()
         outputs, compared_samples = compared(exports, feeds, exact, options)
@@ -74,6 +74,14 @@ def check_exports(
         samples, description = _deploy_feeds(feeds, inputs, exports.shapes)
         equivalence = verify_deploy(exports.deploy, exports.fake_quant, samples, options)
         return Checked(local.result(), outputs, compared_samples, equivalence, description)
+
+
+def _local_errors(
+    prepared: ir.Model, exports: Exports, record: QuantRecord, feeds: Sequence[Feeds], options: RuntimeOptions
+) -> Mapping[str, LocalError]:
+    """Of each layer; of none where there are no samples to measure it on."""
+    few = _few(feeds, prepared, record)
+    return measure(prepared, exports.alone, record, few, options, optimize=False) if few else {}
 
 
 def compared(
