@@ -62,7 +62,7 @@ class QuantizeResult:
                 ir.save(self.exports.deploy, place(TARGETS[self.exports.target].suffix))
             if self.plan is not None and self.statistics is not None:
                 place("calibration.npz").write_bytes(store.to_bytes(self.statistics))
-            place("report.json").write_text(self.report.to_json(), encoding="utf-8")
+            place("report.json").write_text(self.report.to_json(), encoding="utf-8", errors="replace")
             for suffix, text in (also or {}).items():
-                place(suffix).write_text(text, encoding="utf-8")
+                place(suffix).write_text(text, encoding="utf-8", errors="replace")
         return tuple(written)

@@ -57,7 +57,7 @@ class Beside:
 
         written = [output_path(self.output, suffix)]
         with staged_outputs(inputs=[path for path in inputs if path is not None]) as out:
-            out.stage(written[0]).write_text(text if text.endswith("\n") else f"{text}\n", encoding="utf-8")
+            out.stage(written[0]).write_text(text if text.endswith("\n") else f"{text}\n", encoding="utf-8", errors="replace")
         if self.page:
             from amct_lite.page.gather import read_page
             from amct_lite.page.writing import write_page

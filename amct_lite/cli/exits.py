@@ -1,8 +1,10 @@
-"""How every command of this package ends: one message and the exit code of its kind, never a traceback for a mistake."""
+"""How every command of this package ends: one message and the exit code of its kind, never a traceback for a mistake, nor for
+a letter that the terminal or pipe does not have."""
 
 from __future__ import annotations
 
 import errno
+import io
 import os
 import sys
 from collections.abc import Callable, Iterator
@@ -16,6 +18,7 @@ from amct_lite.errors import AmctError, ExportError
 @contextmanager
 def exit_codes(tell: Callable[[AmctError], None]) -> Iterator[None]:
     """Around a whole command line. tell: says an error of this package to the user."""
+    _take_any_letter()
     try:
         yield
         sys.stdout.flush()
@@ -38,6 +41,13 @@ def exit_codes(tell: Callable[[AmctError], None]) -> Iterator[None]:
         full = ExportError("there is no room on the disk that what is printed goes to. Make room there.")
         tell(full)
         sys.exit(full.exit_code)
+
+
+def _take_any_letter() -> None:
+    """A question mark stands for what the encoding of standard output lacks: box drawing in a pipe on Windows or in an old
+    locale, the bytes of a file name that are no UTF-8. Standard error does the like on its own."""
+    if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors in {"strict", "surrogateescape"}:
+        sys.stdout.reconfigure(errors="replace")
 
 
 def _say_no_more() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import sys
 from collections import Counter
 from collections.abc import Sequence
@@ -117,7 +118,9 @@ def _cut(name: str, longest: int) -> str:
 
 
 def write_text(text: str) -> None:
-    """Plain text (JSON) to standard output, as it is."""
+    """Plain text (JSON, a record) to standard output as it would stand in a file: UTF-8, whatever the terminal's encoding."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(encoding="utf-8", errors="replace")
     sys.stdout.write(text if text.endswith("\n") else f"{text}\n")
 
 

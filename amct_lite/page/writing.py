@@ -53,10 +53,10 @@ def write_page(
     guarded = [path for path in inputs if path] + [output_path(prefix, suffix) for suffix in _READ]
     with staged_outputs(inputs=guarded) as out:
         if html is not None:
-            out.stage(html).write_text(html_of(page), encoding="utf-8")
+            out.stage(html).write_text(html_of(page), encoding="utf-8", errors="replace")
             written.append(html)
         if content is not None:
-            out.stage(content).write_text(page.to_json(), encoding="utf-8")
+            out.stage(content).write_text(page.to_json(), encoding="utf-8", errors="replace")
             written.append(content)
         if plots is not None:
             for name, figure in (*overview(page).items(), *layer_figures(page)):
