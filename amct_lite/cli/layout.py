@@ -62,7 +62,7 @@ def print_table(out: Console, title: str, columns: Sequence[str], rows: Sequence
     """A row a layer (markup, but for the name in the first column), then an empty line.
 
     Names too long for the terminal are cut in the middle, which is said below the table; elsewhere they are whole.
-    Columns whose title begins with `#` are numbers.
+    Columns whose title begins with `#` are numbers: the last to be narrowed, and never cut without a sign of it.
     """
     result = Table(
         title=escape(title),
@@ -74,8 +74,11 @@ def print_table(out: Console, title: str, columns: Sequence[str], rows: Sequence
         padding=(0, 1, 0, 0),
     )
     for name in columns:
-        justify: Literal["left", "right"] = "right" if name.startswith("#") else "left"
-        result.add_column(name.removeprefix("#"), justify=justify, overflow="fold", no_wrap=name not in _WRAPPED)
+        number = name.startswith("#")
+        justify: Literal["left", "right"] = "right" if number else "left"
+        whole = number or name == columns[0]
+        overflow: Literal["fold", "ellipsis"] = "ellipsis" if whole else "fold"
+        result.add_column(name.removeprefix("#"), justify=justify, overflow=overflow, no_wrap=whole)
     longest = _room_for_names(out, columns, rows)
     for name, *cells in rows:
         result.add_row(escape(_cut(name, longest)), *cells)

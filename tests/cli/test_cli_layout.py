@@ -35,6 +35,20 @@ def test_a_long_name_is_cut_in_the_middle_and_the_row_stays_one_line(width):
     assert any("--json" in line for line in lines)
 
 
+def test_a_number_is_never_cut_without_a_sign_of_it():
+    columns, row = (
+        ("layer", "#scale_d", "#clipped", "scale_w", "types"),
+        ("0.584932", "0.0016 %", "0.0001 … 0.02 (64)", "INT8 × INT8"),
+    )
+    for width in (60, 80):  # text gives way
+        out, file = _terminal(width)
+        print_table(out, "t", columns, [(LONG, *row)])
+        assert "  0.584932  0.0016 %  " in file.getvalue()
+    out, file = _terminal(30)
+    print_table(out, "t", columns, [(LONG, *row)])
+    assert "0.58…" in file.getvalue()
+
+
 def test_a_pipe_gets_whole_names():
     out, file = _pipe()
     print_table(out, "t", ("layer", "op"), [(LONG, "Conv")])
