@@ -73,6 +73,9 @@ def written(folder: Path, name: str, text: str) -> Path:
 @pytest.mark.parametrize(("name", "text"), [("q.yaml", YAML), ("q.yml", YAML), ("q.toml", TOML), ("q.json", JSON)])
 def test_all_formats_say_the_same(tmp_path: Path, name: str, text: str) -> None:
     assert load_config(written(tmp_path, name, text)) == EXPECTED
+    assert load_config(written(tmp_path, name, "\ufeff" + text.replace("\n", "\r\n"))) == EXPECTED, (
+        "as a Windows editor saves it"
+    )
 
 
 @pytest.mark.parametrize(

@@ -100,7 +100,7 @@ def completed(text: str, path: Path, activations: Mapping[tuple[str, int], QPara
 def undecided(path: Path) -> tuple[str, ...]:
     """The layers whose activation factors are missing in the record at `path`; none when it cannot be read at all."""
     try:
-        message: Any = text_format.Parse(path.read_text(encoding="utf-8"), ScaleOffsetRecord())
+        message: Any = text_format.Parse(path.read_text(encoding="utf-8-sig"), ScaleOffsetRecord())
     except (OSError, UnicodeDecodeError, text_format.ParseError):
         return ()
     return tuple(entry.key for entry in message.record if not entry.value.HasField("scale_d"))
@@ -115,7 +115,7 @@ def read_factors(path: Path, layers: Mapping[str, int]) -> dict[str, tuple[float
     message: Any = ScaleOffsetRecord()
     try:
         if path.is_file():
-            text_format.Parse(path.read_text(encoding="utf-8"), message)
+            text_format.Parse(path.read_text(encoding="utf-8-sig"), message)
     except (OSError, UnicodeDecodeError, text_format.ParseError) as error:
         raise RecordError(f"{path} is no record ({error}). Call quantize_preprocess again.") from error
     found = {entry.key: tuple(entry.value.tensor_balance_factor) for entry in message.record if entry.key in layers}

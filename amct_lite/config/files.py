@@ -24,7 +24,7 @@ def load_config(path: str | os.PathLike[str]) -> QuantConfig:
     if parse is None:
         raise ConfigError(f"{source} is no configuration file: its name must end in {', '.join(_PARSERS)}.")
     try:
-        text = Path(source).read_text(encoding="utf-8")
+        text = Path(source).read_text(encoding="utf-8-sig")  # Windows editors put a mark in front
     except OSError as error:
         raise ConfigError(f"cannot read the configuration {source}: {error.strerror or error}.") from error
     except UnicodeDecodeError as error:

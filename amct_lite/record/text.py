@@ -30,7 +30,7 @@ _ESCAPES = str.maketrans({"\\": "\\\\", '"': '\\"', "\n": "\\n", "\r": "\\r", "\
 def read_record(path: str | os.PathLike[str]) -> QuantRecord:
     """The record in the file at `path`. Raises RecordError with everything that is wrong with it, line by line."""
     try:
-        text = Path(path).read_text(encoding="utf-8")
+        text = Path(path).read_text(encoding="utf-8-sig")  # Windows editors put a mark in front
     except OSError as error:
         raise RecordError(
             f"cannot read the record {os.fspath(path)}: {error.strerror or error}{_file_meant(Path(path))}. "

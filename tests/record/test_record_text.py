@@ -250,6 +250,8 @@ def test_reading_names_the_file(tmp_path: Path) -> None:
     path.write_text(entry(lines()), encoding="utf-8")
     record = read_record(path)
     assert (record.source, record.layers[0].line) == (str(path), 2)
+    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes().replace(b"\n", b"\r\n"))  # as a Windows editor saves it
+    assert read_record(path).layers == record.layers
     path.write_bytes(b"record \xff")
     with pytest.raises(RecordError, match=r"record.txt is no record: it is not UTF-8 text \(byte 7\)"):
         read_record(path)
