@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from shlex import quote
 
@@ -19,18 +19,21 @@ from amct_lite.page.values import Analysis
 @dataclass(frozen=True)
 class Place:
     """What the commands name. prefix: of the run; model: the name of its float model; target: what runs the result; record:
-    its file."""
+    its file. shapes: of the deploy model's inputs, for commands that need them where the model leaves them open."""
 
     prefix: str | Path
     model: str
     target: str
     record: str | Path
+    shapes: Mapping[str, Sequence[int]] = field(default_factory=dict)
 
     def fill(self, command: str) -> str:
         exported = output_path(self.prefix, "ort_model.onnx" if self.target == "ort" else "fake_quant_model.onnx")
         names = {"exported": exported, "deploy": output_path(self.prefix, "deploy_model.onnx"), "prefix": self.prefix}
         names |= {"model": self.model, "record": self.record, "target": self.target}
-        return command.format(**{key: quote(str(name)) for key, name in names.items()})
+        shapes = ";".join(f"{name}:{','.join(map(str, dims))}" for name, dims in self.shapes.items())
+        words = {key: quote(str(name)) for key, name in names.items()}
+        return command.format(**words, shapes=f" --input-shape {quote(shapes)}" if shapes else "")
 
 
 @dataclass(frozen=True)
@@ -110,7 +113,7 @@ _KINDS = (
         "bitops.json",
         "Cost",
         "What each layer costs: multiply-accumulates, bit operations (FLOPs × bits of activation × bits of weight), bytes.",
-        "amct-lite bitops {model} --record {record} -o {prefix}",
+        "amct-lite bitops {model} --record {record}{shapes} -o {prefix}",
         sections.bitops,
     ),
     _Kind(
@@ -118,7 +121,7 @@ _KINDS = (
         "Speed",
         "What ONNX Runtime executes of the quantized model: which layers became integer kernels, why the others did not, and "
         "where the time goes. Times are of the machine and the moment that measured them.",
-        "amct-lite explain {exported} --float {model} -o {prefix}",
+        "amct-lite explain {exported} --float {model}{shapes} -o {prefix}",
         sections.explain,
     ),
     _Kind(

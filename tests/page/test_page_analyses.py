@@ -140,6 +140,13 @@ def test_commands_name_the_files_of_the_run(target: str, title: str, command: st
     assert {analysis.title: analysis.command for analysis in analyses_of({}, place, PRESENT)}[title] == command
 
 
+def test_commands_give_open_dimensions_the_sizes_of_the_deploy_model() -> None:
+    place = Place("m", "m.onnx", "ascend", "r.txt", {"x": (1, 3, 8, 8), "ids": (1, 16)})
+    commands = {analysis.title: analysis.command for analysis in analyses_of({}, place, PRESENT)}
+    assert commands["Cost"] == "amct-lite bitops m.onnx --record r.txt --input-shape 'x:1,3,8,8;ids:1,16' -o m"
+    assert " --input-shape 'x:1,3,8,8;ids:1,16' " in commands["Speed"]
+
+
 def test_what_the_target_does_not_have_is_not_asked_for() -> None:
     titles = {
         target: {a.title for a in analyses_of({}, Place("m", "m.onnx", target, "r"), PRESENT)} for target in ("ascend", "ort")
