@@ -43,6 +43,7 @@ from amct_lite.registry import did_you_mean
 from amct_lite.running import Progress, RunOptions
 from amct_lite.search.knapsack import Point, Variable, front
 from amct_lite.types import QuantRecord
+from amct_lite.weights import WEIGHT_QUANTIZERS
 from amct_lite.workers import Workers, require_picklable
 
 ROUNDING = "gptq"
@@ -90,7 +91,7 @@ def search_precision(
     """`amct_lite.search_precision`, where all is said of the arguments; `config` and `budget` have been read."""
     chosen, settings = options or RunOptions(), config or QuantConfig()
     wanted = widths_named(widths)
-    _require_measure(sensitivity)
+    _require_known(sensitivity, rounding)
     referee = _referee(judging or Judging(), budget, chosen.workers)
     base = calibrate(model, data, settings, statistics=statistics, options=chosen)
     if not base.calibration.feeds:
@@ -185,8 +186,10 @@ def _beside(bench: Bench, points: Sequence[Point], chosen: Point) -> tuple[Measu
     )
 
 
-def _require_measure(sensitivity: str | Path) -> None:
-    """Raises ConfigError for a word that is neither a way to measure nor a file."""
+def _require_known(sensitivity: str | Path, rounding: str | None) -> None:
+    """Raises ConfigError for a sensitivity that is neither a way to measure nor a file, or a rounding that is no weight method."""
+    if rounding is not None:
+        WEIGHT_QUANTIZERS.get(rounding)
     if sensitivity not in MEASURES and not Path(sensitivity).is_file():
         hint = did_you_mean(str(sensitivity), MEASURES)
         raise ConfigError(

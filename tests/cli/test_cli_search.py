@@ -43,6 +43,7 @@ def test_the_choice_is_shown_beside_its_neighbours_and_the_same_widths_everywher
     assert any(line.startswith("next cheaper") for line in lines)
     assert "4 and 16 bits are not faster there" in done.out
     assert "1. mixed (" in done.err
+    assert "float32 (7 float32): exact, metric 99.4962\n" in done.err
     names = {file.name for file in Path("out").iterdir()}
     assert {"d_config.json", "d_search.json", "d_deploy_model.onnx", "d_record.txt"} <= names
     assert not any("journal" in name for name in names)
@@ -66,7 +67,7 @@ def test_json_holds_the_front_and_the_choice(search: Run) -> None:
         (("--budget", "bitops=0.2", "--only", "stem.conv"), "is not LAYER=WIDTHS"),
         (("--budget", "bitops=0.2", "--only", "stem.con=W8A8"), "did you mean 'stem.conv'"),
         (("--budget", "bitops=0.2", "--sensitivity", "globl"), "'globl' is not known"),
-        (("--budget", "bitops=0.2", "--rounding", "gptk"), "did you mean 'gptq'"),
+        (("--budget", "bitops=0.2", "--rounding", "gptk"), "ConfigError: unknown weight method 'gptk' (did you mean 'gptq'?)"),
     ],
 )
 def test_mistakes_are_told_without_a_traceback(search: Run, words: tuple[str, ...], message: str) -> None:
