@@ -39,7 +39,7 @@ def _print_analysis(out: Console, analysis: Analysis) -> None:
         say(out, f"accumulated, along the graph: {line}")
     first = analysis.tables[:1]
     if analysis.series is not None and not any(table.title == LAYERS for table in first):
-        values = tuple((name, f"{value:.4g}") for name, value in analysis.series.values)
+        values = tuple((name, f"{value:.6g}") for name, value in analysis.series.values)
         _print_table(out, Table(("layer", f"#{analysis.series.label}"), values, LAYERS))
     for table in first:
         _print_table(out, table)

@@ -28,7 +28,7 @@ def tell_measured(*, quiet: bool) -> Callable[[str, Measured], None]:
         if not quiet:
             metric = "" if found.metric is None else f", metric {_number(found.metric)}"
             source = " (from the journal)" if found.resumed else ""
-            click.echo(f"{next(numbers):>3}. {name} ({_widths(found)}): {_sqnr(found)} dB{metric}{source}", err=True)
+            click.echo(f"{next(numbers):>3}. {name} ({_widths(found)}): {_sqnr(found, ' dB')}{metric}{source}", err=True)
 
     return tell
 
@@ -133,8 +133,8 @@ def _widths(point: Measured) -> str:
     return ", ".join(f"{number} {name}" for name, number in sorted(point.counts.items()))
 
 
-def _sqnr(point: Measured) -> str:
-    return f"{point.sqnr_db:.1f}" if isfinite(point.sqnr_db) else "exact"
+def _sqnr(point: Measured, unit: str = "") -> str:
+    return f"{point.sqnr_db:.1f}{unit}" if isfinite(point.sqnr_db) else "exact"
 
 
 def _number(metric: Metric) -> str:
