@@ -38,7 +38,8 @@ from amct_lite.running import RunOptions
 from amct_lite.types import QuantRecord
 
 Model = str | Path | ir.Model
-Config = QuantConfig | str | os.PathLike[str] | None
+Config = QuantConfig | Mapping[str, object] | str | os.PathLike[str] | None
+"""None: the defaults. A mapping: the tables of a configuration file, as YAML and JSON have them."""
 
 
 def quantize(
@@ -52,8 +53,9 @@ def quantize(
     """Calibrate `model` on `data`, then build, run and compare all that is exported. Nothing is written; `.save(prefix)` does.
 
     data: an iterable of feeds (input name → array), or a path: .npz/.npy files or folders, images, a loader.py. config: None
-    for the defaults, or a file of any format. statistics: a saved calibration (`<prefix>_calibration.npz`) to decide from
-    without running the model again; `data` may then be left out, and with it the comparison on real data.
+    for the defaults, a file of any format, or the tables of one as a dict. statistics: a saved calibration
+    (`<prefix>_calibration.npz`) to decide from without running the model again; `data` may then be left out, and with it the
+    comparison on real data.
     Raises the AmctError of the stage that cannot go on; VerificationError when an exported model does not do what it must.
     """
     return pipeline.quantize(
@@ -234,4 +236,6 @@ def load_config(path: str | os.PathLike[str], model: Model | None = None, *, qdq
 def _settings(config: Config, model: Model, qdq: Qdq = "refuse") -> QuantConfig:
     if config is None or isinstance(config, QuantConfig):
         return config or QuantConfig()
+    if isinstance(config, Mapping):
+        return QuantConfig.from_mapping(config)
     return load_config(config, model, qdq=qdq)

@@ -6,13 +6,15 @@ import json
 import tomllib
 from pathlib import Path
 
+import onnx
+import onnx_ir
 import pytest
 from small_nets import ONE_THREAD, images, net, saved
 
 import amct_lite as amct
 from amct_lite.compat.configs import write_config
 from amct_lite.config import QuantConfig
-from amct_lite.errors import ConfigError, ExportError
+from amct_lite.errors import ConfigError, ExportError, UnsupportedModelError
 from amct_lite.loading import load_prepared
 from amct_lite.plan import resolve
 from amct_lite.record import format_record
@@ -35,6 +37,24 @@ def test_quantize_export_and_inspect_take_every_format(kind: str, model: Path, t
     assert amct.inspect(model, str(file)).plan == plan
     assert amct.load_config(file, model).symmetric
     amct.export(model, result.record, str(tmp_path / "again"), config=file, options=ONE_THREAD)
+
+
+def test_a_dict_says_what_a_file_says(model: Path) -> None:
+    tables = {"activation": {"algorithm": "hfmg", "symmetric": True}, "skip": ["conv1"]}
+    assert (
+        amct.inspect(model, tables).plan
+        == amct.inspect(model, QuantConfig(algorithm="hfmg", symmetric=True, skip=("conv1",))).plan
+    )
+    with pytest.raises(ConfigError, match=r"activation.algoritm is unknown \(did you mean 'algorithm'"):
+        amct.inspect(model, {"activation": {"algoritm": "hfmg"}})
+
+
+def test_a_model_in_memory_is_one_of_onnx_ir(model: Path) -> None:
+    proto = onnx.load(model)
+    assert amct.inspect(onnx_ir.from_proto(proto)).plan == amct.inspect(model).plan
+    for call in (amct.inspect, amct.bitops, lambda m: amct.quantize(m, images(1)), lambda m: amct.compare(m, model, images(1))):
+        with pytest.raises(UnsupportedModelError, match=r"type ModelProto cannot be taken.*onnx_ir.from_proto"):
+            call(proto)
 
 
 @pytest.mark.parametrize(

@@ -89,8 +89,8 @@ def compare(
     for `quantize`; random: so many batches of noise instead.
     Raises ConfigError for models of different inputs or outputs, DataError for samples that do not fit.
     """
-    names = ["model" if isinstance(model, ir.Model) else Path(model).name for model in (exact, other)]
     loaded = [ir.clone(m) if isinstance(m, ir.Model) else ir.load(m).model for m in (exact, other)]
+    names = ["model" if isinstance(model, ir.Model) else Path(model).name for model in (exact, other)]
     subject = Subject(exported=ir.checksum(loaded[1]))
     matched = match(*loaded)
     if not matched.matches:

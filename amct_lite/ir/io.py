@@ -42,8 +42,13 @@ def load(path: str | os.PathLike[str]) -> LoadedModel:
     """Read and check an ONNX file.
 
     Raises UnsupportedModelError, which says what to do, for a file that is missing, not ONNX, not valid, newer than the
-    installed onnx, or that refers to data outside of its own folder.
+    installed onnx, or that refers to data outside of its own folder, and for what is no path.
     """
+    if not isinstance(path, str | os.PathLike):
+        raise UnsupportedModelError(
+            f"a model of type {type(path).__name__} cannot be taken. Give the path of an ONNX file, or an onnx_ir.Model: "
+            "onnx_ir.from_proto(model) makes one of a ModelProto."
+        )
     file = Path(path)
     proto, in_file = _read(file)
     check_external(proto, file)

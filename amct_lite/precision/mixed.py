@@ -187,7 +187,7 @@ def _beside(bench: Bench, points: Sequence[Point], chosen: Point) -> tuple[Measu
 
 
 def _require_known(sensitivity: str | Path, rounding: str | None) -> None:
-    """Raises ConfigError for a sensitivity that is neither a way to measure nor a file, or a rounding that is no weight method."""
+    """Raises ConfigError for a sensitivity that is neither a way to measure nor a file, and a rounding that is no method."""
     if rounding is not None:
         WEIGHT_QUANTIZERS.get(rounding)
     if sensitivity not in MEASURES and not Path(sensitivity).is_file():
