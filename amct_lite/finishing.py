@@ -66,7 +66,9 @@ def report_of(
         warnings=(
             *warnings,
             *told.weight_warnings(source.prepared, record),
-            *told.local_warnings(checked.local, source.prepared, record, learned=learned, target=exports.target),
+            *told.local_warnings(
+                checked.local, source.prepared, record, learned=learned, target=exports.target, decided=plan is not None
+            ),
         ),
         notes=(
             *notes,

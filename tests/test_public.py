@@ -63,6 +63,11 @@ def test_a_model_in_memory_is_one_of_onnx_ir(model: Path) -> None:
         ("a.json", '{"version": 1,\n"conv11": {"quant_enable": true}}', r"a.json:2: layer 'conv11' is not in the model"),
         ("a.cfg", 'skip_layers: "conv11"', r"a.cfg:1: layer 'conv11' is not in the model \(did you mean 'conv1'"),
         ("a.yaml", "skip: [conv11]", r"a.yaml:1: skip: 'conv11' is no node"),
+        (
+            "a.txt",
+            "target: ort",
+            r"a.txt:1: target is no field of AMCTConfig.* as its name ends in none of .yaml, .yml, .toml, .json",
+        ),
     ],
 )
 def test_names_are_checked_against_the_model(name: str, text: str, message: str, model: Path, tmp_path: Path) -> None:

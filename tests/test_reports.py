@@ -135,6 +135,8 @@ def test_poor_layers_are_named_worst_first_with_the_remedy(result: QuantizeResul
     assert first.startswith("worst layer: quantization alone leaves its output 3.0 dB above the noise")
     assert "--skip 'worst layer'" in first
     assert second.startswith("poor: ")
+    given, _ = local_warnings(local, result.source.prepared, EMPTY, decided=False)
+    assert given.endswith("Correct its entry in the record, or delete it to keep this in float."), "convert has no --skip"
 
 
 def test_one_weight_scale_for_unequal_channels_warns_from_the_weights_alone(tmp_path: Path) -> None:

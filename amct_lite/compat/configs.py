@@ -42,7 +42,15 @@ def load_amct_config(path: str | os.PathLike[str], model: ir.Model | None = None
     text = _text(source)
     if _is_json(source, text):
         return read_json(text, source, model)
-    return read_cfg(text, source, model)
+    try:
+        return read_cfg(text, source, model)
+    except ConfigError as error:
+        if Path(source).suffix.lower() == ".cfg":
+            raise
+        others = ", ".join((*_OWN_SUFFIXES, ".json"))
+        raise ConfigError(
+            f"{error} It was read as AMCT's simplified configuration, as its name ends in none of {others}."
+        ) from error
 
 
 def is_amct_config(path: str | os.PathLike[str]) -> bool:

@@ -107,7 +107,7 @@ def quantized_bias(item: QuantizedLayer) -> AnyArray | None:
         raise ExportError(
             f"the bias of {item.layer.name} ({item.layer.op_type}) does not fit into int32 in channel {channel}: "
             f"{bias[channel]:.6g} / {item.accumulator_scale[channel % item.accumulator_scale.size]:.6g}. "
-            f"Raise scale_w of that channel in the record, or skip the layer."
+            f"Raise scale_d, or scale_w of that channel, in the record, or skip the layer."
         )
     return steps.astype(np.int32)
 

@@ -126,20 +126,27 @@ def local_warnings(
     *,
     learned: Container[str] = (),
     target: str = "ascend",
+    decided: bool = True,
 ) -> list[str]:
     """Layers whose own output suffers, the worst by name. learned: those whose rounding was learned. target: for `ort`,
-    tensors are quantized that nobody asked for."""
+    tensors are quantized that nobody asked for. decided: the scales in this run, not by whoever wrote `record`."""
     poor = sorted((error.sqnr_db, name) for name, error in local.items() if error.sqnr_db < POOR_SQNR_DB)
     items = [item for item in quantized_layers(model, record) if item.layer.weight is not None]
     one_scale = {item.layer.name for item in items if item.weight.per_tensor}
     narrow = {item.layer.name for item in items if min(item.activation.bits, item.weight.bits) < 8}
     tensors = {entry.key for entry in record.layers if entry.tensor_quantize}
+
+    def remedy(name: str) -> str:
+        if not decided:
+            return "Correct its entry in the record, or delete it to keep this in float"
+        if name in tensors:
+            return f"{_without_tensor(name, target)}, or try other ranges (--algo mse)"
+        ways = _other_ways(name in one_scale, name in narrow, name in learned)
+        return f"Keep it in float (--skip {shlex.quote(name)}), or try {ways}"
+
     warnings = [
-        f"{name}: rounding leaves this tensor {sqnr:.1f} dB above the noise. {_without_tensor(name, target)}, or try other "
-        "ranges (--algo mse)."
-        if name in tensors
-        else f"{name}: quantization alone leaves its output {sqnr:.1f} dB above the noise. Keep it in float "
-        f"(--skip {shlex.quote(name)}), or try {_other_ways(name in one_scale, name in narrow, name in learned)}."
+        f"{name}: {'rounding leaves this tensor' if name in tensors else 'quantization alone leaves its output'} "
+        f"{sqnr:.1f} dB above the noise. {remedy(name)}."
         for sqnr, name in poor[:MOST_NAMED]
     ]
     return warnings + _rest(len(poor), f"have outputs less than {POOR_SQNR_DB:.0f} dB above the noise; the table has them all")
