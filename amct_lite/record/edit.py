@@ -28,7 +28,7 @@ def edit_record(record: QuantRecord, keys: Collection[str], edit: Edit) -> Quant
     """
     chosen = [layer for layer in record.layers if layer.key in keys]
     if edit.scale_w_factor is not None and not any(map(_has_weight, chosen)):
-        raise RecordError(f"no layer with a weight scale to change among {', '.join(layer.key for layer in chosen)}.")
+        raise RecordError(f"no weight scale to change: {', '.join(layer.key for layer in chosen)} without one.")
     edited = QuantRecord(tuple(_edited(layer, edit) if layer.key in keys else layer for layer in record.layers), record.source)
     return replace(parse_record(format_record(edited), "the record as edited"), source=record.source)
 
