@@ -23,8 +23,8 @@ from amct_lite.registry import did_you_mean
 from amct_lite.types import AnyArray, Feeds
 
 _ALIGNMENT = 64
-_HEAVY = 1 << 28
-"""Bytes of weights that are not worth their memory more than once."""
+_HEAVY = 1 << 26
+"""Weights, 256 MB as floats, that are not worth their memory more than once."""
 _RECORD_PLACEMENT = "session.record_ep_graph_assignment_info"
 _EXTERNAL_FOLDER = "session.model_external_initializers_file_folder_path"
 _FATAL_ONLY = 4
@@ -55,8 +55,9 @@ class RuntimeOptions:
 
 
 def is_heavy(*models: ir.Model | Path) -> bool:
-    """Whether one of `models` is so large that it should not be in memory beside others."""
-    return any(isinstance(model, ir.Model) and ir.weight_bytes(model) >= _HEAVY for model in models)
+    """Whether one of `models` is so large that it should not be in memory beside others: its weights as floats, which those
+    of integers may become while it runs."""
+    return any(isinstance(model, ir.Model) and ir.parameter_count(model) >= _HEAVY for model in models)
 
 
 def beside_others(options: RuntimeOptions, model: ir.Model) -> RuntimeOptions:

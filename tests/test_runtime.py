@@ -200,6 +200,17 @@ def test_large_weights_of_several_sessions_are_read_in_place(monkeypatch):
     assert open_session(model, heavy).run({"x": np.zeros(1000, np.float32)})[0].sum() == 1000
 
 
+def test_integers_are_as_large_as_the_floats_that_they_become(monkeypatch):
+    """Which ONNX Runtime may make of all weights before the first layer runs."""
+    weights = "<float s = {0.1}, int8 z = {0}, int8[2, 2] w = {1, 2, 3, 4}>"
+    layer = "v = DequantizeLinear (w, s, z) y = MatMul (x, v)"
+    model = ir.from_text(f"{HEADER}net (float[2, 2] x) => (float[2, 2] y) {weights} {{ {layer} }}")
+    monkeypatch.setattr(runtime, "_HEAVY", 6)  # four weights, a scale, a zero point: 9 bytes, 24 as floats
+    assert runtime.is_heavy(model)
+    monkeypatch.setattr(runtime, "_HEAVY", 7)
+    assert not runtime.is_heavy(model)
+
+
 def test_unknown_provider_is_refused_with_the_available_ones():
     options = RuntimeOptions(providers=("CPUExecutionProvidr",))
     with pytest.raises(ConfigError, match=r"not available \(did you mean 'CPUExecutionProvider'\?\); this"):
