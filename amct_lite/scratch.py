@@ -1,4 +1,4 @@
-"""What a process puts on the disk for itself while it runs: weights that need not stay in memory, models on their way.
+"""What a process puts on the disk for itself while it runs: arrays that need not stay in memory, models on their way.
 
 One folder a process, in the place that TMPDIR names. It is removed when the process ends.
 """
@@ -7,14 +7,19 @@ from __future__ import annotations
 
 import atexit
 import itertools
+import mmap
 import os
 import shutil
 import tempfile
 import threading
+import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
 
 from amct_lite.errors import ExportError
 from amct_lite.held import HeldFolder
@@ -62,6 +67,23 @@ def remove(path: Path, pid: int) -> None:
     if os.getpid() == pid:
         with suppress(OSError):  # Windows keeps what is still mapped; it goes with the folder
             path.unlink()
+
+
+def put_away(array: NDArray[Any]) -> NDArray[Any]:
+    """The same numbers, read-only in a file that goes with them: the kernel takes their memory back when it needs it.
+
+    Raises ExportError when there is no room for it.
+    """
+    array = np.ascontiguousarray(array)
+
+    def content(file: BinaryIO) -> None:
+        file.write(array.reshape(-1).view(np.uint8).data)
+
+    path = write(content, array.nbytes)
+    with path.open("rb") as file:
+        memory = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+    weakref.finalize(memory, remove, path, os.getpid())
+    return np.frombuffer(memory, array.dtype).reshape(array.shape)
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 import errno
 import gc
 import os
+import pickle
 import signal
 import subprocess
 import sys
@@ -49,6 +50,23 @@ def test_large_array_lies_in_a_file_until_its_tensor_goes(place):
     gc.collect()
     assert not file.exists()
     np.testing.assert_array_equal(read, array)  # what is mapped stays readable
+
+
+def test_array_that_is_put_away_is_a_plain_one_whose_file_goes_with_it(place):
+    array = np.arange(12, dtype=np.float64).reshape(3, 4)
+    away = scratch.put_away(array.T)
+    (file,) = place.glob("amct_lite_*/*.bin")
+    assert type(away) is np.ndarray
+    np.testing.assert_array_equal(away, array.T)
+    assert not away.flags.writeable
+    view, sent = away[1:], pickle.loads(pickle.dumps(away))
+    del away
+    gc.collect()
+    assert file.exists()
+    del view
+    gc.collect()
+    assert not file.exists()
+    np.testing.assert_array_equal(sent, array.T)
 
 
 def test_small_array_stays_in_memory(place):

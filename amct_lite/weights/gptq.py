@@ -18,6 +18,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from amct_lite import scratch
 from amct_lite.errors import ConfigError
 from amct_lite.types import DoubleArray, IntArray
 from amct_lite.weights.arq import Arq
@@ -28,6 +29,8 @@ Order = NDArray[np.int64]
 _RIDGES = (0.01, 0.1, 1.0)
 # Errors reach the inputs behind a block in one product of matrices.
 _BLOCK = 128
+_HEAVY = 1 << 27
+"""Bytes from which on a matrix is not held while another one is computed: that of 4,096 inputs."""
 
 
 @WEIGHT_QUANTIZERS.register("gptq")
@@ -43,22 +46,40 @@ class Gptq(Arq):
         object.__setattr__(self, "damping", float(self.damping))
 
     def candidates(self, task: Reconstruction) -> Iterator[IntArray]:
-        """One for each ridge, one for the weight itself. The (G, n, n) matrices are what takes memory: five at a time."""
-        columns = task.columns.transpose(1, 0, 2).astype(np.float64)
-        group, positions, inputs = columns.shape
-        moments = np.matmul(columns.transpose(0, 2, 1), columns) / positions
+        """One for each ridge, one for the weight itself. The (G, n, n) matrices are what takes memory: three at a time, which
+        numpy needs for an inverse; large ones lie in files in between."""
+        moments, inputs = _aside(_moments(task)), task.rows.shape[1]
+        group = len(moments)
         typical = np.einsum("gii->gi", moments).mean(axis=1)
         unit = np.where(typical > 0, typical, 1)
-        gap = (task.outputs - task.products(task.rows)).astype(np.float64).reshape(positions, group, -1)
-        toward = np.matmul(columns.transpose(0, 2, 1), gap.transpose(1, 0, 2)) / positions
-        del columns, gap
-        rows = task.rows.astype(np.float64).reshape(group, -1, inputs)
-        steps = np.broadcast_to(task.steps.astype(np.float64), (task.rows.shape[0], 1)).reshape(group, -1)
         order = np.argsort(-np.einsum("gii->gi", moments), axis=1, kind="stable").astype(np.int64)
         factor = _factor(_damped(moments, self.damping * unit), order)
+        toward = _toward(task)
+        rows = task.rows.astype(np.float64).reshape(group, -1, inputs)
+        steps = np.broadcast_to(task.steps.astype(np.float64), (task.rows.shape[0], 1)).reshape(group, -1)
         for ridge in (*_RIDGES, None):
             aim = rows if ridge is None else rows + np.linalg.solve(_damped(moments, ridge * unit), toward).transpose(0, 2, 1)
             yield _round(aim, steps, factor, order, task.grid).reshape(task.rows.shape)
+
+
+def _columns(task: Reconstruction) -> DoubleArray:
+    """(G, P, n): X of each group."""
+    return task.columns.transpose(1, 0, 2).astype(np.float64)
+
+
+def _moments(task: Reconstruction) -> DoubleArray:
+    """(G, n, n): H of each group."""
+    columns = _columns(task)
+    moments: DoubleArray = np.matmul(columns.transpose(0, 2, 1), columns) / columns.shape[1]
+    return moments
+
+
+def _toward(task: Reconstruction) -> DoubleArray:
+    """(G, n, R): X^T (Y - X W^T)^T / P, what the outputs lack as the inputs see it."""
+    columns = _columns(task)
+    gap = (task.outputs - task.products(task.rows)).astype(np.float64).reshape(columns.shape[1], len(columns), -1)
+    toward: DoubleArray = np.matmul(columns.transpose(0, 2, 1), gap.transpose(1, 0, 2)) / columns.shape[1]
+    return toward
 
 
 def _damped(moments: DoubleArray, amount: DoubleArray) -> DoubleArray:
@@ -73,10 +94,13 @@ def _factor(moments: DoubleArray, order: Order) -> DoubleArray:
     groups = np.arange(len(moments))[:, None, None]
     ordered = moments[groups, order[:, :, None], order[:, None, :]]
     del moments
-    inverse = np.linalg.inv(ordered)
-    del ordered
-    factor: DoubleArray = np.linalg.cholesky(inverse).transpose(0, 2, 1)
+    ordered = _aside(ordered)
+    factor: DoubleArray = _aside(np.linalg.cholesky(np.linalg.inv(ordered))).transpose(0, 2, 1)
     return factor
+
+
+def _aside(matrices: DoubleArray) -> DoubleArray:
+    return scratch.put_away(matrices) if matrices.nbytes >= _HEAVY else matrices
 
 
 def _round(rows: DoubleArray, steps: DoubleArray, factor: DoubleArray, order: Order, grid: tuple[int, int]) -> IntArray:

@@ -4,17 +4,23 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from amct_lite import scratch
 from amct_lite.types import FloatArray, IntArray, QParams
 from amct_lite.weights.reconstruction import Reconstruction
+
+_LARGE = 1 << 20
+"""Bytes of moves that are not worth their memory until they are applied."""
 
 
 @dataclass(frozen=True)
 class Rounding:
-    """moves: (C, n) int8, the code less the nearest one, modulo 256. weight: digest of the rows and their parameters.
+    """moves: (C, n) int8, the code less the nearest one, modulo 256; in a file where they are large. weight: digest of the
+    rows and their parameters.
 
     method: the rounder and its options. before, after: mean square errors of the layer's output with the nearest codes and
     with these, at positions that were not learned from.
@@ -25,6 +31,14 @@ class Rounding:
     method: str
     before: float
     after: float
+
+    def __post_init__(self) -> None:
+        if self.moves.nbytes >= _LARGE:
+            object.__setattr__(self, "moves", scratch.put_away(self.moves))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Made anew where it arrives: what is large lies in a file there, too."""
+        return Rounding, (self.moves, self.weight, self.method, self.before, self.after)
 
     @staticmethod
     def of(task: Reconstruction, codes: IntArray, method: str, before: float, after: float) -> Rounding:

@@ -1,5 +1,7 @@
 """What a rounding is judged by, and how it is kept."""
 
+import pickle
+
 import numpy as np
 
 from amct_lite.types import QParams
@@ -34,6 +36,16 @@ def test_codes_come_back_from_what_is_kept() -> None:
     rounding = Rounding.of(made, codes, "test", 2.0, 1.0)
     assert rounding.moves.dtype == np.int8
     np.testing.assert_array_equal(rounding.codes(made.nearest()), codes)
+
+
+def test_large_rounding_lies_in_a_file_and_is_the_same() -> None:
+    moves = np.arange(1 << 20, dtype=np.int64).reshape(1 << 10, -1).astype(np.int8)
+    large, small = (Rounding(part, "", "test", 2.0, 1.0) for part in (moves, moves[:-1]))
+    assert small.moves.base is moves
+    for found in (large, pickle.loads(pickle.dumps(large))):
+        assert not found.moves.flags.writeable
+        np.testing.assert_array_equal(found.moves, moves)
+    np.testing.assert_array_equal(large.codes(np.zeros(moves.shape, np.int32)), moves)
 
 
 def test_it_fits_the_weight_and_scales_it_was_made_for_alone() -> None:

@@ -1,14 +1,17 @@
 """The methods that learn a rounding: better than the nearest one where inputs go together, on the grid, the same each time."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from weights.test_reconstruction import task
 
+from amct_lite import scratch
 from amct_lite.errors import ConfigError
-from amct_lite.types import QParams
-from amct_lite.weights import Reconstruction, Rounder, make_weight_quantizer
+from amct_lite.types import AnyArray, QParams
+from amct_lite.weights import Reconstruction, Rounder, gptq, make_weight_quantizer
 from amct_lite.weights.ada import AdaRound, _State
 
 FAST = {"ada": {"num_iteration": 400}, "gptq": {}}
@@ -61,6 +64,21 @@ def test_codes_stay_on_the_grid_and_are_the_same_each_time(name: str) -> None:
         assert codes.min() >= -8
         assert codes.max() <= 7
         np.testing.assert_array_equal(codes, again)
+
+
+@pytest.mark.parametrize("group", [1, 2])
+def test_gptq_finds_the_same_codes_with_its_matrices_in_files(group: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    one, away = layer(group=group), []
+
+    def put_away(matrices: AnyArray) -> AnyArray:
+        away.append(matrices.shape)
+        return scratch.put_away(matrices)
+
+    in_memory = [codes.tolist() for codes in rounder("gptq").candidates(one)]
+    monkeypatch.setattr(gptq, "_HEAVY", group * 12 * 12 * 8)
+    monkeypatch.setattr(gptq, "scratch", SimpleNamespace(put_away=put_away))
+    assert [codes.tolist() for codes in rounder("gptq").candidates(one)] == in_memory
+    assert away == [(group, 12, 12)] * 3
 
 
 @pytest.mark.parametrize("name", METHODS)
