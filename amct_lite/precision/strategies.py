@@ -8,11 +8,11 @@ from amct_lite import ir
 from amct_lite.calibrated import Calibrated
 from amct_lite.plan import ORT
 from amct_lite.precision.forecast import Picks
-from amct_lite.precision.latency import latencies
 from amct_lite.precision.measured import Bench, Measured
 from amct_lite.precision.outcome import Strategy
 from amct_lite.precision.space import Offers
 from amct_lite.precision.widths import FLOAT16, FLOAT32
+from amct_lite.validate.speed import run_times, undisturbed
 
 UNIFORM = ("W8A8", "W4A8")
 
@@ -31,7 +31,8 @@ def side_by_side(bench: Bench, mixed: Measured) -> tuple[Strategy, ...]:
     integers = {FLOAT32.name, "W8A8"}
     everything = bench.giver.base.settings.target == ORT  # which has integer kernels for all that it offers
     fast = {name: found for name, found in measured.items() if everything or set(found.picks.values()) <= integers}
-    times = latencies(_models(bench, fast), bench.calibrated(mixed.picks).calibration.feeds[0], bench.giver.runtime)
+    models, sample = _models(bench, fast), bench.calibrated(mixed.picks).calibration.feeds[0]
+    times = dict(zip(models, map(undisturbed, run_times(list(models.values()), sample, bench.giver.runtime)), strict=True))
     return tuple(Strategy(name, found, times.get(name)) for name, found in measured.items())
 
 

@@ -1,4 +1,4 @@
-"""How fast two models run beside each other on this machine, now."""
+"""How fast models run beside each other on this machine, now."""
 
 from __future__ import annotations
 
@@ -15,16 +15,14 @@ from amct_lite.types import DoubleArray, Feeds
 
 ROUNDS = 5
 SECONDS = 0.05
-"""A round of one model; the two take turns, so that whatever else the machine does slows both."""
-
-
+"""A round of one model."""
 BUSY = 1.5
 """Runs of one model that scatter like this say more of the machine than of the model."""
 
 
 @dataclass(frozen=True)
 class Speed:
-    """Milliseconds of one run of either model: the lower quartile, which other programs hardly move. threads: of ONNX Runtime;
+    """Milliseconds of one run of either model, `undisturbed`. threads: of ONNX Runtime;
     shapes: of the inputs. scatter: the upper over the lower quartile, of the model that scatters more."""
 
     float_ms: float
@@ -45,22 +43,28 @@ class Speed:
 
 
 def compare_speed(exact: ir.Model, integer: ir.Model, feeds: Sequence[Feeds], options: RuntimeOptions | None = None) -> Speed:
-    """Run `exact` (the float model) and `integer` in turns on the first of `feeds`, large ones one after the other. Takes about
-    half a second.
+    """Run `exact` (the float model) and `integer` on the first of `feeds`, as `run_times` does. Takes about half a second.
 
     The result is a measurement: it is told, and never written to a file that is to be the same each time.
     """
     chosen, given = options or RuntimeOptions(), feeds[0]
-    turns = [[exact], [integer]] if is_heavy(exact, integer) else [[exact, integer]]
-    taken = [times for models in turns for times in _times(models, given, chosen)]
-    (exact_ms, exact_high), (integer_ms, integer_high) = (np.percentile(times, (25, 75)).tolist() for times in taken)
+    taken = run_times([exact, integer], given, chosen)
+    exact_ms, integer_ms = map(undisturbed, taken)
     shapes = {str(value.name): given[str(value.name)].shape for value in exact.graph.inputs}
-    scatter = max(exact_high / exact_ms, integer_high / integer_ms)
+    scatter = max(float(np.percentile(times, 75)) / undisturbed(times) for times in taken)
     return Speed(exact_ms, integer_ms, chosen.threads or cores(), shapes, scatter)
 
 
-def _times(models: Sequence[ir.Model], feeds: Feeds, options: RuntimeOptions) -> list[DoubleArray]:
-    """Milliseconds of all runs of each of `models`, which take turns; the first round warms them up."""
+def undisturbed(times: DoubleArray) -> float:
+    """The lower quartile, which other programs hardly move."""
+    return float(np.percentile(times, 25))
+
+
+def run_times(models: Sequence[ir.Model], feeds: Feeds, options: RuntimeOptions) -> list[DoubleArray]:
+    """Milliseconds of all runs of each of `models`, which take turns, so that whatever else the machine does slows all of them;
+    large ones run one after the other. A round of a model lasts SECONDS, or one run; the first of the rounds warms up."""
+    if len(models) > 1 and is_heavy(*models):
+        return [times for model in models for times in run_times([model], feeds, options)]
     sessions = [open_session(model, options) for model in models]
     given = [{name: feeds[name] for name in session.input_names} for session in sessions]
     rounds = [[_milliseconds(s, f) for s, f in zip(sessions, given, strict=True)] for _ in range(ROUNDS + 1)]
