@@ -15,8 +15,12 @@ T = TypeVar("T")
 
 
 def did_you_mean(name: str, choices: Iterable[str]) -> str:
-    """` (did you mean 'x'?)` for the nearest of `choices`, else an empty string."""
-    close = difflib.get_close_matches(name, list(choices), n=1)
+    """` (did you mean 'x'?)` for the nearest of `choices`, if need be in another case, else an empty string."""
+    names = list(choices)
+    in_any_case = {choice.casefold(): choice for choice in names}
+    close = difflib.get_close_matches(name, names, n=1) or [
+        in_any_case[letters] for letters in difflib.get_close_matches(name.casefold(), in_any_case, n=1)
+    ]
     return f" (did you mean {close[0]!r}?)" if close else ""
 
 

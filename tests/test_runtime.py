@@ -68,7 +68,7 @@ def test_unoptimized_session_computes_the_same(optimize):
     [
         (
             {"X": np.zeros(3)},
-            r"have an input 'X', which the model does not have; its inputs are x, k",
+            r"have an input 'X', which the model does not have .did you mean 'x'..; its inputs are x, k",
         ),
         ({"x": None}, "nothing for input 'x' of the model; they have k"),
         (
