@@ -38,6 +38,13 @@ class Candidate:
     half: bool = False
 
 
+def parse_candidates(names: Sequence[str]) -> tuple[Candidate, ...]:
+    """Each once. Raises ConfigError for a name that is none."""
+    if isinstance(names, str):
+        raise ConfigError(f"candidates = {names!r} must be a list of names, such as [{names!r}].")
+    return tuple(dict.fromkeys(map(parse_candidate, names)))
+
+
 def parse_candidate(name: str) -> Candidate:
     """Raises ConfigError for a name that is none."""
     if name.upper() == "FP16":

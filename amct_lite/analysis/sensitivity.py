@@ -19,7 +19,7 @@ import numpy as np
 
 from amct_lite import ir
 from amct_lite.analysis.batches import MOST_ROWS, regroup
-from amct_lite.analysis.candidates import Scales, parse_candidate
+from amct_lite.analysis.candidates import Scales, parse_candidates
 from amct_lite.analysis.figures import Figures, MetricFunction, damage_of, require_metric
 from amct_lite.analysis.network_error import Measured, measure_local
 from amct_lite.analysis.ranking import Ranking
@@ -124,7 +124,7 @@ def measure_sensitivity(
     require_metric(metric)
     if method not in METHODS:
         raise ConfigError(f"unknown method {method!r}{did_you_mean(method, METHODS)}; choose one of {', '.join(METHODS)}.")
-    chosen = tuple(dict.fromkeys(parse_candidate(name) for name in candidates))
+    chosen = parse_candidates(candidates)
     if not feeds:
         raise DataError("there is no sample to measure with. Pass at least one batch.")
     scales = Scales(record, plan or resolve(QuantConfig(target="generic"), model), sketches, correct_biases, rounded)

@@ -92,8 +92,10 @@ def fix_input_shapes(model: Model, shapes: Mapping[str, Sequence[int]]) -> None:
 
     shapes : input name → dimensions, inputs may be left out. Shapes of results are forgotten if a dimension that was
     fixed before gets another size.
-    Raises ConfigError for a name that is no input, a wrong number of dimensions, and sizes below 1.
+    Raises ConfigError for what is no mapping, a name that is no input, a wrong number of dimensions, and sizes below 1.
     """
+    if not isinstance(shapes, Mapping):
+        raise ConfigError(f"input shapes are {shapes!r}. Give a dict from input name to dimensions: {{'x': (1, 3, 224, 224)}}.")
     inputs = {str(value.name): value for value in model.graph.inputs}
     for name, dims in shapes.items():
         if name not in inputs:

@@ -226,6 +226,7 @@ def test_without_a_calibration_some_candidates_are_refused(calibrated: Calibrate
         ({"metric": "nmsee"}, ConfigError, "unknown metric 'nmsee' .did you mean 'nmse'..; choose one of nmse, mse"),
         ({"method": "exakt"}, ConfigError, "unknown method 'exakt' .did you mean 'exact'..; choose"),
         ({"candidates": ("W8A",)}, ConfigError, "unknown candidate 'W8A' .did you mean 'W8A8'..; write W8A8"),
+        ({"candidates": "W8A8"}, ConfigError, r"candidates = 'W8A8' must be a list of names, such as \['W8A8'\]"),
         ({"candidates": ("W5A8",)}, ConfigError, "weights: 4, 6, 7, 8 bits"),
         ({"layers": set()}, CalibrationError, "nothing to measure"),
         ({"metric": lambda exact, other: None}, DataError, "returned None for conv1 as W8A8; it must return a finite number"),
