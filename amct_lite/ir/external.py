@@ -79,7 +79,8 @@ def _check(tensor: onnx.TensorProto, file: Path | None) -> None:
     try:
         size = data.stat().st_size
     except OSError:
-        raise UnsupportedModelError(f"{where}, which does not exist. Put the data file beside the model.") from None
+        linked = f" The model is a link; if its data lie beside {file.resolve()}, give that path." if file.is_symlink() else ""
+        raise UnsupportedModelError(f"{where}, which does not exist. Put the data file beside the model.{linked}") from None
     if not data.is_file():
         raise UnsupportedModelError(f"{where}, which is not a file. Export the model again.")
     if data.stat().st_nlink > 1:

@@ -135,3 +135,12 @@ def test_shapes_in_external_files_are_seen_by_shape_inference(tmp_path):
     assert ir.dims_of(model.graph.outputs[0]) == (1, 5)
     parsed = onnx.ModelProto.FromString(ir.to_bytes(model))
     assert not parsed.graph.initializer[0].HasField("data_location"), "the same bytes as from a model in one file"
+
+
+def test_a_linked_model_whose_data_lie_beside_its_target_says_so(folder, tmp_path):
+    target = write(folder, external("w.bin"))
+    link = tmp_path / "link.onnx"
+    link.symlink_to(target)
+    with pytest.raises(UnsupportedModelError, match=f"The model is a link; if its data lie beside {target}, give that path"):
+        ir.load(link)
+    assert ir.load(target)
