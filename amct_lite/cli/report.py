@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 _FILE = click.Path(path_type=Path)
+_PAGES = {".html", ".htm"}
 
 
 @click.command("report", short_help="Show a finished run: in the terminal, as HTML, plots or JSON.")
@@ -30,6 +31,8 @@ def command(
     from amct_lite.cli.layout import console, say_whole, size, write_text
     from amct_lite.page.gather import read_page
 
+    if output is not None and output.suffix.lower() not in _PAGES:
+        raise click.BadParameter(f"{output} would be a page of HTML; let its name end in .html.", param_hint="--output")
     page = read_page(prefix, model=model, record=record)
     written: list[Path] = []
     if output is not None or plots is not None:

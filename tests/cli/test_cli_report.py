@@ -49,8 +49,9 @@ def test_json_has_everything(amct, prefix):
     assert len(content["layers"][0]["tensors"][0]["histogram"]["counts"]) == 64
 
 
-def test_a_page_never_replaces_what_it_is_made_of(amct, prefix):
-    outcome = amct("report", prefix, "-o", f"{prefix}_record.txt")
+def test_a_page_never_replaces_what_it_is_made_of(amct, prefix, tmp_path):
+    record = shutil.copy(f"{prefix}_record.txt", tmp_path / "record.html")
+    outcome = amct("report", prefix, "--record", record, "-o", record)
     assert outcome.code == 8
     assert "would overwrite the input" in outcome.err
 
@@ -60,6 +61,13 @@ def test_a_file_or_the_folder_of_a_run_leads_to_its_prefix(amct, prefix, named):
     outcome = amct("report", prefix.parent / named)
     assert outcome.code == 3
     assert f"did you mean '{prefix}'" in outcome.err or f"Reports lie there under {prefix}" in outcome.err
+
+
+def test_a_page_is_not_written_under_the_name_of_another_format(amct, prefix, tmp_path):
+    outcome = amct("report", prefix, "-o", tmp_path / "r.pdf")
+    assert outcome.code == 2
+    assert "r.pdf would be a page of HTML; let its name end in .html" in outcome.err
+    assert not any(tmp_path.iterdir())
 
 
 def test_an_unknown_prefix_is_a_message(amct, prefix):
