@@ -46,7 +46,7 @@ def _new_path(name: str) -> Path:
         return _folder.path / f"{next(_numbers)}{name}"
 
 
-def write(content: Callable[[BinaryIO], None], size: int) -> Path:
+def write(content: Callable[[BinaryIO], object], size: int) -> Path:
     """The path of a new file with `content`, of `size` bytes; who asked for it removes it when it is not needed any more.
 
     Raises ExportError when there is no room for it.
@@ -62,8 +62,18 @@ def write(content: Callable[[BinaryIO], None], size: int) -> Path:
     return path
 
 
-def remove(path: Path, pid: int) -> None:
-    """Remove a file that process `pid` wrote; a fork of it leaves it alone."""
+def write_array(array: NDArray[Any]) -> Path:
+    """As `write`, the bytes of `array` in C order."""
+    flat = np.ascontiguousarray(array).reshape(-1).view(np.uint8)
+    return write(lambda file: file.write(flat.data), array.nbytes)
+
+
+def remove_with(owner: object, path: Path) -> None:
+    """Remove the file at `path` when `owner` is gone; a fork of this process leaves it alone."""
+    weakref.finalize(owner, _remove, path, os.getpid())
+
+
+def _remove(path: Path, pid: int) -> None:
     if os.getpid() == pid:
         with suppress(OSError):  # Windows keeps what is still mapped; it goes with the folder
             path.unlink()
@@ -74,15 +84,10 @@ def put_away(array: NDArray[Any]) -> NDArray[Any]:
 
     Raises ExportError when there is no room for it.
     """
-    array = np.ascontiguousarray(array)
-
-    def content(file: BinaryIO) -> None:
-        file.write(array.reshape(-1).view(np.uint8).data)
-
-    path = write(content, array.nbytes)
+    path = write_array(array)
     with path.open("rb") as file:
         memory = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-    weakref.finalize(memory, remove, path, os.getpid())
+    remove_with(memory, path)
     return np.frombuffer(memory, array.dtype).reshape(array.shape)
 
 

@@ -8,9 +8,8 @@ file; when it is dropped, so are its pages.
 from __future__ import annotations
 
 import os
-import weakref
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 from onnx_ir import DataType, ExternalTensor, Shape, Tensor, TensorProtocol
@@ -76,14 +75,10 @@ def tensor_of(array: AnyArray, dtype: DataType | None = None, name: str | None =
     kind = DataType.from_numpy(array.dtype) if dtype is None else dtype
     if array.nbytes < LARGE or kind.bitwidth < 8 or array.dtype.byteorder == ">":
         return Tensor(array, dtype=dtype, name=name)
-
-    def content(file: BinaryIO) -> None:
-        file.write(array.reshape(-1).view(np.uint8).data)
-
-    path = scratch.write(content, array.nbytes)
+    path = scratch.write_array(array)
     shape = Shape(array.shape)
     tensor = StoredTensor(path.name, 0, array.nbytes, kind, shape=shape, name=name or "", base_dir=str(path.parent))
-    weakref.finalize(tensor, scratch.remove, path, os.getpid())
+    scratch.remove_with(tensor, path)
     return tensor
 
 
