@@ -24,6 +24,12 @@ COMMANDS = (
 )
 
 
+def _output_of(script: str) -> str:
+    """What `script` prints in an interpreter of its own, which ends well."""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=60)
+    return done.stdout
+
+
 def _error_classes(base: type[AmctError] = AmctError) -> Iterator[type[AmctError]]:
     yield base
     for child in base.__subclasses__():
@@ -71,8 +77,7 @@ def test_help_loads_neither_onnx_nor_rich():
         "import sys; from amct_lite.cli import group; group(['--help'], standalone_mode=False);"
         "print([m for m in ('onnx', 'onnx_ir', 'onnxruntime', 'rich', 'numpy') if m in sys.modules])"
     )
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=60)
-    assert done.stdout.splitlines()[-1] == "[]"
+    assert _output_of(script).splitlines()[-1] == "[]"
 
 
 @pytest.mark.parametrize("error", list(_error_classes()), ids=lambda error: error.__name__)
@@ -130,7 +135,7 @@ def test_commands_do_not_load_sympy_until_it_is_used(command):
         "assert str(onnx_ir.SymbolicDim('N') + 1) == 'N + 1'\n"
         "assert 'sympy.core' in sys.modules"
     )
-    subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=60)
+    _output_of(script)
 
 
 def test_the_end_of_a_command_looks_for_no_garbage():
@@ -138,13 +143,12 @@ def test_the_end_of_a_command_looks_for_no_garbage():
         "import atexit, gc; atexit.register(lambda: print(gc.get_freeze_count() > 0, len(gc.get_objects()) < 1000))\n"
         "import sys; from amct_lite.cli import main; sys.argv = ['x', '--help']; main()"
     )
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=60)
-    assert done.stdout.splitlines()[-1] == "True True"
+    assert _output_of(script).splitlines()[-1] == "True True"
 
 
 def test_a_program_that_imports_the_package_keeps_its_import_system():
     script = "import sys; before = list(sys.meta_path); import amct_lite.pipeline; assert sys.meta_path == before"
-    subprocess.run([sys.executable, "-c", script], check=True, timeout=60)
+    _output_of(script)
 
 
 def test_the_command_line_offers_the_targets_that_a_configuration_takes():
@@ -166,5 +170,4 @@ def test_calibrate_starts_without_what_it_seldom_needs():
         assert gc.isenabled() and gc.get_freeze_count()
         print(*(name for name in {seldom.split()} if name in sys.modules))
     """
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.split() == []
+    assert _output_of(code).split() == []
