@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from math import isfinite, prod
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -166,7 +165,9 @@ class _Pair:
         self._free = self._open(_watching(matched.other, [m.other for m in matched.matches]))
         shapes = dict(self._shapes(first))
         self.groups = _grouped({name: 4 * prod(shape) for name, shape in shapes.items()})
-        self._cut, self._fed = _cut(matched.other, {m.other: len(shapes[m.name]) for m in matched.matches})
+        names = {m.other: m.name for m in matched.matches}
+        self._cut, fed = _cut(matched.other, {m.other: len(shapes[m.name]) for m in matched.matches})
+        self._fed = {given: names[value] for value, given in fed.items()}
         self._alone: dict[tuple[str, ...], _Runner] = {}
 
     def _shapes(self, feeds: Feeds) -> Iterator[tuple[str, tuple[int, ...]]]:
@@ -184,21 +185,17 @@ class _Pair:
         """(name, in the float model, in the other, in the other alone) for each of `names`."""
         others = [self._matches[name].other for name in names]
         alone = self._isolated(tuple(others))
-        by_input = {given: self._exact_of(value) for value, given in self._fed.items()}
-        wanted = [by_input[name] for name in alone.input_names if name in by_input]
+        wanted = [self._fed[name] for name in alone.input_names if name in self._fed]
         fetched = list(dict.fromkeys((*names, *wanted)))
         exact = dict(zip(fetched, self._exact.run(feeds, fetched), strict=True))
-        given = {name: exact[by_input[name]] if name in by_input else feeds[name] for name in alone.input_names}
+        given = {name: exact[self._fed[name]] if name in self._fed else feeds[name] for name in alone.input_names}
         free = self._free.run(feeds, others)
         for name, a, b in zip(names, free, alone.run(given, others), strict=True):
             yield name, exact[name], a, b
 
-    def _exact_of(self, other: str) -> str:
-        return next(m.name for m in self._matches.values() if m.other == other)
-
     def _isolated(self, outputs: tuple[str, ...]) -> _Runner:
         if outputs not in self._alone:
-            self._alone = {**self._alone, outputs: self._open(ir.extract(self._cut, outputs))}
+            self._alone[outputs] = self._open(ir.extract(self._cut, outputs))
         return self._alone[outputs]
 
 
@@ -253,16 +250,11 @@ def _cut(model: ir.Model, ranks: Mapping[str, int]) -> tuple[ir.Model, Mapping[s
 def _with_jumps(model: ir.Model, rows: Sequence[TensorError]) -> tuple[TensorError, ...]:
     """The rows, marked where the SQNR falls by more than `JUMP_DB` below that of everything the tensor is computed from."""
     known = {row.name: row.sqnr_db for row in rows}
-    producers = {str(value.name): node for node in model.graph for value in node.outputs}
-
-    def before(name: str) -> float:
-        inputs = [str(value.name) for value in producers[name].inputs if value is not None and value.name in producers]
-        found = [known[name] if name in known else before(name) for name in inputs]
-        return min([QUIET_DB, *found])
-
-    marked: list[TensorError] = []
-    for row in rows:
-        fields: dict[str, Any] = asdict(row)
-        fields["jump"] = row.sqnr_db < before(row.name) - JUMP_DB
-        marked.append(TensorError(**fields))
-    return tuple(marked)
+    before: dict[str, float] = {}
+    reached: dict[ir.Value | None, float] = {}  # where a tensor was not compared: in front of it
+    for node in model.graph:
+        lowest = min([QUIET_DB, *(reached[value] for value in node.inputs if value in reached)])
+        for value in node.outputs:
+            name = str(value.name)
+            before[name], reached[value] = lowest, known.get(name, lowest)
+    return tuple(replace(row, jump=row.sqnr_db < before[row.name] - JUMP_DB) for row in rows)

@@ -65,6 +65,21 @@ def test_the_error_is_marked_where_it_arises_not_where_it_stays() -> None:
     assert found["y"].isolated_db == inf
 
 
+def test_the_error_jumps_across_tensors_that_the_second_model_calls_otherwise() -> None:
+    """Ways that part and meet again forty times, 2^40 ways in all, behind a tensor that is compared and already as wrong."""
+
+    def meeting(prefix: str, one: float) -> ir.Model:
+        diamonds = "".join(
+            f"{prefix}r{i} = Relu ({at}) {prefix}s{i} = Identity ({at}) {prefix}m{i} = Max ({prefix}r{i}, {prefix}s{i}) "
+            for i, at in enumerate(["b", *(f"{prefix}m{i}" for i in range(39))])
+        )
+        text = f"net (float[1,2] x) => (float[1,2] y) {{ b = Add (x, one) {diamonds} y = Mul ({prefix}m39, two) }}"
+        return model(text, one=np.float32(one), two=np.float32(2))
+
+    found = rows(compare(meeting("", 10), meeting("renamed_", 14), X, runtime=RUNTIME))
+    assert {name: row.jump for name, row in found.items()} == {"b": True, "y": False}
+
+
 def test_little_memory_gives_the_same_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
     other = steps(one=2, three=4)
     whole = compare(steps(), other, X, runtime=RUNTIME)
