@@ -15,8 +15,6 @@ from dataclasses import asdict, dataclass
 from functools import cached_property, partial
 from pathlib import Path
 
-import numpy as np
-
 from amct_lite import ir
 from amct_lite.analysis.batches import MOST_ROWS, regroup
 from amct_lite.analysis.candidates import Scales, parse_candidates
@@ -26,6 +24,7 @@ from amct_lite.analysis.ranking import Ranking
 from amct_lite.analysis.reactions import choose_probes, interpolate
 from amct_lite.analysis.resumable import Job, measure_all
 from amct_lite.analysis.variants import Variant
+from amct_lite.calibration.feeds import content_of
 from amct_lite.calibration.tame import batch_size
 from amct_lite.config import QuantConfig
 from amct_lite.decide import Sketches
@@ -222,7 +221,7 @@ def _key(model: ir.Model, feeds: Sequence[Feeds], metric: str | MetricFunction, 
     for batch in feeds:
         for name, array in sorted(batch.items()):
             digest.update(f"{name}{array.shape}{array.dtype}".encode())
-            digest.update(np.ascontiguousarray(array).data if array.dtype != object else repr(array.tolist()).encode())
+            digest.update(content_of(array))
     return digest.hexdigest()
 
 

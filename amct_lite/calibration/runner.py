@@ -15,6 +15,7 @@ from itertools import islice
 from amct_lite import ir
 from amct_lite.calibration.checkpoint import Checkpoint, Saving
 from amct_lite.calibration.data import CalibrationData
+from amct_lite.calibration.feeds import content_of
 from amct_lite.calibration.observing import MOST_KEPT, Kept, Observed, Observer, SoFar
 from amct_lite.calibration.store import Statistics
 from amct_lite.errors import CalibrationError
@@ -94,7 +95,7 @@ def _owner(checksum: str, plan: QuantPlan, data: Iterable[Feeds], options: Runti
     """What the statistics of a pass depend on; of the data their description and the content of the first batch."""
     told: list[object] = [type(data).__name__]
     if isinstance(data, CalibrationData):
-        first = [(name, array.shape, hashlib.sha256(array.tobytes()).hexdigest()) for name, array in data.peek().items()]
+        first = [(name, array.shape, hashlib.sha256(content_of(array)).hexdigest()) for name, array in data.peek().items()]
         told = [data.description, data.count, first]
     observed = (plan.tensors, sorted(plan.readers))
     return {

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 from small_nets import images, net, saved
 
@@ -171,6 +172,26 @@ def test_a_finished_pass_is_not_made_again(net_and_plan: tuple[ir.Model, QuantPl
     again = Checkpoint(f"{tmp_path}/m", resume=True)
     collect(model, plan, data_of(images(5), model), options=ONE, checkpoint=again, progress=seen.append)
     assert seen == [5]
+
+
+@pytest.mark.usefixtures("always")
+def test_text_among_the_inputs_is_known_again_by_its_words(tmp_path: Path) -> None:
+    """Its array holds where the words are, which is somewhere else in each run."""
+    model = ir.from_text("""<ir_version: 8, opset_import: ["" : 17]>
+    text (float[1,1] x, string[1] label) => (float[1,1] y) <float[1,1] w = {2.0}> { y = MatMul (x, w) }""")
+    plan = resolve(QuantConfig(), model)
+
+    def stream(letters: str) -> CalibrationData:
+        words = np.array(["".join(reversed(letters))], dtype=object)
+        return data_of([{"x": np.ones((1, 1), np.float32), "label": words}] * 3, model)
+
+    collect(model, plan, stream("cat"), options=ONE, checkpoint=Checkpoint(f"{tmp_path}/m"))
+    again = Checkpoint(f"{tmp_path}/m", resume=True)
+    seen: list[int] = []
+    collect(model, plan, stream("cat"), options=ONE, checkpoint=again, progress=seen.append)
+    assert seen == [3]
+    with pytest.raises(CalibrationError, match="is of other data"):
+        collect(model, plan, stream("dog"), options=ONE, checkpoint=again)
 
 
 def test_a_short_run_leaves_no_partial_file(net_and_plan: tuple[ir.Model, QuantPlan], tmp_path: Path) -> None:
