@@ -17,7 +17,7 @@ from typing import BinaryIO
 
 try:
     import fcntl
-except ImportError:  # Windows: there, nobody can remove a file that is open
+except ImportError:  # Windows: what says there that a process lives is that its lock cannot be removed
     fcntl = None  # type: ignore[assignment]
 
 LOCK = ".in_use"
@@ -76,4 +76,5 @@ def _remove_abandoned(place: Path, prefix: str) -> None:
                 with path.open("r+b") as lock:
                     abandoned = lock.read() == _machine() and _locked(lock)
                 if abandoned:
+                    path.unlink()
                     shutil.rmtree(path.parent, ignore_errors=True)

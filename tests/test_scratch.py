@@ -9,12 +9,14 @@ import subprocess
 import sys
 import tempfile
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from amct_lite import ir, scratch
+from amct_lite import held, ir, scratch
 from amct_lite.errors import ExportError
+from amct_lite.held import HeldFolder
 
 HOLD = """
 import sys, time, numpy
@@ -97,6 +99,25 @@ def test_folder_of_a_killed_process_is_removed_by_the_next_one(tmp_path, monkeyp
         running.kill()
 
 
+def test_without_locks_a_folder_stays_while_its_lock_cannot_be_removed(tmp_path, monkeypatch):
+    """As it is on Windows."""
+
+    def in_use(_path, **_):
+        raise PermissionError
+
+    living = HeldFolder(tmp_path, "held_")
+    (living.path / "content").write_text("closed, so it could be removed")
+    os.utime(living.path, (0, 0))
+    monkeypatch.setattr(held, "fcntl", None)
+    with monkeypatch.context() as living_process:
+        living_process.setattr(Path, "unlink", in_use)
+        HeldFolder(tmp_path, "held_").remove()
+    assert (living.path / "content").exists()
+    HeldFolder(tmp_path, "held_").remove()
+    assert not living.path.exists()
+    living.remove()
+
+
 def test_an_ended_command_leaves_nothing_behind(tmp_path):
     code = f"from amct_lite import cli; cli.group = lambda **_: exec({HOLD!r}); cli.main()"
     with process(tmp_path, 60, code) as ended:
@@ -110,10 +131,10 @@ def test_full_disk_is_an_error_that_says_where_and_what_to_do(place, monkeypatch
     def full(_file):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    held = scratch.write(lambda file: file.write(bytes(2_000_000)), 2_000_000)
+    written = scratch.write(lambda file: file.write(bytes(2_000_000)), 2_000_000)
     with pytest.raises(ExportError, match=rf"cannot write 3 MB to {place}: .* 2 MB so far.*let TMPDIR name"):
         scratch.write(full, 3_000_000)
-    assert list(place.glob("*/*.bin")) == [held]
+    assert list(place.glob("*/*.bin")) == [written]
 
 
 def test_a_tmpdir_that_cannot_be_used_is_not_passed_over(tmp_path, monkeypatch):
