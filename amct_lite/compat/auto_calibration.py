@@ -31,6 +31,7 @@ from amct_lite.compat.preparing import open_job, write_balancing_model, write_ca
 from amct_lite.compat.quant_json import original_names
 from amct_lite.compat.saving import finished_calibration
 from amct_lite.compat.strategies import NAMES, AmctStrategy, strategy_of
+from amct_lite.config.files import read_text
 from amct_lite.errors import ConfigError
 from amct_lite.files import output_path, require_writable, staged_outputs
 from amct_lite.loading import SourceModel
@@ -139,9 +140,7 @@ def _require_shareable(strategy: str | AmctStrategy, evaluator: AmctEvaluator) -
 def _json_config(config_file: PathLike) -> dict[str, Any]:
     """The tables of the file, whose final form is written from them."""
     try:
-        content = json.loads(Path(config_file).read_text(encoding="utf-8-sig"))
-    except OSError as error:
-        raise ConfigError(f"cannot read the configuration {os.fspath(config_file)}: {error.strerror}.") from error
+        content = json.loads(read_text(os.fspath(config_file)))
     except ValueError as error:
         raise ConfigError(
             f"{os.fspath(config_file)} is no JSON configuration ({error}). Make one with "

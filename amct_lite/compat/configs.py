@@ -17,6 +17,7 @@ from amct_lite.compat.cfg_writer import cfg_text
 from amct_lite.compat.json_config import read_json
 from amct_lite.compat.json_writer import json_text
 from amct_lite.config import FORMATS, QuantConfig, format_config, load_config
+from amct_lite.config.files import read_text
 from amct_lite.errors import ConfigError
 from amct_lite.files import staged_outputs
 from amct_lite.loading import Qdq, SourceModel, load_prepared
@@ -39,7 +40,7 @@ def load_amct_config(path: str | os.PathLike[str], model: ir.Model | None = None
     Raises ConfigError with everything that is wrong with the file, each with its line.
     """
     source = os.fspath(path)
-    text = _text(source)
+    text = read_text(source)
     if _is_json(source, text):
         return read_json(text, source, model)
     try:
@@ -61,7 +62,7 @@ def is_amct_config(path: str | os.PathLike[str]) -> bool:
     source = os.fspath(path)
     if Path(source).suffix.lower() in _OWN_SUFFIXES:
         return False
-    text = _text(source)
+    text = read_text(source)
     if not _is_json(source, text):
         return True
     try:
@@ -128,15 +129,6 @@ def write_config(
         text = cfg_text(plan, config) if kind == "cfg" else json_text(plan, config)
     with staged_outputs(inputs=inputs) as outputs:
         outputs.stage(path).write_text(text, encoding="utf-8")
-
-
-def _text(source: str) -> str:
-    try:
-        return Path(source).read_text(encoding="utf-8-sig")
-    except OSError as error:
-        raise ConfigError(f"cannot read the configuration {source}: {error.strerror or error}.") from error
-    except UnicodeDecodeError as error:
-        raise ConfigError(f"{source} is not UTF-8 text (byte {error.start}). Save it as UTF-8.") from error
 
 
 def _is_json(source: str, text: str) -> bool:

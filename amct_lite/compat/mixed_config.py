@@ -11,7 +11,7 @@ from amct_lite.compat.cfg_lines import field_lines
 from amct_lite.compat.cfg_parsing import parsed
 from amct_lite.compat.mixed_descriptor import FILE_DESCRIPTOR
 from amct_lite.compat.problems import Problems
-from amct_lite.errors import ConfigError
+from amct_lite.config.files import read_text
 from amct_lite.record.schema import message_classes
 
 _CLASSES = message_classes(FILE_DESCRIPTOR)
@@ -32,10 +32,7 @@ class MixedConfig:
 
 def read_mixed_config(path: str | os.PathLike[str]) -> MixedConfig:
     """Raises ConfigError with all problems of the file at `path`, each with its line."""
-    try:
-        text = Path(path).read_text(encoding="utf-8-sig")
-    except OSError as error:
-        raise ConfigError(f"cannot read the configuration {os.fspath(path)}: {error.strerror}.") from error
+    text = read_text(os.fspath(path))
     message = parsed(text, os.fspath(path), _CLASSES["AutoMixedPrecisionConfig"])
     lines, problems = field_lines(text), Problems(os.fspath(path))
     ratio = float(f"{message.compress_ratio:.7g}")  # a float32: 3.3, not 3.299999952316284

@@ -23,17 +23,21 @@ def load_config(path: str | os.PathLike[str]) -> QuantConfig:
     parse = _PARSERS.get(Path(source).suffix.lower())
     if parse is None:
         raise ConfigError(f"{source} is no configuration file: its name must end in {', '.join(_PARSERS)}.")
-    try:
-        text = Path(source).read_text(encoding="utf-8-sig")  # Windows editors put a mark in front
-    except OSError as error:
-        raise ConfigError(f"cannot read the configuration {source}: {error.strerror or error}.") from error
-    except UnicodeDecodeError as error:
-        raise ConfigError(f"{source} is not UTF-8 text (byte {error.start}). Save it as UTF-8.") from error
-    document = parse(text, source)
+    document = parse(read_text(source), source)
     data = {} if document.data is None else document.data
     if not isinstance(data, dict):
         raise ConfigError(f"{source} holds a {type(data).__name__}, must be a table of settings such as `batches: 32`.")
     return QuantConfig.from_mapping(data, source, lines=document.lines, problems=document.problems)
+
+
+def read_text(source: str) -> str:
+    """The text of a configuration file, of any format. Raises ConfigError when it cannot be read, or is no UTF-8."""
+    try:
+        return Path(source).read_text(encoding="utf-8-sig")  # Windows editors put a mark in front
+    except OSError as error:
+        raise ConfigError(f"cannot read the configuration {source}: {error.strerror or error}.") from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{source} is not UTF-8 text (byte {error.start}). Save it as UTF-8.") from error
 
 
 def _parse_json(text: str, source: str) -> Document:

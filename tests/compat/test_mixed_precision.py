@@ -96,6 +96,13 @@ def test_what_is_wrong_with_a_configuration_is_said(model: Path, text: str, mess
     assert not (model.parent / "out").exists()
 
 
+def test_a_configuration_that_is_no_text_is_said(model: Path) -> None:
+    config = model.parent / "amc.cfg"
+    config.write_bytes(b"compress_ratio: 4.0 # \xff")
+    with pytest.raises(ConfigError, match=r"amc\.cfg is not UTF-8 text \(byte 22\)"):
+        amct.auto_mixed_precision_search(model, None, config, "out", Evaluator(model))
+
+
 def test_only_what_adds_up_is_searched_with(model: Path) -> None:
     with pytest.raises(ConfigError, match="'CosineSimilarity' cannot be searched with"):
         search(model, CONFIG, sensitivity="CosineSimilarity")
