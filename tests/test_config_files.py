@@ -117,6 +117,8 @@ def test_empty_file_is_the_default(tmp_path: Path, name: str) -> None:
         ("q.json", '{"batches": 1,\n"batches": 2}', r"q.json:2: the key 'batches' is given twice"),
         ("q.json", '{"batches": 1,\n}', "q.json:2: not JSON: "),
         ("q.json", "[" * 100_000, "q.json is nested too deeply"),
+        ("q.json", '{"batches": 1%s}' % ("0" * 5000), "q.json: Exceeds the limit .* digits"),
+        ("q.toml", "batches = 1" + "0" * 5000, "q.toml: Exceeds the limit .* digits"),
         ("q.json", "[]", "q.json holds a list, must be a table of settings"),
         ("q.txt", "", r"q.txt is no configuration file: its name must end in \.yaml, \.yml, \.toml, \.json"),
     ],

@@ -55,8 +55,8 @@ def _parse_json(text: str, source: str) -> Document:
         data = json.loads(text, object_pairs_hook=table)
     except json.JSONDecodeError as error:
         raise ConfigError(f"{source}:{error.lineno}: not JSON: {error.msg}.") from error
-    except RecursionError as error:
-        raise ConfigError(f"{source} is nested too deeply.") from error
+    except (RecursionError, ValueError) as error:
+        raise _unreadable(source, error) from error
     return Document(data, dict(_searched(data, text, r"""(?<!\\)"KEY"(?=\s*:)""")), problems)
 
 
@@ -69,9 +69,14 @@ def _parse_toml(text: str, source: str) -> Document:
         found = re.search(r"^(.*) \(at line (\d+), column \d+\)$", str(error))
         place, reason = (f"{source}:{found[2]}", found[1]) if found else (source, str(error))
         raise ConfigError(f"{place}: not TOML: {reason}.") from error
-    except RecursionError as error:
-        raise ConfigError(f"{source} is nested too deeply.") from error
+    except (RecursionError, ValueError) as error:
+        raise _unreadable(source, error) from error
     return Document(data, dict(_searched(data, text, r"""(?<![\w-])["']?KEY["']?(?=\s*[=.\]])""")))
+
+
+def _unreadable(source: str, error: RecursionError | ValueError) -> ConfigError:
+    """Of text that has no fault of syntax: a ValueError is a number of thousands of digits."""
+    return ConfigError(f"{source} is nested too deeply." if isinstance(error, RecursionError) else f"{source}: {error}.")
 
 
 def _searched(data: object, text: str, pattern: str, base: KeyPath = (), start: int = 0) -> Iterator[tuple[KeyPath, int]]:
