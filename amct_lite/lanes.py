@@ -6,7 +6,6 @@ third less processor time, and what is between two runs (reading data, statistic
 
 from __future__ import annotations
 
-import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -15,6 +14,7 @@ from typing import TypeVar
 
 from amct_lite.providers import CPU
 from amct_lite.runtime import RuntimeOptions
+from amct_lite.workers import cores
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -55,8 +55,3 @@ def in_lanes(lanes: int, job: Callable[[Item], Result], items: Iterable[Item]) -
         finally:
             for _, future in under_way:
                 future.cancel()
-
-
-def cores() -> int:
-    """Those this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -35,6 +35,11 @@ LOSSES = 3
 """So often a piece may lose its worker before it is given up."""
 
 
+def cores() -> int:
+    """Those this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 class Workers:
     """An executor with what is known of it; a context, at whose end `close` is called.
 
@@ -92,7 +97,7 @@ class LocalProcesses(Workers):
     executor: ProcessPoolExecutor
 
     def __init__(self, count: int) -> None:
-        super().__init__(_pool(max(count, 1)), count=count, threads=max(1, (os.cpu_count() or 1) // max(count, 1)))
+        super().__init__(_pool(max(count, 1)), count=count, threads=max(1, cores() // max(count, 1)))
         self._stay = ExitStack()
         self.folder = self._stay.enter_context(scratch.folder())
 

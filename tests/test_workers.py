@@ -245,9 +245,13 @@ def test_workers_that_are_none_are_an_error_that_says_what_to_give() -> None:
         RunOptions(workers=2)  # type: ignore[arg-type]
 
 
-def test_local_processes_share_the_cores() -> None:
+@pytest.mark.parametrize(("allowed", "threads"), [({0, 1, 2, 3, 4}, 2), ({3}, 1)])
+def test_local_processes_share_the_cores_that_this_one_may_use(
+    allowed: set[int], threads: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _pid: allowed, raising=False)
     with LocalProcesses(2) as local:
-        assert local.threads == max(1, (os.cpu_count() or 1) // 2)
+        assert local.threads == threads
 
 
 def test_no_workers_at_all_is_an_error() -> None:

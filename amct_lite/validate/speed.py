@@ -9,9 +9,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from amct_lite import ir
-from amct_lite.lanes import cores
 from amct_lite.runtime import RuntimeOptions, Session, is_heavy, open_session
 from amct_lite.types import DoubleArray, Feeds
+from amct_lite.workers import cores
 
 ROUNDS = 5
 SECONDS = 0.05
