@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from numbers import Integral
 
 import onnx
 import onnx_ir
@@ -92,7 +93,7 @@ def fix_input_shapes(model: Model, shapes: Mapping[str, Sequence[int]]) -> None:
 
     shapes : input name → dimensions, inputs may be left out. Shapes of results are forgotten if a dimension that was
     fixed before gets another size.
-    Raises ConfigError for what is no mapping, a name that is no input, a wrong number of dimensions, and sizes below 1.
+    Raises ConfigError for what is no mapping, a name that is no input, a wrong number of dimensions, and what is no size.
     """
     if not isinstance(shapes, Mapping):
         raise ConfigError(f"input shapes are {shapes!r}. Give a dict from input name to dimensions: {{'x': (1, 3, 224, 224)}}.")
@@ -112,8 +113,9 @@ def fix_input_shapes(model: Model, shapes: Mapping[str, Sequence[int]]) -> None:
 
 
 def _check_dims(name: str, dims: Sequence[int], known: Dims | None) -> None:
-    if any(isinstance(dim, bool) or dim < 1 for dim in dims):
-        raise ConfigError(f"input shape for {name!r} is {tuple(dims)}: every dimension must be 1 or more.")
+    whole = isinstance(dims, Sequence) and all(isinstance(dim, Integral) and not isinstance(dim, bool) for dim in dims)
+    if not whole or any(dim < 1 for dim in dims):
+        raise ConfigError(f"input shape for {name!r} is {dims!r}. Give its dimensions, each a whole number of 1 or more.")
     if known is not None and len(known) != len(dims):
         shown = ", ".join("?" if dim is None else str(dim) for dim in known)
         raise ConfigError(

@@ -119,8 +119,11 @@ def test_fixing_a_clone_leaves_the_original():
         ({"X": (1, 3, 4, 8)}, r"input shape for 'X': the model has no such input \(did you mean 'x'\?\); its inputs are x"),
         ("x:1,3,4,8", r"input shapes are 'x:1,3,4,8'\. Give a dict from input name to dimensions"),
         ({"x": (1, 3, 4)}, r"is \(1, 3, 4\), 3 dimensions; the model has 4: \(N, 3, H, 8\)"),
-        ({"x": (0, 3, 4, 8)}, "every dimension must be 1 or more"),
-        ({"x": (-1, 3, 4, 8)}, "every dimension must be 1 or more"),
+        ({"x": (0, 3, 4, 8)}, r"is \(0, 3, 4, 8\)\. Give its dimensions, each a whole number of 1 or more"),
+        ({"x": (-1, 3, 4, 8)}, "each a whole number of 1 or more"),
+        ({"x": ("n", 3, 4, 8)}, "each a whole number of 1 or more"),
+        ({"x": (1.5, 3, 4, 8)}, "each a whole number of 1 or more"),
+        ({"x": 3}, r"is 3\. Give its dimensions"),
     ],
 )
 def test_shape_that_does_not_fit_is_refused(given, match):
