@@ -53,33 +53,28 @@ def lower(deploy: ir.Model) -> Lowered:
     model = ir.clone(deploy)
     graph = model.graph
     restored = {str(node.name): _lower_anti_quant(node) for node in tuple(graph) if node.op_type == "AscendAntiQuant"}
-    results = [_lower_layer(node) for node in tuple(graph) if node.op_type == "AscendDequant"]
+    layers = tuple(_lower_layer(node) for node in tuple(graph) if node.op_type == "AscendDequant")
     codes = {str(node.name): _lower_quant(node) for node in tuple(graph) if node.op_type == "AscendQuant"}
-    watched = (*codes.values(), *(accumulators for _, accumulators, *_ in results), *restored.values())
-    graph.outputs.extend(value for value in dict.fromkeys(watched) if not value.is_graph_output())
+    watched = dict.fromkeys((*codes.values(), *(layer.accumulators for layer in layers), *restored.values()))
+    values = {str(value.name): value for node in graph for value in node.outputs}
+    graph.outputs.extend(values[name] for name in watched if not values[name].is_graph_output())
     ir.remove_unused(model)
-    layers = tuple(
-        LoweredLayer(name, str(accumulators.name), str(result.name), whole, step)
-        for name, accumulators, result, whole, step in results
-    )
-    return Lowered(model, _names(codes), layers, _names(restored))
+    return Lowered(model, codes, layers, restored)
 
 
-def _names(values: dict[str, ir.Value]) -> dict[str, str]:
-    return {node: str(value.name) for node, value in values.items()}
-
-
-def _lower_anti_quant(node: ir.Node) -> ir.Value:
+def _lower_anti_quant(node: ir.Node) -> str:
+    """Returns the name of the floats."""
     b = Inserter(node, f"{node.name}.lowered")
     assert node.inputs[0] is not None
     steps = b.op("Sub", b.cast(node.inputs[0], ir.DataType.FLOAT), b.constant(ir.attribute(node, "offset", 0.0), np.float32))
     result = b.op("Mul", steps, b.constant(ir.attribute(node, "scale", 1.0), np.float32))
     ir.redirect(node.outputs[0], result)
     ir.remove_node(node)
-    return result
+    return str(result.name)
 
 
-def _lower_quant(node: ir.Node) -> ir.Value:
+def _lower_quant(node: ir.Node) -> str:
+    """Returns the name of the codes."""
     kind = code_type(node)
     b = Inserter(node, f"{node.name}.lowered")
     scaled = b.op("Mul", _wide(b, node.inputs[0]), b.constant(ir.attribute(node, "scale", 1.0), np.float32))
@@ -87,7 +82,7 @@ def _lower_quant(node: ir.Node) -> ir.Value:
     codes.shape, codes.dtype = node.outputs[0].shape, kind.dtype
     ir.redirect(node.outputs[0], codes)
     ir.remove_node(node)
-    return codes
+    return str(codes.name)
 
 
 def _rounded(b: Inserter, steps: ir.Value, kind: CodeType, offset: int) -> ir.Value:
@@ -103,8 +98,8 @@ def _wide(b: Inserter, value: ir.Value | None) -> ir.Value | None:
     return b.cast(value, ir.DataType.FLOAT) if value is not None and value.dtype == ir.DataType.FLOAT16 else value
 
 
-def _lower_layer(dequant: ir.Node) -> tuple[str, ir.Value, ir.Value, bool, FloatArray]:
-    """Replace layer, bias Add and AscendDequant; returns what a `LoweredLayer` says."""
+def _lower_layer(dequant: ir.Node) -> LoweredLayer:
+    """Replace layer, bias Add and AscendDequant."""
     node, bias = _layer_behind(dequant)
     spec = OPS.get(node.op_type)
     data, other = _operands(node)
@@ -129,7 +124,7 @@ def _lower_layer(dequant: ir.Node) -> tuple[str, ir.Value, ir.Value, bool, Float
     for dead in dict.fromkeys((dequant, add, node)):
         if dead is not None:
             ir.remove_node(dead)
-    return str(node.name), accumulators, result, other is not None, step
+    return LoweredLayer(str(node.name), str(accumulators.name), str(result.name), other is not None, step)
 
 
 def _layer_behind(dequant: ir.Node) -> tuple[ir.Node, np.ndarray | None]:
