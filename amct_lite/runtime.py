@@ -117,9 +117,9 @@ class Session:
             ) from error
         return results
 
-    def run_apart(self, feeds: Feeds, names: Sequence[str] | None = None) -> list[AnyArray]:
-        """As `run`, the outputs in memory of their own: for those that are to outlive the session."""
-        return [apart(array) for array in self.run(feeds, names)]
+    def run_apart(self, feeds: Feeds) -> list[AnyArray]:
+        """All outputs, in memory of their own: for those that are to outlive the session. Raises as `run`."""
+        return [apart(array) for array in self.run(feeds)]
 
     def end_profile(self) -> str:
         """The file that ONNX Runtime wrote its profile to."""

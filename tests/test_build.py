@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from layer_cases import BY_ID, layer_node, named
+from onnx_check import full_check
 from passes.graphs import feeds_for, parse
 from small_nets import ONE_THREAD, images, net
 
@@ -67,7 +68,7 @@ def test_without_a_shape_there_is_a_fake_quant_model_and_a_problem(known: bool) 
     exports = build(model, record, statistics if known else None)
     assert exports.deploy is None
     assert '--input-shape "x:1,3,8,8"' in str(exports.deploy_problem)
-    ir.full_check(exports.fake_quant)
+    full_check(exports.fake_quant)
 
 
 def test_the_generic_target_has_no_deploy_model() -> None:

@@ -48,9 +48,9 @@ def console(*, stderr: bool = False) -> Console:
     return plain if plain.is_terminal else Console(stderr=stderr, highlight=False, emoji=False, width=PIPE_WIDTH)
 
 
-def say(out: Console, text: str, *, style: str | None = None) -> None:
+def say(out: Console, text: str) -> None:
     """A line of running text (markup): words wrap in a terminal, nothing wraps elsewhere."""
-    out.print(text, style=style, soft_wrap=not out.is_terminal)
+    out.print(text, soft_wrap=not out.is_terminal)
 
 
 def say_whole(out: Console, text: str, *, style: str | None = None) -> None:

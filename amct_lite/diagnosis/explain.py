@@ -23,8 +23,6 @@ from amct_lite.validate.executed import executed
 from amct_lite.validate.kernels import FLOAT_KERNELS, INTEGER_KERNELS
 from amct_lite.validate.profile import kernel_times, layer_times
 
-OTHER = "other nodes"
-
 
 @dataclass(frozen=True)
 class LayerKernel:

@@ -23,7 +23,6 @@ from onnx_ir import (
 )
 
 from amct_lite.ir.bodies import bodies
-from amct_lite.ir.check import full_check
 from amct_lite.ir.checksum import checksum
 from amct_lite.ir.edit import (
     Usage,
@@ -45,7 +44,7 @@ from amct_lite.ir.edit import (
     uses,
 )
 from amct_lite.ir.extract import extract, reads
-from amct_lite.ir.functions import add_function, define_function, remove_function
+from amct_lite.ir.functions import add_function
 from amct_lite.ir.io import LoadedModel, clone, from_text, load, load_bytes
 from amct_lite.ir.naming import name_nodes, unique_name
 from amct_lite.ir.opset import opset, raise_opset
@@ -87,12 +86,10 @@ __all__ = [
     "clone",
     "constant_of",
     "copy_node",
-    "define_function",
     "dims_of",
     "extract",
     "fix_input_shapes",
     "from_text",
-    "full_check",
     "infer_shapes",
     "insert_after",
     "insert_before",
@@ -108,7 +105,6 @@ __all__ = [
     "raise_opset",
     "reads",
     "redirect",
-    "remove_function",
     "remove_initializer",
     "remove_node",
     "remove_unused",

@@ -98,13 +98,10 @@ def _attribute(name: str, value: Any) -> Attr:
     return Attr(name, kind, value) if kind else onnx_ir.convenience.convert_attribute(name, value)
 
 
-def add_initializer(graph: Graph, name: str, array: AnyArray, dtype: DataType | None = None) -> Value:
-    """A new initializer; its name is made unique, `value.name` tells it.
-
-    array : as `tensor_of` takes it. dtype : stored as this type (INT4 and the like); else the array's own.
-    """
+def add_initializer(graph: Graph, name: str, array: AnyArray) -> Value:
+    """A new initializer; its name is made unique, `value.name` tells it. array : text, or as `tensor_of` takes it."""
     unique = unique_name(graph, name)
-    tensor = _text(array, unique) if array.dtype.kind in "OSU" else tensor_of(array, dtype, unique)
+    tensor = _text(array, unique) if array.dtype.kind in "OSU" else tensor_of(array, None, unique)
     value = Value(name=unique, type=TensorType(tensor.dtype), shape=Shape(array.shape), const_value=tensor)
     graph.register_initializer(value)
     note_edit(graph, initializers=1)

@@ -9,7 +9,7 @@ import onnx
 import onnx_ir
 from onnx_ir import Model, Shape, Value
 
-from amct_lite.errors import ConfigError, UnsupportedModelError
+from amct_lite.errors import ConfigError
 from amct_lite.ir.slim import slim_proto
 from amct_lite.registry import did_you_mean
 
@@ -30,20 +30,16 @@ def dims_of(value: Value) -> Dims | None:
     return tuple(dim if isinstance(dim, int) else dim.value for dim in value.shape)
 
 
-def infer_shapes(model: Model, strict: bool = False) -> None:
+def infer_shapes(model: Model) -> None:
     """Fill in types and shapes of the main graph's values as far as onnx can tell, in place.
 
-    What the model says already is kept where inference knows less, and results of custom operators stay unknown.
-    strict : raise UnsupportedModelError where an operator contradicts its inputs, instead of leaving its shape open.
+    What the model says already is kept where inference knows less. Results of custom operators, and of operators that
+    contradict their inputs, stay unknown.
     """
     try:
-        inferred = _infer(slim_proto(model), strict)
-    except (onnx.shape_inference.InferenceError, onnx.checker.ValidationError) as error:
-        if not strict:
-            return
-        raise UnsupportedModelError(
-            f"the shapes of the model contradict each other: {str(error).strip()}. Check the input shapes, or export it again."
-        ) from error
+        inferred = _infer(slim_proto(model))
+    except (onnx.shape_inference.InferenceError, onnx.checker.ValidationError):
+        return
     entries = {entry.name: entry.type for entry in (*inferred.graph.value_info, *inferred.graph.output)}
     for value in _results(model):
         found = entries.get(str(value.name))
@@ -51,16 +47,16 @@ def infer_shapes(model: Model, strict: bool = False) -> None:
             _take(value, found)
 
 
-def _infer(proto: onnx.ModelProto, strict: bool) -> onnx.ModelProto:
+def _infer(proto: onnx.ModelProto) -> onnx.ModelProto:
     """Shapes, with the values of shape arithmetic where that is affordable.
 
     onnx follows the elements of every vector that arithmetic is done on, at 200 bytes each, whatever it holds: a vector
     of 10 million takes 2 GB, and one that a damaged file declares larger takes all there is.
     """
-    plain = onnx.shape_inference.infer_shapes(proto, strict_mode=False, data_prop=False)
+    plain = onnx.shape_inference.infer_shapes(proto, data_prop=False)
     entries = (*plain.graph.input, *plain.graph.value_info, *plain.graph.output)
     longest = max((_length_of_vector(entry.type) for entry in entries), default=0)
-    return onnx.shape_inference.infer_shapes(proto, strict_mode=strict, data_prop=longest <= _LONGEST_VECTOR)
+    return onnx.shape_inference.infer_shapes(proto, data_prop=longest <= _LONGEST_VECTOR)
 
 
 def _length_of_vector(kind: onnx.TypeProto) -> int:

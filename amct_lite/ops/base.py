@@ -189,9 +189,9 @@ def constant_weight(node: ir.Node, index: int) -> AnyArray | str:
     return array
 
 
-def constant_data(node: ir.Node, index: int = 0) -> bool:
-    """Whether the data input is itself a constant: nothing to calibrate."""
-    return ir.constant_of(node.inputs[index]) is not None
+def constant_data(node: ir.Node) -> bool:
+    """Whether the data, its first input, are a constant: nothing to calibrate."""
+    return ir.constant_of(node.inputs[0]) is not None
 
 
 def vector_bias(node: ir.Node, index: int, channels: int) -> str | None:

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from integer_reference import conv, conv_transpose
 from layer_cases import BY_ID, layer_node, named, weight_of
+from onnx_check import full_check
 from passes.graphs import feeds_for, parse
 
 from amct_lite import ir
@@ -116,7 +117,7 @@ def test_a_layer_without_bias_gets_one(case_id: str) -> None:
     data = feeds_for(model)["x"] + np.float32(1)
     corrected = correct_bias(model, record_of(model), {("x", axis): sketch_of(data, axis)}).model
     np.testing.assert_allclose(ir.constant_of(layer_node(corrected).inputs[2]), -shift_of(model, data, axis), rtol=1e-6)
-    ir.full_check(corrected)
+    full_check(corrected)
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ from types import ModuleType
 import numpy as np
 import pytest
 from fences import ROOT, added, blocks
+from onnx_check import full_check
 
 import amct_lite
 from amct_lite import ir
@@ -33,7 +34,7 @@ def result() -> amct_lite.QuantizeResult:
 
 def test_export_keeps_the_outputs_and_stores_int8(weight_only: ModuleType, result: amct_lite.QuantizeResult) -> None:
     model = weight_only.export(result.exports.corrected, result.record)
-    ir.full_check(model)
+    full_check(model)
     types = [node.op_type for node in model.graph]
     assert "QuantizeLinear" not in types
     assert types.count("DequantizeLinear") == 6

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from integer_reference import codes_of, device_codes_of
 from layer_cases import CASES, Case, layer_node, record_for, reference
+from onnx_check import full_check
 from passes.graphs import feeds_for, outputs_of
 
 from amct_lite import ir
@@ -26,7 +27,7 @@ def test_fake_quant_model_computes_what_the_integers_say(case: Case, per_channel
     feeds = feeds_for(model, seed=7)
     record = record_for(case, model, feeds, per_channel=per_channel)
     exported = qdq.export(model, record)
-    ir.full_check(exported)
+    full_check(exported)
     (got,) = outputs_of(exported, feeds)
     total, steps = reference(case, model, record, feeds, codes_of)
     expected = total * steps.astype(np.float64)

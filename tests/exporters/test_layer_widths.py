@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from integer_reference import codes_of, device_codes_of
 from layer_cases import BY_ID, CASES, Case, layer_node, named, record_for, reference
+from onnx_check import full_check
 from passes.graphs import feeds_for, outputs_of, parse
 
 from amct_lite import ir
@@ -48,7 +49,7 @@ def prepared(case: Case, bits: int, weight_bits: int) -> tuple[ir.Model, dict[st
 def test_fake_quant_model_computes_what_the_integers_say(case: Case, bits: int, weight_bits: int) -> None:
     model, feeds, record = prepared(case, bits, weight_bits)
     exported = qdq.export(model, record)
-    ir.full_check(exported)
+    full_check(exported)
     assert ir.opset(exported) == (21 if bits == 16 else 13)
     (got,) = outputs_of(exported, feeds)
     total, steps = reference(case, model, record, feeds, codes_of)

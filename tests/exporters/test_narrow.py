@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from onnx_check import full_check
 from passes.graphs import outputs_of, parse
 
 from amct_lite import ir
@@ -16,7 +17,7 @@ def narrowed(text: str, constants: str = "", floats: dict | None = None, **value
     model = parse(text, constants, **values)
     ir.infer_shapes(model)
     result = narrow(model, floats or {})
-    ir.full_check(result)
+    full_check(result)
     return model, result
 
 

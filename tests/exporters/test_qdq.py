@@ -4,6 +4,7 @@ import numpy as np
 import onnx
 import pytest
 from layer_cases import BY_ID, CASES, HEADER, channel_scales, layer_node, named, record_for
+from onnx_check import full_check
 from passes.graphs import feeds_for, outputs_of, parse
 
 from amct_lite import ir
@@ -48,7 +49,7 @@ def test_checker_takes_the_model_at_every_opset(case_id: str, opset: int) -> Non
     case = BY_ID[case_id]
     model = case.model(f'<ir_version: {8 if opset < 21 else 10}, opset_import: ["": {opset}]>\n')
     exported = qdq.export(model, record_for(case, model, feeds_for(model), per_channel=case.per_channel))
-    ir.full_check(exported)
+    full_check(exported)
     assert ir.opset(exported) == opset
 
 
@@ -175,7 +176,7 @@ def test_sixteen_bit_activations_run(case_id: str) -> None:
     entry = record_for(case, model, feeds, per_channel=True).layers[0]
     fine = QParams.of(np.float32(np.abs(feeds["x"]).max() / 32767), 0, 16)
     exported = qdq.export(model, QuantRecord((LayerRecord(entry.key, fine, entry.weight),)))
-    ir.full_check(exported)
+    full_check(exported)
     assert outputs_of(exported, feeds)[0].shape == outputs_of(model, feeds)[0].shape
 
 

@@ -7,6 +7,7 @@ import onnx
 import pytest
 from corpus import SHARED, needs_shared
 from onnx import TensorProto, helper, numpy_helper
+from onnx_check import full_check
 
 from amct_lite import ir
 from amct_lite.errors import UnsupportedModelError
@@ -244,7 +245,7 @@ def test_initializers_among_the_inputs_become_constants(tmp_path):
     assert [value.name for value in loaded.model.graph.inputs] == ["x"]
     assert ir.constant_of(loaded.model.graph.initializers["w"]) is not None
     assert any("also listed as graph inputs are taken as constants (1)" in note for note in loaded.notes)
-    ir.full_check(loaded.model)
+    full_check(loaded.model)
 
 
 def test_metadata_custom_domains_and_functions_survive():

@@ -135,19 +135,6 @@ def test_checksum_of_strings_and_subgraphs():
     assert len(sums) == 4
 
 
-def test_full_check_accepts_a_valid_model(small_limit):
-    ir.full_check(ir.from_text(TEXT))
-    ir.full_check(model_with_weights())  # goes through a temporary folder
-
-
-@pytest.mark.parametrize("size", [512, 7])
-def test_full_check_says_what_is_wrong(size, monkeypatch):
-    model = model_with_weights(7)
-    monkeypatch.setattr(writing, "EXTERNAL_FROM", 1000 if size == 7 else 1)
-    with pytest.raises(ExportError, match=r"not valid ONNX: .*ShapeInferenceError"):
-        ir.full_check(model)
-
-
 def test_text_is_onnx_text():
     with pytest.raises(onnx.parser.ParseError):
         ir.from_text("no graph")
