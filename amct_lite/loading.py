@@ -52,6 +52,13 @@ class SourceModel:
     def name(self) -> str:
         return self.path.name if self.path else "model"
 
+    def file(self, folder: Path) -> Path:
+        """The user's own; of a model that came from memory, one that is written into `folder`."""
+        if self.path is not None:
+            return self.path
+        ir.save(self.original, folder / "float_model.onnx")
+        return folder / "float_model.onnx"
+
     @cached_property
     def float_types(self) -> Mapping[str, ir.DataType]:
         """Value of the original → float16 or float32; empty where there is no float16."""

@@ -96,7 +96,7 @@ def autocalibrate(
     )
     with scratch.folder() as folder:
         search = Search(
-            _float_model(base, folder),
+            base.source.file(folder),
             ranking,
             lambda layers: base.without(layers, REASON).with_biases(chosen.runtime).exports("generic").fake_quant,
             referee,
@@ -123,13 +123,6 @@ def _ranked(calibrated: Calibrated, sensitivity: str | Sensitivity, options: Run
     ranking = rank_layers(prepared, corrected, record, settled.calibration.feeds, sensitivity, options.runtime)
     method = settled.calibration.statistics.bias_correction
     return replace(settled, settings=replace(settled.settings, bias_correction=method)), ranking
-
-
-def _float_model(base: Calibrated, folder: Path) -> Path:
-    if base.source.path is not None:
-        return base.source.path
-    ir.save(base.source.original, folder / "float_model.onnx")
-    return folder / "float_model.onnx"
 
 
 def _answer(result: QuantizeResult, accepted: Calibrated, ranking: Ranking, outcome: Outcome) -> AutoCalibration:

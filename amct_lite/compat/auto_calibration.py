@@ -23,6 +23,7 @@ from amct_lite.calibration.user_code import running_user_code
 from amct_lite.compat.api import PathLike
 from amct_lite.compat.calibration_model import watches_in
 from amct_lite.compat.console import on_console
+from amct_lite.compat.json_writer import laid_out
 from amct_lite.compat.kept_calibration import AS_IT_IS
 from amct_lite.compat.kept_samples import read_samples, remove_samples
 from amct_lite.compat.learned_roundings import learn_and_keep
@@ -215,14 +216,10 @@ def _files(save_dir: PathLike, ranking: Ranking, outcome: Outcome, config: Mappi
     ]
     models = output_path(save_dir, "deploy_model.onnx").parent
     return {
-        models / f"{_NAME}_ranking_information.json": _json(ranking),
-        models / f"{_NAME}_final_config.json": _json(final),
-        Path(save_dir).parent / "amct_log" / f"{_NAME}_record.json": _json(history),
+        models / f"{_NAME}_ranking_information.json": laid_out(ranking),
+        models / f"{_NAME}_final_config.json": laid_out(final),
+        Path(save_dir).parent / "amct_log" / f"{_NAME}_record.json": laid_out(history),
     }
-
-
-def _json(content: object) -> str:
-    return json.dumps(content, indent=4, separators=(",", ":"), ensure_ascii=False) + "\n"
 
 
 def _tell(trial: Trial) -> None:

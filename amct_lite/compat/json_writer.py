@@ -36,6 +36,11 @@ def json_text(plan: QuantPlan, config: QuantConfig) -> str:
         for read, settings in planned_tensors(plan, config)
     ]
     content = {**root, **{name: _table(layer) for name, layer in layers.items()}, "tensor_quantize": tensors}
+    return laid_out(content)
+
+
+def laid_out(content: object) -> str:
+    """JSON as AMCT's own files have it."""
     return json.dumps(content, indent=4, separators=(",", ":"), ensure_ascii=False) + "\n"
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 from dataclasses import replace
@@ -17,7 +16,7 @@ from amct_lite.compat.auto_calibration import AmctEvaluator, require_evaluator
 from amct_lite.compat.collector import runs_for
 from amct_lite.compat.configs import load_amct_config, load_configured
 from amct_lite.compat.console import on_console
-from amct_lite.compat.json_writer import json_text
+from amct_lite.compat.json_writer import json_text, laid_out
 from amct_lite.compat.kept_samples import read_samples
 from amct_lite.compat.mixed_config import MixedConfig, read_mixed_config
 from amct_lite.compat.preparing import open_job, write_calibration_model
@@ -82,7 +81,7 @@ def auto_mixed_precision_search(
     plan = found.result.plan
     assert plan is not None
     bits = {layer: {"num_bits": _BITS[widths]} for layer, widths in found.chosen.picks.items()}
-    texts = {f"{_NAME}_bits.json": _json(bits), f"{_NAME}_config.json": json_text(plan, found.config)}
+    texts = {f"{_NAME}_bits.json": laid_out(bits), f"{_NAME}_config.json": json_text(plan, found.config)}
     found.save(os.fspath(save_dir), inputs=[Path(model), Path(config)], also=texts)
 
 
@@ -104,7 +103,3 @@ def _samples(model: Path, evaluator: AmctEvaluator, asked: MixedConfig, folder: 
 
 def _tell(name: str, measured: Measured) -> None:
     _LOG.info("%s: %s, SQNR %.1f dB, metric %s", name, measured.counts, measured.sqnr_db, measured.metric)
-
-
-def _json(content: object) -> str:
-    return json.dumps(content, indent=4, separators=(",", ":"), ensure_ascii=False) + "\n"

@@ -106,7 +106,7 @@ def search_precision(
     variables = offers.variables(budget.cost, meter, losses)
     prices = _prices(meter, budget, offers)
     with ExitStack() as stay:
-        path = _float_model(base, stay.enter_context(scratch.folder())) if referee else None
+        path = base.source.file(stay.enter_context(scratch.folder())) if referee else None
         ahead = PointsAhead(giver, offers.widths, referee, path, stay, chosen.workers) if chosen.workers else None
         bench = Bench(giver, meter, offers, losses, referee, kept, path, on_measured, ahead)
         point, points = _choose(bench, budget, prices, variables)
@@ -238,13 +238,6 @@ def _shape_notes(base: Calibrated) -> tuple[str, ...]:
     if not open_:
         return ()
     return (f"the samples differ in shape: costs are those of the first one, {', '.join(open_)} (--input-shape for others)",)
-
-
-def _float_model(base: Calibrated, folder: Path) -> Path:
-    if base.source.path is not None:
-        return base.source.path
-    ir.save(base.source.original, folder / "float_model.onnx")
-    return folder / "float_model.onnx"
 
 
 def _key(offers: Offers, referee: Referee | None) -> str:
