@@ -94,3 +94,12 @@ def damage_of(metric: str, outputs: Mapping[str, Figures]) -> float:
         raise ConfigError(f"metric {metric!r}: no output of the model {lacking}. Choose another metric, or pass a function.")
     mean = math.fsum(found) / len(found)
     return mean if math.isfinite(mean) else math.inf
+
+
+def finite(content: object) -> object:
+    """`content` for JSON, null in place of numbers that are not finite: it has no words for them."""
+    if isinstance(content, float):
+        return content if math.isfinite(content) else None
+    if isinstance(content, Mapping):
+        return {str(key): finite(value) for key, value in content.items()}
+    return [finite(value) for value in content] if isinstance(content, list | tuple) else content

@@ -18,7 +18,7 @@ from pathlib import Path
 from amct_lite import ir
 from amct_lite.analysis.batches import MOST_ROWS, regroup
 from amct_lite.analysis.candidates import Scales, parse_candidates
-from amct_lite.analysis.figures import Figures, MetricFunction, damage_of, require_metric
+from amct_lite.analysis.figures import Figures, MetricFunction, damage_of, finite, require_metric
 from amct_lite.analysis.network_error import Measured, measure_local
 from amct_lite.analysis.ranking import Ranking
 from amct_lite.analysis.reactions import choose_probes, interpolate
@@ -84,7 +84,7 @@ class Sensitivities:
 
     def to_json(self) -> str:
         """Indented JSON with the fields above; null for what is not finite."""
-        return json.dumps(_finite(asdict(self)), indent=1, ensure_ascii=False)
+        return json.dumps(finite(asdict(self)), indent=1, ensure_ascii=False)
 
 
 def measure_sensitivity(
@@ -244,11 +244,3 @@ def _resumed(kept: LineJournal, variants: Sequence[Variant]) -> str:
 def _notes(record: QuantRecord) -> tuple[str, ...]:
     tensors = sum(entry.tensor_quantize for entry in record.layers)
     return (f"{tensors} single tensors of the record are left out: layers alone are measured",) if tensors else ()
-
-
-def _finite(value: object) -> object:
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, dict):
-        return {key: _finite(item) for key, item in value.items()}
-    return [_finite(item) for item in value] if isinstance(value, list | tuple) else value

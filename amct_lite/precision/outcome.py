@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from amct_lite.analysis.figures import finite
 from amct_lite.config import QuantConfig, format_config
 from amct_lite.plan import ASCEND
 from amct_lite.precision.budget import Budget
@@ -88,7 +88,7 @@ class Found:
             "evaluations": self.evaluations,
             "passes_over_the_data": self.passes,
         }
-        return json.dumps(_finite(content), indent=1, ensure_ascii=False) + "\n"
+        return json.dumps(finite(content), indent=1, ensure_ascii=False) + "\n"
 
 
 def _measured(point: Measured | None, *, widths: bool = True) -> Any:
@@ -107,11 +107,3 @@ def _measured(point: Measured | None, *, widths: bool = True) -> Any:
         "metric": point.metric,
         "metric_loss": point.metric_loss,
     }
-
-
-def _finite(value: Any) -> Any:
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    if isinstance(value, Mapping):
-        return {str(key): _finite(item) for key, item in value.items()}
-    return [_finite(item) for item in value] if isinstance(value, list | tuple) else value
