@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fnmatch
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -14,7 +13,7 @@ from amct_lite.precision.budget import COSTS
 from amct_lite.precision.costs import Meter
 from amct_lite.precision.losses import WORST, Losses, strength
 from amct_lite.precision.widths import FLOAT16, FLOAT32, FLOATS_OF, Giver, Widths, require_names
-from amct_lite.registry import did_you_mean
+from amct_lite.registry import matching
 from amct_lite.search.knapsack import Choice, Variable, join
 from amct_lite.types import LayerPlan, QuantPlan, QuantRecord
 
@@ -63,9 +62,7 @@ class Offers:
         names = [layer.name for layer in self.plan.layers]
         found: dict[str, frozenset[str]] = {}
         for pattern, allowed in limits.items():
-            matched = [name for name in names if name == pattern or fnmatch.fnmatchcase(name, pattern)]
-            if not matched:
-                raise ConfigError(f"no layer that is searched is called {pattern!r}{did_you_mean(pattern, names)}.")
+            matched = matching(pattern, names, where="the search")
             require_names(allowed)
             floats = [widths.name for widths in self.floats] if "float" in allowed else []
             found |= dict.fromkeys(matched, frozenset((*allowed, *floats)))

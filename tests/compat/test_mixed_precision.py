@@ -83,7 +83,7 @@ def test_a_ratio_is_met_by_the_layers_that_can_be_quantized(model: Path) -> None
         ('compress_ratio: 4\nptq_cfg: "absent.cfg"', r"amc\.cfg:2: ptq_cfg = 'absent\.cfg' does not exist"),
         ("compress_ratio: 4\nquant_bit_limit { layer_name: 'conv1' data_range: INT3 }", "INT3"),
         ("compress_ratio: 4\nquant_bit_limit { layer_name: 'conv1' }", "needs a layer_name and a data_range"),
-        ("compress_ratio: 4\nquant_bit_limit { layer_name: 'conv9' data_range: INT8 }", "called 'conv9' .did you mean"),
+        ("compress_ratio: 4\nquant_bit_limit { layer_name: 'conv9' data_range: INT8 }", "matches 'conv9' .did you mean"),
         (
             "compress_ratio: 15.9\nquant_bit_limit { layer_name: 'conv1' data_range: INT8 }",
             "cannot be met: the smallest",

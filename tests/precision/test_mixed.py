@@ -241,7 +241,7 @@ def test_limits_hold(model: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"limits": {"conv9": ("W8A8",)}}, "no layer that is searched is called 'conv9' .did you mean"),
+        ({"limits": {"conv9": ("W8A8",)}}, "no layer of the search matches 'conv9' .did you mean"),
         ({"limits": {"conv1": ("W8A16",)}}, "layer 'conv1' is limited to W8A16; it can have float32, W8A8, W4A8"),
         ({"widths": ("W8B8",)}, "widths 'W8B8' are not known .did you mean 'W8A8'"),
         ({"widths": ("float",)}, "nothing to choose from but float"),
