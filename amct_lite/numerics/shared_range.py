@@ -7,7 +7,7 @@ from math import inf
 
 import numpy as np
 
-from amct_lite.numerics.affine import SMALLEST_SCALE, qparams_from_range
+from amct_lite.numerics.affine import SMALLEST_SCALE, qparams_from_range, real_range
 from amct_lite.types import QParams, QuantSpec
 
 
@@ -17,7 +17,7 @@ def covering(params: Sequence[QParams], spec: QuantSpec, bounds: tuple[float, fl
     bounds: (low, high) around 0 that no value leaves, as behind a Relu or Clip. The range never goes beyond a finite bound:
     codes up there would stand for nothing, and a Clip that the range implies can be left out.
     """
-    lows, highs = zip(*(_range(p, spec) for p in params), strict=True)
+    lows, highs = zip(*map(real_range, params), strict=True)
     low, high = max(min(lows), bounds[0]), min(max(highs), bounds[1])
     if len(params) == 1 and (low, high) == (lows[0], highs[0]):
         return params[0]
@@ -27,9 +27,3 @@ def covering(params: Sequence[QParams], spec: QuantSpec, bounds: tuple[float, fl
         return found
     rounded_down = np.nextafter(np.float32(bounds[1] / steps), np.float32(0))
     return QParams.of(rounded_down, found.zero_point[0], spec.bits)
-
-
-def _range(params: QParams, spec: QuantSpec) -> tuple[float, float]:
-    """What the smallest and the largest code stand for."""
-    scale, zero_point = params.scale[0], params.zero_point[0]
-    return (spec.qmin - zero_point) * scale, (spec.qmax - zero_point) * scale

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from amct_lite.numerics.affine import qparams_from_range
+from amct_lite.numerics.affine import qparams_from_range, real_range
 from amct_lite.numerics.range_search import clipped_error
 from amct_lite.numerics.sketch import Sketch
 from amct_lite.observers.base import OBSERVERS
@@ -87,9 +87,7 @@ class _Search:
     def _error(self, low: float, high: float) -> float:
         """The error of the grid that this range gets, to the grid's own ends."""
         params = qparams_from_range(low, high, self._spec)
-        scale, zero_point = params.scale[0], params.zero_point[0]
-        bottom, top = (self._spec.qmin - zero_point) * scale, (self._spec.qmax - zero_point) * scale
-        return clipped_error(self._x, self._w, bottom, top, scale=scale, resolution=self._resolution)
+        return clipped_error(self._x, self._w, *real_range(params), scale=params.scale[0], resolution=self._resolution)
 
     def _within(self, steps: DoubleArray) -> DoubleArray:
         """Rounding error of every value, for each step: those below half a step become 0, the others get noise."""

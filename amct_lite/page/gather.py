@@ -116,6 +116,6 @@ def _report_path(prefix: str | Path) -> Path:
 
 def _statistics(prefix: str | Path, record: Path) -> Statistics | None:
     """The calibration file of the run, else the one beside the record; None when there is neither."""
-    beside = record.with_name(f"{record.name.removesuffix('record.txt')}calibration.npz")
-    path = next((path for path in (output_path(prefix, "calibration.npz"), beside) if path.is_file()), None)
+    own = output_path(prefix, "calibration.npz")
+    path = own if own.is_file() else store.beside(record)
     return store.load(path) if path else None

@@ -19,9 +19,8 @@ from numpy.typing import NDArray
 
 from amct_lite import ir
 from amct_lite.passes.constants import set_constant
-from amct_lite.types import AnyArray
+from amct_lite.types import AnyArray, DoubleArray
 
-DoubleArray = NDArray[np.float64]
 CONVOLUTIONS = frozenset({"Conv", "ConvTranspose"})
 LAYERS = CONVOLUTIONS | {"Gemm"}
 

@@ -14,10 +14,10 @@ from __future__ import annotations
 import numpy as np
 
 from amct_lite import ir
-from amct_lite.passes.channel_affine import CONVOLUTIONS, LAYERS, ChannelAffine, DoubleArray, absorb_after, channels_out
+from amct_lite.passes.channel_affine import CONVOLUTIONS, LAYERS, ChannelAffine, absorb_after, channels_out
 from amct_lite.passes.findings import Findings
 from amct_lite.passes.readers import sole_reader
-from amct_lite.types import FUSE_ALL, Fusion, PassReport
+from amct_lite.types import FUSE_ALL, DoubleArray, Fusion, PassReport
 
 _OPS = frozenset({"Mul", "Div", "Add", "Sub"})
 
