@@ -227,25 +227,25 @@ def _statistics(meta: dict[str, Any], archive: Any) -> Statistics:
     shifts = meta["bias_shifts"]
     return Statistics(
         sketches,
-        int(meta["samples"]),
-        str(meta["model"]),
-        {name: None if dims is None else tuple(dims) for name, dims in meta["shapes"].items()},
-        str(meta["data"]),
-        bool(meta["random"]),
-        bool(meta["trusted"]),
-        str(meta["bias_correction"]),
-        None if shifts is None else {layer: archive[f"bias{i}"] for i, layer in enumerate(shifts)},
-        str(meta["bias_record"]),
-        int(meta.get("runs", 0)),
-        tuple(map(str, meta.get("unfused", ()))),
-        {name: (tuple(before), tuple(then)) for name, (before, then) in meta.get("differing", {}).items()},
-        {
+        samples=int(meta["samples"]),
+        model=str(meta["model"]),
+        shapes={name: None if dims is None else tuple(dims) for name, dims in meta["shapes"].items()},
+        data=str(meta["data"]),
+        random=bool(meta["random"]),
+        trusted=bool(meta["trusted"]),
+        bias_correction=str(meta["bias_correction"]),
+        bias_shifts=None if shifts is None else {layer: archive[f"bias{i}"] for i, layer in enumerate(shifts)},
+        bias_record=str(meta["bias_record"]),
+        runs=int(meta.get("runs", 0)),
+        unfused=tuple(map(str, meta.get("unfused", ()))),
+        differing={name: (tuple(before), tuple(then)) for name, (before, then) in meta.get("differing", {}).items()},
+        roundings={
             str(name): Rounding(archive[f"rounding{i}"], str(weight), str(method), float(before), float(after))
             for i, (name, weight, method, before, after) in enumerate(meta.get("roundings", ()))
         },
-        _balance(meta.get("balance"), archive),
-        tuple(map(str, meta.get("halves", ()))),
-        str(meta.get("task", "")),
+        balance=_balance(meta.get("balance"), archive),
+        halves=tuple(map(str, meta.get("halves", ()))),
+        task=str(meta.get("task", "")),
     )
 
 

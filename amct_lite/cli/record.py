@@ -81,6 +81,7 @@ def _clipped(record: QuantRecord, file: Path, model: Path | None) -> Mapping[str
 def check(record: Path, model: Path, target: str, as_json: bool) -> None:
     """Check RECORD against MODEL: all problems with their lines (exit code 7), or ok."""
     from amct_lite.cli.layout import write_text
+    from amct_lite.errors import RecordError
     from amct_lite.loading import fusion_of, load_prepared
     from amct_lite.plan import layer_facts
     from amct_lite.record import check_record, read_record, require_valid
@@ -96,7 +97,7 @@ def check(record: Path, model: Path, target: str, as_json: bool) -> None:
         report = {"ok": not problems, **counts, "left_in_float": rest, "problems": problems}
         write_text(json.dumps(report, indent=1, ensure_ascii=False))
         if problems:
-            click.get_current_context().exit(7)
+            click.get_current_context().exit(RecordError.exit_code)
         return
     require_valid(found, facts)
     from amct_lite.cli.layout import count_of, entries
