@@ -11,7 +11,8 @@ from amct_lite import ir
 from amct_lite.diagnosis.flops import COUNTED, UNCOUNTED, Work, work_of
 from amct_lite.diagnosis.memory import Forms
 from amct_lite.ops import Layer, bind
-from amct_lite.types import QParams, QuantRecord, Skip
+from amct_lite.record import split_key
+from amct_lite.types import QuantRecord, Skip
 
 _BIAS_BITS = 32
 _FLOATS = frozenset({ir.DataType.FLOAT, ir.DataType.FLOAT16, ir.DataType.DOUBLE})
@@ -59,18 +60,13 @@ class Arithmetic:
     @staticmethod
     def of(record: QuantRecord, model: ir.Model, float_bits: int, floats: Mapping[str, int]) -> Arithmetic:
         """What `record` makes of `model`; the rest computes in floats of `float_bits`, some nodes in others (`floats`)."""
-        readers: dict[tuple[str, int], QParams] = {}
-        for entry in record.layers:
-            node, _, index = entry.key.rpartition(":")
-            if entry.tensor_quantize:
-                readers[node, int(index)] = entry.activation
-        for node_ in model.graph:
-            layer = bind(node_) if (entry_ := record.by_key.get(str(node_.name))) else None
-            if entry_ is not None and isinstance(layer, Layer):
-                second = entry_.weight or entry_.activation
-                readers |= {
-                    (layer.name, index): second if place else entry_.activation for place, index in enumerate(layer.data)
-                }
+        readers = {split_key(entry.key): entry.activation for entry in record.layers if entry.tensor_quantize}
+        for node in model.graph:
+            entry = record.by_key.get(str(node.name))
+            layer = bind(node) if entry is not None else None
+            if entry is not None and isinstance(layer, Layer):
+                factors = (entry.activation, entry.weight or entry.activation)
+                readers |= {(layer.name, index): params for index, params in zip(layer.data, factors, strict=False)}
         return Arithmetic("record", Forms(float_bits, readers, floats), record)
 
     def bits(self, item: Counted) -> tuple[int, int]:
