@@ -302,7 +302,7 @@ def _unknown_names(config: QuantConfig, patterns: Iterable[str], model: ir.Model
         f"{config.place_of(pattern)}: {pattern!r} is no node, pattern or operator type of the model"
         f"{did_you_mean(pattern, known)}. `amct-lite inspect` lists the names."
         for pattern in patterns
-        if pattern not in known and not fnmatch.filter(names, pattern)
+        if pattern not in known and not any(fnmatch.fnmatchcase(name, pattern) for name in names)
     ]
 
 

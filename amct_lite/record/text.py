@@ -47,7 +47,11 @@ def read_record(path: str | os.PathLike[str]) -> QuantRecord:
 def _file_meant(path: Path) -> str:
     """Who names a prefix, a folder or another file of a run means the record there."""
     stems = (path.name, path.name.rpartition("_")[0])
-    near = (*(path.with_name(f"{stem}_record.txt") for stem in stems if stem), path / "record.txt", *path.glob("*_record.txt"))
+    near = (
+        *(path.with_name(f"{stem}_record.txt") for stem in stems if stem),
+        path / "record.txt",
+        *sorted(path.glob("*_record.txt")),
+    )
     found = next((file for file in near if file.is_file()), None)
     return f" (did you mean {str(found)!r}?)" if found else ""
 
