@@ -36,18 +36,19 @@ class AlgorithmUse:
 class QuantConfig:
     """What to quantize and how. Precedence: `layers` over `types` over the rest.
 
-    target: "ascend" (what ATC takes) or "generic". algorithm, options, bits, symmetric: the activations' ranges.
-    weight_algorithm, weight_options, weight_bits, per_channel ("auto": as the target's contract says, "all", "none"):
-    the weights. bias_correction: "none", "analytic" (from input means), "full" (sequential), or "auto" (analytic unless full is
-    clearly better). balance: the share of the inputs' ranges that moves into the weights, channel by channel (0.2 to 0.8; 0:
-    none); balance_fold: without a Mul where the layer in front can divide. skip: node names, patterns or operator types to
-    leave in float. float16: likewise the layers that compute in float16 where they stay in float. fusion: whether layers take
-    in the normalizations around them; skip_fusion: nodes, by name, pattern or operator type, that do not take part.
-    joint_quant: kept for AMCT's files, without effect. batches: how many to calibrate on (None: all). trust_data: let a wild
-    sample count like any other. input_shapes: dimensions of the inputs of the deploy model. types: overrides by operator type.
-    layers: overrides by node name or pattern; of several patterns the later wins, and an exact name wins over patterns.
-    tensors: single inputs of nodes to quantize on their own, by "node:index" (see `for_tensor`), with deviations of their own.
-    source, lines, spelling: the file it was read from, the line of each key path, and what that file calls a key, for messages.
+    target: "ascend" (what ATC takes), "ort" (ONNX Runtime's integer kernels) or "generic". algorithm, options, bits, symmetric:
+    the activations' ranges. weight_algorithm, weight_options, weight_bits, per_channel ("auto": as the target's contract says,
+    "all", "none"): the weights. bias_correction: "none", "analytic" (from input means), "full" (sequential), or "auto"
+    (analytic unless full is clearly better). balance: the share of the inputs' ranges that moves into the weights, channel by
+    channel (0.2 to 0.8; 0: none); balance_fold: without a Mul where the layer in front can divide. skip: node names, patterns
+    or operator types to leave in float. float16: likewise the layers that compute in float16 where they stay in float. fusion:
+    whether layers take in the normalizations around them; skip_fusion: nodes, by name, pattern or operator type, that do not
+    take part. joint_quant: kept for AMCT's files, without effect. batches: how many to calibrate on (None: all). trust_data:
+    let a wild sample count like any other. input_shapes: dimensions of the inputs of the deploy model. types: overrides by
+    operator type. layers: overrides by node name or pattern; of several patterns the later wins, and an exact name wins over
+    patterns. tensors: single inputs of nodes to quantize on their own, by "node:index" (see `for_tensor`), with deviations of
+    their own. source, lines, spelling: the file it was read from, the line of each key path, and what that file calls a key,
+    for messages.
 
     Raises ConfigError that names the field when a value cannot be.
     """
