@@ -1,8 +1,8 @@
 """HFMG, AMCT's histogram method: shrink the range from both ends greedily, keep the one with the least analytic error.
 
-A histogram of `num_of_bins` over [min, max]. The range [start, end] of bins shrinks by a mass of max(ceil(total /
-100000), 1) at a time, on the side that moves further, until a quarter of the bins is left; each step is a candidate
-[min + start*w, min + end*w]. Loss of a candidate: within a bin the density is uniform, so the error of rounding to 2^b
+A histogram of `num_of_bins` over [min, max]. The range of bins, first to last, gives up whole bins that hold a mass of
+max(ceil(total / 100000), 1), on the side where these are more, until a quarter of the bins is left; each step is a candidate
+[min + first*w, min + (last+1)*w]. Loss of a candidate: within a bin the density is uniform, so the error of rounding to 2^b
 centres is a sum of cubes:
   density * (d_end^3 - d_begin^3) / 3, with d the distance to the centre.
 The best range goes through the min/max rule. Source: AMCT contract, section 5; torch.ao.quantization HistogramObserver.
@@ -44,40 +44,33 @@ class Hfmg:
             return qparams_from_range(low, high, spec)
         edges = np.linspace(low, high, self.num_of_bins + 1)
         counts = sketch.histogram(edges)
-        start, end = _least_loss(counts, _shrinking_ranges(counts), 1 << spec.bits)
+        first, last = _least_loss(counts, _shrinking_ranges(counts), 1 << spec.bits)
         width = (high - low) / self.num_of_bins
-        return qparams_from_range(low + start * width, low + end * width, spec)
+        return qparams_from_range(low + first * width, low + (last + 1) * width, spec)
 
 
 def _shrinking_ranges(counts: DoubleArray) -> list[tuple[int, int]]:
-    """(start, end) bins of every range that the greedy walk passes, widest first.
+    """(first, last) bin of every range that the greedy walk passes, widest first.
 
-    In dense parts many steps of mass move no end by a bin; they are taken at once, so the walk costs a step a bin.
+    The whole histogram is one of them only where the first step is longer than a bin: AMCT, which leaves it out there, too,
+    clips a heavy tail to a fraction of its range without having compared.
     """
-    running = np.cumsum(counts)
-    total = float(running[-1])
-    step = max(np.ceil(total / _MOST_STEPS), 1.0)
-    # first bin whose running count reaches i steps from the left; last bin whose count stays below i steps from the
-    # right
-    levels = np.arange(1, int(total // step) + 2) * step
-    from_left = np.searchsorted(running, levels).tolist()
-    from_right = (np.searchsorted(running, total - levels, side="right") - 1).tolist()
-    start, end = 0, counts.size - 1
-    left = right = 0
-    ranges = [(start, end)]
-    while left + right < len(levels) - 1:
-        new_start, new_end = min(max(from_left[left], start), end), max(min(from_right[right], end), start)
-        if new_start - start > end - new_end:
-            start, left = new_start, left + 1
-        elif new_end == end:
-            right = max(right + 1, int((total - float(running[end])) // step))
-            continue
+    running = np.concatenate([[0.0], np.cumsum(counts)])  # of the bins in front of each edge
+    step = max(float(np.ceil(running[-1] / _MOST_STEPS)), 1.0)
+    fewest = -(-counts.size // 4)
+    first, last = 0, counts.size - 1
+    ranges = [(first, last)]
+    while last - first > fewest:
+        # As many whole bins as hold the mass; a side that does not hold it any more gives up all but one.
+        left = min(int(np.searchsorted(running, running[first] + step)), last)
+        right = max(int(np.searchsorted(running, running[last + 1] - step, side="right")) - 2, left)
+        if last - right >= left - first:
+            last = right
         else:
-            end, right = new_end, right + 1
-        if end - start < counts.size // 4:
-            break
-        ranges.append((start, end))
-    return ranges
+            first = left
+        ranges.append((first, last))
+    first, last = ranges[1]
+    return ranges[1:] if last - first == counts.size - 2 else ranges
 
 
 def _least_loss(counts: DoubleArray, ranges: list[tuple[int, int]], levels: int) -> tuple[int, int]:

@@ -207,3 +207,11 @@ def test_a_grid_finer_than_the_histogram_does_not_fall_in_step_with_its_points()
     assert sketch.resolution == 2**-12
     observer = make_observer("ifmr", {"search_range": (0.7, 1.8)})
     assert observer.qparams(sketch, spec).scale[0] == pytest.approx(high / 65535, rel=0.011)
+
+
+def test_hfmg_compares_a_heavy_tail_with_the_whole_range_before_it_is_cut_off() -> None:
+    """A step of mass is longer than a bin there, and nothing between would have been a candidate."""
+    array = np.concatenate([np.linspace(-1, 1, 400_000), np.full(4, 1e4)]).astype(np.float32)
+    scale = make_observer("hfmg", {}).qparams(sketch_of(array), QuantSpec(8, symmetric=False)).scale[0]
+    # Four values of 1e4 weigh more than the rounding of all others.
+    assert scale == pytest.approx(1e4 / 255, rel=1e-2)

@@ -40,7 +40,8 @@ def test_scale_and_offset_are_amcts(case: dict[str, Any]) -> None:
     options = {key: case[key] for key in _OPTIONS if key in case}
     spec = QuantSpec(case["num_bits"], symmetric=not case["asymmetric"])
     params = make_observer(case["algo"], options).qparams(sketches()[case["data"]], spec)
-    # IFMR's candidates are 1 % apart, so 1e-3 means the same candidate; HFMG may stop one bin of 1024 earlier.
-    tolerance = 1e-3 if case.get("max_percentile") == 0.999999 else 1e-2
+    # IFMR's candidates are 1 % apart and HFMG's ranges a bin of 8192 at least: the same one. The k-th largest value of a
+    # sketch lies within a bin of it.
+    tolerance = 1e-2 if case.get("max_percentile", 1.0) < 0.999999 else 1e-4 if case["algo"] == "ifmr" else 1e-6
     assert params.scale[0] == pytest.approx(case["scale"], rel=tolerance)
     assert abs(params.zero_point[0] - case["offset"]) <= 1
