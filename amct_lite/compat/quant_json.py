@@ -3,52 +3,62 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Container, Iterator, Mapping
 
 from amct_lite import ir
 from amct_lite.balance.graph import FACTOR
 from amct_lite.loading import SourceModel
+from amct_lite.passes.channel_affine import LAYERS
 
 Names = Mapping[str, tuple[str, ...]]
 """Node → the nodes of the user's model that it was made of, where that is more than itself."""
 
 _ADDED = frozenset({"AscendQuant", "AscendAntiQuant"})
-"""Operators that stand for no node of the user's model; an AscendDequant stands for the layer in front of it."""
+"""Operators that stand for no node of the user's model; an AscendDequant stands for what is in front of it."""
+_SCALINGS = frozenset({"Mul", "Div", "Add", "Sub", "Identity", "Dropout"})
+_MAPS = _SCALINGS | {"BatchNormalization"}
+_TAKES = {**dict.fromkeys(LAYERS, _MAPS), "BatchNormalization": _SCALINGS}
+"""Operator → the operators behind it that can become part of it."""
 
 
 def original_names(source: SourceModel) -> Names:
-    """Layers that took in normalizations: a BatchNormalization behind a layer, or in front of it, that is there no more."""
+    """Layers, and normalizations that stayed, with what was folded into them from behind, or from in front."""
     kept = {str(node.name) for node in source.prepared.graph}
-    names: dict[str, tuple[str, ...]] = {}
+    names = {
+        str(node.name): (str(node.name), *_taken_behind(node, kept))
+        for node in source.original.graph
+        if node.op_type in _TAKES and str(node.name) in kept
+    }
+    behind = {name for chain in names.values() for name in chain}
     for node in source.original.graph:
-        if str(node.name) in kept:
-            before = _gone(_producer(node), kept)
-            chain = [*(before,) * bool(before), str(node.name)]
-            behind = _sole_reader(node)
-            while (name := _gone(behind, kept)) and behind is not None:
-                chain.append(name)
-                behind = _sole_reader(behind)
-            if len(chain) > 1:
-                names[str(node.name)] = tuple(chain)
-    return names
+        if node.op_type == "Conv" and str(node.name) in kept:
+            names[str(node.name)] = (*_taken_in_front(node, kept | behind), *names[str(node.name)])
+    return {name: chain for name, chain in names.items() if len(chain) > 1}
 
 
-def _gone(node: ir.Node | None, kept: set[str]) -> str:
-    folded = node is not None and node.op_type == "BatchNormalization" and str(node.name) not in kept
-    return str(node.name) if node is not None and folded else ""
+def _taken_behind(node: ir.Node, kept: Container[str]) -> Iterator[str]:
+    """The nodes that are there no more, each the only reader of the one before it."""
+    taken = _TAKES[node.op_type]
+    while (reader := _sole_reader(node)) is not None and reader.op_type in taken and str(reader.name) not in kept:
+        yield str(reader.name)
+        node = reader
+
+
+def _taken_in_front(conv: ir.Node, elsewhere: Container[str]) -> tuple[str, ...]:
+    """The nodes that are there no more, in their order. elsewhere: those that are, and those that another layer took."""
+    chain: list[str] = []
+    node = _producer(conv)
+    while node is not None and node.op_type in _MAPS and str(node.name) not in elsewhere:
+        chain.append(str(node.name))
+        node = _producer(node)
+    return tuple(reversed(chain))
 
 
 def _producer(node: ir.Node) -> ir.Node | None:
     """Of the data, where that is read by this node alone."""
-    source = node.inputs[0] if node.inputs else None
-    maker = None if source is None else source.producer()
-    return maker if maker is not None and _sole_reader(maker) is node and not _follows_a_layer(maker) else None
-
-
-def _follows_a_layer(norm: ir.Node) -> bool:
-    source = norm.inputs[0] if norm.inputs else None
-    maker = None if source is None else source.producer()
-    return maker is not None and maker.op_type in {"Conv", "ConvTranspose", "Gemm"}
+    makers = [maker for value in node.inputs if value is not None and (maker := value.producer()) is not None]
+    makers = [maker for maker in makers if maker.op_type != "Constant"]
+    return makers[0] if len(makers) == 1 and _sole_reader(makers[0]) is node else None
 
 
 def _sole_reader(node: ir.Node) -> ir.Node | None:
@@ -64,8 +74,8 @@ def quant_json(deploy: ir.Model, names: Names, title: str) -> str:
 
 def _operator(node: ir.Node, names: Names) -> dict[str, object]:
     name = str(node.name)
-    layer = name.removesuffix(".dequant") if node.op_type == "AscendDequant" else name
-    originals = [] if node.op_type in _ADDED or _balances(node) else list(names.get(layer, (layer,)))
+    stands_for = _layer_of(node) if node.op_type == "AscendDequant" else name
+    originals = [] if node.op_type in _ADDED or _balances(node) else list(names.get(stands_for, (stands_for,)))
     return {
         "name": name,
         "type": node.op_type,
@@ -74,6 +84,14 @@ def _operator(node: ir.Node, names: Names) -> dict[str, object]:
         ],
         "output_desc": [{"attr": _output(originals[-1] if originals else "", index)} for index in range(len(node.outputs))],
     }
+
+
+def _layer_of(dequant: ir.Node) -> str:
+    """The node in front of it: a layer, or the Add of its bias."""
+    value = dequant.inputs[0]
+    maker = None if value is None else value.producer()
+    assert maker is not None, f"{dequant.name} reads a layer"
+    return str(maker.name)
 
 
 def _balances(node: ir.Node) -> bool:
