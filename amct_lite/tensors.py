@@ -61,7 +61,8 @@ def plan_reads(config: QuantConfig, model: ir.Model, layers: Container[str]) -> 
                 continue
             read = _read(node, index, wanted)
             if wanted.bits not in _BITS:
-                problems.append(f"activation.bits = {wanted.bits} of tensor {read.key}: a single tensor takes 8 or 16 bits.")
+                asked = f"{config.place('tensors', read.key)}: {wanted.bits} bits were asked for"
+                problems.append(f"{asked}; a single tensor takes 8 or 16 bits.")
             elif reason := obstacle(facts[name], layers) or wanted.skip:
                 skips.append(Skip(read.key, node.op_type, reason))
             else:

@@ -140,12 +140,14 @@ def test_a_key_without_an_input_is_refused(key: str) -> None:
 def test_a_tensor_has_no_weight() -> None:
     with pytest.raises(ConfigError, match=r'tensors\["add:0"\].weight_bits: a single tensor has no weight'):
         QuantConfig(tensors={"add:0": Override(weight_bits=8)})
+    with pytest.raises(ConfigError, match=r'tensors\["add:0"\].balance: a single tensor has no weight'):
+        QuantConfig(tensors={"add:0": Override(balance=0.5)})
     with pytest.raises(ConfigError, match=r'tensors\["add:0"\].weight is unknown'):
         QuantConfig.from_mapping({"tensors": {"add:0": {"weight": {"bits": 8}}}})
 
 
 def test_four_bits_are_refused_and_sixteen_for_onnx_runtimes_kernels(model) -> None:
-    with pytest.raises(ConfigError, match=r"activation\.bits = 4 of tensor add:0: a single tensor takes 8 or 16 bits"):
+    with pytest.raises(ConfigError, match=r'tensors\["add:0"\]: 4 bits were asked for; a single tensor takes 8 or 16 bits\.$'):
         resolve(QuantConfig(tensors={"add:0": Override(bits=4)}), model)
     with pytest.raises(ConfigError, match=r"activation\.bits = 16 of tensor add:0: the integer kernels"):
         resolve(QuantConfig(tensors={"add:0": Override(bits=16)}, target="ort"), model)

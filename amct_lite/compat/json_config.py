@@ -56,6 +56,7 @@ class _Reader:
     settings: dict[str, LayerSettings] = field(default_factory=dict)
     disabled: set[str] = field(default_factory=set)
     tensors: dict[str, LayerSettings] = field(default_factory=dict)
+    tensor_lines: dict[Path, int] = field(default_factory=dict)
 
     def read(self, data: Table) -> QuantConfig:
         for path, line in self.content.repeated:
@@ -89,8 +90,7 @@ class _Reader:
         lines |= {(name,): lines["layers", key] for key, name in keys.KEPT.items() if ("layers", key) in lines}
         layers = {name: override for name, override in layers.items() if override != Override()}
         tensors = {key: settings.tensor_override(base) for key, settings in self.tensors.items()}
-        root = self.content.lines.get(("tensor_quantize",))
-        lines |= {("tensors", key): root for key in tensors if root is not None}
+        lines |= self.tensor_lines
         config = QuantConfig(
             batches=batches,
             layers=layers,
@@ -120,6 +120,8 @@ class _Reader:
         table = given.get("activation_quant_params", {})
         settings = LayerSettings(symmetric=symmetric)
         self.tensors[key] = self._activation((*path, "activation_quant_params"), table, settings)
+        if line := self._line(path):
+            self.tensor_lines["tensors", key] = line
 
     def _layer(self, name: str, table: object, *, symmetric: bool) -> None:
         op_type = self.types.get(name)
@@ -168,7 +170,7 @@ class _Reader:
         path = (name, "weight_quant_params")
         given = self._checked(table, keys.WEIGHT, path)
         ada = self._ada(table, path) if given.get("wts_algo") == "ada_quantize" else None
-        if ada is None and "wts_algo" in given:
+        if ada is None and table.get("wts_algo", "arq_quantize") == "arq_quantize":
             for key in table:
                 if key in keys.ADA_OPTIONS:
                     self._add((*path, key), "belongs to ada_quantize, but wts_algo is arq_quantize. Remove it")

@@ -19,8 +19,8 @@ _TOKEN = re.compile(r'"(?:\\.|[^"\\])*"|[{}\[\],:]|[^\s{}\[\],:"]+')
 
 @dataclass(frozen=True)
 class JsonText:
-    """data: what the text says (of a key given twice, the last). lines: by key path; items of a list have no line of their
-    own. repeated: key path and line of each key that its table has already."""
+    """data: what the text says (of a key given twice, the last). lines: by key path, in which items of a list are `[0]`, `[1]`,
+    …. repeated: key path and line of each key that its table has already."""
 
     data: object
     lines: dict[Path, int] = field(default_factory=dict)
@@ -46,21 +46,24 @@ def parse(text: str, source: str) -> JsonText:
 
 
 def _keys(text: str) -> Iterator[tuple[Path, int]]:
-    """Every key of every table, in the order of the text; tables within lists are passed over."""
-    path: list[str] = []  # the current key of each open table; empty for a list
+    """Every key of every table, and every table in a list, in the order of the text."""
+    path: list[str] = []  # the current key of each open table, the current item of each open list
     in_list: list[bool] = []
     line, position, previous = 1, 0, ""
     for match in _TOKEN.finditer(text):
         line += text.count("\n", position, match.start())
         position, token = match.start(), match.group()
         if token in {"{", "["}:
-            path.append("")
+            if token == "{" and in_list and in_list[-1]:
+                yield tuple(path), line
+            path.append("[0]" if token == "[" else "")
             in_list.append(token == "[")
         elif token in {"}", "]"}:
             path.pop()
             in_list.pop()
         elif token == ":":
             path[-1] = str(json.loads(previous))
-            if not any(in_list):
-                yield tuple(path), line
+            yield tuple(path), line
+        elif token == "," and in_list and in_list[-1]:
+            path[-1] = f"[{int(path[-1][1:-1]) + 1}]"
         previous = token

@@ -63,8 +63,9 @@ class LayerSettings:
         )
 
     def tensor_override(self, base: LayerSettings) -> Override:
-        """The same of a single tensor, which has no weight."""
-        return replace(self, per_channel=base.per_channel).override(base)
+        """The same of a single tensor, which has no weight: of that it says nothing, whatever the layers are like."""
+        weight = {"per_channel": base.per_channel, "ada": base.ada, "balance": base.balance, "weight_bits": base.weight_bits}
+        return replace(self, **weight).override(base)  # type: ignore[arg-type] # fields of base
 
     def full_override(self) -> Override:
         """What a layer with these settings says whatever all others are like."""

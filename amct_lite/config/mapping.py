@@ -41,7 +41,7 @@ GLOBAL_KEYS: Table = {
     ("skip_fusion",): ("skip_fusion", values.names),
     **LAYER_KEYS,
 }
-TENSOR_KEYS: Table = {path: entry for path, entry in OVERRIDE_KEYS.items() if path[0] != "weight"}
+TENSOR_KEYS: Table = {path: entry for path, entry in OVERRIDE_KEYS.items() if path[0] not in {"weight", "balance"}}
 SECTION_KEYS: Mapping[str, Table] = {"types": OVERRIDE_KEYS, "layers": OVERRIDE_KEYS, "tensors": TENSOR_KEYS}
 OVERRIDE_SECTIONS = tuple(SECTION_KEYS)
 

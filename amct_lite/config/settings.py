@@ -277,7 +277,7 @@ def _place(source: str | None, lines: Mapping[Path, int], path: Path, spelling: 
     """The line is that of the longest part of `path` that has one; an index into a list of names is not shown."""
     line = next((lines[path[:n]] for n in range(len(path), 0, -1) if path[:n] in lines), None)
     shown = path[:1] if path[:1] in {("skip",), ("float16",)} else path
-    text = key_text(((spelling or {}).get(path[0], path[0]), *shown[1:]))
+    text = (spelling or {}).get(path[0], path[0]) + key_text(shown).removeprefix(path[0])
     if source is None:
         return text
     return f"{source}:{line}: {text}" if line is not None else f"{source}: {text}"

@@ -208,6 +208,7 @@ PROBLEMS = [
     ("c1.weight_quant_params", {**ADA, "warm_start": 1.0}, r"warm_start cannot be used: .*between 0 and 1"),
     ("c1.weight_quant_params.wts_algo", "arq", r"wts_algo = \"arq\" must be arq_quantize or ada_quantize"),
     ("c1.weight_quant_params.num_iteration", 10, r"num_iteration belongs to ada_quantize, but wts_algo is arq_quantize"),
+    ("c1.weight_quant_params", {"warm_start": 0.2}, r"warm_start belongs to ada_quantize, but wts_algo is arq_quantize"),
     ("c1.weight_quant_params.chanel_wise", True, r"chanel_wise is unknown \(did you mean 'channel_wise'\?\)"),
     ("tensor_quantize", {}, r"tensor_quantize = \{\} must be a list of tables"),
     (
@@ -262,6 +263,10 @@ def test_all_problems_are_found_at_once_in_the_order_of_the_file(model: ir.Model
     [
         ('{"c1": {},\n "fc": {},\n "c1": {}}', r"^q\.json:3: c1 is given twice. Keep one\.$"),
         ('{"c1": {"quant_enable": true,\n"quant_enable": false}}', r"^q\.json:2: layer 'c1': quant_enable is given twice"),
+        (
+            '{"c1": {}, "tensor_quantize": [{"layer_name": "r", "input_index": 0},\n{"layer_name": "p",\n"layer_name": "r"}]}',
+            r":2: tensor_quantize\[1\].input_index is missing\.\n  q\.json:3: tensor_quantize\[1\].layer_name is given twice",
+        ),
         ('{"version": 1,\n}', r"^q\.json:2: not JSON"),
         ("[]", r"holds a list, must be a table"),
         ("[" * 100_000, r"cannot be read|not JSON|nested"),

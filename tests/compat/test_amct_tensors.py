@@ -174,3 +174,28 @@ def test_layers_get_the_factors_they_have_without_tensors(path: Path, tmp_path: 
         assert a.activation.zero_point == b.activation.zero_point
         # ONNX Runtime fuses other nodes around other bypass nodes: the last digit of an activation differs.
         np.testing.assert_allclose(a.activation.scale, b.activation.scale, rtol=1e-6)
+
+
+LAYER = {
+    "dmq_balancer_param": 0.5,
+    "weight_quant_params": {"num_bits": 6, "channel_wise": False, "wts_algo": "ada_quantize", "num_iteration": 10},
+}
+WEIGHTS = [
+    (read_json, json.dumps({**{f"conv{i}": LAYER for i in range(1, 5)}, "tensor_quantize": WANTED})),
+    (read_cfg, CFG + "common_config { arq_quantize { channel_wise: false quant_bits: 6 } dmq_balancer {} }"),
+    (read_cfg, CFG + "common_config { ada_quantize { num_iteration: 10 } }"),
+]
+
+
+@pytest.mark.parametrize(("read", "text"), WEIGHTS, ids=["json", "cfg", "cfg-ada"])
+def test_what_is_said_of_weights_is_not_said_of_tensors(read, text: str, model: ir.Model) -> None:
+    assert settings(read(text, "q", model), model).keys() == {"add:0", "add:1"}
+
+
+def test_a_width_that_a_tensor_cannot_have_is_named_with_its_line(model: ir.Model) -> None:
+    items = [
+        {"layer_name": "add", "input_index": i, "activation_quant_params": {"num_bits": bits}} for i, bits in [(0, 8), (1, 4)]
+    ]
+    config = read_json(json.dumps({"conv1": {}, "tensor_quantize": items}, indent=1), "q.json", model)
+    with pytest.raises(ConfigError, match=r'^q.json:11: tensor_quantize\["add:1"\]: 4 bits were asked for'):
+        resolve(config, model)
