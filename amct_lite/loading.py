@@ -21,6 +21,8 @@ _QUANTIZED_OPS = frozenset(
     {"DynamicQuantizeLinear", "QLinearConv", "QLinearMatMul", "ConvInteger", "MatMulInteger"}
     | {"AscendQuant", "AscendDequant", "AscendAntiQuant"}
 )
+_CALIBRATION_DOMAIN = "amct.calibration"
+"""Of the bypass nodes that watch the runs of a calibration model."""
 _STATED = "amct_lite.float_types"
 Qdq = Literal["refuse", "take", "strip"]
 """What becomes of QuantizeLinear and DequantizeLinear: the model is refused, its scales are kept, or dropped."""
@@ -164,6 +166,11 @@ def _refuse_quantized(loaded: ir.LoadedModel, qdq: Qdq) -> None:
     pairs = [node for node in nodes if node.op_type in _QDQ_OPS]
     found = [node for node in nodes if node.op_type in _QUANTIZED_OPS] or [node for node in pairs if node not in main]
     what = loaded.path or "the model"
+    if any(node.domain == _CALIBRATION_DOMAIN for node in main):
+        raise UnsupportedModelError(
+            f"{what} is a calibration model, written by quantize_model or quantize_preprocess. Give the float model it was "
+            f"made from."
+        )
     if found:
         raise UnsupportedModelError(
             f"{what} is already quantized: it holds {len(found)} nodes such as {found[0].name} "

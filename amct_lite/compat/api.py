@@ -51,6 +51,9 @@ def create_quant_config(
     updated_model: where to save the model with a unique name for each node.
     Raises ConfigError for unknown layers, UnsupportedModelError for a model without layers to quantize.
     """
+    require_arguments(
+        config_file=config_file, model_file=model_file, config_defination=config_defination, updated_model=updated_model
+    )
     if config_defination is None:
         require_arguments(skip_layers=skip_layers or [], batch_num=batch_num, activation_offset=activation_offset)
         config = QuantConfig(
@@ -82,6 +85,9 @@ def quantize_preprocess(
     `batch_num`, make them better. `quantize_model`, called with the same record, then balances the model with them.
     Raises ConfigError when the configuration balances no layer.
     """
+    require_arguments(
+        config_file=config_file, record_file=record_file, model_file=model_file, modified_onnx_file=modified_onnx_file
+    )
     write_balancing_model(open_job(Path(model_file), Path(config_file)), Path(record_file), Path(modified_onnx_file))
 
 
@@ -93,6 +99,9 @@ def quantize_model(config_file: PathLike, model_file: PathLike, modified_onnx_fi
     `CalibrationSession`; the activation factors are then in the record. What an earlier calibration left is dropped, but
     for the balance factors of `quantize_preprocess`, which the layers to balance need.
     """
+    require_arguments(
+        config_file=config_file, model_file=model_file, modified_onnx_file=modified_onnx_file, record_file=record_file
+    )
     write_calibration_model(open_job(Path(model_file), Path(config_file)), Path(record_file), Path(modified_onnx_file))
 
 
@@ -102,6 +111,7 @@ def save_model(modified_onnx_file: PathLike, record_file: PathLike, save_path: P
 
     Raises CalibrationError that names the layers without data when there were fewer runs than `batch_num`.
     """
+    require_arguments(modified_onnx_file=modified_onnx_file, record_file=record_file, save_path=save_path)
     save_calibrated(Path(modified_onnx_file), Path(record_file), save_path)
 
 
@@ -113,6 +123,7 @@ def convert_model(model_file: PathLike, scale_offset_record_file: PathLike, save
     Input shapes that the model leaves open are those of the runs, where the record was made by `quantize_model`, and learned
     roundings those of its `save_model`.
     """
+    require_arguments(model_file=model_file, scale_offset_record_file=scale_offset_record_file, save_path=save_path)
     record = read_record(scale_offset_record_file)
     source = load_prepared(Path(model_file), fusion_of(record, FUSE_ALL), "take")
     require_valid(record, layer_facts(QuantConfig().target, source.prepared))
@@ -133,4 +144,6 @@ def convert_qat_model(model_file: PathLike, save_path: PathLike, record_file: Pa
     record_file: where to write these, too. What was not taken is logged with its reason.
     Raises UnsupportedModelError for a model of which nothing can be taken.
     """
+    written = {} if record_file is None else {"record_file": record_file}
+    require_arguments(model_file=model_file, save_path=save_path, **written)
     export_trained(Path(model_file), save_path, None if record_file is None else Path(record_file))

@@ -21,6 +21,7 @@ from amct_lite.build import build_exports
 from amct_lite.calibration.store import Statistics
 from amct_lite.calibration.user_code import running_user_code
 from amct_lite.compat.api import PathLike
+from amct_lite.compat.arguments import require_arguments
 from amct_lite.compat.calibration_model import watches_in
 from amct_lite.compat.console import on_console
 from amct_lite.compat.json_writer import laid_out
@@ -77,6 +78,7 @@ def accuracy_based_auto_calibration(
     Raises ConfigError for a name or an object that will not do, DataError for what the user's code is to blame for,
     CalibrationError when no quantized model is acceptable; the three JSON files are written only after success.
     """
+    require_arguments(model_file=model_file, config_file=config_file, record_file=record_file, save_dir=save_dir)
     require_sensitivity(sensitivity)
     chosen = strategy_of(strategy)
     require_evaluator(model_evaluator)

@@ -12,6 +12,7 @@ from amct_lite.accuracy.evaluation import source_of
 from amct_lite.calibration.observing import MOST_KEPT
 from amct_lite.calibration.user_code import running_user_code
 from amct_lite.compat.api import PathLike, create_quant_config
+from amct_lite.compat.arguments import require_arguments
 from amct_lite.compat.auto_calibration import AmctEvaluator, require_evaluator
 from amct_lite.compat.collector import runs_for
 from amct_lite.compat.configs import load_amct_config, load_configured
@@ -55,6 +56,7 @@ def auto_mixed_precision_search(
     Raises ConfigError for a configuration that will not do, DataError for what the user's code is to blame for.
     """
     del input_data
+    require_arguments(model=model, config=config, save_dir=save_dir)
     if sensitivity not in SENSITIVITIES:
         hint = did_you_mean(str(sensitivity), SENSITIVITIES)
         raise ConfigError(

@@ -58,7 +58,7 @@ def golden_model(folder: str, source: str, tmp_path: Path) -> Path:
     [
         ("cnn", 1e-5),  # the same candidate of IFMR's search, float32 rounding; later layers see AMCT's rounded weights
         ("cnn_symmetric", 1e-5),
-        ("mlp_hfmg", 1e-3),  # a few of 4096 bins
+        ("mlp_hfmg", 1e-5),  # the same of its ranges
     ],
 )
 def test_records_are_amcts(folder: str, source: str, tolerance: float, tmp_path: Path) -> None:
@@ -211,6 +211,31 @@ def test_another_model_for_the_same_record_is_refused(model: Path, tmp_path: Pat
 def test_a_model_without_calibration_nodes_is_refused(model: Path) -> None:
     with pytest.raises(UnsupportedModelError, match="no complete set of calibration nodes"):
         amct.CalibrationSession(model)
+
+
+def test_a_calibration_model_is_no_float_model(model: Path) -> None:
+    modified, record = prepare(model, 1)
+    amct.CalibrationSession(modified).run(None, digits(1)[0])
+    with pytest.raises(UnsupportedModelError, match=r"modified.onnx is a calibration model, written by quantize_model"):
+        amct.convert_model(modified, record, model.parent / "net")
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: amct.save_model("m.onnx", "", "net"), "record_file = '' must be the path of a file"),
+        (lambda: amct.save_model("m.onnx", "r.txt", None), "save_path = None must be a path"),
+        (lambda: amct.convert_model(None, "r.txt", ""), "model_file = None must be a path"),
+        (lambda: amct.convert_qat_model("m.onnx", "net", 1), "record_file = 1 must be a path"),
+        (lambda: amct.quantize_model("c.json", "m.onnx", 1, "r.txt"), "modified_onnx_file = 1 must be a path"),
+        (lambda: amct.quantize_preprocess(1, "r.txt", "m.onnx", "b.onnx"), "config_file = 1 must be a path"),
+        (lambda: amct.accuracy_based_auto_calibration("m.onnx", None, "c.json", "r.txt", 1), "save_dir = 1 must be a path"),
+        (lambda: amct.auto_mixed_precision_search("m.onnx", None, None, "net", None), "config = None must be a path"),
+    ],
+)
+def test_arguments_that_are_no_paths_are_named(call, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        call()
 
 
 def test_convert_model_writes_the_bytes_of_save_model(model: Path) -> None:

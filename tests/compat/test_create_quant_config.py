@@ -57,6 +57,13 @@ def test_nodes_that_got_names_are_told(model: Path, tmp_path: Path, caplog: pyte
             ConfigError,
             "batch_num = 0 .*\nactivation_offset = 1 must be",
         ),
+        ({"model_file": None}, ConfigError, "model_file = None must be a path: text, or a pathlib.Path"),
+        ({"config_file": b"c.json"}, ConfigError, "config_file = b'c.json' must be a path"),
+        (
+            {"config_defination": 3, "updated_model": ""},
+            ConfigError,
+            "defination = 3 must be a path.*\nupdated_model = '' must be",
+        ),
         ({"config_file": "model.onnx"}, ExportError, "model.onnx would overwrite the input"),
         ({"updated_model": "model.onnx"}, ExportError, "model.onnx would overwrite the input"),
         ({"updated_model": "c.json"}, ExportError, "c.json is to hold two results"),
