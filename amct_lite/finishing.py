@@ -65,6 +65,7 @@ def report_of(
         skips=skips,
         warnings=(
             *warnings,
+            *told.unbounded_warnings(checked.outputs),
             *told.weight_warnings(source.prepared, record),
             *told.local_warnings(
                 checked.local, source.prepared, record, learned=learned, target=exports.target, decided=plan is not None

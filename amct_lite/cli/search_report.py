@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from itertools import count
-from math import isfinite
+from math import inf
 from pathlib import Path
 
 import click
@@ -134,7 +134,7 @@ def _widths(point: Measured) -> str:
 
 
 def _sqnr(point: Measured, unit: str = "") -> str:
-    return f"{point.sqnr_db:.1f}{unit}" if isfinite(point.sqnr_db) else "exact"
+    return "exact" if point.sqnr_db == inf else f"{point.sqnr_db:.1f}{unit}"
 
 
 def _number(metric: Metric) -> str:

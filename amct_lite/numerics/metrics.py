@@ -1,10 +1,15 @@
-"""How far one array is from another. Sums are float64; each measure has an answer for zero and for identical arrays."""
+"""How far one array is from another. Sums are float64; each measure has an answer for zero and for identical arrays.
+
+An infinity that both have in the same place is no difference, and NaN in the same place neither; where one array alone has
+such a value the error is infinite. What is left is measured on the other values.
+"""
 
 from __future__ import annotations
 
 import math
 
 import numpy as np
+from numpy.typing import NDArray
 
 from amct_lite.errors import NumericsError
 from amct_lite.types import AnyArray, DoubleArray
@@ -50,7 +55,7 @@ def sqnr_db_from_sums(square: float, error: float) -> float:
     """`sqnr_db` of two arrays a and b of which Σa² and Σ(a-b)² are known."""
     if error == 0:
         return math.inf
-    return 10 * math.log10(square / error) if square else -math.inf
+    return 10 * math.log10(square / error) if square and math.isfinite(error) else -math.inf
 
 
 def sums(a: AnyArray, b: AnyArray) -> tuple[float, float, float, float]:
@@ -62,11 +67,32 @@ def sums(a: AnyArray, b: AnyArray) -> tuple[float, float, float, float]:
     for start in range(0, flat.size, _CHUNK):
         x = flat[start : start + _CHUNK].astype(np.float64)
         y = other[start : start + _CHUNK].astype(np.float64)
-        difference = x - y
-        # Not BLAS products: their threads would fight with those of the runtime for the cores.
-        pairs = ((x, x), (x, y), (y, y), (difference, difference))
-        total += [np.einsum("i,i->", left, right) for left, right in pairs]
+        parts = _products(x, y)
+        total += parts if np.isfinite(parts).all() else _products_of_numbers(x, y)
     return float(total[0]), float(total[1]), float(total[2]), float(total[3])
+
+
+def _products(x: DoubleArray, y: DoubleArray) -> DoubleArray:
+    with np.errstate(invalid="ignore"):  # infinities are seen in the result
+        difference = x - y
+    # Not BLAS products: their threads would fight with those of the runtime for the cores.
+    pairs = ((x, x), (x, y), (y, y), (difference, difference))
+    return np.array([np.einsum("i,i->", left, right) for left, right in pairs])
+
+
+def _products_of_numbers(x: DoubleArray, y: DoubleArray) -> DoubleArray:
+    """`_products` where both are finite; the error is infinite where they are not finite in different ways."""
+    finite = np.isfinite(x) & np.isfinite(y)
+    parts = _products(np.where(finite, x, 0.0), np.where(finite, y, 0.0))
+    if not (finite | same_where_not_finite(x, y)).all():
+        parts[3] = np.inf
+    return parts
+
+
+def same_where_not_finite(x: AnyArray, y: AnyArray) -> NDArray[np.bool_]:
+    """Where both have the same infinity, or both have NaN."""
+    same: NDArray[np.bool_] = (np.isinf(x) & (x == y)) | (np.isnan(x) & np.isnan(y))
+    return same
 
 
 def softmax_divergence(reference: AnyArray, other: AnyArray) -> tuple[float, int]:

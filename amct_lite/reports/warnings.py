@@ -17,6 +17,7 @@ from amct_lite.numerics.metrics import sqnr_db
 from amct_lite.numerics.sketch import Outlier
 from amct_lite.record import split_key
 from amct_lite.reports.checks import Checked
+from amct_lite.reports.report import OutputError
 from amct_lite.types import Feeds, QParams, QuantPlan, QuantRecord
 
 POOR_SQNR_DB = 29.0
@@ -163,6 +164,16 @@ def _other_ways(one_scale: bool, narrow: bool, learned: bool) -> str:
     channels = "a weight scale a channel (--channel-wise all), " if one_scale else ""
     rounding = "other" if learned else "learned rounding (--weight-algo gptq) or"
     return f"{wider}{channels}{rounding} ranges (--algo mse)"
+
+
+def unbounded_warnings(outputs: Sequence[OutputError]) -> list[str]:
+    """Outputs for which there is no distance between the float and the quantized model."""
+    return [
+        f"output {error.name!r} has infinite values or NaN in the float model or in the quantized one alone, so its SQNR says "
+        f"nothing. Measure accuracy with the fake-quant model, or keep the layers in front of it in float (--skip)."
+        for error in outputs
+        if np.isinf(error.mse)
+    ]
 
 
 def record_notes(record: QuantRecord) -> tuple[str, ...]:

@@ -18,6 +18,7 @@ from amct_lite import ir
 from amct_lite.errors import VerificationError
 from amct_lite.exporters.ascend import quant_name
 from amct_lite.exporters.qdq import data_prefix
+from amct_lite.numerics.metrics import same_where_not_finite
 from amct_lite.runtime import RuntimeOptions, open_session
 from amct_lite.types import AnyArray, Feeds
 from amct_lite.validate.lowering import Lowered, LoweredLayer, lower
@@ -35,6 +36,9 @@ OUTPUT_TOLERANCE = 1e-3
 """Allowed difference of the network's outputs, relative to their largest value, after float layers of any kind."""
 OUTPUT_NOISE = 1e-6
 """Allowed in any case: a sigmoid or softmax kernel is exact to float32's last bit of 1, however small its results are."""
+UNBOUNDED_SHARE = 0.01
+"""Of an output's values, those that may be infinite or NaN on one side alone: the last bit decides whether a logarithm or a
+root is of 0, or of less."""
 
 
 @dataclass(frozen=True)
@@ -244,8 +248,16 @@ def _int32_share(layer: LoweredLayer, accumulators: AnyArray) -> float:
 def _compare_output(name: str, ours: AnyArray, theirs: AnyArray) -> float:
     if not np.issubdtype(ours.dtype, np.floating):
         return 0.0
-    largest = float(np.abs(theirs).max(initial=0.0))
-    difference = float(np.abs(ours.astype(np.float64) - theirs).max(initial=0.0))
+    finite = np.isfinite(ours) & np.isfinite(theirs)
+    apart = np.count_nonzero(~(finite | same_where_not_finite(ours, theirs)))
+    if apart > max(1, UNBOUNDED_SHARE * ours.size):
+        raise VerificationError(
+            f"output {name!r}: {apart} of {ours.size} values are infinite or NaN in the deploy or in the fake-quant model "
+            f"alone. The exported models do not agree; please report this model."
+        )
+    largest = float(np.abs(theirs).max(initial=0.0, where=finite))
+    between = np.subtract(ours, theirs, out=np.zeros(ours.shape), where=finite)
+    difference = float(np.abs(between).max(initial=0.0))
     error = difference / (largest or 1.0)
     if not difference <= max(OUTPUT_TOLERANCE * largest, OUTPUT_NOISE):
         raise VerificationError(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -11,7 +12,10 @@ from typing import Any
 import pytest
 
 import amct_lite
+from amct_lite.cli.search_report import tell_measured
 from amct_lite.errors import ConfigError, UnsupportedModelError
+from amct_lite.precision.measured import Measured
+from amct_lite.reports.report import OutputError
 
 ROOT = Path(__file__).parents[2]
 Run = Callable[..., Any]
@@ -86,3 +90,10 @@ def test_a_missing_solver_is_found_before_anything_is_read(amct: Run, monkeypatc
         amct_lite.search_precision("absent.onnx", "absent/", "bytes=0.5")
     with pytest.raises(UnsupportedModelError):  # no optimum, no solver
         amct_lite.search_precision("absent.onnx", "absent/", "max-loss=0.5")
+
+
+@pytest.mark.parametrize(("decibels", "shown"), [(math.inf, "exact"), (-math.inf, "-inf dB"), (30.12, "30.1 dB")])
+def test_only_what_is_identical_is_exact(decibels: float, shown: str, capsys: pytest.CaptureFixture[str]) -> None:
+    point = Measured({"conv": "W8A8"}, 1, 1, 1, 0.1, 0.1, (OutputError("y", 0.1, 0.9, decibels),))
+    tell_measured(quiet=False)("W8A8", point)
+    assert f"(1 W8A8): {shown}" in capsys.readouterr().err

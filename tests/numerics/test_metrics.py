@@ -56,3 +56,20 @@ def test_sums_are_double_and_whole() -> None:
 def test_shapes_must_agree() -> None:
     with pytest.raises(NumericsError, match=r"shape \(3,\) with one of shape \(2,\)"):
         mse(ZERO, ZERO[:2])
+
+
+LOG = np.array([1, -np.inf, 2, np.nan], dtype=np.float32)
+
+
+def test_infinities_and_nan_in_the_same_places_are_no_difference() -> None:
+    assert (mse(LOG, LOG), cosine(LOG, LOG), sqnr_db(LOG, LOG)) == (0, pytest.approx(1), math.inf)
+    other = np.array([1, -np.inf, 3, np.nan], dtype=np.float32)
+    assert sqnr_db(LOG, other) == pytest.approx(10 * math.log10(5))
+
+
+@pytest.mark.parametrize("value", [0.0, np.inf, np.nan])
+def test_what_is_infinite_in_one_alone_is_an_infinite_error(value: float) -> None:
+    other = np.array([1, value, 2, np.nan], dtype=np.float32)
+    for a, b in ((LOG, other), (other, LOG)):
+        assert (mse(a, b), sqnr_db(a, b)) == (math.inf, -math.inf)
+        assert cosine(a, b) == pytest.approx(1)  # of the rest

@@ -7,7 +7,8 @@ import pytest
 
 from amct_lite import ir
 from amct_lite.analysis.local_error import LocalError
-from amct_lite.reports.warnings import POOR_SQNR_DB, local_warnings, storage_notes, weight_warnings
+from amct_lite.reports.report import OutputError
+from amct_lite.reports.warnings import POOR_SQNR_DB, local_warnings, storage_notes, unbounded_warnings, weight_warnings
 from amct_lite.types import LayerRecord, QParams, QuantRecord
 
 
@@ -128,3 +129,9 @@ def test_narrow_weights_save_nothing_in_onnx_runtime():
     assert storage_notes(record, "ascend") == []
     (note,) = storage_notes(record, "ort")
     assert note.startswith("weights of 4 bits are stored as int8")
+
+
+def test_an_output_without_a_distance_is_named() -> None:
+    fine, unbounded = OutputError("y", 0.1, 0.9, 20.0), OutputError("log", np.inf, 0.9, -np.inf)
+    (warning,) = unbounded_warnings([fine, unbounded])
+    assert warning.startswith("output 'log' has infinite values or NaN in the float model or in the quantized one alone")

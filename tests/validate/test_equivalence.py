@@ -171,3 +171,26 @@ def test_a_product_of_a_tensor_with_itself_runs() -> None:
     deploy, fake = ascend.export(model, record), qdq.export(model, record)
     assert sum(n.op_type == "AscendQuant" for n in deploy.graph) == 1
     verify_deploy(deploy, fake, [feeds_for(model)])
+
+
+LOG = """g (float[1,3,8,8] x, float[4,3,3,3] w) => (float[1,4,6,6] y) { c = Conv (x, w) r = Relu (c) y = Log (r) }"""
+
+
+def log_models() -> tuple[ir.Model, ir.Model]:
+    """Half of the output is the logarithm of 0."""
+    model = named(parse(LOG, "w", '<ir_version: 8, opset_import: ["": 13]>'))
+    record = QuantRecord(_RECORD.layers[:1])
+    return ascend.export(model, record), qdq.export(model, record)
+
+
+def test_infinite_outputs_in_the_same_places_agree() -> None:
+    assert verify_deploy(*log_models(), [_FEEDS]).output_error < 1e-5
+
+
+def test_outputs_that_are_infinite_on_one_side_alone_are_found() -> None:
+    deploy, fake = log_models()
+    relu = node(deploy, "Relu_1")
+    ir.redirect(relu.outputs[0], relu.inputs[0])
+    ir.remove_node(relu)
+    with pytest.raises(VerificationError, match=r"output 'y': \d+ of 144 values are infinite or NaN in the deploy"):
+        verify_deploy(deploy, fake, [_FEEDS])
