@@ -4,8 +4,10 @@ import re
 
 import numpy as np
 import pytest
+from corpus import needs_shared
 from layer_cases import BY_ID, named, record_for
 from passes.graphs import feeds_for, parse
+from reference_data import cases
 
 from amct_lite import ir
 from amct_lite.exporters import ascend, qdq
@@ -64,6 +66,14 @@ def test_dequant_parameter_holds_the_bits_of_the_product_of_the_scales() -> None
     expected = [int(np.array(s * np.float32(0.02), np.float32).view(np.uint32)) for s in scales]
     assert ir.constant_of(param).tolist() == expected
     np.testing.assert_array_equal(ascend.dequant_scale(ir.constant_of(param)), scales * np.float32(0.02))
+
+
+@needs_shared
+@pytest.mark.parametrize("case", cases("deq_param"), ids=str)
+def test_dequant_parameters_are_amcts(case: dict[str, float]) -> None:
+    factors = QParams.of(case["scale_d"], 0), QParams.of(case["scale_w"], 0)
+    deploy = ascend.export(BY_ID["conv2d"].model(), QuantRecord((LayerRecord("Conv_0", *factors),)))
+    assert ir.constant_of(by_name(deploy, "Conv_0.dequant").inputs[1]).tolist() == [case["uint64"]]
 
 
 def test_constants_are_int8_and_int32() -> None:
