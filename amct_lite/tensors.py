@@ -5,22 +5,18 @@ A node then reads the tensor rounded to integers and back, and computes in float
 
 from __future__ import annotations
 
-from collections.abc import Collection, Container, Iterator, Mapping
+from collections.abc import Collection, Container, Mapping
 
 from amct_lite import ir
 from amct_lite.config import LayerConfig, QuantConfig
 from amct_lite.errors import ConfigError
-from amct_lite.ops import WEIGHTED, Layer, bind
+from amct_lite.ops import Layer, bind, weights_behind
 from amct_lite.record import ReadFacts, mistake, obstacle
 from amct_lite.registry import did_you_mean
 from amct_lite.types import QuantSpec, Skip, TensorPlan, TensorRead
 
 _BITS = (8, 16)
 """Of AMCT's words for a single tensor; 4 bits are for data beside 4-bit weights."""
-_TRANSPARENT = frozenset(
-    {"MaxPool", "Reshape", "Transpose", "Squeeze", "Unsqueeze", "Flatten", "Slice", "Gather", "Expand", "Identity", "Dropout"}
-)
-"""Operators that ONNX Runtime moves a DequantizeLinear across, so that what reads their output reads a dequantized tensor."""
 
 
 def read_facts(model: ir.Model) -> dict[str, ReadFacts]:
@@ -31,7 +27,7 @@ def read_facts(model: ir.Model) -> dict[str, ReadFacts]:
         str(node.name): ReadFacts(
             tuple(_never(node, value, of_shapes) for value in node.inputs),
             claims.get(str(node.name), {}),
-            tuple(dict.fromkeys(_weights_behind(node))),
+            tuple(dict.fromkeys(weights_behind(node))),
         )
         for node in model.graph
     }
@@ -167,16 +163,3 @@ def _never(node: ir.Node, value: ir.Value | None, of_shapes: Container[ir.Value]
     if value.shape is not None and value.shape.rank() == 0:
         return "the input is a single number"
     return ""
-
-
-def _weights_behind(node: ir.Node) -> Iterator[str]:
-    """Nodes with a constant weight that a tensor read by `node` reaches unchanged: itself, or behind transparent ones."""
-    if node.domain not in {"", "ai.onnx"}:
-        return
-    if node.op_type in WEIGHTED:
-        weights = (ir.constant_of(value) for value in node.inputs)
-        if any(array is not None and array.ndim > 1 for array in weights):
-            yield str(node.name)
-    elif node.op_type in _TRANSPARENT:
-        for usage in ir.uses(node.outputs[0]):
-            yield from _weights_behind(usage.node)

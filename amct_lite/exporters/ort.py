@@ -13,6 +13,7 @@ from amct_lite.exporters import channels, qdq
 from amct_lite.exporters.pairs import dequantizers, grid_of, quantizer_in_front
 from amct_lite.flow.kernels import BOUNDS, KERNELS, is_product
 from amct_lite.ir.build import Inserter
+from amct_lite.ops import weights_behind
 from amct_lite.types import QuantRecord
 
 _SHIFT = 128
@@ -113,13 +114,16 @@ def _keep_one_extreme(dequantize: ir.Node) -> None:
 
 
 def _round_result(node: ir.Node) -> None:
-    """Behind a node that only moves rounded values stands the same pair once more: it changes no value."""
+    """Behind a node that only moves rounded values stands the same pair once more: it changes no value. A layer in float does
+    not read it: its weights would be quantized unasked."""
     fronts = [quantizer_in_front(node.inputs[index]) for index in KERNELS[node.op_type].indices(node)]
     first, grid = fronts[0], grid_of(fronts[0])
     if first is None or grid is None or any(grid_of(front) != grid for front in fronts):
         return
     output = node.outputs[0]
-    readers = ir.uses(output)
+    readers = [use for use in ir.uses(output) if not any(weights_behind(use.node))]
+    if not readers and not output.is_graph_output():
+        return
     scale, zero_point = first.inputs[1:3]
     name = str(node.name)
     quantize = ir.new_node("QuantizeLinear", [output, scale, zero_point], name=f"{name}.result.quantizelinear")

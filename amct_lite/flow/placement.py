@@ -8,7 +8,7 @@ from math import inf
 
 from amct_lite import ir
 from amct_lite.flow.kernels import BOUNDS, KERNELS, integers_only
-from amct_lite.ops import WEIGHTED
+from amct_lite.ops import WEIGHTED, weights_behind
 
 Bounds = tuple[float, float]
 
@@ -149,6 +149,7 @@ class _Flow:
             and kernel.taken(node)
             and all(ir.constant_of(value) is None and _is_float(value) for value in data)
             and not any(value.name in self._left_out for value in (*data, self._behind(node.outputs[0])))
+            and not any(self._spoils_weights(use.node) for use in ir.uses(self._behind(node.outputs[0])))
         )
 
     def _integers_only(self, producer: ir.Node | None) -> bool:
@@ -193,9 +194,11 @@ class _Flow:
             return index in _data_indices(node)
         if node.name in self._layers or not _is_float(value) or not self._must_round(value):
             return False
-        return (
-            node.op_type not in WEIGHTED and node.name not in self._without
-        )  # ONNX Runtime would quantize its float weights unasked
+        return node.op_type not in WEIGHTED and not self._spoils_weights(node) and node.name not in self._without
+
+    def _spoils_weights(self, reader: ir.Node) -> bool:
+        """Whether a rounded tensor, read by `reader`, reaches a layer in float, whose weights would be quantized unasked."""
+        return any(layer not in self._layers for layer in weights_behind(reader))
 
     def _integers_into(self, node: ir.Node) -> Iterator[ir.Value]:
         for index, value in enumerate(node.inputs):

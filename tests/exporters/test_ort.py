@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -178,3 +179,22 @@ def test_the_record_alone_gives_the_same_model_again(tmp_path) -> None:
     assert result.exports.deploy is not None
     assert again.exports.deploy is not None
     assert ir.to_bytes(again.exports.deploy) == ir.to_bytes(result.exports.deploy)
+
+
+@pytest.mark.parametrize(
+    "moved", ["[pool] b = MaxPool <kernel_shape=[1,1]> (a)", "[cat] b = Concat <axis=1> (a, a)", "[sum] b = Add (a, a)"]
+)
+def test_a_layer_in_float_between_integers_keeps_its_weights(moved: str) -> None:
+    """Its channels differ by a factor of a thousand: with the one scale that ONNX Runtime gives unasked, most would be lost."""
+    text = f"""net (float[1,3,16,16] x) => (float[1,8,16,16] y) {{
+      [c1] a = Conv <pads=[1,1,1,1]> (x, w1) {moved} [kept] c = Conv (b, wide) [relu] d = Relu (c) [c2] y = Conv (d, w2) }}"""
+    wide = np.random.default_rng(0).normal(size=(8, 16 if "Concat" in moved else 8, 1, 1))
+    wide *= np.geomspace(1e-3, 1, 8).reshape(8, 1, 1, 1)
+    model = ir.load_bytes(net(text, w2=(8, 8, 1, 1), wide=wide.astype(np.float32)).SerializeToString())
+    result = quantize(model, images(4), replace(ORT, skip=("kept",)), options=ONE_THREAD)
+    assert result.exports.deploy is not None
+    careful = replace(ONE_THREAD.runtime, disabled_optimizers=("WeightBiasQuantization",))
+    pair = [open_session(result.exports.deploy, options) for options in (ONE_THREAD.runtime, careful)]
+    for sample in images(2, seed=1):
+        np.testing.assert_array_equal(*(session.run(sample)[0] for session in pair))
+    convert(model, result.record, config=ORT, bias_correction="none")  # the record is one that is taken again

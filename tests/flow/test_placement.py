@@ -99,6 +99,27 @@ def test_a_layer_in_float_never_reads_a_rounded_tensor() -> None:
     assert placed("[c1] a = Conv (x, w) [other] y = Conv (a, v)").reads == ()
 
 
+@pytest.mark.parametrize(
+    ("between", "reads"),
+    [
+        ("[id] p = Sigmoid (a)", [("id", 0)]),
+        ("[pool] p = MaxPool <kernel_shape=[1,1]> (a)", []),
+        ("[relu] r = Relu (a) [t] t = Transpose <perm=[0,1,3,2]> (r) [pool] p = MaxPool <kernel_shape=[1,1]> (t)", []),
+        ("[t] t = Transpose <perm=[0,1,3,2]> (a) [relu] p = Relu (t)", [("t", 0), ("relu", 0)]),
+    ],
+)
+def test_a_rounded_tensor_is_not_moved_to_a_layer_in_float(between: str, reads: list[tuple[str, int]]) -> None:
+    found = placed(f"[c1] a = Conv (x, w) {between} [other] b = Conv (p, v) [c2] y = Conv (b, w)")
+    assert list(found.reads) == reads
+
+
+@pytest.mark.parametrize(("reader", "rounded"), [("d = Relu (s)", True), ("[other] d = Conv (s, v)", False)])
+def test_a_sum_that_a_layer_in_float_reads_too_is_computed_in_float(reader: str, rounded: bool) -> None:
+    body = f"[c1] a = Conv (x, w) [c2] b = Conv (a, v) [add] s = Add (b, a) [c3] c = Conv (s, w) {reader}"
+    found = placed(f"{body} [soft] e = Softmax (s) [sum] y = Sum (c, d, e)")
+    assert (("soft", 0) in found.reads) is rounded
+
+
 @pytest.mark.parametrize("asked", [{"left_out": "s"}, {"without": "add"}])
 def test_tensors_and_nodes_can_be_kept_out(asked: dict[str, str]) -> None:
     found = placed("[c1] a = Conv (x, w) [c2] b = Conv (a, v) [add] s = Add (b, a) [c3] y = Conv (s, w)", **asked)
