@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from amct_lite.compat.settings import LayerSettings, ada_options, channel_wise, channel_wise_by_default, with_defaults
 from amct_lite.config import LayerConfig, QuantConfig
@@ -100,9 +100,12 @@ def _planned(layer: LayerPlan, problems: list[str]) -> PlannedLayer:
 
 
 def _skipped(op_type: str, wanted: LayerConfig) -> PlannedLayer:
-    """Settings that AMCT cannot say are its defaults here: nobody reads those of a layer that stays in float."""
+    """What would hold for the layer if somebody enabled it. Settings that AMCT cannot say are its defaults here."""
     algorithm = wanted.algorithm if wanted.algorithm in _ALGORITHMS else "ifmr"
     options = with_defaults(algorithm, wanted.options if algorithm == wanted.algorithm else {})
     per_channel = bool(channel_wise_by_default(op_type)) and wanted.per_channel != "none"
-    settings = LayerSettings(algorithm, options, wanted.symmetric, channel_wise(per_channel, op_type))
+    settings = LayerSettings(algorithm, options, wanted.symmetric, channel_wise(per_channel, op_type), bits=wanted.bits)
+    if OPS.get(op_type).input_axis is not None:  # it has a weight
+        ada = ada_options(wanted.weight_options) if wanted.weight_algorithm == "ada" else None
+        settings = replace(settings, ada=ada, balance=wanted.balance, weight_bits=wanted.weight_bits)
     return PlannedLayer(op_type, settings, per_channel, enabled=False)

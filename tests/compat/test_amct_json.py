@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -296,6 +297,17 @@ def test_ada_quantize_is_this_package_s_ada(model: ir.Model) -> None:
     options = {"num_iteration": 500, "reg_param": 0.01, "beta_range": (20.0, 2.0), "warm_start": 0.2}
     assert methods["c1"] == ("ada", options)
     assert methods["fc"] == ("arq", {})
+
+
+def test_a_layer_that_is_enabled_again_has_the_settings_of_the_others(model: ir.Model) -> None:
+    ada = {"weight_algorithm": "ada", "weight_options": {"num_iteration": 10}}
+    wanted = QuantConfig(bits=16, weight_bits=6, balance=0.5, **ada)
+    skipping = replace(wanted, skip=("c1", "p"))
+    every, some = (json.loads(json_text(resolve(config, model), config)) for config in (wanted, skipping))
+    for name in skipping.skip:
+        assert not some[name]["quant_enable"]
+        some[name]["quant_enable"] = True
+    assert some == every
 
 
 def test_root_keys_come_in_order_and_layers_by_name(model: ir.Model) -> None:
