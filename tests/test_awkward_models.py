@@ -112,7 +112,7 @@ def test_ascend_leaves_layers_of_a_shared_weight_in_float_and_says_why(tmp_path:
         quantized(model, tmp_path)
 
 
-def test_external_data(tmp_path: Path) -> None:
+def test_external_data_are_read(tmp_path: Path) -> None:
     model = net()
     path = tmp_path / "model.onnx"
     onnx.save(model, path, save_as_external_data=True, location="model.data", size_threshold=0)
@@ -124,7 +124,7 @@ def test_external_data(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("group", [1, 2])
-def test_transposed_convolution(group: int, tmp_path: Path) -> None:
+def test_a_transposed_convolution_is_quantized(group: int, tmp_path: Path) -> None:
     text = f"""net (float[N,3,16,16] x) => (float[N,6,33,33] y) {{
       a = Conv(x, w, bias)
       b = Relu(a)
@@ -321,7 +321,7 @@ def test_nan_inside_the_network_names_tensor_and_sample(tmp_path: Path) -> None:
         quantized(model, tmp_path, data)
 
 
-def test_empty_data(tmp_path: Path) -> None:
+def test_empty_data_are_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"gives no batch\. Check the path, or the loader"):
         quantized(net(), tmp_path, [])
     with pytest.raises(CalibrationError, match="there is no data to calibrate with"):

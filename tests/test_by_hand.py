@@ -18,7 +18,7 @@ def test_default_is_ifmr() -> None:
 
 
 @pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64, np.int8, np.int64])
-def test_any_real_dtype(dtype: Any) -> None:
+def test_any_real_dtype_is_taken(dtype: Any) -> None:
     scale, zero_point = qparams(np.array([-100, 0, 27], dtype=dtype), "minmax")
     assert scale == pytest.approx(127 / 255, rel=1e-6)  # float32 rounding
     assert zero_point == -128 + 201
@@ -32,7 +32,7 @@ def test_lists_scalars_widths_and_symmetry() -> None:
 
 
 @pytest.mark.parametrize("method", ["ifmr", "hfmg", "kl", "minmax", "mse", "percentile"])
-def test_all_zeros(method: str) -> None:
+def test_all_zeros_get_scale_one(method: str) -> None:
     assert qparams(np.zeros(10), method) == (1.0, -128)
 
 

@@ -238,6 +238,6 @@ def test_what_cannot_be_is_refused(calibrated: Calibrated, arguments: dict[str, 
         measured(calibrated, images(1), **arguments)
 
 
-def test_no_samples(calibrated: Calibrated) -> None:
+def test_without_samples_nothing_is_measured(calibrated: Calibrated) -> None:
     with pytest.raises(DataError, match="no sample to measure with"):
         measured(calibrated, [])

@@ -34,7 +34,9 @@ def picture(path: Path, color: object = COLOR, size: tuple[int, int] = (4, 4), m
         (NHWC, ImageOptions(mean=(30, 20, 10), std=(1,), color="BGR"), (0, 0, 0)),
     ],
 )
-def test_pixels_become_values(tmp_path: Path, spec: InputSpec, options: ImageOptions, expected: tuple[float, ...]) -> None:
+def test_pixels_get_the_layout_colours_and_scale_that_are_asked_for(
+    tmp_path: Path, spec: InputSpec, options: ImageOptions, expected: tuple[float, ...]
+) -> None:
     array = open_data(picture(tmp_path / "a.png"), [spec], images=options).peek()["x"]
     assert array.dtype == np.float32
     assert array.shape == (1, *spec.shape[1:])

@@ -80,7 +80,7 @@ def test_wild_samples_are_left_out_unless_trusted(statistics: Statistics) -> Non
     assert replace(statistics, trusted=True).usable() == (statistics.sketches, {})
 
 
-def test_missing_file(tmp_path: Path) -> None:
+def test_a_missing_file_is_answered_with_what_writes_one(tmp_path: Path) -> None:
     with pytest.raises(CalibrationError, match=r"no calibration file .*absent\.npz\. `amct-lite calibrate` writes one"):
         store.load(tmp_path / "absent.npz")
 

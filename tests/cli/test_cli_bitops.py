@@ -17,7 +17,7 @@ def test_a_row_a_layer_and_the_totals_in_each_arithmetic(amct, calibrated, digit
     assert "digits.onnx at images (1, 1, 8, 8): 140 k MACs, 281 k FLOPs, 4.78 k parameters in 6 layers" in done.out
 
 
-def test_json(amct, digits):
+def test_json_has_the_totals(amct, digits):
     done = amct("bitops", digits, "--input-shape", "images:1,1,8,8", "--json")
     assert json.loads(done.out)["total"]["macs"] == 140416
 

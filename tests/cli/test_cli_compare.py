@@ -28,7 +28,7 @@ def test_eighty_columns_are_enough(monkeypatch, amct, calibrated, digits):
     assert max(len(line.rstrip()) for line in table.splitlines()) <= 80
 
 
-def test_data_or_noise(amct, calibrated, digits):
+def test_samples_or_noise_must_be_asked_for(amct, calibrated, digits):
     done = amct("compare", digits, calibrated.file("fake_quant_model.onnx"))
     assert done.code != 0
     assert "pass --data with samples, or --random N" in done.err

@@ -54,7 +54,7 @@ def test_without_arguments_the_help_is_shown(amct):
     assert "Commands:" in amct().err
 
 
-def test_version(amct):
+def test_version_is_printed(amct):
     done = amct("--version")
     assert done.code == 0
     assert done.out.startswith("amct-lite, version ")

@@ -15,14 +15,14 @@ def test_a_row_a_layer_then_the_kernels_then_a_summary(amct, calibrated, digits)
     assert "float model" in done.out
 
 
-def test_json(amct, calibrated):
+def test_json_has_every_layer_and_null_without_a_float_model(amct, calibrated):
     done = amct("explain", calibrated.file("fake_quant_model.onnx"), "--input-shape", "images:1,1,8,8", "--json")
     found = json.loads(done.out)
     assert len(found["layers"]) == 6
     assert found["float_microseconds"] is None
 
 
-def test_a_deploy_model(amct, calibrated):
+def test_of_a_deploy_model_is_said_how_many_layers_hand_integers_on(amct, calibrated):
     done = amct("explain", calibrated.file("deploy_model.onnx"))
     assert done.code == 0
     assert "of 7 quantized layers hand integers on" in done.out

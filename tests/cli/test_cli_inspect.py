@@ -33,7 +33,7 @@ def test_inspect_takes_the_options_of_calibrate(amct, digits):
     assert "'block*'" in done.out, "the reason names the pattern"
 
 
-def test_inspect_json(amct, digits):
+def test_json_has_the_opsets_the_shapes_and_the_plan(amct, digits):
     found = json.loads(amct("inspect", digits, "--json").out)
     assert (found["opset"], found["prepared_opset"], found["parameters"]) == (17, 17, 5356)
     assert found["weight_shapes"]["classifier"] == [64, 10]

@@ -89,7 +89,7 @@ def test_text_wraps_in_a_terminal_only_and_commands_never():
     assert len(file.getvalue().splitlines()) == 1
 
 
-def test_sizes_and_counts():
+def test_sizes_and_counts_have_their_units():
     assert [size(n) for n in (99_999, 100_000, 2_500_000_000)] == ["100.0 kB", "0.10 MB", "2.50 GB"]
     assert [count_of(n, "batch", "batches") for n in (0, 1, 2)] == ["0 batches", "1 batch", "2 batches"]
 

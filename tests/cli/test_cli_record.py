@@ -187,7 +187,7 @@ def test_diff_tells_what_changed_and_ends_with_1(amct, calibrated, edited):
     assert (done.code, done.out, done.err) == (1, "~ stem.conv: offset_d -128 → -100\n", "")
 
 
-def test_diff_json(amct, calibrated, edited):
+def test_diff_as_json_names_what_changed(amct, calibrated, edited):
     done = amct("record", "diff", calibrated.file("record.txt"), edited, "--json")
     assert done.code == 1
     assert list(json.loads(done.out)["changed"]) == ["stem.conv"]

@@ -40,13 +40,13 @@ def test_json_and_file_agree_and_the_journal_is_gone(run, tmp_path):
     assert [file.name for file in tmp_path.iterdir()] == ["out_sensitivity.json"]
 
 
-def test_limit_and_estimate(run):
+def test_an_estimate_shows_as_many_rows_as_its_limit(run):
     done = run("--estimate", "--limit", 2, "--metric", "kl", "--batches", 2)
     assert "5 more rows; --limit 7 shows them." in done.out
     assert "estimated: 7 layers as W8A8" in done.out
 
 
-def test_a_metric_in_a_file(run, tmp_path):
+def test_a_metric_may_come_from_a_file(run, tmp_path):
     file = tmp_path / "mine.py"
     file.write_text("def metric(exact, other):\n    return float(sum(abs(exact[k] - other[k]).max() for k in exact))\n")
     content = json.loads(run("--metric", file, "--json", "--batches", 1).out)
@@ -64,7 +64,7 @@ def test_a_metric_in_a_file(run, tmp_path):
         (("--from", "none.npz"), 6, "there is no calibration file none.npz"),
     ],
 )
-def test_what_cannot_be(run, args, code, message):
+def test_what_does_not_exist_is_refused(run, args, code, message):
     done = run(*args)
     assert done.code == code
     assert message in done.err

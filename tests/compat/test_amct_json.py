@@ -349,7 +349,7 @@ def test_file_is_written_and_told_from_our_own_json(tmp_path: Path, model: ir.Mo
 
 
 @pytest.mark.parametrize("name", ["absent.json", "absent.cfg"])
-def test_absent_file(name: str, tmp_path: Path, model: ir.Model) -> None:
+def test_an_absent_file_is_refused(name: str, tmp_path: Path, model: ir.Model) -> None:
     with pytest.raises(ConfigError, match=rf"cannot read the configuration .*{name}: No such file"):
         load_amct_config(tmp_path / name, model)
 

@@ -97,7 +97,7 @@ def test_configuration_decides_about_batches(run: Run) -> None:
     assert b"classifier.quant" not in Path("out/deploy_model.onnx").read_bytes()
 
 
-def test_learned_rounding(run: Run) -> None:
+def test_learned_rounding_is_logged(run: Run) -> None:
     Path("c.cfg").write_text("batch_num: 2\ncommon_config { ada_quantize { num_iteration: 60 } }", encoding="utf-8")
     data = ["--input_shape", SHAPE, "--data_dir", "bins", "--data_types", "float32"]
     assert run("calibration", "--model", "digits.onnx", "--save_path", "out/net", *data, "--calibration_config", "c.cfg") == 0
@@ -158,7 +158,9 @@ def test_configurations_are_named_as_the_user_did(run: Run, capsys: pytest.Captu
         ("x = 1", 3, "must define one class derived from"),
     ],
 )
-def test_faulty_evaluators(run: Run, capsys: pytest.CaptureFixture[str], text: str, code: int, message: str) -> None:
+def test_faulty_evaluators_are_refused(
+    run: Run, capsys: pytest.CaptureFixture[str], text: str, code: int, message: str
+) -> None:
     Path("e.py").write_text(text, encoding="utf-8")
     assert run("calibration", "--model", "digits.onnx", "--save_path", "o", "--evaluator", "e.py") == code
     assert message in capsys.readouterr().err
@@ -177,7 +179,7 @@ def test_faulty_evaluators(run: Run, capsys: pytest.CaptureFixture[str], text: s
         (["--input_shape", SHAPE, "--data_dir", "bins", "--data_types", "float64"], 5, "holds 256 values of float64"),
     ],
 )
-def test_options_that_do_not_fit(
+def test_options_that_do_not_fit_are_refused(
     run: Run, capsys: pytest.CaptureFixture[str], words: list[str], code: int, message: str
 ) -> None:
     assert run("calibration", "--model", "digits.onnx", "--save_path", "o", *words) == code
@@ -209,7 +211,9 @@ def test_levels_of_console_and_file(run: Run, capsys: pytest.CaptureFixture[str]
     assert "written under" in log()
 
 
-def test_unknown_level(run: Run, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unknown_log_level_is_refused_once(
+    run: Run, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("AMCT_LOG_LEVEL", "LOUD")
     assert run("convert", "--model", "m", "--save_path", "o") == 3
     told = capsys.readouterr().err
@@ -221,6 +225,6 @@ def test_last_colon_splits_name_from_dimensions() -> None:
 
 
 @pytest.mark.parametrize("text", ["x", "x:", "x:1,a", "x:0,1", ":1"])
-def test_malformed_shapes(text: str) -> None:
+def test_malformed_shapes_are_refused(text: str) -> None:
     with pytest.raises(ConfigError, match="is not of the form name:1,3,224,224"):
         parse_input_shape(text)

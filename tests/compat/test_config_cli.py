@@ -127,7 +127,7 @@ def test_cfg_has_no_word_for_4_bit_data(tmp_path: Path) -> None:
     assert 4 in {layer.inputs[0].spec.bits for layer in plan_of(tmp_path / "q.json").layers}
 
 
-def test_unknown_ending(tmp_path: Path) -> None:
+def test_an_unknown_ending_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"q\.ini is no name for a configuration file: it must end in \.json, \.cfg"):
         run("config", "create", MODEL, "-o", tmp_path / "q.ini")
 

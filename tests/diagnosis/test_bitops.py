@@ -125,7 +125,7 @@ def test_a_weight_of_two_layers_is_stored_once_for_each_width() -> None:
         ),
     ],
 )
-def test_every_formula(text: str, macs: int, flops: int) -> None:
+def test_macs_and_flops_follow_the_formula_of_the_operator(text: str, macs: int, flops: int) -> None:
     (layer,) = bitops(model_of(text, "w b")).layers
     assert (layer.macs, layer.flops) == (macs, flops)
 

@@ -114,13 +114,13 @@ def deployed(text: str) -> tuple[onnx.ModelProto, QuantRecord]:
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_graph(case: str) -> None:
+def test_deploy_graph_is_the_one_written_down(case: str) -> None:
     text, expected = CASES[case]
     assert lines(deployed(text)[0]) == expected
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_dequant_parameters(case: str) -> None:
+def test_dequant_parameter_is_the_product_of_both_scales(case: str) -> None:
     """Low 32 bits: float32(scale_w) · float32(scale_d); the fields above (shift_n, offset_w) are 0."""
     model, record = deployed(CASES[case][0])
     (layer,) = record.layers

@@ -34,7 +34,9 @@ ASYMMETRIC = QuantSpec(8)
         (-8.0, 7.0, QuantSpec(4), 1.0, 0),
     ],
 )
-def test_min_max_rule(low: float, high: float, spec: QuantSpec, scale: float, zero_point: int) -> None:
+def test_scale_and_zero_point_follow_the_min_max_rule(
+    low: float, high: float, spec: QuantSpec, scale: float, zero_point: int
+) -> None:
     assert qparams_from_range(low, high, spec) == QParams.of(scale, zero_point, spec.bits)
 
 
@@ -43,7 +45,7 @@ def test_scale_at_the_smallest_is_kept() -> None:
     assert params.scale[0] == pytest.approx(1.3e-7, rel=1e-6)  # float32 rounding
 
 
-def test_rule_per_channel() -> None:
+def test_min_max_rule_holds_per_channel() -> None:
     params = qparams_from_range(np.array([-1.0, 0.0]), np.array([127.0, 0.0]), SYMMETRIC)
     assert params.scale == (1.0, 1.0)
     assert params.zero_point == (0, 0)

@@ -31,7 +31,7 @@ def test_there_are_vectors_for_three_strengths() -> None:
 
 
 @pytest.mark.parametrize("case", vectors(), ids=lambda case: f"strength {case['migration_strength']}")
-def test_reference_vectors(case: dict[str, Any]) -> None:
+def test_factors_are_those_of_the_reference(case: dict[str, Any]) -> None:
     activation = np.abs(np.array(case["act"], dtype=np.float32)).max(axis=1)
     weight = np.abs(np.array(case["weight"], dtype=np.float32)).max(axis=1)
     # The reference computes in float32, whose powers may be off by a few units in the last place.

@@ -21,7 +21,7 @@ def test_values_worked_by_hand() -> None:
     assert sqnr_db(SIGNAL, other) == pytest.approx(10 * math.log10(25))
 
 
-def test_identical_arrays() -> None:
+def test_identical_arrays_have_no_error() -> None:
     assert (mse(SIGNAL, SIGNAL), cosine(SIGNAL, SIGNAL), sqnr_db(SIGNAL, SIGNAL)) == (0, 1, math.inf)
     assert (mse(ZERO, ZERO), cosine(ZERO, ZERO), sqnr_db(ZERO, ZERO)) == (0, 1, math.inf)
 
@@ -39,7 +39,7 @@ def test_cosine_from_sums_of_few_digits() -> None:
     assert (cosine_from_error(0, 0, 0), cosine_from_error(0, 1, 1), cosine_from_error(1, 1, 4)) == (1, 0, -1)
 
 
-def test_zero_signal() -> None:
+def test_an_error_on_a_zero_signal_is_total() -> None:
     assert (cosine(ZERO, SIGNAL), sqnr_db(ZERO, SIGNAL)) == (0, -math.inf)
 
 

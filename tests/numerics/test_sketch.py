@@ -62,7 +62,7 @@ def test_merge_leaves_its_operands_alone() -> None:
 
 @settings(max_examples=20, deadline=None)
 @given(st.sampled_from([2, 5000]), st.integers(0, 100))
-def test_arrays_and_back(values: int, seed: int) -> None:
+def test_a_sketch_made_from_its_arrays_goes_on_like_the_original(values: int, seed: int) -> None:
     sketch = sketch_of(noise(12, values, seed))
     again = Sketch.from_arrays(sketch.to_arrays())
     assert again == sketch
@@ -145,7 +145,7 @@ def test_samples_weigh_by_their_size_not_by_what_was_seen() -> None:
     assert sketch.channel_mean[0] == pytest.approx((10 + 450) / 310)
 
 
-def test_channel_statistics() -> None:
+def test_extremes_of_channels_are_exact_and_means_close() -> None:
     array = noise(9, 20)
     sketch = sketch_of(array)
     assert (sketch.channel_low == array.min(axis=(0, 2))).all()
@@ -155,7 +155,7 @@ def test_channel_statistics() -> None:
 
 
 @pytest.mark.parametrize("values", [100, 20000])
-def test_kth_values(values: int) -> None:
+def test_kth_values_are_exact_or_within_a_bin(values: int) -> None:
     array = np.random.default_rng(0).permutation(np.arange(1, 4 * values + 1)).astype(np.float32).reshape(4, values)
     sketch = sketch_of(array, channel_axis=None)
     # Exact at the ends; inside, a histogram knows a value to a bin: 2^-11 of the largest.

@@ -86,7 +86,7 @@ def test_every_width_gives_a_usable_grid(method: str, bits: int, symmetric: bool
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("symmetric", [True, False])
 @pytest.mark.parametrize("count", [3, 40_000])
-def test_constant_tensors(method: str, symmetric: bool, count: int) -> None:
+def test_a_constant_tensor_keeps_its_value(method: str, symmetric: bool, count: int) -> None:
     spec = QuantSpec(8, symmetric)
     zero = make_observer(method, {}).qparams(sketch_of(np.zeros(count)), spec)
     assert zero == QParams.of(1.0, 0 if symmetric else -128)

@@ -118,7 +118,7 @@ def test_what_layers_of_a_deploy_model_hand_on() -> None:
     assert found.tables[0].rows[1] == ("b", "Conv", "float", "add (Add) reads its output as float")
 
 
-def test_races_of_tuning() -> None:
+def test_tuning_shows_each_race_and_what_stays_in_float() -> None:
     races = [{"layers": ["a", "b"], "ratio": 0.64, "kept": True}, {"layers": ["c"], "ratio": 1.03, "kept": False}]
     found = read("tuning.json", {"in_float": ["a", "b"], "races": races})
     assert found.findings == ("Left in float, where this machine is faster: a, b.",)
