@@ -12,7 +12,7 @@ import numpy as np
 import onnx
 import pytest
 from onnx import numpy_helper
-from small_nets import FOUR_CONVS, ONE_THREAD, images, net, saved, sqnr_of
+from small_nets import ONE_THREAD, images, net, saved, sqnr_of
 
 from amct_lite import ir
 from amct_lite.config import QuantConfig
@@ -22,7 +22,6 @@ from amct_lite.pipeline import quantize
 from amct_lite.public import export
 from amct_lite.record import read_record
 from amct_lite.result import QuantizeResult
-from amct_lite.running import RunOptions
 
 MODELS = ("fake_quant_model.onnx", "deploy_model.onnx")
 ALL_FIVE = ("record.txt", *MODELS, "calibration.npz", "report.json")
@@ -277,9 +276,3 @@ def test_random_batches_only_when_asked_for(model: Path) -> None:
 def test_generic_target_has_no_deploy_model(model: Path, tmp_path: Path) -> None:
     result = quantize(model, images(2), QuantConfig(target="generic"), options=ONE_THREAD)
     assert set(contents(result, tmp_path)) == {*ALL_FIVE} - {"deploy_model.onnx"}
-
-
-def test_options_are_frozen() -> None:
-    with pytest.raises(AttributeError):
-        RunOptions().random = 3  # type: ignore[misc]
-    assert FOUR_CONVS.count("Conv") == 4
