@@ -227,6 +227,7 @@ def test_input_shapes_are_read(text: str, shapes: dict[str, tuple[int, ...]]) ->
         ("x:1,0", "with dimensions above 0"),
         ("x:1,N", "such as x:1,3,224,224"),
         ("x:1x3", "is not NAME:DIM"),
+        (f"x:{'9' * 5000}", "is not NAME:DIM"),
         ("x:1;x:2", "'x' was given a shape before"),
     ],
 )

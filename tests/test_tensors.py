@@ -129,7 +129,9 @@ def test_all_senseless_requests_are_listed_with_their_lines(model, tmp_path) -> 
     assert [line.partition(": ")[0] for line in lines] == [f"{path}:3", f"{path}:4"]
 
 
-@pytest.mark.parametrize("key", ["add", "add:", ":0", "add:x", "add:-1", "add:01", "add:1.0"])
+@pytest.mark.parametrize(
+    "key", ["add", "add:", ":0", "add:x", "add:-1", "add:01", "add:1.0", f"add:{'1' * 5000}"], ids=lambda key: key[:8]
+)
 def test_a_key_without_an_input_is_refused(key: str) -> None:
     with pytest.raises(ConfigError, match="must name a node and an input"):
         QuantConfig(tensors={key: ALL})

@@ -5,6 +5,7 @@ Each raises `BadValueError` with the end of a sentence that begins with the valu
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 
 from amct_lite.errors import ConfigError
@@ -63,7 +64,7 @@ TENSOR_PATTERN = 'must name a node and an input: "add1:0", "block*/add:1", or "A
 def is_tensor_pattern(key: str) -> bool:
     """Whether `key` is `<node name, pattern or operator type>:<input index or *>`."""
     node, _, index = key.rpartition(":")
-    return bool(node) and (index == "*" or (index.isascii() and index.isdecimal() and str(int(index)) == index))
+    return bool(node) and re.fullmatch(r"\*|0|[1-9][0-9]{,8}", index) is not None
 
 
 def batches(value: object) -> object:
@@ -112,7 +113,7 @@ def parse_input_shapes(text: str) -> dict[str, tuple[int, ...]]:
     for part in filter(None, (part.strip() for part in text.split(";"))):
         input_name, dims = (text.strip() for text in part.rpartition(":")[::2])
         sizes = [size.strip() for size in dims.split(",")]
-        if not input_name or not all(s.isascii() and s.isdecimal() and int(s) > 0 for s in sizes):
+        if not input_name or not all(re.fullmatch("0*[1-9][0-9]{,17}", size) for size in sizes):
             raise ConfigError(
                 f"input shape {part!r} is not NAME:DIM,DIM,… with dimensions above 0, such as x:1,3,224,224. "
                 f"Several inputs are separated by ';'."

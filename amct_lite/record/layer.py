@@ -6,6 +6,7 @@ Source of the checks: the AMCT contract, section 4.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -139,7 +140,7 @@ class LayerReader:
         node, _, index = self.key.rpartition(":")
         if not self._value.is_tensor_quantize:
             return
-        if not (node and index.isdecimal() and index == str(int(index))):  # one spelling for each input
+        if not (node and re.fullmatch("0|[1-9][0-9]{,8}", index)):  # one spelling for each input
             self._report("is_tensor_quantize", 'is_tensor_quantize is set, so the key must be "<node>:<input index>"')
             return
         for name in ("scale_w", "offset_w", "tensor_balance_factor"):

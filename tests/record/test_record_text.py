@@ -101,7 +101,9 @@ def test_tensor_quantization_needs_no_weight() -> None:
     assert "scale_w" not in format_record(record)
 
 
-@pytest.mark.parametrize("key", ["add", "add:", ":1", "add:x", "add:01", "add:-1"])
+@pytest.mark.parametrize(
+    "key", ["add", "add:", ":1", "add:x", "add:01", "add:-1", f"add:{'1' * 5000}"], ids=lambda key: key[:8]
+)
 def test_a_single_tensor_has_one_spelling(key: str) -> None:
     with pytest.raises(RecordError, match='the key must be "<node>:<input index>"'):
         parse_record(entry("scale_d: 1 offset_d: 0 is_tensor_quantize: true", key=key))
