@@ -32,23 +32,6 @@ class BinInput:
     dtype: str
 
 
-def parse_input_shape(text: str) -> dict[str, tuple[int, ...]]:
-    """`"in1:16,3,224,224;in2:16,10"`; the last colon splits name from dimensions. Raises ConfigError."""
-    shapes: dict[str, tuple[int, ...]] = {}
-    for part in _parts(text):
-        name, colon, dims = part.rpartition(":")
-        try:
-            shape = tuple(int(dim) for dim in dims.split(","))
-        except ValueError:
-            shape = ()
-        if not (name and colon and shape) or min(shape) < 1:
-            raise ConfigError(f'--input_shape: {part!r} is not of the form name:1,3,224,224, several separated by ";".')
-        if name in shapes:
-            raise ConfigError(f"--input_shape names {name!r} twice.")
-        shapes[name] = shape
-    return shapes
-
-
 def bin_inputs(shapes: Mapping[str, tuple[int, ...]], data_dir: str, data_types: str) -> tuple[BinInput, ...]:
     """What the three options say together. Raises ConfigError when they do not have as many entries, or a type is none."""
     folders, types = _parts(data_dir), _parts(data_types)

@@ -16,9 +16,7 @@ from qdq_nets import torch_form
 import amct_lite as amct
 from amct_lite.calibration.store import beside
 from amct_lite.cli.amct_onnx import main
-from amct_lite.compat.bin_batches import parse_input_shape
 from amct_lite.diagnosis.saturation import saturated_shares
-from amct_lite.errors import ConfigError
 
 DIGITS = Path(__file__).resolve().parents[2] / "samples" / "digits"
 Run = Callable[..., int]
@@ -218,13 +216,3 @@ def test_an_unknown_log_level_is_refused_once(
     assert run("convert", "--model", "m", "--save_path", "o") == 3
     told = capsys.readouterr().err
     assert told.count("AMCT_LOG_LEVEL=LOUD is no level: choose one of DEBUG") == 1
-
-
-def test_last_colon_splits_name_from_dimensions() -> None:
-    assert parse_input_shape("x:0:16,3;y:2") == {"x:0": (16, 3), "y": (2,)}
-
-
-@pytest.mark.parametrize("text", ["x", "x:", "x:1,a", "x:0,1", ":1"])
-def test_malformed_shapes_are_refused(text: str) -> None:
-    with pytest.raises(ConfigError, match="is not of the form name:1,3,224,224"):
-        parse_input_shape(text)
