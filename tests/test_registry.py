@@ -1,10 +1,12 @@
-"""What is meant by a name that does not exist."""
+"""What is meant by a name that does not exist, and how a table finds its entries."""
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
-from amct_lite.registry import did_you_mean
+from amct_lite.registry import Registry, did_you_mean
 
 
 @pytest.mark.parametrize(
@@ -18,3 +20,16 @@ from amct_lite.registry import did_you_mean
 )
 def test_the_nearest_name_in_whatever_case(name: str, meant: str) -> None:
     assert did_you_mean(name, ("int8", "kl", "mse", "Conv", "conv")) == meant
+
+
+def test_a_table_with_a_file_that_cannot_be_imported_is_refused_at_each_look_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "methods_of_a_test").mkdir()
+    (tmp_path / "methods_of_a_test" / "__init__.py").write_text("")
+    (tmp_path / "methods_of_a_test" / "broken.py").write_text("import nothing_like_this")
+    monkeypatch.syspath_prepend(tmp_path)
+    methods: Registry[int] = Registry("method", "methods_of_a_test")
+    for _ in range(2):
+        with pytest.raises(ImportError, match="nothing_like_this"):
+            methods.names()
