@@ -6,12 +6,14 @@ import difflib
 import fnmatch
 import importlib
 import pkgutil
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import fields
 from typing import Generic, TypeVar
 
 from amct_lite.errors import ConfigError
 
 T = TypeVar("T")
+M = TypeVar("M")
 
 
 def did_you_mean(name: str, choices: Iterable[str]) -> str:
@@ -62,6 +64,19 @@ class Registry(Generic[T]):
         if name not in self._entries:
             raise ConfigError(f"unknown {self._kind} {name!r}{did_you_mean(name, names)}; choose one of {', '.join(names)}.")
         return self._entries[name]
+
+    def make(self: Registry[Callable[..., M]], name: str, options: Mapping[str, object]) -> M:
+        """The dataclass called `name` with these options; what is left out takes its default.
+
+        Raises ConfigError for an unknown name, an option that it does not have, or a value out of its range.
+        """
+        entry = self.get(name)
+        known = tuple(field.name for field in fields(entry))  # type: ignore[arg-type]  # all are dataclasses
+        for option in options:
+            if option not in known:
+                choices = f"choose from {', '.join(known)}" if known else "it has none"
+                raise ConfigError(f"{self._kind} {name!r} has no option {option!r}{did_you_mean(option, known)}; {choices}.")
+        return entry(**options)
 
     def find(self, name: str) -> T | None:
         """The entry called `name`, or None."""

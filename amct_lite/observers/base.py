@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 from amct_lite.errors import ConfigError
 from amct_lite.numerics.sketch import Sketch
-from amct_lite.registry import Registry, did_you_mean
+from amct_lite.registry import Registry
 from amct_lite.types import QParams, QuantSpec
 
 
@@ -28,17 +27,8 @@ OBSERVERS: Registry[Callable[..., Observer]] = Registry("range method", "amct_li
 
 
 def make_observer(name: str, options: Mapping[str, Any]) -> Observer:
-    """The observer called `name` with these options; what is left out takes its default.
-
-    Raises ConfigError for an unknown name, an option that the method does not have, or a value out of its range.
-    """
-    observer = OBSERVERS.get(name)
-    known = tuple(field.name for field in dataclasses.fields(observer))  # type: ignore[arg-type]  # all are dataclasses
-    for option in options:
-        if option not in known:
-            choices = f"choose from {', '.join(known)}" if known else "it has none"
-            raise ConfigError(f"range method {name!r} has no option {option!r}{did_you_mean(option, known)}; {choices}.")
-    return observer(**options)
+    """See `Registry.make`."""
+    return OBSERVERS.make(name, options)
 
 
 def require_number(method: str, option: str, value: object, *, above: float, upto: float) -> float:

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Protocol, runtime_checkable
 
-from amct_lite.errors import ConfigError
-from amct_lite.registry import Registry, did_you_mean
+from amct_lite.registry import Registry
 from amct_lite.types import FloatArray, IntArray, QParams, QuantSpec
 from amct_lite.weights.reconstruction import Reconstruction
 
@@ -38,17 +36,8 @@ WEIGHT_QUANTIZERS: Registry[Callable[..., WeightQuantizer]] = Registry("weight m
 
 
 def make_weight_quantizer(name: str, options: Mapping[str, Any] | None = None) -> WeightQuantizer:
-    """The weight quantizer called `name` with these options; what is left out takes its default.
-
-    Raises ConfigError for an unknown name, an option that the method does not have, or a value out of its range.
-    """
-    quantizer = WEIGHT_QUANTIZERS.get(name)
-    known = tuple(field.name for field in dataclasses.fields(quantizer))  # type: ignore[arg-type]  # all are dataclasses
-    for option in options or {}:
-        if option not in known:
-            choices = f"choose from {', '.join(known)}" if known else "it has none"
-            raise ConfigError(f"weight method {name!r} has no option {option!r}{did_you_mean(option, known)}; {choices}.")
-    return quantizer(**(options or {}))
+    """See `Registry.make`."""
+    return WEIGHT_QUANTIZERS.make(name, options or {})
 
 
 def scale_rows(rows: FloatArray, spec: QuantSpec) -> FloatArray:
