@@ -31,6 +31,11 @@ _REACH = (2, *_STRIDES[1:])
 _FEWEST_RUNS = 8
 """A stride must leave at least so many runs of whole rows; a tensor of few long rows is thinned value by value."""
 
+_END = 9223372036854775807
+"""Of a Slice: to the end of the axis."""
+
+_POSITIVE = frozenset({"Relu", "Sigmoid", "HardSigmoid", "Softmax", "Softplus", "Abs"})
+
 _ROWS = {None: ("[0, -1]", 1), 1: ("[0, 0, -1]", 2), -1: ("[0, -1, {channels}]", 1)}
 
 
@@ -107,9 +112,6 @@ def _thinned(sample: tuple[int, ...], subset: int) -> str:
 """
 
 
-_END = 9223372036854775807
-
-
 def _thinned_at_run_time(subset: int) -> str:
     return f"""  flat = Reshape (x, flat_shape)
   shape = Shape (flat)
@@ -139,9 +141,6 @@ def _sample_shape(value: ir.Value) -> tuple[int, ...] | None:
         return None
     sample = tuple(d for d in dims[1:] if isinstance(d, int) and d > 0)
     return sample if len(sample) == len(dims) - 1 else None
-
-
-_POSITIVE = frozenset({"Relu", "Sigmoid", "HardSigmoid", "Softmax", "Softplus", "Abs"})
 
 
 def _never_negative(value: ir.Value) -> bool:

@@ -13,8 +13,7 @@ import numpy as np
 from amct_lite.numerics.stratum import BINS, HALF_BINS, WEIGHT_ONE, Stratum, bin_width
 from amct_lite.types import AnyArray, DoubleArray
 
-# More points than this cost time and tell an observer nothing new: the grid of 16 bits is finer, but errors average
-# out.
+# More points than this cost time and tell an observer nothing new: the grid of 16 bits is finer, but errors average out.
 MOST_POINTS = 20_000
 _MOST_SUBPOINTS = 8
 

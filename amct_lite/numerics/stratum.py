@@ -1,10 +1,8 @@
 """The samples of one order of magnitude: exact values while they are few, a histogram when they are many.
 
 A stratum holds the samples whose largest magnitude lies in [2^(exponent-1), 2^exponent). The grid of its histogram
-follows
-from the exponent alone, so it never moves: bin i stands for (i - 4096) * 2^(exponent-12), zero in a bin of its own.
-Everything
-kept is an extreme, an integer sum or a sorted multiset: what a stratum holds does not depend on the order of its
+follows from the exponent alone, so it never moves: bin i stands for (i - 4096) * 2^(exponent-12), zero in a bin of its own.
+Everything kept is an extreme, an integer sum or a sorted multiset: what a stratum holds does not depend on the order of its
 samples.
 """
 
@@ -88,8 +86,7 @@ class Stratum:
 
     channel_sum: (C,) int64, Σ over samples of round(mean * 2^(24-exponent)) * rows, where rows = count / C; what lies beyond
     ±2^62 is in channel_carry, as multiples of 2^63.
-    values, weights: parallel pieces while `histogram` is None; `in_order` once `exact()` has sorted them into one
-    piece.
+    values, weights: parallel pieces while `histogram` is None; `in_order` once `exact()` has sorted them into one piece.
     """
 
     exponent: int
@@ -165,9 +162,7 @@ class Stratum:
             histogram += 0 if other.histogram is None else other.histogram
 
     def exact(self) -> tuple[FloatArray, LongArray]:
-        """The kept values in ascending order, and their weights; empty once folded. The order is the only one
-        possible.
-        """
+        """The kept values in ascending order, and their weights; empty once folded. The order is the only one possible."""
         if not self.in_order:
             values, weights = self._kept()
             if (weights == weights[:1]).all():

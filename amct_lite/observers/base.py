@@ -15,8 +15,7 @@ class Observer(Protocol):
     """A rule that decides a range. A frozen dataclass: its fields are its options, checked when it is made."""
 
     def qparams(self, sketch: Sketch, spec: QuantSpec) -> QParams:
-        """Per-tensor scale and zero point for the tensor that `sketch` describes; the same sketch gives the same
-        answer.
+        """Per-tensor scale and zero point for the tensor that `sketch` describes; the same sketch gives the same answer.
 
         Raises CalibrationError if nothing was observed.
         """

@@ -1,5 +1,4 @@
-"""IFMR, AMCT's default: take the extremes at a percentile, then search the upper bound that quantizes with the least
-error.
+"""IFMR, AMCT's default: take the extremes at a percentile, then search the upper bound with the least quantization error.
 
 max = the k-th largest value, k = N - int(max_percentile * N), at least 1; min likewise; max >= 0 >= min.
 Candidates: max * arange(start, end, step) in float32; the lower bound stays. With b bits
@@ -30,9 +29,7 @@ _MOST_CANDIDATES = 10_000
 @OBSERVERS.register("ifmr")
 @dataclass(frozen=True)
 class Ifmr:
-    """max_percentile, min_percentile in (0.5, 1]; search_range: (start, end) factors, 0 < start < end; search_step >
-    0.
-    """
+    """max_percentile, min_percentile in (0.5, 1]; search_range: (start, end) factors, 0 < start < end; search_step > 0."""
 
     max_percentile: float = 0.999999
     min_percentile: float = 0.999999

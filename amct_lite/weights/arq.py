@@ -1,6 +1,4 @@
-"""ARQ, AMCT's weight quantizer: the symmetric min/max rule on each channel or on the whole. Source: contract, section
-5.
-"""
+"""ARQ, AMCT's weight quantizer: the symmetric min/max rule on each channel or on the whole. Source: contract, section 5."""
 
 from __future__ import annotations
 

@@ -1,5 +1,4 @@
-"""MSE-optimal weight scales: for each row the symmetric scale with the least squared error, by search on the true
-error.
+"""MSE-optimal weight scales: for each row the symmetric scale with the least squared error, by search on the true error.
 
 Candidates are fractions of the min/max scale, first from 1 down to 1/10 in steps of 6 %, then around the best of them
 in steps of 1 %. The min/max scale is among them, so a row is never worse than with ARQ.
