@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from amct_lite import ir
+from amct_lite.errors import ExportError
 from amct_lite.exporters.narrow import rewrite
 from amct_lite.ops import Layer, bind
 
@@ -28,7 +29,10 @@ def in_half(model: ir.Model, layers: Collection[str]) -> ir.Model:
         for value in node.outputs:
             if value.is_graph_output() and value.dtype == ir.DataType.FLOAT:
                 _hand_out(value)
-    rewrite(result, lambda node: node in nodes)
+    try:
+        rewrite(result, lambda node: node in nodes)
+    except ExportError as error:
+        raise ExportError(f"{error}. Take the layer that reads it out of float16, so that it computes in float32.") from error
     return result
 
 

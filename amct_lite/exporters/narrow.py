@@ -55,7 +55,7 @@ def narrow(deploy: ir.Model, floats: FloatTypes, asked: FloatTypes | None = None
 def rewrite(model: ir.Model, is_half: Callable[[ir.Node], bool]) -> None:
     """Let the nodes for which `is_half` holds compute in float16, in place; a Cast stands wherever one kind meets the other.
 
-    Raises ExportError where a constant does not fit into float16.
+    Raises ExportError, without a remedy, where a constant does not fit into float16.
     """
     writer = _Writer(model)
     for node in tuple(model.graph):
