@@ -119,5 +119,8 @@ def _explained(what: str) -> Iterator[None]:
 
 def _held() -> int:
     """Bytes of what this process has put there."""
-    found = _folder.path.rglob("*") if _folder is not None and _folder.pid == os.getpid() else ()
-    return sum(path.stat().st_size for path in found if path.is_file())
+    size = 0
+    for path in _folder.path.rglob("*") if _folder is not None and _folder.pid == os.getpid() else ():
+        with suppress(OSError):  # it may have gone with its owner, in another thread
+            size += path.stat().st_size if path.is_file() else 0
+    return size

@@ -137,6 +137,17 @@ def test_full_disk_is_an_error_that_says_where_and_what_to_do(place, monkeypatch
     assert list(place.glob("*/*.bin")) == [written]
 
 
+def test_a_file_that_goes_while_the_full_disk_is_told_of_is_no_error(place, monkeypatch):
+    def full(_file):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    gone = scratch.write(lambda file: file.write(bytes(1)), 1)
+    monkeypatch.setattr(Path, "is_file", lambda path: path.unlink(missing_ok=True) is None)
+    with pytest.raises(ExportError, match=r"cannot write 3 MB to"):
+        scratch.write(full, 3_000_000)
+    assert not gone.exists()
+
+
 def test_a_tmpdir_that_cannot_be_used_is_not_passed_over(tmp_path, monkeypatch):
     monkeypatch.setenv("TMPDIR", str(tmp_path / "absent"))
     monkeypatch.setattr(tempfile, "tempdir", None)
