@@ -2,8 +2,8 @@
 
     python tools/bench/pass_cost.py MODEL.onnx DATA_DIR [--repeat 3]
 
-Both run the prepared model (BatchNormalization folded), from images held in memory, one session at a time, with the
-same session options. The first image is left out of the clock on both sides: it pays for opening the session.
+Both run the prepared model (BatchNormalization folded), from images held in memory, with the same session options; the pass
+runs several images at a time, as it always does. The first image is left out of the clock: it pays for opening the session.
 """
 
 from __future__ import annotations
