@@ -54,9 +54,10 @@ def report_of(
     warnings: tuple[str, ...],
     remarks: tuple[Mapping[str, str], ...],
     learned: Container[str] = (),
+    levers: told.Levers = told.PLAIN,
 ) -> Report:
     """plan: None where the scales were decided elsewhere. skips: nodes that stay float. remarks: layer → what was done to it.
-    learned: the layers whose weights were rounded by learning."""
+    learned: the layers whose weights were rounded by learning. levers: what the warnings offer."""
     return Report(
         model=source.name,
         target=exports.target,
@@ -68,7 +69,11 @@ def report_of(
             *told.unbounded_warnings(checked.outputs),
             *told.weight_warnings(source.prepared, record),
             *told.local_warnings(
-                checked.local, source.prepared, record, learned=learned, target=exports.target, decided=plan is not None
+                *(checked.local, source.prepared, record),
+                learned=learned,
+                target=exports.target,
+                decided=plan is not None,
+                levers=levers,
             ),
         ),
         notes=(

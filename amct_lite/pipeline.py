@@ -89,8 +89,8 @@ def calibrate(
     return decided.with_roundings(chosen.runtime, lambda layers: chosen.progress("learn rounding", layers, total))
 
 
-def conclude(calibrated: Calibrated, options: RunOptions) -> QuantizeResult:
-    """The second half of `quantize`: biases corrected, models built, run and compared."""
+def conclude(calibrated: Calibrated, options: RunOptions, *, levers: told.Levers = told.PLAIN) -> QuantizeResult:
+    """The second half of `quantize`: biases corrected, models built, run and compared. levers: what the warnings offer."""
     total = len(calibrated.decision.record.layers)
     settled = calibrated.with_biases(options.runtime, lambda layers: options.progress("correct biases", layers, total))
     source, decision, calibration = settled.source, settled.decision, settled.calibration
@@ -115,6 +115,7 @@ def conclude(calibrated: Calibrated, options: RunOptions) -> QuantizeResult:
         warnings=settled.warnings,
         remarks=remarks,
         learned={*statistics.roundings, *rounders_of(plan)},
+        levers=levers,
     )
     return QuantizeResult(
         source, plan, decision.record, calibration.statistics, exports, report, next(iter(calibration.feeds), None)

@@ -40,6 +40,7 @@ from amct_lite.precision.strategies import side_by_side, to_compare
 from amct_lite.precision.widths import DEFAULT, FLOAT16, FLOATS_OF, Giver, floats_named, widths_named
 from amct_lite.record import record_digest
 from amct_lite.registry import did_you_mean
+from amct_lite.reports.warnings import SEARCH as SEARCH_LEVERS
 from amct_lite.running import Progress, RunOptions
 from amct_lite.search.knapsack import Point, Variable, front
 from amct_lite.types import QuantRecord
@@ -114,7 +115,7 @@ def search_precision(
         cheaper, dearer = _beside(bench, points, point)
         strategies = side_by_side(bench, taken)
     accepted = bench.calibrated(point.picks)
-    result = conclude(accepted, chosen)
+    result = conclude(accepted, chosen, levers=SEARCH_LEVERS)
     kept.remove()
     return Found(
         result,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Container, Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -31,6 +32,19 @@ DEAD_CHANNEL = 1e-6
 MOST_NAMED = 5
 MOST_SAMPLES = 20
 """Wild samples that are named; of more than 16,384 samples not all are known by number."""
+
+
+@dataclass(frozen=True)
+class Levers:
+    """The options by which a command keeps a layer in float, and gives more bits to one that has fewer than 8; `{}` is the
+    name of the layer, quoted for the shell."""
+
+    in_float: str = "--skip {}"
+    wider: str = "--bits, --weight-bits"
+
+
+PLAIN = Levers()
+SEARCH = Levers("--only {}=float", "--only {}=W8A8,float")
 
 
 def width_notes(exports: Exports, checked: Checked) -> list[str]:
@@ -128,6 +142,7 @@ def local_warnings(
     learned: Container[str] = (),
     target: str = "ascend",
     decided: bool = True,
+    levers: Levers = PLAIN,
 ) -> list[str]:
     """Layers whose own output suffers, the worst by name. learned: those whose rounding was learned. target: for `ort`,
     tensors are quantized that nobody asked for. decided: the scales in this run, not by whoever wrote `record`."""
@@ -142,8 +157,12 @@ def local_warnings(
             return "Correct its entry in the record, or delete it to keep this in float"
         if name in tensors:
             return f"{_without_tensor(name, target)}, or try other ranges (--algo mse)"
-        ways = _other_ways(name in one_scale, name in narrow, name in learned)
-        return f"Keep it in float (--skip {shlex.quote(name)}), or try {ways}"
+        quoted = shlex.quote(name)
+        wider = levers.wider.format(quoted) if name in narrow else ""
+        return (
+            f"Keep it in float ({levers.in_float.format(quoted)}), "
+            f"or try {_other_ways(wider, name in one_scale, name in learned)}"
+        )
 
     warnings = [
         f"{name}: {'rounding leaves this tensor' if name in tensors else 'quantization alone leaves its output'} "
@@ -159,11 +178,11 @@ def _without_tensor(key: str, target: str) -> str:
     return f"Keep its node in float (--skip {shlex.quote(split_key(key)[0])})"
 
 
-def _other_ways(one_scale: bool, narrow: bool, learned: bool) -> str:
-    wider = "more bits (--bits, --weight-bits), " if narrow else ""
+def _other_ways(wider: str, one_scale: bool, learned: bool) -> str:
+    bits = f"more bits ({wider}), " if wider else ""
     channels = "a weight scale a channel (--channel-wise all), " if one_scale else ""
     rounding = "other" if learned else "learned rounding (--weight-algo gptq) or"
-    return f"{wider}{channels}{rounding} ranges (--algo mse)"
+    return f"{bits}{channels}{rounding} ranges (--algo mse)"
 
 
 def unbounded_warnings(outputs: Sequence[OutputError]) -> list[str]:

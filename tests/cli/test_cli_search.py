@@ -45,6 +45,7 @@ def test_the_choice_is_shown_beside_its_neighbours_and_the_same_widths_everywher
         assert any(line.startswith(f"{name} ") and " G " in line for line in lines), name
     assert next(line for line in lines if line.startswith("float32 ")).split()[-2] == "99.4962"
     assert any(line.startswith("next cheaper") for line in lines)
+    assert any(line.startswith("warning: ") and "=float), or try more bits (--only " in line for line in lines)
     assert "4 and 16 bits are not faster there" in done.out
     assert "1. mixed (" in done.err
     assert "float32 (7 float32): exact, metric 99.4962\n" in done.err

@@ -8,7 +8,14 @@ import pytest
 from amct_lite import ir
 from amct_lite.analysis.local_error import LocalError
 from amct_lite.reports.report import OutputError
-from amct_lite.reports.warnings import POOR_SQNR_DB, local_warnings, storage_notes, unbounded_warnings, weight_warnings
+from amct_lite.reports.warnings import (
+    POOR_SQNR_DB,
+    SEARCH,
+    local_warnings,
+    storage_notes,
+    unbounded_warnings,
+    weight_warnings,
+)
 from amct_lite.types import LayerRecord, QParams, QuantRecord
 
 
@@ -113,6 +120,16 @@ def test_a_poor_layer_with_learned_rounding_is_not_told_to_learn_it():
     assert "gptq" in plain
     assert "gptq" not in learned
     assert learned.endswith("or try other ranges (--algo mse).")
+
+
+def test_a_command_offers_the_options_that_it_has():
+    weights = {"bad": np.eye(4)}
+    local = {"bad": LocalError(POOR_SQNR_DB - 1, 0.9)}
+    narrow = QuantRecord((LayerRecord("bad", QParams.of(0.1, 0), QParams.of(np.full(4, 1 / 7, np.float32), 0, 4)),))
+    (plain,) = local_warnings(local, _model(weights), narrow, learned={"bad"})
+    (searched,) = local_warnings(local, _model(weights), narrow, learned={"bad"}, levers=SEARCH)
+    assert plain.endswith("(--skip bad), or try more bits (--bits, --weight-bits), other ranges (--algo mse).")
+    assert searched.endswith("(--only bad=float), or try more bits (--only bad=W8A8,float), other ranges (--algo mse).")
 
 
 def test_a_poor_tensor_is_taken_out_of_tensors_or_its_node_is_skipped():
