@@ -28,15 +28,20 @@ _EXACT = {
 TF32 keeps 10 bits of a value; CANN, and OpenVINO on a GPU, take float16 unless told otherwise."""
 
 
+def short_name(provider: str) -> str:
+    """`cuda` of `CUDAExecutionProvider`."""
+    return provider.removesuffix(_SUFFIX).lower()
+
+
 def full_name(asked: str, available: Sequence[str]) -> str:
     """One of `available`; `cuda` stands for `CUDAExecutionProvider`.
 
     Raises ConfigError with what there is when there is no such provider.
     """
-    short = {name.removesuffix(_SUFFIX).lower(): name for name in available}
-    name = short.get(asked.removesuffix(_SUFFIX).lower())
+    short = {short_name(name): name for name in available}
+    name = short.get(short_name(asked))
     if name is None:
-        package = _PACKAGES.get(asked.removesuffix(_SUFFIX).lower())
+        package = _PACKAGES.get(short_name(asked))
         near = "" if package else did_you_mean(asked, (*available, *short, *_PACKAGES))
         raise ConfigError(
             f"execution provider {asked!r} is not available{near}; this onnxruntime has {', '.join(available)}. "

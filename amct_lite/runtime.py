@@ -18,7 +18,7 @@ import onnxruntime  # type: ignore[import-untyped]  # it ships no types
 
 from amct_lite import ir, scratch
 from amct_lite.errors import CalibrationError, ConfigError, DataError, UnsupportedModelError
-from amct_lite.providers import CPU, full_name, placement_remark, require_started, with_options
+from amct_lite.providers import CPU, full_name, placement_remark, require_started, short_name, with_options
 from amct_lite.registry import did_you_mean
 from amct_lite.types import AnyArray, Feeds
 
@@ -183,6 +183,11 @@ class ProfiledSession:
             if event.get("cat") == "Node" and name != event["name"]:
                 times.setdefault((name, event["args"]["op_name"]), []).append(event["dur"])
         return tuple(KernelTime(name, op_type, float(np.percentile(found, 25))) for (name, op_type), found in times.items())
+
+
+def available_providers() -> tuple[str, ...]:
+    """Execution providers that this installation has, by their short names."""
+    return tuple(map(short_name, onnxruntime.get_available_providers()))
 
 
 def open_session(

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from amct_lite.cli import completion
 from amct_lite.cli.options import (
     image_options,
     page_options,
@@ -46,6 +47,7 @@ _FILE = click.Path(path_type=Path)
 @click.option(
     "--sensitivity",
     metavar="NAME",
+    shell_complete=completion.one_of(completion.rankings),
     default="CosineSimilarity",
     show_default=True,
     help="What the layers are ranked by: CosineSimilarity, MseSimilarity or SQNR.",

@@ -9,6 +9,8 @@ from typing import Any, TypeVar
 
 import click
 
+from amct_lite.cli import completion
+
 F = TypeVar("F", bound=Callable[..., Any])
 
 
@@ -17,7 +19,9 @@ def beside_options(suffix: str) -> Callable[[F], F]:
 
     def decorate(function: F) -> F:
         page = click.option("--report", "page", is_flag=True, help="Write the page of the run PREFIX again, with this in it.")
-        output = click.option("-o", "--output", metavar="PREFIX", help=f"Also write <PREFIX>_{suffix}.")
+        output = click.option(
+            "-o", "--output", metavar="PREFIX", shell_complete=completion.paths, help=f"Also write <PREFIX>_{suffix}."
+        )
         return output(page(function))
 
     return decorate

@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from amct_lite.cli import completion
 from amct_lite.cli.options import (
     TARGETS,
     image_options,
@@ -26,10 +27,15 @@ _FILE = click.Path(path_type=Path)
 @click.argument("model", type=_FILE)
 @click.option("--record", type=_FILE, help="The record file; without one, MODEL is a QDQ model and brings its scales.")
 @click.option(
-    "-o", "--output", metavar="PREFIX", required=True, help="Prefix of what is written, e.g. out/again; 'out/' for no prefix."
+    "-o",
+    "--output",
+    metavar="PREFIX",
+    required=True,
+    shell_complete=completion.paths,
+    help="Prefix of what is written, e.g. out/again; 'out/' for no prefix.",
 )
 @click.option("--calibration", type=_FILE, help="Calibration file for biases and static shapes (default: beside the record).")
-@click.option("--data", metavar="PATH", help="Samples to compare the result with MODEL on.")
+@click.option("--data", metavar="PATH", shell_complete=completion.paths, help="Samples to compare the result with MODEL on.")
 @click.option("--batches", metavar="N", type=click.IntRange(min=1), help="Use so many batches of the data.")
 @click.option("--input-shape", metavar="NAME:DIMS;…", help="Static shapes of the inputs, e.g. 'x:1,3,224,224;ids:1,128'.")
 @click.option(

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from amct_lite.cli import completion
+
 if TYPE_CHECKING:
     from amct_lite.calibration.checkpoint import Checkpoint
     from amct_lite.calibration.images import ImageOptions
@@ -34,6 +36,7 @@ _RUNTIME = (
         "providers",
         multiple=True,
         metavar="NAME",
+        shell_complete=completion.one_of(completion.providers),
         help="What runs the float model, such as cuda, rocm, cann or openvino (default: cpu); repeatable, best first.",
     ),
     click.option("--threads", type=click.IntRange(min=0), default=0, help="Threads of ONNX Runtime (0: its own choice)."),
@@ -69,13 +72,18 @@ _QUANTIZATION = (
     ),
     click.option("--input-shape", metavar="NAME:DIMS;…", help="Static shapes of the inputs, e.g. 'x:1,3,224,224;ids:1,128'."),
     click.option(
-        "--algo", "algorithm", metavar="NAME", help="How ranges are found: ifmr, hfmg, kl, percentile, minmax or mse."
+        "--algo",
+        "algorithm",
+        metavar="NAME",
+        shell_complete=completion.one_of(completion.range_methods),
+        help="How ranges are found: ifmr, hfmg, kl, percentile, minmax or mse.",
     ),
     click.option(
         "--weight-algo",
         "--weight-algorithm",
         "weight_algorithm",
         metavar="NAME",
+        shell_complete=completion.one_of(completion.weight_methods),
         help="How weights are quantized: arq or mse find scales, gptq or ada also learn the rounding from samples (ada: slow).",
     ),
     click.option(
@@ -90,12 +98,19 @@ _QUANTIZATION = (
         help="A weight scale a channel: as the target wants, always, never.",
     ),
     click.option("--per-tensor", is_flag=True, help="One scale a weight; the same as --channel-wise none."),
-    click.option("--skip", multiple=True, metavar="NAME|GLOB|TYPE", help="Leave these layers in float; may be repeated."),
+    click.option(
+        "--skip",
+        multiple=True,
+        metavar="NAME|GLOB|TYPE",
+        shell_complete=completion.one_of(completion.layers),
+        help="Leave these layers in float; may be repeated.",
+    ),
     click.option(
         "--tensor",
         "tensors",
         multiple=True,
         metavar="NODE:INDEX",
+        shell_complete=completion.one_of(completion.tensors),
         help="Quantize this input of a float node, too, e.g. add1:0, 'block*/add:1' or 'Add:*'; may be repeated.",
     ),
     click.option(
@@ -124,12 +139,14 @@ _SOURCE = (
     click.option(
         "--data",
         metavar="PATH",
+        shell_complete=completion.paths,
         help="Samples: .npz/.npy files or folders, AMCT .bin folders ('d1/;d2/'), images, a loader.py.",
     ),
     click.option(
         "-o",
         "--output",
         metavar="PREFIX",
+        shell_complete=completion.paths,
         required=True,
         help="Prefix of what is written, e.g. out/resnet; 'out/' for no prefix.",
     ),

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from amct_lite.cli import completion
 from amct_lite.cli.options import TARGETS
 
 if TYPE_CHECKING:
@@ -28,7 +29,9 @@ def command() -> None:
 
 @command.command("show")
 @click.argument("record", type=_FILE)
-@click.option("--layer", "pattern", metavar="NAME|GLOB", help="Only these layers.")
+@click.option(
+    "--layer", "pattern", metavar="NAME|GLOB", shell_complete=completion.one_of(completion.entries), help="Only these layers."
+)
 @click.option(
     "--sort",
     type=click.Choice(["scale_d", "offset_d", "range", "scale_w", "ratio", "channels"]),
@@ -110,7 +113,14 @@ def check(record: Path, model: Path, target: str, as_json: bool) -> None:
 
 @command.command("edit")
 @click.argument("record", type=_FILE)
-@click.option("--layer", "pattern", metavar="NAME|GLOB", required=True, help="The layers to change.")
+@click.option(
+    "--layer",
+    "pattern",
+    metavar="NAME|GLOB",
+    shell_complete=completion.one_of(completion.entries),
+    required=True,
+    help="The layers to change.",
+)
 @click.option("--scale-d", type=float, metavar="X", help="New scale_d: one step of the input.")
 @click.option("--offset-d", type=int, metavar="N", help="New offset_d: the integer that stands for 0.0.")
 @click.option("--scale-w-factor", type=float, metavar="X", help="Multiply every scale_w by this.")

@@ -6,12 +6,14 @@ from pathlib import Path
 
 import click
 
+from amct_lite.cli import completion
+
 _FILE = click.Path(path_type=Path)
 _PAGES = {".html", ".htm"}
 
 
 @click.command("report", short_help="Show a finished run: in the terminal, as HTML, plots or JSON.")
-@click.argument("prefix", type=str)
+@click.argument("prefix", type=str, shell_complete=completion.paths)
 @click.option("-o", "--output", metavar="FILE.html", type=_FILE, help="Write one HTML file that needs nothing else.")
 @click.option("--model", type=_FILE, help="The float model: shows weights as they were before rounding.")
 @click.option("--record", type=_FILE, help="The record, where it does not lie beside the report (after `convert`).")

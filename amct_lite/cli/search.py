@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from amct_lite.cli import completion
 from amct_lite.cli.options import (
     image_options,
     page_options,
@@ -41,6 +42,7 @@ _FILE = click.Path(path_type=Path)
 @click.option(
     "--widths",
     metavar="W,W,…",
+    shell_complete=completion.list_of(completion.width_names),
     default="W8A16,W8A8,W4A8,W4A4",
     show_default=True,
     help="What layers choose from: weights of 4, 6, 7 or 8 bits, activations of 4, 8 or 16; and the floats of the target, or "
@@ -51,11 +53,13 @@ _FILE = click.Path(path_type=Path)
     "limits",
     multiple=True,
     metavar="LAYER=W,W,…",
+    shell_complete=completion.limits,
     help="The only widths of a layer or pattern, e.g. 'conv1=W8A8,float'; may be repeated.",
 )
 @click.option(
     "--sensitivity",
     metavar="auto|exact|estimate|local|FILE",
+    shell_complete=completion.one_of(completion.measures, or_file=True),
     default="auto",
     show_default=True,
     help="Losses: each layer quantized alone, its error at the outputs measured or estimated (auto: up to 40 layers measured); "
@@ -66,6 +70,7 @@ _FILE = click.Path(path_type=Path)
 @click.option(
     "--rounding",
     metavar="NAME|none",
+    shell_complete=completion.one_of(completion.roundings),
     default="gptq",
     show_default=True,
     help="Weight method where there are fewer than 8 bits; none: as for the others.",

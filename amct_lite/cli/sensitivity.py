@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from amct_lite.cli import completion
 from amct_lite.cli.beside import Beside, beside_options, tell_written
 from amct_lite.cli.options import image_options, runtime_options, take_images, take_runtime, take_workers, worker_options
 
@@ -22,12 +23,14 @@ _FILE = click.Path(path_type=Path)
 @click.option(
     "--data",
     metavar="PATH",
+    shell_complete=completion.paths,
     required=True,
     help="Samples: .npz/.npy files or folders, AMCT .bin folders ('d1/;d2/'), images, a loader.py.",
 )
 @click.option(
     "--candidates",
     metavar="NAME,…",
+    shell_complete=completion.list_of(completion.candidates),
     default="W8A8",
     show_default=True,
     help="How to quantize: W8A8, W4A8, W8A16, W8 (weights alone), A8 (activations alone), FP16; or all of them.",
@@ -43,9 +46,16 @@ _FILE = click.Path(path_type=Path)
     default="nmse",
     show_default=True,
     metavar="NAME|FILE.py",
+    shell_complete=completion.one_of(completion.damages, or_file=True),
     help="What to rank by, at the outputs: nmse, mse, cosine, kl, sqnr; or a file with metric(exact, other) -> float.",
 )
-@click.option("--layers", multiple=True, metavar="NAME|GLOB", help="Only these layers; may be repeated.")
+@click.option(
+    "--layers",
+    multiple=True,
+    metavar="NAME|GLOB",
+    shell_complete=completion.one_of(completion.entries),
+    help="Only these layers; may be repeated.",
+)
 @click.option("--limit", metavar="N", type=click.IntRange(min=1), help="Print the N most sensitive only.")
 @click.option("--from", "statistics", type=_FILE, help="Calibration file for other widths (default: beside the record).")
 @click.option("--config", "config_file", type=_FILE, help="Configuration whose range method decides other widths.")
