@@ -71,7 +71,7 @@ def calibration(
     _LOG.info("written under %s", save_path)
 
 
-@group.command("convert")
+@group.command("convert", short_help="Take over a trained QDQ model with its scales.")
 @click.option("--model", type=_FILE, required=True, help="A model with QuantizeLinear and DequantizeLinear.")
 @click.option("--save_path", required=True, help="Folder and prefix of what is written.")
 def convert(model: Path, save_path: str) -> None:

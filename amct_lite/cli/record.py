@@ -27,7 +27,7 @@ def command() -> None:
     """Show, check, edit and compare record files."""
 
 
-@command.command("show")
+@command.command("show", short_help="Show scales, offsets, and what looks odd.")
 @click.argument("record", type=_FILE)
 @click.option(
     "--layer", "pattern", metavar="NAME|GLOB", shell_complete=completion.one_of(completion.entries), help="Only these layers."
@@ -70,7 +70,7 @@ def _clipped(record: QuantRecord, file: Path, model: Path | None) -> Mapping[str
     return saturated_shares(record, calibration, model)
 
 
-@command.command("check")
+@command.command("check", short_help="Check a record against a model.")
 @click.argument("record", type=_FILE)
 @click.argument("model", type=_FILE)
 @click.option(
@@ -111,7 +111,7 @@ def check(record: Path, model: Path, target: str, as_json: bool) -> None:
     click.echo(f"ok: {entries(len(found.layers) - tensors, tensors)} of {record} {verb} {model}; {left}.")
 
 
-@command.command("edit")
+@command.command("edit", short_help="Change numbers of some layers.")
 @click.argument("record", type=_FILE)
 @click.option(
     "--layer",
@@ -154,7 +154,7 @@ def edit(record: Path, pattern: str, output: Path | None, in_place: bool, **numb
         click.secho(line, fg=_COLOURS.get(line[0]), err=True)
 
 
-@command.command("diff")
+@command.command("diff", short_help="Compare two records.")
 @click.argument("a", type=_FILE)
 @click.argument("b", type=_FILE)
 @_JSON

@@ -8,9 +8,11 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import click
 import pytest
 
 from amct_lite import errors
+from amct_lite.cli import amct_onnx, config, group, record
 from amct_lite.errors import AmctError
 
 COMMANDS = (
@@ -43,11 +45,19 @@ def test_every_command_has_help(amct, command):
     assert done.out.startswith(f"Usage: amct-lite {' '.join(command)}")
 
 
-def test_help_names_each_command_with_a_whole_sentence(amct):
-    done = amct("--help")
-    assert done.code == 0
-    assert all(f"  {name} " in done.out for name in ("calibrate", "convert", "record", "inspect"))
-    assert "..." not in done.out.partition("Commands:")[2]
+@pytest.mark.parametrize(
+    ("commands", "names"),
+    [
+        (group, ("calibrate", "convert", "record", "inspect")),
+        (record.command, ("show", "check", "edit", "diff")),
+        (config.command, ("create", "check", "convert")),
+        (amct_onnx.group, ("calibration", "convert")),
+    ],
+)
+def test_help_names_each_command_with_a_whole_sentence(commands, names):
+    told = commands.get_help(click.Context(commands, info_name="amct")).partition("Commands:")[2]
+    assert all(f"  {name} " in told for name in names)
+    assert "..." not in told
 
 
 def test_without_arguments_the_help_is_shown(amct):
