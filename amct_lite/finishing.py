@@ -92,4 +92,5 @@ def report_of(
         deploy_shapes=dict(exports.shapes),
         sizes=sizes_of(source, exports),
         subject=subject_of(source, record),
+        model_path=str(source.path or ""),
     )

@@ -27,14 +27,14 @@ MODELS = ("fake_quant_model.onnx", "deploy_model.onnx")
 ALL_FIVE = ("record.txt", *MODELS, "calibration.npz", "report.json")
 
 
-@pytest.fixture
-def model(tmp_path: Path) -> Path:
-    return saved(net(), tmp_path)
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return saved(net(), tmp_path_factory.mktemp("model"))
 
 
 @pytest.fixture(scope="module")
-def result(tmp_path_factory: pytest.TempPathFactory) -> QuantizeResult:
-    return quantize(saved(net(), tmp_path_factory.mktemp("model")), images(16), options=ONE_THREAD)
+def result(model: Path) -> QuantizeResult:
+    return quantize(model, images(16), options=ONE_THREAD)
 
 
 def contents(result: QuantizeResult, folder: Path) -> dict[str, bytes]:

@@ -18,7 +18,7 @@ from amct_lite.page.values import Analysis
 
 @dataclass(frozen=True)
 class Place:
-    """What the commands name. prefix: of the run; model: the name of its float model; target: what runs the result; record:
+    """What the commands name. prefix: of the run; model: the path of its float model; target: what runs the result; record:
     its file. shapes: of the deploy model's inputs, for commands that need them where the model leaves them open."""
 
     prefix: str | Path

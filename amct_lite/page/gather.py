@@ -32,7 +32,7 @@ def page_of(result: QuantizeResult, prefix: str | Path, texts: Mapping[str, str]
     """The page of a run that has just ended. prefix: where its files go. texts: what is written with them, by what follows the
     prefix; analyses that lie there already are of an earlier run, and not shown."""
     report, record = result.report, result.record
-    place = _place(prefix, report, record.source or output_path(prefix, "record.txt"))
+    place = _place(prefix, report, record.source or output_path(prefix, "record.txt"), None)
     analyses = analyses_of(texts, place, Present.of(report, record, prefix))
     return _page(report, record, result.statistics, result.source.prepared, "float", analyses)
 
@@ -48,7 +48,7 @@ def read_page(prefix: str | Path, *, model: str | Path | None = None, record: st
     report, path = require_run(prefix, record)
     given = read_record(path)
     statistics = _statistics(prefix, path)
-    analyses = analyses_beside(_place(prefix, report, path), Present.of(report, given, prefix))
+    analyses = analyses_beside(_place(prefix, report, path, model), Present.of(report, given, prefix))
     fake_quant = output_path(prefix, "fake_quant_model.onnx")
     if model is not None:
         prepared = take_record(model, given, QuantConfig(target="generic"), statistics).source.prepared
@@ -69,8 +69,8 @@ def require_run(prefix: str | Path, record: str | Path | None = None) -> tuple[R
     return report, path
 
 
-def _place(prefix: str | Path, report: Report, record: str | Path) -> Place:
-    return Place(prefix, report.model, report.target, record, report.deploy_shapes)
+def _place(prefix: str | Path, report: Report, record: str | Path, model: str | Path | None) -> Place:
+    return Place(prefix, str(model or report.model_path or report.model), report.target, record, report.deploy_shapes)
 
 
 def _page(

@@ -50,7 +50,8 @@ class OutputError:
 @dataclass(frozen=True)
 class Report:
     """All that a run has to say. sizes: bytes of each model file's content. reference: what `outputs` were compared
-    with. subject: the model and the record that all of it is about."""
+    with. subject: the model and the record that all of it is about. model_path: as it was given, empty for a model without a
+    file."""
 
     model: str
     target: str
@@ -70,6 +71,7 @@ class Report:
     deploy_shapes: dict[str, tuple[int, ...]] = field(default_factory=dict)
     sizes: dict[str, int] = field(default_factory=dict)
     subject: Subject | None = None
+    model_path: str = ""
 
     def to_json(self) -> str:
         """Indented JSON with the fields above; a number that is not finite is written as a string."""

@@ -31,7 +31,12 @@ def test_the_terminal_has_every_layer_with_its_values(amct, prefix):
     assert "quantized: 7 of 7" in outcome.out
     (row,) = (line for line in outcome.out.splitlines() if line.startswith("stem.conv"))
     assert "█" in row
-    assert "`amct-lite bitops digits.onnx" in outcome.out
+
+
+def test_commands_that_are_offered_name_the_model_where_it_is(amct, prefix, tmp_path):
+    model = shutil.copy(DIGITS, tmp_path / "moved.onnx")
+    assert f"`amct-lite bitops {DIGITS} --record {prefix}_record.txt" in amct("report", prefix).out
+    assert f"`amct-lite bitops {model} --record" in amct("report", prefix, "--model", model).out
 
 
 def test_html_and_plots_are_written_and_named(amct, prefix, tmp_path):
