@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from amct_lite import ir
 from amct_lite.build import TARGETS, Exports
 from amct_lite.calibration import store
 from amct_lite.calibration.store import Statistics
+from amct_lite.errors import AmctError
 from amct_lite.files import output_path, staged_outputs
 from amct_lite.loading import SourceModel
 from amct_lite.record import format_record
+from amct_lite.reports.reading import read_report
 from amct_lite.reports.report import Report
 from amct_lite.types import Feeds, QuantPlan, QuantRecord
 
@@ -46,6 +49,7 @@ class QuantizeResult:
         A prefix that ends with `/` names a folder only. Record and statistics are written when the run made them.
         Raises ExportError when a file cannot be written or would overwrite the model or one of `inputs`.
         """
+        report = replace(self.report, left_over=tuple(path.name for path in self.left_over(prefix)))
         guarded = [*inputs, *((self.source.path,) if self.source.path else ())]
         written: list[Path] = []
         with staged_outputs(inputs=guarded) as out:
@@ -62,7 +66,19 @@ class QuantizeResult:
                 ir.save(self.exports.deploy, place(TARGETS[self.exports.target].suffix))
             if self.plan is not None and self.statistics is not None:
                 place("calibration.npz").write_bytes(store.to_bytes(self.statistics))
-            place("report.json").write_text(self.report.to_json(), encoding="utf-8", errors="replace")
+            place("report.json").write_text(report.to_json(), encoding="utf-8", errors="replace")
             for suffix, text in (also or {}).items():
                 place(suffix).write_text(text, encoding="utf-8", errors="replace")
         return tuple(written)
+
+    def left_over(self, prefix: str | Path) -> tuple[Path, ...]:
+        """Models that lie under `prefix`, that are not replaced when this is written there, and that are not of its record and
+        float model. To be asked before it is written: the report that lies there tells what they are of."""
+        replaced = TARGETS[self.exports.target].suffix if self.exports.deploy is not None else None
+        others = (output_path(prefix, target.suffix) for target in TARGETS.values() if target.suffix != replaced)
+        found = tuple(path for path in others if path.is_file())
+        with suppress(AmctError):  # no report, or a damaged one
+            earlier = read_report(output_path(prefix, "report.json"))
+            if earlier.subject == self.report.subject:
+                return tuple(path for path in found if path.name in earlier.left_over)
+        return found

@@ -63,14 +63,12 @@ def save(
 
     inputs: files that must not be replaced. texts: analyses to write with it, by the end of their names.
     """
-    from amct_lite.page.freshness import left_over
-
     also = dict(texts or {})
     if page:
         from amct_lite.page.writing import page_text
 
         also |= page_text(result, output, also)
-    old = left_over(result, output)
+    old = result.left_over(output)
     written = done.save(output, inputs=[file for file in inputs if file is not None and file.is_file()], also=also)
     for path in old:
         click.echo(f"note: {path} is left over from an earlier run, with other scales. Delete it.", err=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -11,12 +10,9 @@ from typing import Any
 
 from amct_lite import ir
 from amct_lite.build import TARGETS
-from amct_lite.errors import AmctError
 from amct_lite.files import output_path
 from amct_lite.record import record_digest
-from amct_lite.reports.reading import read_report
 from amct_lite.reports.report import Report
-from amct_lite.result import QuantizeResult
 from amct_lite.types import QuantRecord, Subject
 
 
@@ -50,20 +46,6 @@ class Present:
         if subject.exported is not None and subject.exported not in self.exported:
             return "It was made of another exported model than those that lie here now."
         return ""
-
-
-def left_over(result: QuantizeResult, prefix: str | Path) -> tuple[Path, ...]:
-    """Models that lie under `prefix`, that `result` does not replace when it is written there, and that are not of its record
-    and float model. To be asked before it is written: the report that lies there tells what they are of."""
-    replaced = TARGETS[result.exports.target].suffix if result.exports.deploy is not None else None
-    others = (output_path(prefix, target.suffix) for target in TARGETS.values() if target.suffix != replaced)
-    found = tuple(path for path in others if path.is_file())
-    if not found:
-        return ()
-    earlier = None
-    with suppress(AmctError):  # no report, or a damaged one
-        earlier = read_report(output_path(prefix, "report.json")).subject
-    return () if earlier == result.report.subject else found
 
 
 def subject_in(content: Mapping[str, Any]) -> Subject:

@@ -51,7 +51,7 @@ class OutputError:
 class Report:
     """All that a run has to say. sizes: bytes of each model file's content. reference: what `outputs` were compared
     with. subject: the model and the record that all of it is about. model_path: as it was given, empty for a model without a
-    file."""
+    file. left_over: exported models of other scales that lay beside the report when it was written."""
 
     model: str
     target: str
@@ -72,6 +72,7 @@ class Report:
     sizes: dict[str, int] = field(default_factory=dict)
     subject: Subject | None = None
     model_path: str = ""
+    left_over: tuple[str, ...] = ()
 
     def to_json(self) -> str:
         """Indented JSON with the fields above; a number that is not finite is written as a string."""

@@ -41,6 +41,9 @@ def test_a_model_of_an_earlier_run_with_other_scales_is_named(amct, digits, samp
     done = amct(*run)
     assert f"note: {tmp_path}/net_ort_model.onnx is left over from an earlier run, with other scales. Delete it." in done.err
     assert (tmp_path / "net_ort_model.onnx").is_file()
+    assert "is left over from an earlier run" in amct(*run).err
+    (tmp_path / "net_ort_model.onnx").unlink()
+    assert "left over" not in amct(*run).err
 
 
 def test_models_of_one_record_for_two_targets_belong_together(amct, digits, samples, tmp_path):
