@@ -82,9 +82,10 @@ def command(
     from amct_lite.accuracy.auto import autocalibrate
     from amct_lite.accuracy.candidates import MAX_EVALUATIONS
     from amct_lite.cli.autocalibrate_report import finish_search, tell_trials
-    from amct_lite.cli.journals import journal_of, kept_on_interrupt
+    from amct_lite.cli.journals import announced, kept_on_interrupt
     from amct_lite.cli.output import progress_bar
     from amct_lite.compat.evaluator import amct_names
+    from amct_lite.files import output_path
     from amct_lite.running import RunOptions
 
     started = perf_counter()
@@ -93,7 +94,7 @@ def command(
     runtime, images, shared = take_runtime(settings), take_images(settings), take_workers(settings)
     config = take_config(settings, model)
     evaluate = _evaluator(evaluator_file, max_loss, lower_is_better=lower_is_better)
-    journal = journal_of(output, "autocalibration_journal.jsonl", quiet=quiet or as_json)
+    journal = output_path(output, "autocalibration_journal.jsonl")
     with progress_bar(hidden=quiet or as_json) as progress, shared as workers, amct_names(), kept_on_interrupt(journal):
         found = autocalibrate(
             *(model, data, evaluate),
@@ -103,7 +104,7 @@ def command(
             statistics=statistics,
             journal=journal,
             options=RunOptions(runtime, images, batch_size, None, progress, workers),
-            on_trial=tell_trials(progress, quiet=quiet or as_json),
+            on_trial=announced(journal, tell_trials(progress, quiet=quiet or as_json), quiet=quiet or as_json),
         )
         written = save(found, found.result, output, page=page, inputs=files, texts={"autocalibration.json": found.to_json()})
     finish_search(found, written, perf_counter() - started, runtime, as_json=as_json, quiet=quiet)

@@ -104,10 +104,11 @@ def command(
     with its neighbours and with the same widths everywhere."""
     if not data:
         raise ConfigError("there are no samples to calibrate with and to measure losses on. Pass --data.")
-    from amct_lite.cli.journals import journal_of, kept_on_interrupt
+    from amct_lite.cli.journals import announced, kept_on_interrupt
     from amct_lite.cli.output import progress_bar
     from amct_lite.cli.search_report import finish_search, tell_measured
     from amct_lite.compat.evaluator import amct_names, load_metric
+    from amct_lite.files import output_path
     from amct_lite.precision.budget import Budget
     from amct_lite.public import search_precision
     from amct_lite.running import RunOptions
@@ -121,7 +122,7 @@ def command(
     files = [Path(name) for name in named if name]
     runtime, images, shared = take_runtime(settings), take_images(settings), take_workers(settings)
     config = take_config(settings, model)
-    journal = journal_of(output, "search_journal.jsonl", quiet=quiet or as_json)
+    journal = output_path(output, "search_journal.jsonl")
     with progress_bar(hidden=quiet or as_json) as progress, shared as workers, amct_names(), kept_on_interrupt(journal):
         found = search_precision(
             *(model, data, allowed),
@@ -135,7 +136,7 @@ def command(
             statistics=statistics,
             journal=journal,
             options=RunOptions(runtime, images, batch_size, None, progress, workers),
-            on_measured=tell_measured(quiet=quiet or as_json),
+            on_measured=announced(journal, tell_measured(quiet=quiet or as_json), quiet=quiet or as_json),
         )
         written = save(found, found.result, output, page=page, inputs=files, texts={"search.json": found.to_json()})
     finish_search(found, written, perf_counter() - started, runtime, as_json=as_json, quiet=quiet)

@@ -185,6 +185,25 @@ def test_ctrl_c_says_where_the_metrics_are(amct: Run, digits: Path, samples: Pat
     assert done.code == 130
     assert "what was measured is in out/d_autocalibration_journal.jsonl, the same command goes on from there" in done.err
     assert [file.name for file in Path("out").iterdir()] == ["d_autocalibration_journal.jsonl"]
+    journal = Path("out/d_autocalibration_journal.jsonl").read_bytes()
     done = amct("autocalibrate", digits, *words)
-    assert "there is a journal of an interrupted run" in done.err
-    assert "1. float model: metric 1 (from the journal)" in done.err
+    first, second, *_ = done.err.splitlines()
+    assert first.startswith("out/d_autocalibration_journal.jsonl is of an interrupted run like this: what it knows is not")
+    assert second == "  1. float model: metric 1 (from the journal)"
+    Path("out/d_autocalibration_journal.jsonl").write_bytes(journal)
+    done = amct("autocalibrate", digits, *words, "--algo", "minmax", "--batches", 2)
+    first, second, *_ = done.err.splitlines()
+    assert first.endswith(
+        "was of an interrupted run with another model, other scales or another evaluator: this one begins anew."
+    )
+    assert second == "  1. float model: metric 1"
+
+
+@pytest.mark.usefixtures("here")
+def test_a_run_that_fails_before_it_measures_says_nothing_of_a_journal(amct: Run, digits: Path) -> None:
+    Path("out").mkdir()
+    Path("out/d_autocalibration_journal.jsonl").write_text('{"key": 1}\n{"in_float": null}\n')
+    done = amct("autocalibrate", digits, "--data", "absent", "-o", "out/d", "--evaluator", evaluator(SIZE), "--max-loss", "1")
+    assert done.code == 5
+    assert "journal" not in done.err
+    assert Path("out/d_autocalibration_journal.jsonl").is_file()
