@@ -11,7 +11,7 @@ import platform
 import shutil
 import tempfile
 import time
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import BinaryIO
 
@@ -37,13 +37,12 @@ class HeldFolder:
         self.pid = os.getpid()
         _remove_abandoned(place, prefix)
         self.path = Path(tempfile.mkdtemp(prefix=prefix, dir=place))
-        try:
-            self._lock = (self.path / LOCK).open("wb", buffering=0)
+        with ExitStack() as undo:  # a full disk takes a folder, but nothing in it
+            undo.callback(shutil.rmtree, self.path, ignore_errors=True)
+            self._lock = undo.enter_context((self.path / LOCK).open("wb", buffering=0))
             _locked(self._lock)
             self._lock.write(_machine())
-        except OSError:  # a full disk takes a folder, but nothing in it
-            shutil.rmtree(self.path, ignore_errors=True)
-            raise
+            undo.pop_all()
 
     def remove(self) -> None:
         """Not by a fork of the process, which has its memory but not its files."""

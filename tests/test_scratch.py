@@ -127,6 +127,20 @@ def test_an_ended_command_leaves_nothing_behind(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_folder_that_cannot_be_held_leaves_nothing_behind_and_nothing_open(place, monkeypatch):
+    files = []
+
+    def full(lock):
+        files.append(lock)
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(held, "_locked", full)
+    with pytest.raises(ExportError, match="No space left on device"):
+        scratch.write(lambda file: file.write(b"x"), 1)
+    assert files[0].closed
+    assert not list(place.iterdir())
+
+
 def test_full_disk_is_an_error_that_says_where_and_what_to_do(place, monkeypatch):
     def full(_file):
         raise OSError(errno.ENOSPC, "No space left on device")

@@ -89,12 +89,13 @@ def _start_logging() -> None:
     console, folder = console_handler(), Path("amct_log")
     try:
         folder.mkdir(exist_ok=True)
-        file = told(logging.FileHandler(folder / "amct_onnx.log", encoding="utf-8"), "AMCT_LOG_FILE_LEVEL")
+        file = logging.FileHandler(folder / "amct_onnx.log", encoding="utf-8")
     except OSError as error:
         raise ConfigError(f"the log {folder}/amct_onnx.log cannot be written: {error.strerror}. Change the folder.") from error
     _LOG.setLevel(logging.DEBUG)
     for handler in (console, file):
         _LOG.addHandler(handler)
+    told(file, "AMCT_LOG_FILE_LEVEL")
 
 
 def main() -> None:
