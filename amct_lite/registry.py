@@ -6,7 +6,7 @@ import difflib
 import fnmatch
 import importlib
 import pkgutil
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import fields
 from typing import Generic, TypeVar
 
@@ -14,6 +14,10 @@ from amct_lite.errors import ConfigError
 
 T = TypeVar("T")
 M = TypeVar("M")
+
+_SEVERAL = 3
+"""So few wrong names may be slips: each gets a sentence of its own."""
+_TENTH = 0.1
 
 
 def did_you_mean(name: str, choices: Iterable[str]) -> str:
@@ -24,6 +28,16 @@ def did_you_mean(name: str, choices: Iterable[str]) -> str:
         in_any_case[letters] for letters in difflib.get_close_matches(name.casefold(), in_any_case, n=1)
     ]
     return f" (did you mean {close[0]!r}?)" if close else ""
+
+
+def belong_elsewhere(names: Sequence[str], known: Container[str]) -> str:
+    """That fewer than a tenth of several names are `known`, the nodes of a model: they are of another one, and each needs no
+    sentence of its own. Else empty."""
+    there = sum(name in known for name in names)
+    if len(names) < _SEVERAL or there >= _TENTH * len(names):
+        return ""
+    count = "none" if not there else f"only {there}"
+    return f"{count} of its {len(names)} names is a node of the model (the first is {names[0]!r})"
 
 
 def matching(pattern: str, names: Sequence[str], *, where: str) -> tuple[str, ...]:

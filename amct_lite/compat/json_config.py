@@ -31,7 +31,7 @@ from amct_lite.config import Override, QuantConfig
 from amct_lite.config.values import BadValueError, Check
 from amct_lite.errors import ConfigError
 from amct_lite.ops import OPS
-from amct_lite.registry import did_you_mean
+from amct_lite.registry import belong_elsewhere, did_you_mean
 
 Table = Mapping[str, object]
 
@@ -63,9 +63,13 @@ class _Reader:
             self.problems.add(line, f"{_where(path)} is given twice. Keep one")
         root = self._checked({key: value for key, value in data.items() if key in keys.ROOT}, keys.ROOT, ())
         symmetric = not root.get("activation_offset", True)
-        for name, table in data.items():
-            if name not in keys.ROOT:
-                self._layer(name, table, symmetric=symmetric)
+        layers = {name: table for name, table in data.items() if name not in keys.ROOT}
+        names = [name for name, table in layers.items() if isinstance(table, dict)]
+        if self.types and (sentence := belong_elsewhere(names, self.types)):
+            self.problems.add(None, f"{sentence}: a configuration of another model? Make one with `amct-lite config create`")
+            self.problems.raise_if_any()
+        for name, table in layers.items():
+            self._layer(name, table, symmetric=symmetric)
         for position, item in enumerate(root.get("tensor_quantize", [])):  # type: ignore[arg-type,var-annotated] # checked
             self._tensor(position, item, symmetric=symmetric)
         config = self._config(int(str(root.get("batch_num", 1))), symmetric=symmetric)

@@ -12,12 +12,8 @@ from amct_lite.errors import RecordError
 from amct_lite.record.layer import UNIT_WEIGHT
 from amct_lite.record.reads import ReadFacts, mistake, obstacle, split_key
 from amct_lite.record.text import listed
-from amct_lite.registry import did_you_mean
+from amct_lite.registry import belong_elsewhere, did_you_mean
 from amct_lite.types import LayerRecord, QuantRecord
-
-_SEVERAL = 3
-"""So few wrong names may be slips: each gets a sentence of its own."""
-_TENTH = 0.1
 
 
 @dataclass(frozen=True)
@@ -57,16 +53,10 @@ def check_record(record: QuantRecord, layers: Mapping[str, LayerFacts]) -> tuple
 
 
 def _of_another_model(record: QuantRecord, layers: Mapping[str, LayerFacts]) -> str:
-    """One sentence instead of one an entry, where fewer than a tenth of several entries name a node; else empty."""
+    """One sentence instead of one an entry, where hardly any names a node; else empty."""
     names = [split_key(layer.key)[0] if layer.tensor_quantize else layer.key for layer in record.layers]
-    there = sum(name in layers for name in names)
-    if len(names) < _SEVERAL or there >= _TENTH * len(names):
-        return ""
-    count = "none" if not there else f"only {there}"
-    return (
-        f"{count} of its {len(names)} names is a node of the model (the first is {names[0]!r}): a record of another model? "
-        f"Take the record that was made from this one."
-    )
+    sentence = belong_elsewhere(names, layers)
+    return sentence and f"{sentence}: a record of another model? Take the record that was made from this one."
 
 
 def require_valid(record: QuantRecord, layers: Mapping[str, LayerFacts]) -> None:

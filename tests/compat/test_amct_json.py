@@ -165,6 +165,15 @@ def test_activation_offset_holds_where_a_layer_says_nothing_of_it(offset: bool, 
     assert specs == {"c1": not offset, "p": not offset, "fc": False}
 
 
+def test_a_configuration_of_another_model_is_one_problem(model: ir.Model) -> None:
+    text = json.dumps({"version": 1, "a": {}, "b": {}, "c": {}})
+    with pytest.raises(
+        ConfigError, match=r"^q\.json: none of its 3 names is a node of the model \(the first is 'a'\)"
+    ) as caught:
+        read_json(text, "q.json", model)
+    assert str(caught.value).endswith("a configuration of another model? Make one with `amct-lite config create`.")
+
+
 NOT_YET = "is not offered yet"
 PROBLEMS = [
     ("version", 2, r"version = 2 must be 1"),
