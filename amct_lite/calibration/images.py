@@ -135,7 +135,9 @@ def _recipe(spec: InputSpec, options: ImageOptions) -> _Recipe:
         raise DataError(f"input {spec.name!r} {spec.shape_text} has {channels} channels as {layout}, images have 1 or 3.")
     for name, values in (("mean", options.mean), ("std", options.std)):
         if len(values) not in {1, channels}:
-            raise ConfigError(f"image {name} has {len(values)} values, the model has {channels} channels.")
+            raise ConfigError(
+                f"image {name} has {len(values)} values, the model has {channels} {'channel' if channels == 1 else 'channels'}."
+            )
     size = options.size or (dims[2], dims[3])
     if not (isinstance(size[0], int) and isinstance(size[1], int)):
         raise ConfigError(f"input {spec.name!r} {spec.shape_text} leaves the image size open. Give the size of the images.")

@@ -46,7 +46,7 @@ def say_speed(out: Console, speed: Speed, *, quiet: bool) -> None:
     )
     doubt = f"; the machine is busy, runs scatter {speed.scatter:.1f}-fold: measure again when it is not" if speed.busy else ""
     if speed.ratio > 1:
-        advice = "If --tune does not help, keep the float model. Layers to blame: amct-lite explain"
+        advice = "If --tune does not help, keep the float model; `amct-lite explain` names the layers to blame."
         say(out, f"[bold yellow]warning:[/] slower than the float model on this machine: {told}{doubt}. {advice}")
     elif not quiet:
         say(out, f"latency here: {told}{doubt}")

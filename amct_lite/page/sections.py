@@ -100,7 +100,8 @@ def sensitivity(empty: Analysis, content: Content) -> Analysis:
         for e in effects
     ]
     label = f"damage of the layer alone as {first}: {content['metric']}, {content['method']}"
-    notes = (f"Measured on {content['samples']} samples.", *map(_sentence, content["notes"]))
+    samples = int(content["samples"])
+    notes = (f"Measured on {samples} {'sample' if samples == 1 else 'samples'}.", *map(_sentence, content["notes"]))
     return replace(empty, findings=notes, series=Series(label, tuple(ranked)), tables=(Table(columns, tuple(rows), LAYERS),))
 
 

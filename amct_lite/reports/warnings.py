@@ -181,7 +181,7 @@ def _without_tensor(key: str, target: str) -> str:
 def _other_ways(wider: str, one_scale: bool, learned: bool) -> str:
     bits = f"more bits ({wider}), " if wider else ""
     channels = "a weight scale a channel (--channel-wise all), " if one_scale else ""
-    rounding = "other" if learned else "learned rounding (--weight-algo gptq) or"
+    rounding = "other" if learned else "learned rounding (--weight-algo gptq) or other"
     return f"{bits}{channels}{rounding} ranges (--algo mse)"
 
 

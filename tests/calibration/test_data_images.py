@@ -140,6 +140,7 @@ def test_normalisation_is_never_guessed(tmp_path: Path) -> None:
             "images feed a model with one input, this one has 'x', 'y'",
         ),
         ([NCHW], ImageOptions(mean=(1, 2)), ConfigError, "image mean has 2 values, the model has 3 channels"),
+        ([InputSpec("x", "float32", (1, 1, 4, 4))], ImageOptions(mean=(1, 2, 3)), ConfigError, "the model has 1 channel\\."),
         ([NCHW], ImageOptions(size=(5, 5)), DataError, r"shape \(1, 3, 5, 5\) .* expects \(N, 3, 4, 4\)"),
     ],
 )

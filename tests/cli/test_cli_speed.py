@@ -47,6 +47,7 @@ def test_a_slower_model_is_warned_of_even_when_quiet() -> None:
     slower = Speed(1.0, 2.0, threads=1, shapes={"x": (4,)})
     assert said(slower, quiet=True).startswith("warning: slower than the float model on this machine: float 1 ms")
     assert "1 thread, x 4" in said(slower)
+    assert said(slower).endswith("keep the float model; `amct-lite explain` names the layers to blame.\n")
 
 
 @pytest.mark.parametrize(("scatter", "doubt"), [(1.4, False), (3.0, True)])

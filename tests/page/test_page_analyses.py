@@ -42,6 +42,7 @@ def test_sensitivities_are_ranked_by_the_first_candidate() -> None:
     found = read("sensitivity.json", content)
     assert found.series.values == (("b", 2e-3), ("a", 1e-3))
     assert found.findings == ("Measured on 8 samples.", "Biases stay.")
+    assert read("sensitivity.json", content | {"samples": 1}).findings[0] == "Measured on 1 sample."
     assert [row[0] for row in found.tables[0].rows] == ["a", "b", "a", "c"], "the worst first, what is not known last"
     assert found.tables[0].rows[3] == ("c", "Conv", "W8A8", "—", "30.0")
 

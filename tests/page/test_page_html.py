@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -29,6 +30,12 @@ class Tags(HTMLParser):
 @pytest.fixture(scope="module")
 def html(run: Run) -> str:
     return html_of(read_page(run[1]))
+
+
+@pytest.mark.parametrize(("target", "told"), [("ascend", "for Ascend NPUs"), ("ort", "for ONNX Runtime")])
+def test_it_says_what_the_model_is_for(run: Run, target: str, told: str) -> None:
+    page = read_page(run[1])
+    assert f'<p class="muted">{told} ' in html_of(replace(page, report=replace(page.report, target=target)))
 
 
 def test_it_loads_nothing(html: str) -> None:
