@@ -61,6 +61,8 @@ def load_metric(path: Path) -> AutoCalibrationEvaluatorBase | Callable[[str], fl
 
 
 def _run(path: Path) -> ModuleType:
+    if not path.exists():
+        raise ConfigError(f"--evaluator {path} does not exist. Check the path of the Python file.")
     spec = importlib.util.spec_from_file_location(_MODULE, path)
     if not path.is_file() or spec is None or spec.loader is None:
         raise ConfigError(f"--evaluator {path} is no Python file. Give the path of a file that ends with .py.")
