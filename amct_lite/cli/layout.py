@@ -20,6 +20,7 @@ __all__ = [
     "NARROW",
     "PIPE_WIDTH",
     "PROSE",
+    "TIGHT",
     "console",
     "count_of",
     "entries",
@@ -35,6 +36,8 @@ __all__ = [
 PIPE_WIDTH = 400
 NARROW = 100
 """Columns of a terminal below which tables leave out what can be missed."""
+TIGHT = 72
+"""Columns below which they leave out, or make shorter, one more thing rather than break words."""
 _GAP = 2
 _SHORTEST_NAME = 16
 PROSE = "notes"

@@ -14,6 +14,7 @@ from rich.markup import escape
 
 from amct_lite.cli.layout import (
     NARROW,
+    TIGHT,
     console,
     count_of,
     entries,
@@ -134,12 +135,13 @@ def _print_layers(out: Console, report: Report) -> None:
     measured = any(row.sqnr_db is not None for row in report.layers)
     narrow = out.width < NARROW
     typed = any(row.types not in {"INT8", "INT8 × INT8"} for row in report.layers)
-    columns = ["layer", "op", *(["types"] if typed else []), "#scale_d", "#offset_d", "weights"]
+    tight = out.width < TIGHT
+    columns = ["layer", "op", *(["types"] if typed else []), "#scale_d", "#offset_d", *([] if tight else ["weights"])]
     columns += ["#SQNR dB", *([] if narrow else ["#cosine"])] if measured else []
     rows = []
     for row in report.layers:
-        weights = row.weight.partition(" (")[0] if narrow else row.weight
-        cells = [row.name, row.op_type, *([row.types] if typed else []), f"{row.scale_d:.6g}", str(row.offset_d), weights]
+        weights = [] if tight else [row.weight.partition(" (")[0] if narrow else row.weight]
+        cells = [row.name, row.op_type, *([row.types] if typed else []), f"{row.scale_d:.6g}", str(row.offset_d), *weights]
         cells += _measured(row)[: 1 if narrow else 2] if measured else []
         rows.append(cells)
     notes = ["; ".join(row.notes) for row in report.layers]

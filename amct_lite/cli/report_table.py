@@ -8,7 +8,7 @@ from math import log1p
 from rich.console import Console
 from rich.markup import escape
 
-from amct_lite.cli.layout import NARROW, console, print_annotated, print_table, say
+from amct_lite.cli.layout import NARROW, TIGHT, console, print_annotated, print_table, say
 from amct_lite.cli.output import print_in_float, print_skips
 from amct_lite.cli.report_analyses import print_analyses
 from amct_lite.page.summary import figures_of, number, percent, remarks_of
@@ -16,7 +16,7 @@ from amct_lite.page.values import Histogram, LayerView, Page, TensorView
 from amct_lite.reports.warnings import POOR_SQNR_DB
 
 _BLOCKS = " ▁▂▃▄▅▆▇█"
-_WIDTH, _NARROW_WIDTH = 24, 12
+_WIDTH, _NARROW_WIDTH, _TIGHT_WIDTH = 24, 12, 8
 _WORST = 5
 
 
@@ -46,11 +46,12 @@ def print_page(page: Page) -> None:
 
 def _print_layers(out: Console, page: Page) -> None:
     narrow = out.width < NARROW
+    width = _TIGHT_WIDTH if out.width < TIGHT else _NARROW_WIDTH if narrow else _WIDTH
     columns = [
         "layer",
         "op",
         "#SQNR dB",
-        "values",
+        "#values",
         *([] if narrow else ["#low", "#high"]),
         "#clipped",
     ]
@@ -58,7 +59,7 @@ def _print_layers(out: Console, page: Page) -> None:
     for layer in page.layers:
         tensor = layer.tensors[0] if layer.tensors else None
         low, high = tensor.seen if tensor and tensor.seen else (None, None)
-        cells = [layer.row.name, layer.row.op_type, _sqnr(layer), sparkline(tensor, _NARROW_WIDTH if narrow else _WIDTH)]
+        cells = [layer.row.name, layer.row.op_type, _sqnr(layer), sparkline(tensor, width)]
         cells += [] if narrow else [number(low), number(high)]
         rows.append([*cells, percent(tensor.clipped if tensor else None)])
     print_annotated(

@@ -8,7 +8,8 @@ from math import inf
 import pytest
 from rich.console import Console
 
-from amct_lite.cli.output import print_kernels, print_skips
+from amct_lite.cli.output import print_kernels, print_report, print_skips
+from amct_lite.reports.report import LayerRow, Report
 from amct_lite.types import Skip
 from amct_lite.validate.kernels import Kernels
 
@@ -42,3 +43,12 @@ def test_many_layers_with_one_reason_share_a_row_where_people_read(terminal: boo
     lines = text.getvalue().splitlines()
     assert all(any(line.startswith(row) for line in lines) for row in rows)
     assert sum("both inputs are activations" in line for line in lines) == (1 if terminal else 12)
+
+
+def test_in_sixty_columns_no_word_of_the_table_is_broken() -> None:
+    row = LayerRow("a/long/name/of/some/layer", "AveragePool", 0.0178571, -128, "per channel (64)", 59.1, 0.999999)
+    text = StringIO()
+    report = Report("m.onnx", "ascend", 8, (row,), (), (), ())
+    print_report(Console(file=text, width=60, force_terminal=True, color_system=None), report, (), 1.0)
+    (line,) = (line for line in text.getvalue().splitlines() if "AveragePool" in line)
+    assert line.split()[1:] == ["AveragePool", "0.0178571", "-128", "59.1"]

@@ -6,13 +6,16 @@ import json
 import re
 import shutil
 import sys
+from io import StringIO
 from pathlib import Path
 
 import pytest
 from cli.conftest import DIGITS, SAMPLES
+from rich.console import Console
 
 from amct_lite.cli.report_analyses import course, fitting
-from amct_lite.cli.report_table import merged, sparkline
+from amct_lite.cli.report_table import _print_layers, merged, sparkline
+from amct_lite.page.gather import read_page
 from amct_lite.page.values import Histogram, TensorView
 
 
@@ -37,6 +40,13 @@ def test_commands_that_are_offered_name_the_model_where_it_is(amct, prefix, tmp_
     model = shutil.copy(DIGITS, tmp_path / "moved.onnx")
     assert f"`amct-lite bitops {DIGITS} --record {prefix}_record.txt" in amct("report", prefix).out
     assert f"`amct-lite bitops {model} --record" in amct("report", prefix, "--model", model).out
+
+
+def test_in_sixty_columns_each_row_stays_whole(prefix):
+    text = StringIO()
+    _print_layers(Console(file=text, width=60, force_terminal=True, color_system=None), read_page(prefix))
+    (row,) = (line for line in text.getvalue().splitlines() if "AveragePool" in line)
+    assert len(row.split()[3]) == 8, "its sparkline"
 
 
 def test_html_and_plots_are_written_and_named(amct, prefix, tmp_path):
