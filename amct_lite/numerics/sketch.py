@@ -213,19 +213,22 @@ class Sketch:
         return counts_between(self._filled(), edges)
 
     def kth_largest(self, k: int) -> float:
-        """The k-th largest of all values, k >= 1: exact for k = 1 or when `is_exact`, else within half a bin."""
+        """The k-th largest of all values, k >= 1: exact for k = 1 or when `is_exact`, else within half a bin of the k-th of
+        those looked at, and never below the k-th of the samples' maxima, which a few large values may miss to be among."""
         if k <= 1:
             return self.high
         x, w = self._all_points()
         # Half a value of slack: weights are rounded.
-        return float(x[::-1][min(int(np.searchsorted(np.cumsum(w[::-1]), k - 0.5)), x.size - 1)])
+        seen = float(x[::-1][min(int(np.searchsorted(np.cumsum(w[::-1]), k - 0.5)), x.size - 1)])
+        return max(seen, self._extremes.kth_highest(k))
 
     def kth_smallest(self, k: int) -> float:
         """The k-th smallest of all values, like `kth_largest`."""
         if k <= 1:
             return self.low
         x, w = self._all_points()
-        return float(x[min(int(np.searchsorted(np.cumsum(w), k - 0.5)), x.size - 1)])
+        seen = float(x[min(int(np.searchsorted(np.cumsum(w), k - 0.5)), x.size - 1)])
+        return min(seen, self._extremes.kth_lowest(k))
 
     def _all_points(self) -> tuple[DoubleArray, DoubleArray]:
         if self._points is None:

@@ -269,3 +269,15 @@ def test_values_are_binned_in_float32_as_exactly_as_a_bin_can_tell(exponent: int
     to_edge = np.abs(exact - np.rint(exact))
     assert ((got == np.floor(exact)) | (to_edge <= 2.0**-11)).all()
     assert (np.abs(got + 0.5 - exact) <= 0.5 + 2.0**-11).all()
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_one_large_value_in_each_sample_is_among_the_largest_values(sign: int) -> None:
+    """Of 30,000 values of a sample few are looked at, and never that one here; the samples' extremes tell of it."""
+    array = sign * np.random.default_rng(0).uniform(0, 1, (40, 30_000)).astype(np.float32)
+    array[:, 7] = sign * (20 + 0.01 * np.arange(40))
+    sketch = Sketch(1)
+    sketch.observe(replace(Observation.of(array, None), values=np.ascontiguousarray(array[:, ::100])), 0)
+    kth = sketch.kth_largest if sign > 0 else sketch.kth_smallest
+    assert [kth(k) for k in (1, 2, 40)] == pytest.approx([sign * 20.39, sign * 20.38, sign * 20.0], rel=1e-6)  # float32
+    assert abs(kth(41)) <= 1.01  # within a bin
