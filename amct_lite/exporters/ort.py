@@ -187,6 +187,8 @@ def _pool(mean: ir.Node) -> None:
     behind = [use.node.op_type for use in ir.uses(mean.outputs[0])]
     if quantizer_in_front(mean.inputs[0]) is None or behind != ["QuantizeLinear"] or not KERNELS["ReduceMean"].taken(mean):
         return
+    if mean.outputs[0].is_graph_output():  # what leaves the network is not rounded
+        return
     quantize = ir.uses(mean.outputs[0])[0].node
     b = Inserter(mean, str(mean.name))
     pooled = b.op("GlobalAveragePool", mean.inputs[0])
@@ -206,12 +208,11 @@ def _multiply(conv: ir.Node) -> None:
     weight = ir.constant_of(scaled.inputs[0]) if scaled is not None else None
     if front is None or scaled is None or weight is None or not is_product(conv) or _is_rounded(conv.outputs[0]):
         return
-    graph = conv.graph
-    assert isinstance(graph, ir.Graph)
-    ir.replace_input(scaled, 0, ir.add_initializer(graph, f"{conv.name}.weight.matrix", weight.reshape(len(weight), -1)))
     b = Inserter(conv, f"{conv.name}.product")
     flat = b.op("DequantizeLinear", b.op("Flatten", front.outputs[0]), *front.inputs[1:3])
-    product = ir.new_node("Gemm", [flat, *conv.inputs[1:]], name=str(conv.name), attributes={"transB": 1})
+    codes = b.constant(weight.reshape(len(weight), -1))
+    matrix = b.op("DequantizeLinear", codes, *scaled.inputs[1:], axis=0)  # other layers may read the one with all dimensions
+    product = ir.new_node("Gemm", [flat, matrix, *conv.inputs[2:]], name=str(conv.name), attributes={"transB": 1})
     ir.insert_before(conv, product)
     pixels = b.constant(list(range(2, weight.ndim)), np.int64)
     ir.redirect(conv.outputs[0], b.op("Unsqueeze", product.outputs[0], pixels))

@@ -6,9 +6,10 @@ from collections import Counter
 from dataclasses import replace
 
 import numpy as np
+import onnx
 import pytest
 from onnx import numpy_helper
-from small_nets import FOUR_CONVS, ONE_THREAD, images, net
+from small_nets import FOUR_CONVS, ONE_THREAD, images, net, run
 
 from amct_lite import ir
 from amct_lite.config import QuantConfig
@@ -198,3 +199,34 @@ def test_a_layer_in_float_between_integers_keeps_its_weights(moved: str) -> None
     for sample in images(2, seed=1):
         np.testing.assert_array_equal(*(session.run(sample)[0] for session in pair))
     convert(model, result.record, config=ORT, bias_correction="none")  # the record is one that is taken again
+
+
+SHARED_HEAD = """net (float[1,3,16,16] x) => (float[1,8,1,1] y, float[1,8,1,1] z, float[1,8,16,16] q) {
+  [c1] a = Conv <pads=[1,1,1,1]> (x, w1, b1) [relu] b = Relu (a)
+  [mean] c = GlobalAveragePool (b) [fc1] y = Conv (c, s, sb)
+  [most] d = GlobalMaxPool (b) [fc2] z = Conv (d, s, sb)
+  [all] q = Conv (b, s, sb) }"""
+OUTPUT_MEAN = """net (float[1,3,16,16] x) => (float[1,5] y, float[1,8] m) {
+  [c1] a = Conv <pads=[1,1,1,1]> (x, w1) [relu] b = Relu (a) [pool] m = ReduceMean <axes=[2,3], keepdims=0> (b)
+  [fc] y = Gemm (m, g, gb) }"""
+
+
+def pair_of(text: str, config: QuantConfig = ORT, **values: object) -> tuple[QuantizeResult, list, list]:
+    """The result, and the outputs of fake-quant and ort model, each node by itself."""
+    result = quantize(ir.load_bytes(net(text, **values).SerializeToString()), images(), config, options=ONE_THREAD)
+    assert result.exports.deploy is not None
+    return result, run(result.exports.fake_quant, images()[0]), run(result.exports.deploy, images()[0])
+
+
+def test_convolutions_of_one_pixel_that_share_their_weight_become_products_and_the_others_do_not() -> None:
+    """Those behind the first had a matrix for a weight: an output of two dimensions, or a model that does not load."""
+    result, theirs, ours = pair_of(SHARED_HEAD, s=(8, 8, 1, 1), sb=(8,))
+    for left, right in zip(ours, theirs, strict=True):
+        np.testing.assert_allclose(left, right, atol=2e-2 * np.abs(right).max())  # also that their shapes are equal
+    onnx.checker.check_model(onnx.load_from_string(ir.to_bytes(result.exports.deploy)), full_check=True)
+    assert Counter(node.op_type for node in result.exports.deploy.graph)["Gemm"] == 2
+
+
+def test_a_mean_that_leaves_the_network_is_not_rounded() -> None:
+    _, (_, theirs), (_, ours) = pair_of(OUTPUT_MEAN, g=(8, 5), gb=(5,))
+    np.testing.assert_array_equal(ours, theirs)
