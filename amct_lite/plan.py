@@ -14,7 +14,7 @@ from amct_lite.errors import ConfigError
 from amct_lite.flow.kernels import KERNELS
 from amct_lite.flow.reads import with_flow
 from amct_lite.observers import make_observer
-from amct_lite.ops import OPS, Layer, OpSpec, bind
+from amct_lite.ops import OPS, Layer, bind
 from amct_lite.ops.widths import data_problem, weight_problem, widths, with_codes
 from amct_lite.record.check import LayerFacts
 from amct_lite.registry import did_you_mean
@@ -176,7 +176,6 @@ def _target_refusal(bound: Layer, target: str, shared: Counter[ir.Value]) -> str
 
 
 def _plan_layer(layer: Layer, wanted: LayerConfig, target: str) -> LayerPlan:
-    spec = OPS.get(layer.op_type)
     bits = widths(layer, wanted.bits, wanted.weight_bits, packed=target == ASCEND)
     why = _why_symmetric(layer, target)
     symmetric = wanted.symmetric or bool(why)
@@ -207,7 +206,7 @@ def _plan_layer(layer: Layer, wanted: LayerConfig, target: str) -> LayerPlan:
         weight_spec=QuantSpec(
             bits.weight,
             symmetric=True,
-            per_channel=_per_channel(spec, wanted, target),
+            per_channel=_per_channel(layer, wanted, target),
             narrow=target == ORT,  # two products of -128 and -128 are more than ARM's kernels hold
         ),
         weight_algorithm=wanted.weight_algorithm,
@@ -222,10 +221,13 @@ def _why_symmetric(layer: Layer, target: str) -> str:
     return "as the NPU wants for 5-D data" if target == ASCEND and OPS.get(layer.op_type).ascend_symmetric(layer) else ""
 
 
-def _per_channel(spec: OpSpec, wanted: LayerConfig, target: str) -> bool:
-    if wanted.per_channel == "auto":
-        return target != ASCEND or spec.per_channel_on_ascend
-    return wanted.per_channel == "all"
+def _per_channel(layer: Layer, wanted: LayerConfig, target: str) -> bool:
+    if wanted.per_channel != "auto":
+        return wanted.per_channel == "all"
+    spec = OPS.get(layer.op_type)
+    if target == ASCEND:
+        return spec.per_channel_on_ascend
+    return target != ORT or spec.per_channel_on_ort(layer)
 
 
 def _with_one_tap_a_tensor(plan: QuantPlan) -> QuantPlan:

@@ -13,7 +13,7 @@ from amct_lite.exporters import channels, qdq
 from amct_lite.exporters.pairs import dequantizers, grid_of, quantizer_in_front
 from amct_lite.flow.kernels import BOUNDS, KERNELS, is_product
 from amct_lite.ir.build import Inserter
-from amct_lite.ops import weights_behind
+from amct_lite.ops import WEIGHTED, weights_behind
 from amct_lite.types import QuantRecord
 
 _SHIFT = 128
@@ -97,6 +97,8 @@ def _keep_one_extreme(dequantize: ir.Node) -> None:
     if codes is None or codes.dtype != np.int8 or codes.ndim < 2 or len(readers) != 1:
         return
     ((op_type, transposed),) = readers
+    if op_type not in WEIGHTED:  # a float kernel follows
+        return
     axis = 0 if op_type == "Conv" or transposed else codes.ndim - 1
     sums = np.moveaxis(codes, axis, 0).reshape(codes.shape[axis], -1)
     crowded = (sums == _LOWEST).sum(axis=1) > 1

@@ -117,6 +117,10 @@ def _dequantize(b: Inserter, codes: AnyArray, scales: AnyArray, *, axis: int) ->
 
 def _dequantized_weight(b: Inserter, item: QuantizedLayer, codes: AnyArray, params: QParams) -> ir.Value:
     layer = item.layer
+    if codes.ndim > 2 and layer.weight_axis == codes.ndim - 1 and not params.per_tensor:
+        # Of a stack of matrices ONNX Runtime makes an integer product that then refuses to run with a scale for each channel.
+        matrix = _dequantize(b, codes.reshape(-1, codes.shape[-1]), params.scales, axis=1)
+        return b.op("Reshape", matrix, b.constant(list(codes.shape), np.int64))
     if layer.group == 1 or layer.weight_axis == 0 or params.per_tensor:
         return _dequantize(b, codes, params.scales, axis=layer.weight_axis)
     # The output channels of a grouped ConvTranspose lie on two axes: dequantize rows, then bring them into its layout.

@@ -150,6 +150,7 @@ class OpSpec:
     ascend: the reason why ATC does not take it. ascend_symmetric: whether the NPU wants a zero point of 0.
     per_channel_on_ascend: whether the contract gives the op one weight scale per channel there.
     ort: the reason why it is better left in float on ONNX Runtime's CPU kernels.
+    per_channel_on_ort: whether these take a weight scale for each channel.
     channel_shape: (a (Cout,) vector, rank of the output) → the vector shaped to broadcast along the output channels.
     input_axis: axis of the input channels in the weight, along which INT4 codes are packed; None: no weight.
     output_axis: axis of the output channels in the weight of an op whose float kernel is to be preferred to its integer form as
@@ -165,6 +166,7 @@ class OpSpec:
     ascend_symmetric: Callable[[Layer], bool] = field(default=lambda _layer: False)
     per_channel_on_ascend: bool = True
     ort: Callable[[Layer], str | None] = _nothing
+    per_channel_on_ort: Callable[[Layer], bool] = field(default=lambda _layer: True)
     channel_shape: Callable[[AnyArray, int], AnyArray] = field(default=lambda vector, _rank: vector)
     input_axis: int | None = None
     output_axis: int | None = None

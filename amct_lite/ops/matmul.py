@@ -90,5 +90,6 @@ OPS.register("MatMul")(
         per_channel_on_ascend=False,
         input_axis=-2,
         ort=_ort,
+        per_channel_on_ort=lambda layer: layer.weight_array.ndim == 2,
     )
 )

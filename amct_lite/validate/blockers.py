@@ -47,9 +47,17 @@ def _not_quantized(node: ir.Node) -> str | None:
     data, weight = (node.inputs[i] if i < len(node.inputs) else None for i in (0, 1))
     if _dequantizer(data) is None:
         return "not quantized: no DequantizeLinear in front of its data"
+    if _is_stack(weight):
+        return "its weight is a stack of matrices with a scale for each channel: use one scale (--channel-wise auto)"
     if node.op_type in WEIGHTED and _dequantizer(weight) is None:
         return "its weight is float" if weight is None or ir.constant_of(weight) is not None else "its second input is float"
     return None
+
+
+def _is_stack(weight: ir.Value | None) -> bool:
+    """Whether it is written as a stack of matrices with a scale for each channel is (`exporters/qdq.py`)."""
+    reshape = weight.producer() if weight is not None else None
+    return reshape is not None and reshape.op_type == "Reshape" and _dequantizer(reshape.inputs[0]) is not None
 
 
 def _width(node: ir.Node) -> str | None:

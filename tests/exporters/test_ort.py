@@ -209,6 +209,9 @@ SHARED_HEAD = """net (float[1,3,16,16] x) => (float[1,8,1,1] y, float[1,8,1,1] z
 OUTPUT_MEAN = """net (float[1,3,16,16] x) => (float[1,5] y, float[1,8] m) {
   [c1] a = Conv <pads=[1,1,1,1]> (x, w1) [relu] b = Relu (a) [pool] m = ReduceMean <axes=[2,3], keepdims=0> (b)
   [fc] y = Gemm (m, g, gb) }"""
+STACKS = """net (float[1,3,16,16] x) => (float[1,3,16,4] y) {
+  [mm1] a = MatMul (x, m) [relu] b = Relu (a) [mm2] y = MatMul (b, k) }"""
+MATRICES = {"m": (3, 16, 8), "k": (3, 8, 4)}
 
 
 def pair_of(text: str, config: QuantConfig = ORT, **values: object) -> tuple[QuantizeResult, list, list]:
@@ -230,3 +233,22 @@ def test_convolutions_of_one_pixel_that_share_their_weight_become_products_and_t
 def test_a_mean_that_leaves_the_network_is_not_rounded() -> None:
     _, (_, theirs), (_, ours) = pair_of(OUTPUT_MEAN, g=(8, 5), gb=(5,))
     np.testing.assert_array_equal(ours, theirs)
+
+
+@pytest.mark.parametrize(("per_channel", "integer"), [("auto", 2), ("all", 0)])
+def test_a_stack_of_matrices_has_one_scale_for_its_kernels_take_no_more(per_channel: str, integer: int) -> None:
+    result, _, _ = pair_of(STACKS, replace(ORT, per_channel=per_channel), **MATRICES)
+    kernels = result.report.kernels
+    assert kernels is not None
+    assert kernels.integer == integer
+    assert all("stack of matrices with a scale for each channel" in skip.reason for skip in kernels.in_float)
+
+
+def test_the_fake_quant_model_of_stacks_with_a_scale_for_each_channel_runs_optimized() -> None:
+    """ONNX Runtime made integer products of them, which it then refused to run."""
+    config = QuantConfig(target="generic", per_channel="all", bias_correction="none")
+    model = ir.load_bytes(net(STACKS, **MATRICES).SerializeToString())
+    result = quantize(model, images(), config, options=ONE_THREAD)
+    plain, fused = (open_session(result.exports.fake_quant, ONE_THREAD.runtime, optimize=on) for on in (False, True))
+    np.testing.assert_allclose(fused.run(images()[0])[0], plain.run(images()[0])[0], atol=1e-5)
+    assert all(len(entry.weight.scale) > 1 for entry in result.record.layers if entry.weight)
