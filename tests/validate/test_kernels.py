@@ -1,0 +1,76 @@
+"""What ONNX Runtime's integer kernels compute is compared with the fake-quant model, output by output."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from passes.graphs import parse
+from small_nets import ONE_THREAD, images, net, saved
+
+from amct_lite import ir
+from amct_lite.config import QuantConfig
+from amct_lite.errors import VerificationError
+from amct_lite.pipeline import quantize
+from amct_lite.runtime import RuntimeOptions
+from amct_lite.validate.kernels import verify_kernels
+
+X = np.random.default_rng(3).normal(size=(4, 8)).astype(np.float32)
+ONE = "float[4,8] y"
+
+
+def adding(step: float, node: str = "y = Add (x, s)", outputs: str = ONE) -> ir.Model:
+    text = f"g (float[4,8] x, float s) => ({outputs}) {{ {node} }}"
+    return parse(text, "", '<ir_version: 8, opset_import: ["": 17]>\n', s=np.float32(step))
+
+
+def verify(ours: ir.Model, theirs: ir.Model, *exact: np.ndarray) -> float:
+    return verify_kernels(ours, theirs, [], [{"x": X}], [exact], RuntimeOptions(threads=1)).sqnr_db
+
+
+def test_another_number_of_dimensions_is_no_agreement() -> None:
+    single = adding(0, "z = Add (x, s) y = ReduceSum <keepdims = 0> (z)", "float y")
+    with pytest.raises(VerificationError, match=r"output 'y' .* has shape \(\), that of the fake-quant model \(4, 8\)"):
+        verify(single, adding(0), X)
+
+
+def test_more_noise_than_the_model_says_is_an_error_in_any_output() -> None:
+    """Also of an output that another one, with more noise in both models, would hide."""
+    nodes = "a = Add (x, s) b = Mul (a, s) y = Add (b, x) z = Add (x, t)"
+    pair = [
+        parse(
+            f"g (float[4,8] x, float s, float t) => (float[4,8] y, float[4,8] z) {{ {nodes} }}",
+            "",
+            '<ir_version: 8, opset_import: ["": 17]>\n',
+            s=np.float32(0.5),
+            t=np.float32(step),
+        )
+        for step in (0.01, 0.001)
+    ]
+    with pytest.raises(VerificationError, match=r"output 'z': ONNX Runtime's integer kernels compute something else"):
+        verify(*pair, X, X)
+
+
+@pytest.mark.parametrize("step", [0.0, 1e-7])
+def test_the_last_bits_of_floats_are_no_difference(step: float) -> None:
+    """A bias of a million hides every integer: both are exact but for float32's rounding, one a little more."""
+    assert verify(adding(1e-6), adding(step), X) > 100
+
+
+def test_where_the_float_model_says_nan_both_may() -> None:
+    nodes = "z = Add (x, s) y = Log (z)"
+    with np.errstate(invalid="ignore"):
+        exact = np.log(X)
+    assert np.isnan(exact).any()
+    assert verify(adding(0, nodes), adding(0, nodes), exact) == np.inf
+
+
+@pytest.mark.parametrize("target", ["ascend", "ort"])
+def test_a_model_with_nan_among_its_outputs_is_quantized(target: str, tmp_path: Path) -> None:
+    text = """net (float[1,3,16,16] x) => (float[1,8,16,16] y, float[1,8,16,16] z) {
+      y = Conv<pads = [1,1,1,1]>(x, w1, b1)
+      z = Log(y)
+    }"""
+    result = quantize(saved(net(text), tmp_path), images(), QuantConfig(target=target), options=ONE_THREAD)
+    assert result.exports.deploy is not None
