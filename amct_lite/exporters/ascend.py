@@ -7,6 +7,7 @@ tool chain reads it; `validate/lowering.py` turns it into something that stock O
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 
 import numpy as np
@@ -49,7 +50,18 @@ def export(model: ir.Model, record: QuantRecord) -> ir.Model:
         if node.op_type == "Clip":
             _relax_clip(node)
     ir.remove_unused(result)
+    _require_own_names(result)
     return result
+
+
+def _require_own_names(model: ir.Model) -> None:
+    """The contract fixes how the nodes that are put in are called; the model may have nodes of these names."""
+    names = Counter(str(node.name) for node in model.graph)
+    if twice := next((name for name, count in names.items() if count > 1), None):
+        raise ExportError(
+            f"a node of the model is called {twice!r}, as AMCT calls one that the deploy model has around a quantized layer. "
+            f"Rename it, or leave that layer in float."
+        )
 
 
 def quant_name(layer: str, position: int) -> str:
@@ -61,6 +73,13 @@ def quant_name(layer: str, position: int) -> str:
 def anti_quant_name(node: str, index: int) -> str:
     """`<node>.anti_quant` for input 0, `<node>.anti_quant1` for input 1, and so on."""
     return f"{node}.anti_quant" if index == 0 else f"{node}.anti_quant{index}"
+
+
+def _output_name(beside: ir.Node, name: str) -> str:
+    """`<name>.output0`, if no value of the model is called so."""
+    graph = beside.graph
+    assert isinstance(graph, ir.Graph)
+    return ir.unique_name(graph, f"{name}.output0")
 
 
 def dequant_param(scales: FloatArray) -> AnyArray:
@@ -97,7 +116,7 @@ def _codes(
                 "offset": float(params.zero_point[0]),
                 "dst_type": _DST_TYPES[params.bits],
             },
-            outputs=[f"{name}.output0"],
+            outputs=[_output_name(reader, name)],
         )
         ir.insert_before(reader, node)
         _describe(node.outputs[0], value, _CODE_TYPES[params.bits])
@@ -120,7 +139,7 @@ def _round_trip(read: QuantizedRead, quants: dict[tuple[ir.Value, QParams], ir.N
             "offset": float(params.zero_point[0]),
             "dst_type": _DST_TYPES[params.bits],
         },
-        outputs=[f"{name}.output0"],
+        outputs=[_output_name(read.node, name)],
     )
     ir.insert_before(read.node, node)
     _describe(node.outputs[0], value, ir.DataType.FLOAT)
@@ -153,7 +172,7 @@ def _dequantize_output(item: QuantizedLayer) -> None:
     """AscendDequant behind the layer (behind the bias Add of a MatMul); it takes over the name of a graph output."""
     layer = item.layer
     graph = layer.node.graph
-    assert graph is not None
+    assert isinstance(graph, ir.Graph)
     output = layer.output
     readers = ir.uses(output)
     param = ir.add_initializer(graph, f"{layer.name}.dequant.param", dequant_param(item.accumulator_scale))
@@ -162,12 +181,12 @@ def _dequantize_output(item: QuantizedLayer) -> None:
         [output, param],
         name=f"{layer.name}.dequant",
         attributes={"dtype": 0},
-        outputs=[f"{layer.name}.dequant.output0"],
+        outputs=[_output_name(layer.node, f"{layer.name}.dequant")],
     )
     ir.insert_after(layer.bias_node or layer.node, node)
     _describe(node.outputs[0], output, ir.DataType.FLOAT)
     if output.is_graph_output():
-        _take_over_outputs(graph, output, node.outputs[0], f"{layer.name}_output0")
+        _take_over_outputs(graph, output, node.outputs[0], ir.unique_name(graph, f"{layer.name}_output0"))
     for usage in readers:
         ir.replace_input(usage.node, usage.idx, node.outputs[0])
     for value in {layer.node.outputs[0], output}:

@@ -17,7 +17,6 @@ import numpy as np
 from amct_lite import ir
 from amct_lite.errors import VerificationError
 from amct_lite.exporters.ascend import quant_name
-from amct_lite.exporters.qdq import data_prefix
 from amct_lite.numerics.metrics import same_where_not_finite
 from amct_lite.runtime import RuntimeOptions, open_session
 from amct_lite.types import AnyArray, Feeds
@@ -136,10 +135,7 @@ def _guided(fake_quant: ir.Model, lowered: Lowered) -> _Guided:
     shapes = {str(value.name): ir.dims_of(value) for value in lowered.model.graph.outputs}
     codes: dict[str, _Quantized] = {}
     for quant in lowered.codes:
-        layer, _, position = quant.rpartition(".quant")
-        node = nodes.get(f"{data_prefix(layer, int(position or 0))}.quantizelinear", nodes.get(layer))
-        if node is None or node.op_type != "QuantizeLinear":  # of an output that is codes, the model's own
-            raise VerificationError(f"{quant} of the deploy model has no counterpart in the fake-quant model.")
+        node = _counterpart(nodes, quant)
         computed = node.outputs[0]
         source, scale = node.inputs[0], ir.constant_of(node.inputs[1])
         assert source is not None
@@ -160,6 +156,22 @@ def _guided(fake_quant: ir.Model, lowered: Lowered) -> _Guided:
     watched = dict.fromkeys((*results.values(), *restored.values()))
     graph.outputs.extend(value for value in watched if not value.is_graph_output())
     return _Guided(model, codes, _names(results), _names(restored))
+
+
+def _counterpart(nodes: dict[str, ir.Node], quant: str) -> ir.Node:
+    """The QuantizeLinear of the fake-quant model that computes the codes of the AscendQuant `quant`."""
+    name, _, position = quant.rpartition(".quant")
+    node = nodes.get(name)
+    if node is not None and node.op_type != "QuantizeLinear":  # of an output that is codes, the node itself is it
+        node = _producer(_producer(node, int(position or 0)), 0)
+    if node is None or node.op_type != "QuantizeLinear":
+        raise VerificationError(f"{quant} of the deploy model has no counterpart in the fake-quant model.")
+    return node
+
+
+def _producer(node: ir.Node | None, index: int) -> ir.Node | None:
+    value = node.inputs[index] if node is not None else None
+    return value.producer() if value is not None else None
 
 
 def _names(values: dict[str, ir.Value]) -> dict[str, str]:

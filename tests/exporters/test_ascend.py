@@ -10,6 +10,7 @@ from passes.graphs import feeds_for, parse
 from reference_data import cases
 
 from amct_lite import ir
+from amct_lite.errors import ExportError
 from amct_lite.exporters import ascend, qdq
 from amct_lite.types import LayerRecord, QParams, QuantRecord
 from amct_lite.validate.equivalence import verify_deploy
@@ -218,3 +219,17 @@ def test_the_model_given_is_not_modified() -> None:
     before = ir.to_bytes(model)
     ascend.export(model, record)
     assert ir.to_bytes(model) == before
+
+
+def test_values_of_the_model_keep_their_names_and_nodes_that_take_those_of_the_contract_are_refused() -> None:
+    text = "g (float[1,2,5,5] x, float[3,2,3,3] w, float[3,3,1,1] w2) => (float[1,3,3,3] y, float[1,3,3,3] z) { %s }"
+    nodes = """[c1] y = Conv (x, w) ["%s"] c1_output0 = Relu (y) ["r2"] "c2.quant.output0" = Neg (c1_output0)
+               [c2] z = Conv ("c2.quant.output0", w2)"""
+    record = record_of(c1=DATA, c2=DATA)
+    deploy = ascend.export(model_of(text % nodes % "c2.data0.quantizelinear", "w w2"), record)
+    names = [str(value.name) for node in deploy.graph for value in node.outputs]
+    assert len(set(names)) == len(names)
+    fake = qdq.export(model_of(text % nodes % "c2.data0.quantizelinear", "w w2"), record)
+    assert verify_deploy(deploy, fake, [feeds_for(fake)]).layers == 2
+    with pytest.raises(ExportError, match=r"a node of the model is called 'c2\.quant', as AMCT calls one"):
+        ascend.export(model_of(text % nodes % "c2.quant", "w w2"), record)
