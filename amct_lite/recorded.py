@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from amct_lite import ir
+from amct_lite.balance.graph import balance_model
 from amct_lite.calibration import store
 from amct_lite.calibration.store import Statistics
 from amct_lite.config import QuantConfig
@@ -13,9 +15,9 @@ from amct_lite.errors import CalibrationError
 from amct_lite.loading import SourceModel, fusion_of, load_prepared
 from amct_lite.plan import halves_of, layer_facts, require_input_shapes
 from amct_lite.prebalance import balance_of, balanced, fitted
-from amct_lite.record import read_record, record_digest, require_valid
+from amct_lite.record import LayerFacts, read_record, record_digest, require_valid
 from amct_lite.trained import limited
-from amct_lite.types import QuantRecord, Subject
+from amct_lite.types import Balance, QuantRecord, Subject
 
 
 @dataclass(frozen=True)
@@ -44,7 +46,7 @@ def take_record(
     given = record if isinstance(record, QuantRecord) else read_record(record)
     known, beside = _statistics_of(given, statistics)
     source = load_prepared(model, fusion_of(given, settings.folding, known.unfused if known else ()), "take")
-    require_valid(given, layer_facts(settings.target, source.prepared))
+    require_valid(given, facts_for(given, source, settings.target))
     require_input_shapes(settings, source.prepared)
     source = limited(source, given)
     fold = settings.balance_fold or bool(known and known.balance and known.balance.fold)
@@ -54,6 +56,16 @@ def take_record(
     known, notes, warnings = _of_this_model(known, source, beside)
     halves = (*halves_of(settings, source.prepared), *(known.halves if known else ()))
     return Recorded(source, given, known, notes, warnings, halves)
+
+
+def facts_for(record: QuantRecord, source: SourceModel, target: str) -> Mapping[str, LayerFacts]:
+    """What `record` may say of each node of the prepared `source`, and of the Muls that its own balance factors put there: with
+    the target ort, these may read a single tensor."""
+    facts = layer_facts(target, source.prepared)
+    balance = balance_of(record, fold=False) if any(entry.tensor_quantize for entry in record.layers) else None
+    given = balance.factors if balance else {}
+    factors = {name: own for name, own in given.items() if name in facts and facts[name].input_channels == len(own)}
+    return layer_facts(target, balance_model(source.prepared, Balance(factors)).model) | facts if factors else facts
 
 
 def subject_of(source: SourceModel, record: QuantRecord | None = None) -> Subject:

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from small_nets import ONE_THREAD, images, net, saved, sqnr_of
 
+from amct_lite import ir
 from amct_lite.config import Override, QuantConfig
 from amct_lite.converting import convert
 from amct_lite.errors import CalibrationError, ConfigError, DataError, RecordError, VerificationError
@@ -210,3 +211,25 @@ def test_balancing_that_changes_the_model_is_found_out(model: Path, monkeypatch:
     monkeypatch.setattr("amct_lite.balance.graph._scale_weight", lambda layer, factors: None)
     with pytest.raises(VerificationError, match="of the balanced model lies only"):
         quantize(model, DATA, BALANCED, options=ONE_THREAD)
+
+
+BETWEEN = """net (float[1,3,16,16] x) => (float[1,10,8,8] y) {
+  [conv1] a = Conv<pads = [1,1,1,1]>(x, w1, b1)
+  [conv3] e = Conv(a, w3, b3)
+  [conv4] y = Conv<strides = [2,2], pads = [1,1,0,0]>(e, w4, b4)
+}"""
+
+
+def test_a_record_may_read_a_tensor_in_front_of_the_mul_that_it_puts_there(tmp_path: Path) -> None:
+    """As those of runs for ONNX Runtime do: its integers go through the Mul."""
+    model = saved(net(BETWEEN), tmp_path)
+    config = replace(BALANCED, target="ort", bias_correction="none")
+    result = quantize(model, DATA, config, options=ONE_THREAD)
+    assert "conv3.mul:0" in result.record.by_key
+    record = tmp_path / "record.txt"
+    record.write_text(format_record(result.record))
+    again = convert(model, record, config=config, statistics=result.statistics, options=ONE_THREAD)
+    assert ir.to_bytes(again.exports.deploy) == ir.to_bytes(result.exports.deploy)
+    without = replace(read_record(record), layers=tuple(replace(layer, balance_factor=()) for layer in result.record.layers))
+    with pytest.raises(RecordError, match=r"'conv3\.mul:0' is no node of the model"):
+        convert(model, without, config=config, options=ONE_THREAD)

@@ -86,12 +86,12 @@ def check(record: Path, model: Path, target: str, as_json: bool) -> None:
     from amct_lite.cli.layout import write_text
     from amct_lite.errors import RecordError
     from amct_lite.loading import fusion_of, load_prepared
-    from amct_lite.plan import layer_facts
     from amct_lite.record import check_record, read_record, require_valid
+    from amct_lite.recorded import facts_for
     from amct_lite.types import FUSE_ALL
 
     found = read_record(record)
-    facts = layer_facts(target, load_prepared(model, fusion_of(found, FUSE_ALL)).prepared)
+    facts = facts_for(found, load_prepared(model, fusion_of(found, FUSE_ALL)), target)
     rest = _quantizable_without_entry(found, facts)
     if as_json:
         problems = check_record(found, facts)

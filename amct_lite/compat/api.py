@@ -27,8 +27,8 @@ from amct_lite.compat.saving import save_calibrated
 from amct_lite.config import QuantConfig
 from amct_lite.files import staged_outputs
 from amct_lite.loading import fusion_of, load_prepared
-from amct_lite.plan import layer_facts
 from amct_lite.record import read_record, require_valid
+from amct_lite.recorded import facts_for
 from amct_lite.types import FUSE_ALL
 
 _LOG = logging.getLogger(__name__)
@@ -126,7 +126,7 @@ def convert_model(model_file: PathLike, scale_offset_record_file: PathLike, save
     require_arguments(model_file=model_file, scale_offset_record_file=scale_offset_record_file, save_path=save_path)
     record = read_record(scale_offset_record_file)
     source = load_prepared(Path(model_file), fusion_of(record, FUSE_ALL), "take")
-    require_valid(record, layer_facts(QuantConfig().target, source.prepared))
+    require_valid(record, facts_for(record, source, QuantConfig().target))
     export(
         Path(model_file),
         scale_offset_record_file,

@@ -19,9 +19,8 @@ from amct_lite.diagnosis.flops import static_shape
 from amct_lite.diagnosis.memory import Activations, Forms
 from amct_lite.errors import StaticShapeError
 from amct_lite.loading import SourceModel, load_prepared
-from amct_lite.plan import layer_facts
 from amct_lite.record import read_record, require_valid
-from amct_lite.recorded import subject_of
+from amct_lite.recorded import facts_for, subject_of
 from amct_lite.types import QuantRecord, Skip, Subject
 from amct_lite.validate.static_shape import open_inputs, settle_shapes
 
@@ -113,7 +112,7 @@ def bitops(
     source = load_prepared(model)
     given = read_record(record) if isinstance(record, str | Path) else record
     if given is not None:
-        require_valid(given, layer_facts("generic", source.prepared))
+        require_valid(given, facts_for(given, source, "generic"))
     settled = settled_model(source.prepared, input_shapes or {})
     activations = Activations(settled)
     counted, skips = count_work(settled)
