@@ -135,9 +135,9 @@ def _from_shapes(model: ir.Model) -> set[ir.Value]:
     """Values that no data go into: they are constants in a model with fixed shapes, which has no quantized constants."""
     found: set[ir.Value] = set()
     for node in model.graph:
-        inputs = [value for value in node.inputs if value is not None]
-        fixed = all(value in found or ir.constant_of(value) is not None for value in inputs)
-        if _reads_shape(node) or (inputs and fixed):
+        read = ir.reads(node)  # what bodies of control flow capture included
+        fixed = all(value in found or ir.constant_of(value) is not None for value in read)
+        if _reads_shape(node) or (read and fixed):
             found.update(node.outputs)
     return found
 

@@ -372,3 +372,13 @@ def test_a_record_by_hand_is_enough(plain) -> None:
         ("AscendQuant", "add.quant1"),
         ("AscendAntiQuant", "add.anti_quant1"),
     ]
+
+
+def test_what_a_branch_makes_of_data_is_not_made_of_constants() -> None:
+    """The condition is constant; what the bodies capture is not."""
+    text = """g (float[1,2,8,8] x, bool flag) => (float[1,2,8,8] y) {
+        a = If (flag) <then_branch = t () => (float[1,2,8,8] u) { u = Neg (x) },
+                       else_branch = e () => (float[1,2,8,8] v) { v = Abs (x) }>
+        [pool] y = MaxPool <kernel_shape = [1, 1]> (a) }"""
+    model = named(parse(text, "", OPSET, flag=np.array(True)))
+    assert keys(model, tensors={"pool:0": ALL}) == ["pool:0"]
