@@ -127,6 +127,7 @@ def _deserialize(proto: onnx.ModelProto, what: str, folder: Path | None, in_file
     ordered = is_sorted(proto.graph)
     try:
         model = onnx_ir.from_proto(proto)
+        _describe_inputs(model, proto)
         detach(model)
         slim_proto(model)  # names that are not text show themselves only when a model is written
     except Exception as error:  # whatever the file made onnx-ir stumble over, it is the file's
@@ -159,6 +160,13 @@ def _sort(graph: Graph, what: str) -> None:
         raise UnsupportedModelError(
             f"{what} has a cycle: some nodes wait for each other's results. Export it again."
         ) from error
+
+
+def _describe_inputs(model: Model, proto: onnx.ModelProto) -> None:
+    """Inputs that are also outputs have the shape of the input: onnx-ir takes that of the output, which may say less."""
+    for value, info in zip(model.graph.inputs, proto.graph.input, strict=True):
+        if value.is_graph_output():
+            onnx_ir.serde.deserialize_value_info_proto(info, value)
 
 
 def _make_constant(model: Model) -> tuple[str, ...]:

@@ -268,3 +268,12 @@ def test_every_structure_model_loads_with_unique_node_names(path: Path):
     assert all(found)
     assert len(found) == len(set(found))
     assert loaded.path == path
+
+
+def test_an_input_that_is_also_an_output_keeps_its_shape(tmp_path):
+    """onnx-ir describes the value by the output, which may say less."""
+    proto = proto_of([RELU], outputs=("y", "x"))
+    proto.graph.output[1].type.tensor_type.ClearField("shape")
+    onnx.save(proto, tmp_path / "m.onnx")
+    (value,) = ir.load(tmp_path / "m.onnx").model.graph.inputs
+    assert ir.dims_of(value) == ("N", 4)
