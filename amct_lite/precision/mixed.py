@@ -101,11 +101,11 @@ def search_precision(
     meter = Meter(base.source.prepared, _shapes(base), FLOATS_OF[settings.target][0].data)
     giver = Giver(base, rounding, chosen.runtime, chosen.progress, chosen.workers)
     offers = offers_of(giver, floats, wanted).limited(limits or {})
+    prices = _prices(meter, budget, offers)
     kept = PointJournal(Path(journal) if journal else None, _key(offers, referee))
     losses = _losses(base, offers, sensitivity, chosen, kept.losses)
     offers = offers.within_range(losses)
     variables = offers.variables(budget.cost, meter, losses)
-    prices = _prices(meter, budget, offers)
     with ExitStack() as stay:
         path = base.source.file(stay.enter_context(scratch.folder())) if referee else None
         ahead = PointsAhead(giver, offers.widths, referee, path, stay, chosen.workers) if chosen.workers else None
@@ -219,7 +219,15 @@ def _told_of(widths: str, progress: Progress, stage: str, done: int, total: int 
 
 
 def _prices(meter: Meter, budget: Budget, offers: Offers) -> Prices:
-    """What is fixed: all that the float model costs but for the layers that can be quantized."""
+    """What is fixed: all that the float model costs but for the layers that can be quantized.
+
+    Raises ConfigError where the float model costs nothing of the kind that points are compared by.
+    """
+    if not meter.whole(budget.cost):
+        raise ConfigError(
+            f"the budget {budget} chooses widths by {budget.cost}, of which this model has none: there is nothing to choose. "
+            "Use `amct-lite calibrate`."
+        )
     nothing = QuantRecord(())
     total, layers = meter.total(nothing, {}), meter.layers(nothing, {})
     spent = total.bitops if budget.cost == "bitops" else total.weight_bytes

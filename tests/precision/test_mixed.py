@@ -302,3 +302,12 @@ def test_four_bits_are_rounded_by_what_was_learned(model: Path) -> None:
 def test_an_evaluator_that_fails_is_to_blame(model: Path) -> None:
     with pytest.raises(DataError, match=r"test_mixed\.py"):
         search(model, "bitops=2.1", evaluate=lambda _path: "good")
+
+
+@pytest.mark.parametrize("budget", ["bytes=0.5", "bitops=0.5", "max-loss=0.1"])
+def test_a_model_without_weights_has_nothing_to_choose_by(budget: str, tmp_path: Path) -> None:
+    text = "net (float[1,3,16,16] x) => (float[1,3,8,8] y) { y = AveragePool<kernel_shape = [2,2], strides = [2,2]>(x) }"
+    with pytest.raises(
+        ConfigError, match=r"chooses widths by (bytes|bitops), of which this model has none.*amct-lite calibrate"
+    ):
+        search(saved(net(text), tmp_path), budget)
