@@ -327,3 +327,9 @@ def test_an_axis_that_runs_through_a_sample_is_not_counted_as_samples(tmp_path: 
         assert [batch_size(feeds) for feeds in data] == [1, 1]
     sizes = InputSpec("sizes", "float32", ("N",))
     assert open_data({"x": ramp(4, 2, 3), "sizes": ramp(4)}, [X, sizes]).samples == 4
+
+
+def test_an_input_whose_name_is_too_long_for_a_folder_is_read_from_archives(tmp_path: Path) -> None:
+    name = "x" * 300
+    np.savez(tmp_path / "0.npz", **{name: ramp(1, 2, 3)})
+    assert shapes(tmp_path, InputSpec(name, "float32", ("N", 2, 3))) == [(1, 2, 3)]

@@ -67,7 +67,7 @@ def input_folders(folder: Path, inputs: Sequence[InputSpec]) -> dict[str, Path] 
     found = {
         spec.name: folder / spec.name
         for spec in inputs
-        if not Path(spec.name).is_absolute() and ".." not in Path(spec.name).parts and (folder / spec.name).is_dir()
+        if not Path(spec.name).is_absolute() and ".." not in Path(spec.name).parts and os.path.isdir(folder / spec.name)
     }
     missing = [spec for spec in inputs if spec.name not in found]
     if found and missing:
