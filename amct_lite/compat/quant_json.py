@@ -82,7 +82,11 @@ def _operator(node: ir.Node, names: Names) -> dict[str, object]:
         "attr": [
             {"key": "_datadump_original_op_names", "value": {"list": {"val_type": 1, "s": originals}}},
         ],
-        "output_desc": [{"attr": _output(originals[-1] if originals else "", index)} for index in range(len(node.outputs))],
+        "output_desc": [
+            {"attr": _output(originals[-1] if originals else "", index)}
+            for index, value in enumerate(node.outputs)
+            if value.name  # an optional output may be absent
+        ],
     }
 
 

@@ -16,7 +16,7 @@ from amct_lite.compat.calibration_model import DOMAIN, expose, insert, strip, wa
 from amct_lite.compat.job import Watch, watches_of
 from amct_lite.compat.origin import take_origin
 from amct_lite.compat.partial_record import completed, format_weights, undecided
-from amct_lite.compat.quant_json import original_names
+from amct_lite.compat.quant_json import original_names, quant_json
 from amct_lite.config import QuantConfig
 from amct_lite.errors import RecordError, UnsupportedModelError
 from amct_lite.loading import load_prepared
@@ -136,3 +136,15 @@ def test_a_model_without_layers_is_refused(tmp_path: Path) -> None:
     text = '<ir_version: 8, opset_import: ["" : 13]> g (float[2] x) => (float[2] y) { y = Relu (x) }'
     with pytest.raises(UnsupportedModelError, match="has no layer to quantize"):
         amct.create_quant_config(tmp_path / "c.json", saved(text, tmp_path / "r.onnx"))
+
+
+def test_outputs_that_a_node_does_not_have_are_not_described() -> None:
+    """Whether a file names them as absent or does not name them: convert_model and save_model write the same."""
+    text = """<ir_version: 8, opset_import: ["" : 17]> g (float[2, 1, 4] x, float[1, 9, 4] w, float[1, 9, 3] r)
+    => (float[1, 1, 3] y) { a, y = GRU <hidden_size = 3> (x, w, r) }"""
+    model = ir.from_text(text)
+    node = next(iter(model.graph))
+    node.outputs[0].name = ""
+    (operator,) = json.loads(quant_json(model, {}, "t"))["graph"][0]["op"]
+    (described,) = operator["output_desc"]
+    assert {"key": "_datadump_origin_output_index", "value": {"i": 1}} in described["attr"]
