@@ -106,3 +106,11 @@ def test_a_model_that_computes_something_else_is_found_out() -> None:
     with pytest.raises(VerificationError, match=r"output 'y' of the balanced model lies only [\d.]+ dB above"):
         verify_balanced(model, balanced, feeds, RuntimeOptions(threads=1))
     assert len(outputs_of(balanced, feeds[0])) == 2
+
+
+def test_what_cancels_to_nothing_may_differ_by_its_rounding() -> None:
+    one, other = (
+        parse("g (float[1,4] x, float k) => (float[1,4] y) { y = Mul (x, k) }", "", HEADER, k=np.float32(k))
+        for k in (1e-8, -1e-8)
+    )
+    verify_balanced(one, other, [feeds_for(one)], RuntimeOptions(threads=1))
