@@ -101,7 +101,8 @@ class Session:
         """The outputs called `names`, all of them when None, in that order. As long as one of them lives, so does all the
         memory that the session has worked in, also when the session itself is gone; see `run_apart`.
 
-        Raises DataError if the feeds do not fit the inputs, CalibrationError if a node fails on them.
+        Raises DataError if the feeds do not fit the inputs, CalibrationError if a node fails on them, UnsupportedModelError for
+        an output that is no tensor.
         """
         feeds = {name: np.asarray(array) if isinstance(array, np.generic) else array for name, array in feeds.items()}
         self._check(feeds)
@@ -115,6 +116,12 @@ class Session:
             raise CalibrationError(
                 f"the model cannot be run on this data ({shapes}): {_message(error)} Check that the data fit the model."
             ) from error
+        if other := next(
+            (name for name, array in zip(wanted, results, strict=True) if not isinstance(array, np.ndarray)), None
+        ):
+            raise UnsupportedModelError(
+                f"output {other!r} is a sequence or map, and only tensors can be compared. End the model before it is made."
+            )
         return results
 
     def run_apart(self, feeds: Feeds) -> list[AnyArray]:

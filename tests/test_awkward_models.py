@@ -461,3 +461,38 @@ def test_odd_model_is_refused_with_the_reason(name: str, error: type[AmctError],
 def test_every_odd_model_of_the_corpus_is_looked_at() -> None:
     files = {path.name for path in STRUCTURE.iterdir()}
     assert files == {row[0].split("/")[0] for row in (*QUANTIZED, *REFUSED)}
+
+
+def test_an_output_that_is_a_sequence_is_refused(tmp_path: Path) -> None:
+    model = net(
+        "net (float[1,3,16,16] x) => (float[1,8,16,16] y) { y = Conv<pads = [1,1,1,1]>(x, w1) s = SequenceConstruct(y) }"
+    )
+    model.graph.output.append(helper.make_tensor_sequence_value_info("s", onnx.TensorProto.FLOAT, None))
+    with pytest.raises(UnsupportedModelError, match="output 's' is a sequence or map, and only tensors can be compared"):
+        quantized(model, tmp_path)
+
+
+@pytest.mark.parametrize("target", ["generic", "ort"])
+def test_vectors_and_single_numbers_stay_float(target: str, tmp_path: Path) -> None:
+    text = """net (float[8] v, float n) => (float[8] y, float[1,4] z) {
+      [vector] y = MatMul(v, m)
+      [one] r = Reshape(n, s)
+      [row] z = MatMul(r, k)
+    }"""
+    model = net(text, m=(8, 8), s=np.array([1, 1]), k=(1, 4))
+    data = [{"v": np.ones(8, np.float32), "n": np.float32(i)} for i in range(3)]
+    result = quantized(model, tmp_path, data, QuantConfig(target=target))
+    assert set(result.record.by_key) == {"row"}
+    assert [(skip.node, skip.reason) for skip in result.report.skips] == [("vector", "one of its inputs is a vector (1-D)")]
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_a_bias_that_is_no_number_keeps_its_layer_in_float(value: float, tmp_path: Path) -> None:
+    model = net(
+        "net (float[1,8] x) => (float[1,8] y, float[1,8] z) { [dense] y = Gemm(x, m, b) [mm] p = MatMul(x, m) z = Add(p, b) }",
+        m=(8, 8),
+        b=np.full(8, value, np.float32),
+    )
+    result = quantized(model, tmp_path, [{"x": np.ones((1, 8), np.float32)}], GENERIC)
+    assert set(result.record.by_key) == {"mm"}
+    assert [(skip.node, skip.reason) for skip in result.report.skips] == [("dense", "its bias holds NaN or an infinite value")]

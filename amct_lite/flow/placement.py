@@ -217,7 +217,8 @@ def _data(node: ir.Node) -> tuple[ir.Value, ...]:
 
 
 def _is_float(value: ir.Value) -> bool:
-    return value.dtype == ir.DataType.FLOAT
+    """A single number is no tensor of integers."""
+    return value.dtype == ir.DataType.FLOAT and (value.shape is None or value.shape.rank() > 0)
 
 
 def bounds_of(value: ir.Value) -> Bounds:

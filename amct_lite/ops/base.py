@@ -205,4 +205,6 @@ def vector_bias(node: ir.Node, index: int, channels: int) -> str | None:
         return "its bias is not a constant"
     if bias.shape != (channels,) or bias.dtype != np.float32:
         return f"its bias has shape {bias.shape} and type {bias.dtype}, not ({channels},) float32"
+    if not np.isfinite(bias).all():
+        return "its bias holds NaN or an infinite value"
     return None

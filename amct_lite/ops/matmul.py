@@ -17,10 +17,10 @@ def _bind(node: ir.Node) -> Layer | str:
     left, right = (ir.constant_of(value) for value in node.inputs)
     if left is not None and right is not None:
         return "both inputs are constants"
+    variable = [value for value, array in zip(node.inputs, (left, right), strict=True) if value is not None and array is None]
+    if any(value.shape is not None and value.shape.rank() == 1 for value in variable):
+        return "one of its inputs is a vector (1-D)"
     if left is None and right is None:
-        ranks = [None if value is None or value.shape is None else value.shape.rank() for value in node.inputs]
-        if 1 in ranks:
-            return "one of its inputs is a vector (1-D)"
         return Layer(node, data=(0, 1))
     index = 0 if left is not None else 1
     weight = constant_weight(node, index)
@@ -54,7 +54,8 @@ def _bias_add(node: ir.Node, channels: int) -> ir.Node | None:
     if add.op_type != "Add" or add.domain or add.graph is not node.graph or readers[0].idx != 0:
         return None
     bias = ir.constant_of(add.inputs[1])
-    return add if bias is not None and bias.shape == (channels,) and bias.dtype == np.float32 else None
+    fits = bias is not None and bias.shape == (channels,) and bias.dtype == np.float32 and np.isfinite(bias).all()
+    return add if fits else None
 
 
 def _integer_form(b: Inserter, node: ir.Node, codes: ir.Value, zero_point: int, other: ir.Value | None) -> ir.Value:
