@@ -100,7 +100,8 @@ def quantized_bias(item: QuantizedLayer) -> AnyArray | None:
     bias = item.layer.bias_array
     if bias is None:
         return None
-    steps = np.rint(bias.astype(np.float64) / item.accumulator_scale.astype(np.float64))
+    with np.errstate(divide="ignore", invalid="ignore"):  # scales of a record whose product is below float32: not finite
+        steps = np.rint(bias.astype(np.float64) / item.accumulator_scale.astype(np.float64))
     outside = np.flatnonzero((steps < _INT32.min) | (steps > _INT32.max) | ~np.isfinite(steps))
     if outside.size:
         channel = int(outside[0])

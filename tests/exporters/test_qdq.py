@@ -139,6 +139,9 @@ def test_a_bias_that_does_not_fit_is_an_error_that_names_channel_and_remedy() ->
         ExportError, match=r"bias of Conv_0 \(Conv\) does not fit into int32 in channel 1: 100000 .*skip the layer"
     ):
         qdq.export(model, record)
+    vanished = QuantRecord((LayerRecord("Conv_0", QParams.of(1e-45, 0), QParams.of(1e-6, 0)),))
+    with pytest.raises(ExportError, match=r"does not fit into int32 in channel 0: 0 / 0\. Raise scale_d"):
+        qdq.export(model, vanished)
 
 
 @pytest.mark.parametrize(
