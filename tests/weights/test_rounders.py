@@ -1,5 +1,6 @@
 """The methods that learn a rounding: better than the nearest one where inputs go together, on the grid, the same each time."""
 
+import tracemalloc
 from types import SimpleNamespace
 
 import numpy as np
@@ -10,7 +11,7 @@ from weights.test_reconstruction import task
 
 from amct_lite import scratch
 from amct_lite.errors import ConfigError
-from amct_lite.types import AnyArray, QParams
+from amct_lite.types import AnyArray, IntArray, QParams
 from amct_lite.weights import Reconstruction, Rounder, gptq, make_weight_quantizer
 from amct_lite.weights.ada import AdaRound, _State
 
@@ -66,19 +67,64 @@ def test_codes_stay_on_the_grid_and_are_the_same_each_time(name: str) -> None:
         np.testing.assert_array_equal(codes, again)
 
 
+def published(one: Reconstruction, damping: float = 0.01) -> IntArray:
+    """GPTQ of the weight itself as its authors have it: with the inverse, the error of each input taken off those behind it."""
+    columns = one.columns[:, 0].astype(np.float64)
+    moments = columns.T @ columns / len(columns)
+    order = np.argsort(-moments.diagonal(), kind="stable")
+    damped = moments + damping * moments.diagonal().mean() * np.eye(len(moments))
+    upper = np.linalg.cholesky(np.linalg.inv(damped[np.ix_(order, order)])).T
+    left, steps = one.rows[:, order].astype(np.float64), one.steps[:, 0].astype(np.float64)
+    codes = np.empty_like(one.rows, np.int32)
+    for at, place in enumerate(order):
+        codes[:, place] = np.clip(np.rint(left[:, at] / steps), *one.grid)
+        left -= np.outer((left[:, at] - codes[:, place] * steps) / upper[at, at], upper[at])
+    return codes
+
+
+def in_small_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gptq, "WIDTH", 5)
+    monkeypatch.setattr(gptq, "_BLOCK", 2)
+
+
+@pytest.mark.parametrize("bits", [4, 8])
+def test_last_candidate_of_gptq_has_the_codes_of_the_published_algorithm(bits: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    one = layer(bits=bits)
+    in_small_pieces(monkeypatch)
+    np.testing.assert_array_equal(list(rounder("gptq").candidates(one))[-1], published(one))
+
+
 @pytest.mark.parametrize("group", [1, 2])
-def test_gptq_finds_the_same_codes_with_its_matrices_in_files(group: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_gptq_finds_the_same_codes_in_pieces_that_lie_in_files(group: int, monkeypatch: pytest.MonkeyPatch) -> None:
     one, away = layer(group=group), []
 
-    def put_away(matrices: AnyArray) -> AnyArray:
-        away.append(matrices.shape)
-        return scratch.put_away(matrices)
+    def put_away(array: AnyArray) -> AnyArray:
+        away.append(array.shape)
+        return scratch.put_away(array)
 
     in_memory = [codes.tolist() for codes in rounder("gptq").candidates(one)]
+    in_small_pieces(monkeypatch)
     monkeypatch.setattr(gptq, "_HEAVY", group * 12 * 12 * 8)
     monkeypatch.setattr(gptq, "scratch", SimpleNamespace(put_away=put_away))
     assert [codes.tolist() for codes in rounder("gptq").candidates(one)] == in_memory
-    assert away == [(group, 12, 12)] * 3
+    # The moments, what is aimed at, and the factors for the damping (which is the first ridge) and two ridges more
+    matrix = [(group, 12, 5), (group, 7, 5), (group, 2, 2)]
+    assert away == [*matrix, (group, 12, 6 // group), *3 * matrix]
+
+
+def test_gptq_never_holds_a_matrix_of_inputs_by_inputs(monkeypatch: pytest.MonkeyPatch) -> None:
+    one = layer(inputs=768)
+    monkeypatch.setattr(gptq, "WIDTH", 64)
+    monkeypatch.setattr(gptq, "_HEAVY", 0)
+    tracemalloc.start()
+    try:
+        before = tracemalloc.get_traced_memory()[0]
+        tracemalloc.reset_peak()
+        next(iter(rounder("gptq").candidates(one)))
+        peak = tracemalloc.get_traced_memory()[1] - before
+    finally:
+        tracemalloc.stop()
+    assert peak < 8 * 768**2
 
 
 @pytest.mark.parametrize("name", METHODS)
