@@ -9,6 +9,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import NoReturn
 
 import click
 
@@ -29,8 +30,11 @@ def exit_codes(tell: Callable[[AmctError], None]) -> Iterator[None]:
         error.show()
         sys.exit(error.exit_code)
     except (click.Abort, KeyboardInterrupt):
-        click.echo("interrupted; no file was written or left half-written.", err=True)
-        sys.exit(130)
+        _end_interrupted()
+    except ImportError as error:
+        if not isinstance(error.__cause__, KeyboardInterrupt):  # which reached a compiled module while it was loaded
+            raise
+        _end_interrupted()
     except BrokenPipeError:  # the reader, such as `head`, has seen enough
         _say_no_more()
         sys.exit(1)
@@ -41,6 +45,11 @@ def exit_codes(tell: Callable[[AmctError], None]) -> Iterator[None]:
         full = ExportError("there is no room on the disk that what is printed goes to. Make room there.")
         tell(full)
         sys.exit(full.exit_code)
+
+
+def _end_interrupted() -> NoReturn:
+    click.echo("interrupted; no file was written or left half-written.", err=True)
+    sys.exit(130)
 
 
 def _take_any_letter() -> None:

@@ -120,6 +120,16 @@ def test_ctrl_c_while_running_ends_with_130_and_one_line(amct, monkeypatch, digi
     assert not list(tmp_path.iterdir())
 
 
+def test_ctrl_c_while_a_compiled_module_is_loaded_ends_like_any_other(amct, monkeypatch):
+    def load(_name):
+        raise ImportError("initialization failed") from KeyboardInterrupt()  # as pybind11 has it
+
+    monkeypatch.setattr("amct_lite.cli.importlib.import_module", load)
+    done = amct("calibrate", "m.onnx")
+    assert (done.code, done.out) == (130, "")
+    assert done.err.strip() == "interrupted; no file was written or left half-written."
+
+
 def test_ctrl_c_while_writing_leaves_nothing(amct, monkeypatch, digits, samples, tmp_path):
     from amct_lite import ir
 
