@@ -29,6 +29,7 @@ Picked = NDArray[np.int64]
 BALANCE = 1e-3
 """Measured on a super-resolution network and MobileNetV1: 1e-2 leaves weights between up and down, 1e-4 decides too early."""
 _BATCH = 256
+_MOST_WEIGHTS = 1 << 20
 _RATE = 0.01
 _MOMENTA = (0.9, 0.999)
 _TINY = 1e-8
@@ -60,13 +61,16 @@ class AdaRound(Arq):
         object.__setattr__(self, "beta_range", (float(pair[0]), float(pair[1])))
 
     def candidates(self, task: Reconstruction) -> Iterator[IntArray]:
-        """The one that is learned. The order of the batches follows from a fixed seed."""
-        state = _State(task)
+        """The one that is learned, as many channels at a time as stay in the processor's caches. The order of the batches
+        follows from a fixed seed."""
+        error = task.error(task.nearest())
+        states = [_State(part, error) for part in task.by_channels(_MOST_WEIGHTS // task.rows.shape[1])]
         picks = _batches(task.columns.shape[0], np.random.default_rng(0))
         for iteration in range(self.num_iteration):
-            beta = self.beta(iteration)
-            state.step(state.gradient(next(picks), 0.0 if beta is None else self.reg_param, beta or 1.0))
-        yield state.codes()
+            beta, pick = self.beta(iteration), next(picks)
+            for state in states:
+                state.step(state.gradient(pick, 0.0 if beta is None else self.reg_param, beta or 1.0))
+        yield np.concatenate([state.codes() for state in states])
 
     def beta(self, iteration: int) -> float | None:
         """The exponent of the regularizer in that iteration; None as long as there is none."""
@@ -78,9 +82,9 @@ class AdaRound(Arq):
 
 
 class _State:
-    """The variable of every weight, and Adam's means of its gradient."""
+    """The variable of every weight, and Adam's means of its gradient. error: of the whole layer, rounded to nearest."""
 
-    def __init__(self, task: Reconstruction) -> None:
+    def __init__(self, task: Reconstruction, error: float) -> None:
         self._task = task
         ratio = task.rows / task.steps
         self._down: FloatArray = np.floor(ratio)
@@ -89,7 +93,6 @@ class _State:
         self._steps = 0
         self._columns = np.ascontiguousarray(task.columns.transpose(1, 0, 2))
         self._exact = task.activated(task.outputs)
-        error = task.error(task.nearest())
         self._scale = np.float32(BALANCE * self.a.size / error if error else 0.0)
 
     def loss(self, pick: Picked, reg_param: float, beta: float) -> float:

@@ -68,3 +68,15 @@ class Reconstruction:
             replace(self, columns=self.columns[:first], outputs=self.outputs[:first]),
             replace(self, columns=self.columns[first:], outputs=self.outputs[first:]),
         )
+
+    def by_channels(self, count: int) -> tuple[Reconstruction, ...]:
+        """Problems of `count` output channels each (one at least, fewer in the last); several groups stay together."""
+        whole, count = self.rows.shape[0], max(1, count)
+        if count >= whole or self.columns.shape[1] > 1:
+            return (self,)
+        return tuple(self._channels(slice(first, first + count)) for first in range(0, whole, count))
+
+    def _channels(self, part: slice) -> Reconstruction:
+        known = self.weight
+        weight = known if known.per_tensor else QParams(known.scale[part], known.zero_point[part], known.bits)
+        return replace(self, rows=self.rows[part], weight=weight, outputs=self.outputs[:, part], bias=self.bias[part])

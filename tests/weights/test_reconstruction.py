@@ -28,6 +28,28 @@ def test_what_the_activation_function_clips_is_no_error() -> None:
     assert np.isclose(clipped.error(np.array([[1, 0]])), (0.2**2 + 0.4**2) / 4)
 
 
+def test_channels_apart_are_the_same_problem() -> None:
+    rng = np.random.default_rng(0)
+    whole = task(
+        rows=rng.standard_normal((3, 2)).astype(np.float32),
+        weight=QParams((0.5, 1.0, 2.0), (0, 0, 0)),
+        outputs=rng.standard_normal((4, 3)).astype(np.float32),
+        bias=np.arange(3, dtype=np.float32),
+    )
+    parts = whole.by_channels(2)
+    assert [part.rows.shape for part in parts] == [(2, 2), (1, 2)]
+    codes = whole.nearest()
+    np.testing.assert_array_equal(np.concatenate([part.nearest() for part in parts]), codes)
+    errors = [part.error(codes[first : first + 2]) for first, part in zip((0, 2), parts, strict=True)]
+    assert np.isclose(whole.error(codes), (2 * errors[0] + errors[1]) / 3)
+    assert [part.weight for part in task(rows=whole.rows).by_channels(1)] == 3 * [task().weight]  # one scale for all of them
+
+
+def test_layers_of_several_groups_stay_whole() -> None:
+    grouped = task(columns=np.ones((4, 2, 1), np.float32), rows=np.ones((2, 1), np.float32))
+    assert grouped.by_channels(1) == (grouped,)
+
+
 def test_codes_come_back_from_what_is_kept() -> None:
     rows = np.array([[-1.28, 1.27, 0.004, 0.006]], np.float32)
     weight = QParams((np.float32(0.01).item(),), (0,))

@@ -1,6 +1,7 @@
 """The methods that learn a rounding: better than the nearest one where inputs go together, on the grid, the same each time."""
 
 import tracemalloc
+from collections.abc import Callable
 from types import SimpleNamespace
 
 import numpy as np
@@ -12,7 +13,7 @@ from weights.test_reconstruction import task
 from amct_lite import scratch
 from amct_lite.errors import ConfigError
 from amct_lite.types import AnyArray, IntArray, QParams
-from amct_lite.weights import Reconstruction, Rounder, gptq, make_weight_quantizer
+from amct_lite.weights import Reconstruction, Rounder, ada, gptq, make_weight_quantizer
 from amct_lite.weights.ada import AdaRound, _State
 
 FAST = {"ada": {"num_iteration": 400}, "gptq": {}}
@@ -25,16 +26,29 @@ def rounder(name: str) -> Rounder:
     return made
 
 
-def layer(*, group: int = 1, inputs: int = 12, bits: int = 4, seed: int = 0) -> Reconstruction:
-    """Six channels with inputs that depend on each other, and a Relu behind them."""
+def layer(*, group: int = 1, inputs: int = 12, outputs: int = 6, bits: int = 4, seed: int = 0) -> Reconstruction:
+    """Channels with inputs that depend on each other, and a Relu behind them."""
     rng = np.random.default_rng(seed)
-    rows = rng.standard_normal((6, inputs)).astype(np.float32)
+    rows = rng.standard_normal((outputs, inputs)).astype(np.float32)
     mixed = rng.standard_normal((200, group, inputs)) @ (np.eye(inputs) + rng.standard_normal((inputs, inputs)))
     scales = np.abs(rows).max(axis=1) / ((1 << (bits - 1)) - 1)
     columns = mixed.astype(np.float32)
-    empty = np.zeros((200, 6), np.float32)
-    made = Reconstruction(rows, QParams.of(scales, 0, bits), columns, empty, rng.standard_normal(6).astype(np.float32), 0.0)
+    empty = np.zeros((200, outputs), np.float32)
+    bias = rng.standard_normal(outputs).astype(np.float32)
+    made = Reconstruction(rows, QParams.of(scales, 0, bits), columns, empty, bias, 0.0)
     return Reconstruction(rows, made.weight, columns, made.products(rows), made.bias, made.low)
+
+
+def peak_bytes(work: Callable[[], object]) -> int:
+    """What arrays take at most while `work` runs."""
+    tracemalloc.start()
+    try:
+        before = tracemalloc.get_traced_memory()[0]
+        tracemalloc.reset_peak()
+        work()
+        return tracemalloc.get_traced_memory()[1] - before
+    finally:
+        tracemalloc.stop()
 
 
 @pytest.mark.parametrize("name", METHODS)
@@ -116,15 +130,7 @@ def test_gptq_never_holds_a_matrix_of_inputs_by_inputs(monkeypatch: pytest.Monke
     one = layer(inputs=768)
     monkeypatch.setattr(gptq, "WIDTH", 64)
     monkeypatch.setattr(gptq, "_HEAVY", 0)
-    tracemalloc.start()
-    try:
-        before = tracemalloc.get_traced_memory()[0]
-        tracemalloc.reset_peak()
-        next(iter(rounder("gptq").candidates(one)))
-        peak = tracemalloc.get_traced_memory()[1] - before
-    finally:
-        tracemalloc.stop()
-    assert peak < 8 * 768**2
+    assert peak_bytes(lambda: next(iter(rounder("gptq").candidates(one)))) < 8 * 768**2
 
 
 @pytest.mark.parametrize("name", METHODS)
@@ -143,9 +149,24 @@ def test_ada_rounds_up_or_down_and_nothing_else(seed: int) -> None:
     assert set(np.unique(codes - down)) <= {0, 1}
 
 
+def test_ada_learns_the_same_a_few_channels_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    one = layer()
+    (whole,) = rounder("ada").candidates(one)
+    monkeypatch.setattr(ada, "_MOST_WEIGHTS", 3 * 12)
+    np.testing.assert_array_equal(next(iter(rounder("ada").candidates(one))), whole)
+
+
+def test_ada_holds_a_weight_seven_times(monkeypatch: pytest.MonkeyPatch) -> None:
+    one = layer(inputs=1024, outputs=1024)
+    monkeypatch.setattr(ada, "_MOST_WEIGHTS", 1 << 15)
+    # The variable, its two means and what is rounded down are float32; the codes to begin and end with int32, and for a moment
+    # float64
+    assert peak_bytes(lambda: next(iter(AdaRound(num_iteration=2).candidates(one)))) < 7.5 * one.rows.nbytes
+
+
 def test_gradient_of_ada_is_that_of_its_loss() -> None:
     one = layer(group=2, inputs=3)
-    state, pick = _State(one), np.arange(50)
+    state, pick = _State(one, one.error(one.nearest())), np.arange(50)
     state.a += np.float32(0.3)  # away from h = w / s - floor(w / s), where the regularizer has hardly any slope
     found = state.gradient(pick, 0.01, 4.0)
     start, step = state.a.copy(), np.float32(1e-2)
