@@ -11,18 +11,21 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from amct_lite import ir
+from amct_lite import ir, scratch
 from amct_lite.errors import UnsupportedModelError
 from amct_lite.qat.grid import Grid, grid_of, is_dq, is_q
 from amct_lite.qat.movers import is_mover, moved_constant
 from amct_lite.types import AnyArray, FloatArray
 
 Reader = tuple[str, int]
+_LARGE = 1 << 20
+"""Bytes of codes that are not worth their memory until they are compared with what became of them."""
 
 
 @dataclass(frozen=True)
 class Coded:
-    """A quantized constant: codes int64, scale float32 and zero_point int64, all of one shape. dtype: of the codes."""
+    """A quantized constant: codes, scale float32 and zero_point int64, all of one shape. dtype: of the codes, which lie in
+    whole bytes here, as many as they need, and in a file where they are many."""
 
     codes: AnyArray
     scale: AnyArray
@@ -86,14 +89,14 @@ def _coded(dq: ir.Node) -> Coded | None:
         codes = _rounded(source, grid, dq)
     if codes is None:
         return None
-    wide = codes.astype(np.int64)
     try:
-        scale, zero_point = grid.spread(wide.shape)
+        scale, zero_point = grid.spread(codes.shape)
     except (ValueError, IndexError):
         raise UnsupportedModelError(
-            f"the scales of {dq.name} ({dq.op_type}) do not fit its constant of shape {wide.shape}. Export the model again."
+            f"the scales of {dq.name} ({dq.op_type}) do not fit its constant of shape {codes.shape}. Export the model again."
         ) from None
-    return Coded(wide, scale, zero_point, grid.dtype, grid.axis is None)
+    whole = codes if codes.dtype.kind in "iu" else codes.astype(np.int8)  # of 4 bits
+    return Coded(whole, scale, zero_point, grid.dtype, grid.axis is None)
 
 
 def _rounded(value: ir.Value | None, grid: Grid, dq: ir.Node) -> AnyArray | None:
@@ -110,8 +113,8 @@ def _rounded(value: ir.Value | None, grid: Grid, dq: ir.Node) -> AnyArray | None
     scale, zero_point = grid.spread(array.shape)
     least, most = grid.limits
     steps = np.rint(array.astype(np.float32) / scale) + zero_point
-    codes: AnyArray = np.clip(np.clip(steps, least, most), low, high).astype(np.int64)
-    return codes
+    codes = np.clip(np.clip(steps, least, most), low, high).astype(grid.held_as)
+    return scratch.put_away(codes) if codes.nbytes >= _LARGE else codes
 
 
 def clip_bounds(node: ir.Node) -> tuple[float, float]:

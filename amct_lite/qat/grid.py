@@ -6,6 +6,7 @@ Source: ONNX operator spec, QuantizeLinear and DequantizeLinear (opset 10 to 25)
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -38,6 +39,11 @@ class Grid:
     def bits(self) -> int:
         """Of a code."""
         return int(self.dtype.lstrip("UINT"))
+
+    @property
+    def held_as(self) -> np.dtype[Any]:
+        """numpy's integers for the codes, of whole bytes."""
+        return np.dtype(f"{'u' if self.dtype.startswith('U') else ''}int{max(8, self.bits)}")
 
     @property
     def limits(self) -> tuple[int, int]:
