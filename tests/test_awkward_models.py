@@ -496,3 +496,16 @@ def test_a_bias_that_is_no_number_keeps_its_layer_in_float(value: float, tmp_pat
     result = quantized(model, tmp_path, [{"x": np.ones((1, 8), np.float32)}], GENERIC)
     assert set(result.record.by_key) == {"mm"}
     assert [(skip.node, skip.reason) for skip in result.report.skips] == [("dense", "its bias holds NaN or an infinite value")]
+
+
+@pytest.mark.parametrize(("target", "channels"), [("generic", {"first": 16, "second": 8}), ("ort", {"first": 1, "second": 8})])
+def test_a_stack_of_matrices_in_front_of_a_layer_has_a_scale_a_channel(
+    target: str, channels: dict[str, int], tmp_path: Path
+) -> None:
+    """ONNX Runtime's integer kernel, which would take it there, knows only one scale for all."""
+    text = "net (float[2,12,32] x) => (float[2,12,8] y) { [first] a = MatMul (x, ms) [second] y = MatMul (a, mp) }"
+    model = net(text, ms=(2, 32, 16), mp=(16, 8))
+    data = [{"x": np.random.default_rng(seed).standard_normal((2, 12, 32)).astype(np.float32)} for seed in range(4)]
+    result = quantized(model, tmp_path, data, QuantConfig(target=target))
+    assert {entry.key: entry.weight.scales.size for entry in result.record.layers} == channels
+    assert_good(model, result, layers=2, data=data)

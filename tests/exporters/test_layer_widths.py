@@ -110,7 +110,8 @@ def test_int4_weight_is_an_int8_initializer_half_as_long_along_cin(case_id: str,
     )
     assert codes.min() >= -8
     assert codes.max() == 7
-    np.testing.assert_array_equal(value.const_value.numpy(), pack_int4(codes, axis))
+    whole = tuple(size * (2 if place == axis else 1) for place, size in enumerate(stored))
+    np.testing.assert_array_equal(value.const_value.numpy(), pack_int4(codes.reshape(whole), axis))
 
 
 @pytest.mark.parametrize("weight_bits", [6, 7])

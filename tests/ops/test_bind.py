@@ -51,6 +51,7 @@ def test_rows_hold_one_output_channel_each_and_come_back(case) -> None:
         ("g (float[8,3] x, float[8,5] w) => (float[3,5] y) { y = Gemm <transA = 1> (x, w) }", "transA is 1"),
         ("g (float[3,8] x, float[3,5] w) => (float[3,5] y) { h = MatMul (x, q) y = Add (h, w) }", None),
         ("g (float[3,8] x, float[8] w) => (float[3] y) { y = MatMul (x, w) }", "vector"),
+        ("g (float[8] x, float[8,3] w) => (float[3] y) { y = MatMul (x, w) }", "one of its inputs is a vector"),
         ("g (float[8] x, float[8] v) => (float y) { y = MatMul (x, v) }", "vector"),
     ],
 )
