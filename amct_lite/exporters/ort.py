@@ -31,7 +31,7 @@ def export(model: ir.Model, record: QuantRecord) -> ir.Model:
         _spell_zero_point(dequantize)
         _keep_one_extreme(dequantize)
     for node in tuple(result.graph):
-        if node.op_type in KERNELS and KERNELS[node.op_type].one_grid:
+        if node.op_type in KERNELS and KERNELS[node.op_type].one_grid and KERNELS[node.op_type].taken(node):
             _round_result(node)
     for pad in _all(result, "Pad"):
         _pad_codes(pad)

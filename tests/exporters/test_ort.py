@@ -37,11 +37,16 @@ HEAD = """net (float[N,3,16,16] x) => (float[N,5,1,1] y) {
   [fc] e = Conv (d, w3, b3) [soft] y = Softmax <axis=1> (e) }"""
 ONE_PIXEL = {"w2": (8, 8, 1, 1), "w3": (5, 8, 1, 1), "b3": (5,)}
 MATRIX = {"rows": np.array([1, 3, 16]), "m": (16, 5), "mb": (5,)}
+RESIZED = """net (float[1,3,16,16] x) => (float[1,8,8,8] y) {
+  [c1] a = Conv <pads=[1,1,1,1]> (x, w1) [relu] b = Relu (a) [half] c = Resize <mode="cubic"> (b, , smaller)
+  [c2] d = Conv <strides=[2,2]> (b, w2) [add] e = Add (c, d) [c3] y = Conv (e, w2) }"""
+SQUARE = {"w2": (8, 8, 1, 1)}
 NETS = {
     "residual": (FOUR_CONVS, {}),
     "classifier": (CLASSIFIER, PARTS),
     "padded": (PADDED, AROUND),
     "moved": (MOVED, {}),
+    "resized": (RESIZED, SQUARE | {"smaller": np.array([1, 1, 0.5, 0.5], np.float32)}),
     "one pixel": (HEAD, ONE_PIXEL),
     "product": (PRODUCT, MATRIX),
     "open matrix": (
@@ -69,7 +74,7 @@ def test_it_computes_what_the_fake_quant_model_computes(name: str) -> None:
     for sample in images(4, seed=1, size=size):
         theirs, ours = (session.run(sample)[0] for session in pair)
         np.testing.assert_allclose(ours, theirs, atol=2e-2 * np.abs(theirs).max())
-        if name in {"residual", "padded", "moved"}:
+        if name in {"residual", "padded", "moved", "resized"}:
             np.testing.assert_array_equal(ours, theirs)
 
 
