@@ -40,6 +40,8 @@ MATRIX = {"rows": np.array([1, 3, 16]), "m": (16, 5), "mb": (5,)}
 RESIZED = """net (float[1,3,16,16] x) => (float[1,8,8,8] y) {
   [c1] a = Conv <pads=[1,1,1,1]> (x, w1) [relu] b = Relu (a) [half] c = Resize <mode="cubic"> (b, , smaller)
   [c2] d = Conv <strides=[2,2]> (b, w2) [add] e = Add (c, d) [c3] y = Conv (e, w2) }"""
+POOLED = """net (float[1,3,16,16] x) => (float[1,8,H,W] y) {
+  [c1] a = Conv <pads=[1,1,1,1]> (x, w1) [pool] b = AveragePool <HOW> (a) [c2] y = Conv (b, w2) }"""
 SQUARE = {"w2": (8, 8, 1, 1)}
 NETS = {
     "residual": (FOUR_CONVS, {}),
@@ -47,6 +49,7 @@ NETS = {
     "padded": (PADDED, AROUND),
     "moved": (MOVED, {}),
     "resized": (RESIZED, SQUARE | {"smaller": np.array([1, 1, 0.5, 0.5], np.float32)}),
+    "means": (POOLED.replace("HOW", "kernel_shape=[3,3], strides=[2,2], pads=[1,1,1,1], count_include_pad=1"), SQUARE),
     "one pixel": (HEAD, ONE_PIXEL),
     "product": (PRODUCT, MATRIX),
     "open matrix": (
@@ -110,6 +113,26 @@ def test_the_output_of_a_node_that_moves_values_is_moved_as_integers() -> None:
     found = nodes("moved")
     assert found["QLinearConv"] == 1
     assert found["QuantizeLinear"] == found["DequantizeLinear"] == 1
+
+
+@pytest.mark.parametrize(
+    ("how", "kernel"),
+    [
+        ("kernel_shape=[2,2], strides=[2,2]", "QLinearConv"),
+        ("kernel_shape=[3,3], pads=[1,1,1,1], count_include_pad=1", "QLinearConv"),
+        ("kernel_shape=[3,3], pads=[1,1,1,1]", "QLinearAveragePool"),
+        ("kernel_shape=[3,3], strides=[2,2], ceil_mode=1", "QLinearAveragePool"),
+        ('kernel_shape=[3,3], auto_pad="SAME_UPPER"', "QLinearAveragePool"),
+        ("kernel_shape=[16,16]", "QLinearAveragePool"),
+    ],
+)
+def test_a_mean_of_windows_is_a_depthwise_convolution(how: str, kernel: str) -> None:
+    """Unless what lies outside does not count, or the one window is the image, whose kernel is fast."""
+    model = ir.load_bytes(net(POOLED.replace("HOW", how), **SQUARE).SerializeToString())
+    result = quantize(model, images(4), ORT, options=ONE_THREAD)
+    assert result.exports.deploy is not None
+    found = Counter(node.op_type for node in optimized(result.exports.deploy).graph)
+    assert (found["QLinearConv"], found["QLinearAveragePool"]) == ((2, 0) if kernel == "QLinearConv" else (1, 1))
 
 
 def test_a_matrix_product_with_bias_is_one_integer_product() -> None:

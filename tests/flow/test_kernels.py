@@ -17,7 +17,7 @@ from amct_lite.runtime import optimized
 BETWEEN = {
     "Add": "s = Conv (a, w2) m = Add (s, a)",
     "Mul": "s = Conv (a, w2) m = Mul (s, a)",
-    "AveragePool": "m = AveragePool <kernel_shape = [2, 2]> (a)",
+    "AveragePool": "m = AveragePool <kernel_shape = [2, 2], pads = [1, 1, 0, 0]> (a)",
     "GlobalAveragePool": "m = GlobalAveragePool (a)",
     "LeakyRelu": "m = LeakyRelu <alpha = 0.1> (a)",
     "ReduceMean": "m = ReduceMean <axes = [2, 3], keepdims = 1> (a)",
