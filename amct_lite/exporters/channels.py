@@ -22,6 +22,8 @@ _WRITTEN = 16
 _COLOUR = 3
 _LARGE = 64 * 64
 """An image with less than three channels gains from more only if it has so many pixels."""
+_JOINED = 64
+"""A group of so many channels is as fast as one of all of them."""
 _PASSING = BOUNDS | {"QuantizeLinear", "DequantizeLinear"}
 
 
@@ -30,6 +32,7 @@ def align(model: ir.Model) -> None:
     convs = [node for node in model.graph if node.op_type == "Conv" and not node.domain]
     for conv in convs:
         _widen_depthwise(conv)
+        _join_groups(conv)
     for conv in convs:
         _add_to_image(conv)
 
@@ -44,10 +47,9 @@ def _dequantizer(conv: ir.Node, index: int) -> ir.Node | None:
 
 
 def _weight(conv: ir.Node) -> AnyArray | None:
-    """The weight of an image's convolution as integers, where it is its own."""
+    """The weight of a convolution as integers, where it is its own."""
     dequantize = _dequantizer(conv, 1)
-    codes = ir.constant_of(dequantize.inputs[0]) if dequantize is not None else None
-    return codes if codes is not None and codes.ndim == 4 else None
+    return ir.constant_of(dequantize.inputs[0]) if dequantize is not None else None
 
 
 def _is_dense(conv: ir.Node) -> bool:
@@ -57,7 +59,7 @@ def _is_dense(conv: ir.Node) -> bool:
 def _widen_depthwise(conv: ir.Node) -> None:
     """`conv` and the channels that it shares with the convolutions around it, if they are the only ones that see them."""
     weight, group = _weight(conv), ir.attribute(conv, "group", 1)
-    if weight is None or weight.shape[:2] != (group, 1) or not 0 < (missing := -group % _WRITTEN) <= group:
+    if weight is None or weight.ndim != 4 or weight.shape[:2] != (group, 1) or not 0 < (missing := -group % _WRITTEN) <= group:
         return
     front = _computed_by(conv)
     before, behind = (_private(front.outputs[0]), _private(conv.outputs[0])) if front is not None else ((), ())
@@ -77,6 +79,34 @@ def _widen_depthwise(conv: ir.Node) -> None:
     ir.set_attribute(conv, "group", group + missing)
     for value in (*before, *behind):
         value.shape = None
+
+
+def _join_groups(conv: ir.Node) -> None:
+    """Neighbouring groups become one, with weights of zero for the channels that they do not share. Depthwise kernels take one
+    channel each; all others multiply group by group, where a few channels take as long as many."""
+    dequantize, group = _dequantizer(conv, 1), ir.attribute(conv, "group", 1)
+    weight = _weight(conv)
+    if dequantize is None or weight is None or weight.shape[:2] == (group, 1) or not _gives_codes(conv):
+        return
+    read = weight.shape[1]
+    joined = max(count for count in range(1, group + 1) if group % count == 0 and (count == 1 or count * read <= _JOINED))
+    if joined == 1:
+        return
+    blocks = weight.reshape(group // joined, joined, len(weight) // group, *weight.shape[1:])
+    wider = np.zeros((*blocks.shape[:3], joined, *weight.shape[1:]), weight.dtype)
+    for place in range(joined):
+        wider[:, place, :, place] = blocks[:, place]
+    graph = conv.graph
+    assert isinstance(graph, ir.Graph)
+    array = wider.reshape(len(weight), joined * read, *weight.shape[2:])
+    ir.replace_input(dequantize, 0, ir.add_initializer(graph, f"{conv.name}.weight.joined", array))
+    dequantize.outputs[0].shape = None
+    ir.set_attribute(conv, "group", group // joined)
+
+
+def _gives_codes(conv: ir.Node) -> bool:
+    """Whether nobody but a QuantizeLinear sees what it computes: its kernel is an integer one."""
+    return any(use.node.op_type == "QuantizeLinear" for value in _private(conv.outputs[0]) for use in ir.uses(value))
 
 
 def _computed_by(conv: ir.Node) -> ir.Node | None:
@@ -123,7 +153,9 @@ def _add_to_image(conv: ir.Node) -> None:
         return
     _extend(conv, 1, 1, missing)
     b = Inserter(conv, f"{conv.name}.aligned")
-    pads = b.constant([0, 0, 0, 0, 0, missing, 0, 0], np.int64)
+    behind = [0] * weight.ndim
+    behind[1] = missing
+    pads = b.constant([*[0] * weight.ndim, *behind], np.int64)
     codes = b.op("Pad", front.outputs[0], pads, front.inputs[2], mode="constant")
     ir.replace_input(conv, 0, b.op("DequantizeLinear", codes, *front.inputs[1:3]))
 
@@ -131,4 +163,4 @@ def _add_to_image(conv: ir.Node) -> None:
 def _is_large(image: ir.Value | None) -> bool:
     dims = ir.dims_of(image) if image is not None else None
     sizes = [size for size in (dims or ())[2:] if isinstance(size, int)]
-    return len(sizes) == 2 and prod(sizes) >= _LARGE
+    return dims is not None and len(sizes) == len(dims) - 2 and prod(sizes) >= _LARGE

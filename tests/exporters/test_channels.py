@@ -28,10 +28,12 @@ PADDED = """net (float[N,3,16,16] x) => (float[N,6,9,8] y) {
 AROUND = {"ws": (12, 3, 3, 3), "wp": (6, 12, 3, 3), "around": np.array([0, 0, 0, 0, 0, 0, 1, 1])}
 
 
-def exported(text: str, values: dict[str, object], channels: int = 3, size: int = 16) -> tuple[ir.Model, ir.Model]:
+def exported(
+    text: str, values: dict[str, object], channels: int = 3, sizes: tuple[int, ...] = (16, 16)
+) -> tuple[ir.Model, ir.Model]:
     """The fake-quant model and the one for ONNX Runtime; they were run beside each other, node by node, and are equal."""
     rng = np.random.default_rng(0)
-    samples = [{"x": rng.standard_normal((1, channels, size, size)).astype(np.float32)} for _ in range(8)]
+    samples = [{"x": rng.standard_normal((1, channels, *sizes)).astype(np.float32)} for _ in range(8)]
     exports = quantize(ir.load_bytes(net(text, **values).SerializeToString()), samples, ORT, options=ONE_THREAD).exports
     assert exports.deploy is not None
     sessions = [open_session(model, ONE_THREAD.runtime, optimize=False) for model in (exports.fake_quant, exports.deploy)]
@@ -68,8 +70,18 @@ def test_a_network_that_would_grow_more_than_twofold_stays() -> None:
 def test_small_images_of_one_channel_gain_nothing_from_more(channels: int, size: int, read: int) -> None:
     text = f"""net (float[N,{channels},{size},{size}] x) => (float[N,16,{size},{size}] y) {{
       [stem] a = Conv <pads=[1,1,1,1]> (x, ws) [relu] y = Relu (a) }}"""
-    after = exported(text, {"ws": (16, channels, 3, 3)}, channels, size)[1]
+    after = exported(text, {"ws": (16, channels, 3, 3)}, channels, (size, size))[1]
     assert weight_shapes(after)["stem"] == (16, read, 3, 3)
+
+
+@pytest.mark.parametrize(("dims", "read"), [("4096", 4), ("64", 1), ("16,16,16", 4), ("8,8,8", 1)])
+def test_signals_and_volumes_are_images_too(dims: str, read: int) -> None:
+    sizes = tuple(int(size) for size in dims.split(","))
+    text = f"""net (float[N,1,{dims}] x) => (float[N,16,{dims}] y) {{
+      [stem] a = Conv <pads=[{",".join("1" * 2 * len(sizes))}]> (x, ws) [relu] y = Relu (a) }}"""
+    kernel = (3,) * len(sizes)
+    after = exported(text, {"ws": (16, 1, *kernel)}, 1, sizes)[1]
+    assert weight_shapes(after)["stem"] == (16, read, *kernel)
 
 
 def test_pixels_of_zeros_in_front_of_a_convolution_become_its_own() -> None:
@@ -82,3 +94,27 @@ def test_pixels_of_zeros_in_front_of_a_convolution_become_its_own() -> None:
 def test_a_pad_that_repeats_pixels_stays() -> None:
     after = exported(PADDED.replace("Pad (b", 'Pad <mode="edge"> (b'), AROUND)[1]
     assert any(node.name == "pad" for node in after.graph)
+
+
+GROUPED = """net (float[N,3,16,16] x) => (float[N,6,16,16] y) {
+  [first] a = Conv <pads=[1,1,1,1]> (x, ws) [relu] b = Relu (a)
+  [grouped] c = Conv <group=GROUP, pads=[1,1,1,1]> (b, wg, bg) [high] d = Clip (c, zero, six)
+  [last] e = Conv (d, wl) [end] y = Relu (e) }"""
+
+
+@pytest.mark.parametrize(
+    ("channels", "group", "outputs", "joined"),
+    [(16, 4, 32, (32, 16, 3, 3)), (96, 12, 96, (96, 48, 3, 3)), (16, 16, 32, (32, 16, 3, 3)), (16, 16, 16, (16, 1, 3, 3))],
+    ids=["groups", "not all of them", "depthwise with two channels each", "depthwise"],
+)
+def test_groups_of_few_channels_are_joined(channels: int, group: int, outputs: int, joined: tuple[int, ...]) -> None:
+    weights = {"ws": (channels, 3, 3, 3), "wg": (outputs, channels // group, 3, 3), "bg": (outputs,), "wl": (6, outputs, 1, 1)}
+    before, after = exported(GROUPED.replace("GROUP", str(group)), weights | CLIP)
+    assert weight_shapes(before)["grouped"] == (outputs, channels // group, 3, 3)
+    assert weight_shapes(after)["grouped"] == joined
+
+
+def test_groups_at_the_end_of_a_network_which_run_in_float_stay() -> None:
+    text = """net (float[N,3,16,16] x) => (float[N,8,16,16] y) {
+      [first] a = Conv <pads=[1,1,1,1]> (x, ws) [relu] b = Relu (a) [grouped] y = Conv <group=4> (b, wg) }"""
+    assert weight_shapes(exported(text, {"ws": (16, 3, 3, 3), "wg": (8, 4, 1, 1)})[1])["grouped"] == (8, 4, 1, 1)
