@@ -35,6 +35,8 @@ def work(connection: Connection, path: str, threads: int, sample: Path | None) -
         random = np.random.default_rng(0)
         shapes = {v.name: tuple(d if isinstance(d, int) and d > 0 else 1 for d in v.shape) for v in session.get_inputs()}
         feeds = {name: random.standard_normal(shape, np.float32) for name, shape in shapes.items()}
+        codes = {v.name for v in session.get_inputs() if v.type == "tensor(uint8)"}
+        feeds |= {name: (128 + 32 * feeds[name]).astype(np.uint8) for name in codes}
     for _ in range(5):
         session.run(None, feeds)
     connection.send("ready")

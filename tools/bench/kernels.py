@@ -1,0 +1,160 @@
+"""Ways to write one layer for ONNX Runtime's integer kernels, timed side by side: what `--target ort` chooses between.
+
+    python tools/bench/kernels.py last|means|groups [--threads 2] [--rounds 9]
+
+last: a Conv at the end of a network, behind a layer on integers. means: an AveragePool between integers. groups: a grouped
+Conv between integers, its groups joined. Random weights; times as in latency.py, in processes of their own that take turns.
+Needs numpy, onnx and onnxruntime.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import numpy as np
+import onnx
+from latency import measure
+from onnx import helper, numpy_helper
+
+FLOAT, UINT8 = onnx.TensorProto.FLOAT, onnx.TensorProto.UINT8
+SCALE, WEIGHT_SCALE = 0.02, 0.002
+
+
+class Net:
+    """A graph under construction: x → y, in nodes and constants."""
+
+    def __init__(self) -> None:
+        self.nodes: list[onnx.NodeProto] = []
+        self.constants: list[onnx.TensorProto] = []
+        self.random = np.random.default_rng(0)
+
+    def constant(self, array: object) -> str:
+        self.constants.append(numpy_helper.from_array(np.asarray(array), f"c{len(self.constants)}"))
+        return self.constants[-1].name
+
+    def op(self, kind: str, *inputs: str, out: str = "", **attributes: object) -> str:
+        name = out or f"v{len(self.nodes)}"
+        self.nodes.append(helper.make_node(kind, inputs, [name], **attributes))
+        return name
+
+    def grid(self) -> tuple[str, str]:
+        return self.constant(np.float32(SCALE)), self.constant(np.uint8(128))
+
+    def codes(self, shape: tuple[int, ...]) -> np.ndarray:
+        return self.random.integers(-127, 128, shape).astype(np.int8)
+
+    def rounded(self, codes: np.ndarray, axis: int = 0) -> str:
+        """The weight that int8 `codes` stand for, with a scale a channel."""
+        size = codes.shape[axis]
+        scales = [self.constant(np.full(size, WEIGHT_SCALE, np.float32)), self.constant(np.zeros(size, np.int8))]
+        return self.op("DequantizeLinear", self.constant(codes), *scales, axis=axis)
+
+    def model(self, source: int, shape: list[int], result: int) -> onnx.ModelProto:
+        ends = [[helper.make_tensor_value_info("x", source, shape)], [helper.make_tensor_value_info("y", result, None)]]
+        graph = helper.make_graph(self.nodes, "net", *ends, self.constants)
+        return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
+
+
+Models = Mapping[str, onnx.ModelProto]
+
+
+def last(inputs: int, outputs: int, kernel: int, size: int) -> Models:
+    """A 1×1 layer, then the last one: as it is exported, and otherwise."""
+    pads = {"pads": [kernel // 2] * 4}
+    ways = ("exported", "float network", "rounded", "ConvInteger, uint8", "ConvInteger, int8", *["MatMul"] * (kernel == 1))
+    return {way: _last(way, (outputs, inputs, kernel, kernel), size, pads) for way in ways}
+
+
+def _last(way: str, shape: tuple[int, int, int, int], size: int, pads: dict[str, object]) -> onnx.ModelProto:
+    net, inputs = Net(), shape[1]
+    first, codes = net.codes((inputs, inputs, 1, 1)), net.codes(shape)
+    step = np.float32(WEIGHT_SCALE)
+    if way == "float network":
+        hidden = net.op("Relu", net.op("Conv", "x", net.constant(first * step)))
+        net.op("Conv", hidden, net.constant(codes * step), out="y", **pads)
+        return net.model(FLOAT, [1, inputs, size, size], FLOAT)
+    grid = net.grid()
+    data = net.op("DequantizeLinear", net.op("QuantizeLinear", "x", *grid), *grid)
+    handed_on = net.op("QuantizeLinear", net.op("Conv", data, net.rounded(first)), *grid)
+    hidden = net.op("DequantizeLinear", handed_on, *grid)
+    if way == "exported":
+        net.op("Conv", hidden, net.rounded(codes), out="y", **pads)
+    elif way == "rounded":
+        result = net.op("Conv", hidden, net.rounded(codes), **pads)
+        net.op("DequantizeLinear", net.op("QuantizeLinear", result, *grid), *grid, out="y")
+    elif way == "MatMul":
+        rows = net.op("MatMul", net.op("Transpose", hidden, perm=[0, 2, 3, 1]), net.rounded(codes[:, :, 0, 0].T.copy(), 1))
+        net.op("Transpose", rows, perm=[0, 3, 1, 2], out="y")
+    else:
+        unsigned = way.endswith("uint8")
+        weight = net.constant((codes.astype(np.int16) + 128).astype(np.uint8) if unsigned else codes)
+        zeros = [grid[1], *[net.constant(np.uint8(128))] * unsigned]
+        sums = net.op("Cast", net.op("ConvInteger", handed_on, weight, *zeros, **pads), to=FLOAT)
+        net.op("Mul", sums, net.constant(np.float32(SCALE * WEIGHT_SCALE)), out="y")
+    return net.model(FLOAT, [1, inputs, size, size], FLOAT)
+
+
+def _between(kind: str, shape: list[int], weight: np.ndarray | None = None, **attributes: object) -> onnx.ModelProto:
+    """One layer that reads and writes codes."""
+    net = Net()
+    grid = net.grid()
+    weights = [] if weight is None else [net.rounded(weight)]
+    result = net.op(kind, net.op("DequantizeLinear", "x", *grid), *weights, **attributes)
+    net.op("QuantizeLinear", result, *grid, out="y")
+    return net.model(UINT8, shape, UINT8)
+
+
+def means(channels: int, size: int, kernel: int, stride: int) -> Models:
+    window = {"kernel_shape": [kernel] * 2, "strides": [stride] * 2, "pads": [kernel // 2 * (stride == 1)] * 4}
+    shape = [1, channels, size, size]
+    plain = Net()
+    plain.op("AveragePool", "x", out="y", **window)
+    ones = np.ones((channels, 1, kernel, kernel), np.int8)
+    return {
+        "pooled codes": _between("AveragePool", shape, **window),
+        "depthwise Conv": _between("Conv", shape, ones, group=channels, **window),
+        "pooled floats": plain.model(FLOAT, shape, FLOAT),
+    }
+
+
+def groups(channels: int, outputs: int, group: int, size: int) -> Models:
+    read = channels // group
+    joined = [n for n in range(1, group + 1) if group % n == 0 and (n == 1 or 8 <= n * read <= 64)]
+    shapes = {n: (outputs, n * read, 3, 3) for n in joined}
+    return {
+        f"{n * read} channels each": _between("Conv", [1, channels, size, size], Net().codes(s), group=group // n, pads=[1] * 4)
+        for n, s in shapes.items()
+    }
+
+
+CASES: Mapping[str, tuple[Callable[..., Models], list[tuple[int, ...]]]] = {
+    "last": (last, [(32, 9, 3, 224), (64, 1, 3, 128), (64, 2, 1, 128), (256, 21, 1, 64), (128, 80, 1, 40), (128, 4, 3, 40),
+                    (64, 3, 3, 224), (32, 3, 9, 128), (256, 256, 3, 14), (512, 512, 1, 14), (256, 256, 3, 56)]),
+    "means": (means, [(16, 32, 2, 2), (64, 56, 2, 2), (256, 28, 2, 2), (64, 56, 3, 1), (192, 35, 3, 1), (128, 16, 8, 8)]),
+    "groups": (groups, [(128, 128, 32, 56), (256, 256, 32, 28), (512, 512, 32, 14), (64, 128, 64, 28), (96, 96, 12, 28)]),
+}  # fmt: skip
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("case", choices=CASES)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--rounds", type=int, default=9)
+    args = parser.parse_args()
+    build, sizes = CASES[args.case]
+    for size in sizes:
+        models = build(*size)
+        with tempfile.TemporaryDirectory() as folder:
+            paths = [Path(folder) / f"{number}.onnx" for number in range(len(models))]
+            for path, model in zip(paths, models.values(), strict=True):
+                onnx.save(model, path)
+            times = measure(paths, threads=args.threads, rounds=args.rounds, seconds=0.2, sample=None)
+        shares = [f"{way} {ms / times[0]:.2f}" for way, ms in list(zip(models, times, strict=True))[1:]]
+        print(f"{args.case} {size}: {next(iter(models))} {times[0]:.3f} ms;", ", ".join(shares), flush=True)
+
+
+if __name__ == "__main__":
+    main()
