@@ -141,7 +141,7 @@ def test_a_changed_pooling_is_found() -> None:
 
 def test_a_deploy_layer_without_counterpart_is_named() -> None:
     deploy, fake = exported()
-    node(fake, "Conv_2.data0.quantizelinear").name = "renamed"
+    node(fake, "Conv_2").name = "renamed"
     with pytest.raises(VerificationError, match=r"Conv_2.quant of the deploy model has no counterpart"):
         verify_deploy(deploy, fake, [_FEEDS])
 
