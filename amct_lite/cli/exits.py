@@ -31,8 +31,10 @@ def exit_codes(tell: Callable[[AmctError], None]) -> Iterator[None]:
         sys.exit(error.exit_code)
     except (click.Abort, KeyboardInterrupt):
         _end_interrupted()
-    except ImportError as error:
-        if not isinstance(error.__cause__, KeyboardInterrupt):  # which reached a compiled module while it was loaded
+    except ImportError as error:  # Ctrl-C or SIGTERM may reach a compiled module while it is loaded
+        if isinstance(error.__cause__, SystemExit):
+            raise error.__cause__ from None
+        if not isinstance(error.__cause__, KeyboardInterrupt):
             raise
         _end_interrupted()
     except BrokenPipeError:  # the reader, such as `head`, has seen enough
