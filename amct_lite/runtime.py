@@ -5,10 +5,12 @@ A `Session` runs a model of any size; what ONNX Runtime refuses becomes an error
 
 from __future__ import annotations
 
+import ctypes
 import json
 import re
+import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -216,7 +218,10 @@ def open_session(
         settings.enable_profiling = True
         settings.profile_file_prefix = str(profile)
     # With a plan, the second run takes its memory as one block, beside what the first one took.
-    settings.enable_mem_pattern = not (isinstance(model, ir.Model) and is_heavy(model))
+    heavy = isinstance(model, ir.Model) and is_heavy(model)
+    settings.enable_mem_pattern = not heavy
+    if heavy:
+        _return_what_is_freed()
     source, weights = _source(model, settings)
     started = [with_options(name) for name in providers]
     session = _started(source, settings, providers=started, disabled_optimizers=list(chosen.disabled_optimizers))
@@ -271,6 +276,13 @@ def _source(
     settings.add_session_config_entry(_EXTERNAL_FOLDER, attached.folder)
     settings.add_external_initializers(list(attached.weights), list(weights))
     return attached.graph, weights
+
+
+def _return_what_is_freed() -> None:
+    """To the system. glibc keeps what a session had for the thread that opened it, and another thread's takes as much again."""
+    if sys.platform == "linux":
+        with suppress(AttributeError):  # another C library
+            ctypes.CDLL(None).malloc_trim(0)
 
 
 def _shared(tensor: ir.TensorProtocol) -> onnxruntime.OrtValue:

@@ -1,6 +1,8 @@
 """Sessions run models of any size, and what ONNX Runtime refuses becomes an error that says what and where."""
 
 import gc
+import platform
+from pathlib import Path
 
 import numpy as np
 import onnxruntime
@@ -198,6 +200,25 @@ def test_large_weights_of_several_sessions_are_read_in_place(monkeypatch):
     heavy = runtime.beside_others(asked, model)
     assert heavy.session_config == (("session.disable_prepacking", "1"), *asked.session_config)
     assert open_session(model, heavy).run({"x": np.zeros(1000, np.float32)})[0].sum() == 1000
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="it is glibc that keeps what is freed")
+def test_memory_that_was_freed_is_returned_before_a_large_model_is_opened(monkeypatch):
+    def own() -> int:
+        (line,) = (line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("RssAnon"))
+        return int(line.split()[1]) * 1024
+
+    freed, kept = [], []
+    for _ in range(1000):  # what stays lies between what is freed
+        freed.append(bytearray(100_000))
+        kept.append(bytearray(2_000))
+    freed.clear()
+    before = own()
+    open_session(big_model(), ONE)
+    assert own() > before - 20_000_000, "a small model is not worth it"
+    monkeypatch.setattr(runtime, "_HEAVY", 1000)
+    open_session(big_model(), ONE)
+    assert own() < before - 80_000_000
 
 
 def test_integers_are_as_large_as_the_floats_that_they_become(monkeypatch):

@@ -18,7 +18,7 @@ from amct_lite import ir
 from amct_lite.errors import VerificationError
 from amct_lite.exporters.ascend import quant_name
 from amct_lite.numerics.metrics import same_where_not_finite
-from amct_lite.runtime import RuntimeOptions, open_session
+from amct_lite.runtime import RuntimeOptions, beside_others, open_session
 from amct_lite.types import AnyArray, Feeds
 from amct_lite.validate.lowering import Lowered, LoweredLayer, lower
 
@@ -84,7 +84,7 @@ def verify_deploy(
     `data` must have the static shapes of `deploy`. Raises VerificationError at the first difference that rounding does not
     explain.
     """
-    chosen = options or RuntimeOptions()
+    chosen = beside_others(options or RuntimeOptions(), fake_quant)
     lowered = lower(deploy)
     guided = _guided(fake_quant, lowered)
     reference = open_session(guided.model, chosen, optimize=False)

@@ -7,10 +7,11 @@ import pytest
 from layer_cases import BY_ID, named, record_for
 from passes.graphs import feeds_for, parse
 
-from amct_lite import ir
+from amct_lite import ir, runtime
 from amct_lite.errors import VerificationError
 from amct_lite.exporters import ascend, qdq
 from amct_lite.types import LayerRecord, QParams, QuantRecord
+from amct_lite.validate import equivalence
 from amct_lite.validate.equivalence import verify_deploy
 from amct_lite.validate.lowering import lower
 
@@ -49,6 +50,21 @@ def add_at(*where_and_step: object) -> Callable[[np.ndarray], None]:
         array[tuple(where)] += np.array(step, array.dtype)
 
     return edit
+
+
+def test_weights_of_large_models_are_read_in_place(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Layers that stay in float have theirs in both models."""
+    opened = []
+
+    def opening(model: ir.Model, options: runtime.RuntimeOptions, **given: bool) -> runtime.Session:
+        opened.append(options.session_config)
+        return runtime.open_session(model, options, **given)
+
+    monkeypatch.setattr(equivalence, "open_session", opening)
+    plain = verify_deploy(*exported(), [_FEEDS])
+    monkeypatch.setattr(runtime, "_HEAVY", 0)
+    assert verify_deploy(*exported(), [_FEEDS]) == plain
+    assert opened == [(), (), *2 * [(("session.disable_prepacking", "1"),)]]
 
 
 def test_untouched_models_agree() -> None:
