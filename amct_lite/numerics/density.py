@@ -11,18 +11,21 @@ from collections.abc import Sequence
 import numpy as np
 
 from amct_lite.numerics.stratum import BINS, HALF_BINS, WEIGHT_ONE, Stratum, bin_width
-from amct_lite.types import AnyArray, DoubleArray
+from amct_lite.types import AnyArray, DoubleArray, FloatArray
 
 # More points than this cost time and tell an observer nothing new: the grid of 16 bits is finer, but errors average out.
 MOST_POINTS = 20_000
 _MOST_SUBPOINTS = 8
 
 
-def weighted_points(strata: Sequence[Stratum]) -> tuple[DoubleArray, DoubleArray]:
-    """(x ascending, w): every exact value, and one or more points for each bin that is not empty; w in values."""
+def weighted_points(strata: Sequence[Stratum], single: FloatArray) -> tuple[DoubleArray, DoubleArray]:
+    """(x ascending, w): every exact value, one or more points for each bin that is not empty, and each of `single` as one
+    value; w in values."""
     occupied = sum(int(np.count_nonzero(s.histogram)) for s in strata if s.histogram is not None)
     subpoints = max(1, min(_MOST_SUBPOINTS, MOST_POINTS // max(occupied, 1)))
     pieces = [_exact_points(s) if s.histogram is None else _bin_points(s, s.histogram, subpoints) for s in strata]
+    if single.size:
+        pieces.append((single.astype(np.float64), np.ones(single.size)))
     x = np.concatenate([piece[0] for piece in pieces])
     w = np.concatenate([piece[1] for piece in pieces])
     if len(pieces) > 1:
@@ -46,8 +49,8 @@ def thinned(x: DoubleArray, w: DoubleArray, limit: int) -> tuple[DoubleArray, Do
     return np.add.reduceat(w * x, first) / weight, weight
 
 
-def counts_between(strata: Sequence[Stratum], edges: DoubleArray) -> DoubleArray:
-    """Weight in each [edges[i], edges[i+1]), the last with its upper end, in values; edges ascending."""
+def counts_between(strata: Sequence[Stratum], edges: DoubleArray, single: FloatArray) -> DoubleArray:
+    """Weight in each [edges[i], edges[i+1]), the last with its upper end, in values; `single` are one each. edges ascending."""
     below = np.zeros(edges.size)
     upper = edges.copy()
     upper[-1] = np.nextafter(upper[-1], np.inf)
@@ -58,7 +61,7 @@ def counts_between(strata: Sequence[Stratum], edges: DoubleArray) -> DoubleArray
             below += running[np.searchsorted(values, upper)]
         else:
             below += _weight_below(stratum, stratum.histogram, upper)
-    counts: DoubleArray = np.diff(below) / WEIGHT_ONE
+    counts: DoubleArray = np.diff(below) / WEIGHT_ONE + np.histogram(single, edges)[0]
     return counts
 
 

@@ -77,17 +77,10 @@ class Extremes:
         strata = strata_of(records)
         return _magnitudes(records[(low <= strata) & (strata <= high)])
 
-    def kth_highest(self, k: int) -> float:
-        """The k-th largest of the samples' maxima, k >= 1; -inf where these are fewer, or not all known."""
-        return self._kth(self._ordered()["high"], k)
-
-    def kth_lowest(self, k: int) -> float:
-        """The k-th smallest of the samples' minima; inf where these are fewer, or not all known."""
-        return -self._kth(-self._ordered()["low"], k)
-
-    def _kth(self, values: FloatArray, k: int) -> float:
-        known = self.complete and k <= values.size
-        return float(np.partition(values, values.size - k)[values.size - k]) if known else -np.inf
+    def ends(self) -> FloatArray:
+        """The minimum and the maximum of each sample; none where not all are known."""
+        records = self._ordered() if self.complete else np.empty(0, dtype=_RECORD)
+        return np.concatenate([records["low"], records["high"]])
 
     def to_arrays(self) -> dict[str, AnyArray]:
         """As plain numeric arrays; equal content gives equal arrays."""

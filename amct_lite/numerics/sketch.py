@@ -210,30 +210,34 @@ class Sketch:
 
     def histogram(self, edges: DoubleArray) -> DoubleArray:
         """Values in each [edges[i], edges[i+1]), the last bin with its upper end."""
-        return counts_between(self._filled(), edges)
+        return counts_between(self._filled(), edges, self._missed())
 
     def kth_largest(self, k: int) -> float:
         """The k-th largest of all values, k >= 1: exact for k = 1 or when `is_exact`, else within half a bin of the k-th of
-        those looked at, and never below the k-th of the samples' maxima, which a few large values may miss to be among."""
+        those that are known."""
         if k <= 1:
             return self.high
         x, w = self._all_points()
         # Half a value of slack: weights are rounded.
-        seen = float(x[::-1][min(int(np.searchsorted(np.cumsum(w[::-1]), k - 0.5)), x.size - 1)])
-        return max(seen, self._extremes.kth_highest(k))
+        return float(x[::-1][min(int(np.searchsorted(np.cumsum(w[::-1]), k - 0.5)), x.size - 1)])
 
     def kth_smallest(self, k: int) -> float:
         """The k-th smallest of all values, like `kth_largest`."""
         if k <= 1:
             return self.low
         x, w = self._all_points()
-        seen = float(x[min(int(np.searchsorted(np.cumsum(w), k - 0.5)), x.size - 1)])
-        return min(seen, self._extremes.kth_lowest(k))
+        return float(x[min(int(np.searchsorted(np.cumsum(w), k - 0.5)), x.size - 1)])
 
     def _all_points(self) -> tuple[DoubleArray, DoubleArray]:
         if self._points is None:
-            self._points = weighted_points(self._filled())
+            self._points = weighted_points(self._filled(), self._missed())
         return self._points
+
+    def _missed(self) -> FloatArray:
+        """The extremes of each sample where not all values were looked at: a large one that a sample has once is hardly ever
+        among those that were."""
+        thinned_out = any(stratum.observed < stratum.count for stratum in self._strata.values())
+        return self._extremes.ends() if thinned_out else np.empty(0, dtype=np.float32)
 
     def _ordered(self) -> list[Stratum]:
         return [self._strata[key] for key in sorted(self._strata)]
