@@ -13,7 +13,7 @@ import numpy as np
 from amct_lite import ir
 from amct_lite.exporters import channels, qdq
 from amct_lite.exporters.pairs import dequantizers, grid_of, quantizer_in_front
-from amct_lite.flow.kernels import BOUNDS, KERNELS, is_product
+from amct_lite.flow.kernels import BOUNDS, KERNELS, SIZES, is_product
 from amct_lite.ir.build import Inserter
 from amct_lite.ops import WEIGHTED, weights_behind
 from amct_lite.types import QuantRecord
@@ -35,6 +35,7 @@ def export(model: ir.Model, record: QuantRecord) -> ir.Model:
     for node in tuple(result.graph):
         if node.op_type in KERNELS and KERNELS[node.op_type].one_grid and KERNELS[node.op_type].taken(node):
             _round_result(node)
+    _measure_codes(result)
     for pad in _all(result, "Pad"):
         _pad_codes(pad)
     for mean in _all(result, "ReduceMean"):
@@ -62,6 +63,20 @@ def _make_unsigned(quantize: ir.Node) -> None:
     for node in (quantize, *dequantizers(quantize)):
         ir.replace_input(node, 2, moved)
     quantize.outputs[0].type = ir.TensorType(ir.DataType.UINT8)
+
+
+def _measure_codes(model: ir.Model) -> None:
+    """Who asks for the shape of a tensor asks its codes: beside a reader of floats, the kernel in front would stay float."""
+    asking = [
+        (use.node, quantize)
+        for quantize in _all(model, "QuantizeLinear")
+        for use in ir.uses(quantize.inputs[0])  # type: ignore[arg-type] # present
+        if use.node.op_type in SIZES and use.node.graph is quantize.graph
+    ]
+    for node, quantize in asking:
+        ir.replace_input(node, 0, quantize.outputs[0])
+    if asking:
+        model.graph.sort()  # a shape may have been asked for before there were codes
 
 
 def _keep_float_bias(dequantize: ir.Node) -> None:

@@ -40,6 +40,9 @@ MATRIX = {"rows": np.array([1, 3, 16]), "m": (16, 5), "mb": (5,)}
 RESIZED = """net (float[1,3,16,16] x) => (float[1,8,8,8] y) {
   [c1] a = Conv <pads=[1,1,1,1]> (x, w1) [relu] b = Relu (a) [half] c = Resize <mode="cubic"> (b, , smaller)
   [c2] d = Conv <strides=[2,2]> (b, w2) [add] e = Add (c, d) [c3] y = Conv (e, w2) }"""
+SHAPED = """net (float[N,3,16,16] x) => (float[N,8,16,16] y) {
+  [c1] a = Conv <pads=[1,1,1,1]> (x, w1) [relu] b = Relu (a) [size] s = Shape (b)
+  [flat] c = Reshape (b, rows) [soft] d = Softmax (c) [back] y = Reshape (d, s) }"""
 POOLED = """net (float[1,3,16,16] x) => (float[1,8,H,W] y) {
   [c1] a = Conv <pads=[1,1,1,1]> (x, w1) [pool] b = AveragePool <HOW> (a) [c2] y = Conv (b, w2) }"""
 SQUARE = {"w2": (8, 8, 1, 1)}
@@ -133,6 +136,20 @@ def test_a_mean_of_windows_is_a_depthwise_convolution(how: str, kernel: str) -> 
     assert result.exports.deploy is not None
     found = Counter(node.op_type for node in optimized(result.exports.deploy).graph)
     assert (found["QLinearConv"], found["QLinearAveragePool"]) == ((2, 0) if kernel == "QLinearConv" else (1, 1))
+
+
+def test_who_asks_for_a_shape_keeps_no_layer_in_float() -> None:
+    """The record has no entry for that, so that it is taken again."""
+    model = ir.load_bytes(net(SHAPED, rows=np.array([0, -1])).SerializeToString())
+    result = quantize(model, images(4), ORT, options=ONE_THREAD)
+    assert [entry.key for entry in result.record.layers] == ["c1", "flat:0", "soft:0"]
+    assert result.exports.deploy is not None
+    onnx.checker.check_model(ir.to_bytes(result.exports.deploy), full_check=True)
+    found = Counter(node.op_type for node in optimized(result.exports.deploy).graph)
+    assert (found["QLinearConv"], found["DequantizeLinear"]) == (1, 1)
+    again = convert(result.source.original, result.record, config=ORT, bias_correction="none").exports.deploy
+    assert again is not None
+    assert ir.to_bytes(again) == ir.to_bytes(result.exports.deploy)
 
 
 def test_a_matrix_product_with_bias_is_one_integer_product() -> None:

@@ -124,3 +124,9 @@ def test_a_sum_that_a_layer_in_float_reads_too_is_computed_in_float(reader: str,
 def test_tensors_and_nodes_can_be_kept_out(asked: dict[str, str]) -> None:
     found = placed("[c1] a = Conv (x, w) [c2] b = Conv (a, v) [add] s = Add (b, a) [c3] y = Conv (s, w)", **asked)
     assert {node for node, _ in found.reads} == ({"add"} if "left_out" in asked else set())
+
+
+def test_who_asks_for_a_shape_reads_nothing_rounded() -> None:
+    """A record with such an entry would be refused: it reads no values."""
+    found = placed("[c1] a = Conv (x, w) [s] b = Softmax (a) [size] n = Shape (a) [r] y = Reshape (b, n)")
+    assert found.reads == (("s", 0),)
