@@ -444,8 +444,9 @@ def test_odd_model_is_quantized(name: str, shape: str, ascend: int, generic: int
         result = quantize(STRUCTURE / name, config=config, options=RANDOM)
         assert len(result.record.layers) == layers
         assert all(np.isfinite(error.mse) for error in result.report.outputs)
-        # noise drives a detector's rare classes to 1e-5, where a sigmoid's steps show; elsewhere 20 dB are easy
-        assert max(error.sqnr_db for error in result.report.outputs) > 20
+        # Noise drives a detector's rare classes to 1e-5, where a sigmoid's steps show, and two batches of it move the SQNR of
+        # MobileNetV1 by 5 dB either way (16 to 25 dB with 1 to 16 batches). What is wrong lies near 0 dB.
+        assert max(error.sqnr_db for error in result.report.outputs) > 12
         assert result.report.deploy_problem is None
         assert (result.report.equivalence is not None) == (target == "ascend")
 
