@@ -17,6 +17,7 @@ import numpy as np
 from amct_lite import ir
 from amct_lite.errors import VerificationError
 from amct_lite.exporters.ascend import quant_name
+from amct_lite.exporters.pairs import quantizer_in_front
 from amct_lite.numerics.metrics import same_where_not_finite
 from amct_lite.runtime import RuntimeOptions, beside_others, open_session
 from amct_lite.types import AnyArray, Feeds
@@ -163,15 +164,10 @@ def _counterpart(nodes: dict[str, ir.Node], quant: str) -> ir.Node:
     name, _, position = quant.rpartition(".quant")
     node = nodes.get(name)
     if node is not None and node.op_type != "QuantizeLinear":  # of an output that is codes, the node itself is it
-        node = _producer(_producer(node, int(position or 0)), 0)
-    if node is None or node.op_type != "QuantizeLinear":
+        node = quantizer_in_front(node.inputs[int(position or 0)])
+    if node is None:
         raise VerificationError(f"{quant} of the deploy model has no counterpart in the fake-quant model.")
     return node
-
-
-def _producer(node: ir.Node | None, index: int) -> ir.Node | None:
-    value = node.inputs[index] if node is not None else None
-    return value.producer() if value is not None else None
 
 
 def _names(values: dict[str, ir.Value]) -> dict[str, str]:
