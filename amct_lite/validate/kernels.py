@@ -61,9 +61,10 @@ def verify_kernels(
     in_float = _in_float(model, layers, kernels)
     ours, theirs = _run(model, feeds, options), _run(fake_quant, feeds, options)
     names = [str(value.name) for value in fake_quant.graph.outputs]
-    _require_equal_ranks(names, ours, theirs)
+    _require_equal_ranks(names, ours[0], theirs[0])
+    reached, wanted = _outputs(ours), _outputs(theirs)
     if exact:
-        _require_equal_quality(names, exact, ours, theirs)
+        _require_equal_quality(names, _outputs(exact), reached, wanted)
     return Kernels(
         len(layers),
         len(layers) - len(in_float),
@@ -71,7 +72,7 @@ def verify_kernels(
         ops["QuantizeLinear"],
         ops["DequantizeLinear"],
         len(feeds),
-        _worst(theirs, ours),
+        _worst(wanted, reached),
     )
 
 
@@ -108,16 +109,14 @@ def _measurable(exact: AnyArray, other: AnyArray) -> bool:
     return exact.dtype.kind == "f" and exact.size == other.size
 
 
-def _worst(exact: Sequence[Sequence[AnyArray]], other: Sequence[Sequence[AnyArray]]) -> float:
-    """The SQNR, in dB, of the output that suffers most, over all samples together."""
-    pairs = zip(_outputs(exact), _outputs(other), strict=True)
+def _worst(exact: Sequence[AnyArray], other: Sequence[AnyArray]) -> float:
+    """The SQNR, in dB, of the output that suffers most."""
+    pairs = zip(exact, other, strict=True)
     return min((sqnr_db(left, right) for left, right in pairs if _measurable(left, right)), default=np.inf)
 
 
-def _require_equal_ranks(
-    names: Sequence[str], ours: Sequence[Sequence[AnyArray]], theirs: Sequence[Sequence[AnyArray]]
-) -> None:
-    for name, left, right in zip(names, ours[0], theirs[0], strict=True):
+def _require_equal_ranks(names: Sequence[str], ours: Sequence[AnyArray], theirs: Sequence[AnyArray]) -> None:
+    for name, left, right in zip(names, ours, theirs, strict=True):
         if left.ndim != right.ndim:
             raise VerificationError(
                 f"output {name!r} of the model for ONNX Runtime has shape {left.shape}, that of the fake-quant model "
@@ -126,12 +125,9 @@ def _require_equal_ranks(
 
 
 def _require_equal_quality(
-    names: Sequence[str],
-    exact: Sequence[Sequence[AnyArray]],
-    ours: Sequence[Sequence[AnyArray]],
-    theirs: Sequence[Sequence[AnyArray]],
+    names: Sequence[str], exact: Sequence[AnyArray], ours: Sequence[AnyArray], theirs: Sequence[AnyArray]
 ) -> None:
-    for name, right, left, model in zip(names, _outputs(exact), _outputs(ours), _outputs(theirs), strict=True):
+    for name, right, left, model in zip(names, exact, ours, theirs, strict=True):
         if not _measurable(right, left) or not _measurable(model, left):
             continue
         reached, wanted = sqnr_db(right, left), sqnr_db(right, model)
