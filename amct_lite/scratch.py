@@ -24,6 +24,8 @@ from numpy.typing import NDArray
 from amct_lite.errors import ExportError
 from amct_lite.held import HeldFolder
 
+LARGE = 1 << 20
+"""Bytes from which on an array is not worth its memory."""
 _PREFIX = "amct_lite_"
 
 _folder: HeldFolder | None = None
@@ -89,6 +91,11 @@ def put_away(array: NDArray[Any]) -> NDArray[Any]:
         memory = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
     remove_with(memory, path)
     return np.frombuffer(memory, array.dtype).reshape(array.shape)
+
+
+def put_away_large(array: NDArray[Any]) -> NDArray[Any]:
+    """`array` itself where it has less than LARGE bytes, else `put_away`."""
+    return put_away(array) if array.nbytes >= LARGE else array
 
 
 @contextmanager

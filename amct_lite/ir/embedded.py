@@ -14,7 +14,7 @@ from pathlib import Path
 import onnx
 from google.protobuf.message import DecodeError
 
-from amct_lite.ir.stored import LARGE
+from amct_lite.scratch import LARGE
 
 FROM = 1 << 28
 """Bytes of a file from which on its weights stay there. Smaller ones are faster read than mapped."""

@@ -15,10 +15,8 @@ import numpy as np
 from onnx_ir import DataType, ExternalTensor, Shape, Tensor, TensorProtocol
 
 from amct_lite import scratch
+from amct_lite.scratch import LARGE
 from amct_lite.types import AnyArray
-
-LARGE = 1 << 20
-"""Bytes from which on an array is not worth its memory."""
 
 
 class StoredTensor(ExternalTensor):

@@ -16,8 +16,9 @@ from amct_lite import scratch
 from amct_lite.errors import CalibrationError
 from amct_lite.ir.bodies import every_graph
 from amct_lite.ir.io import clone, load, load_bytes
-from amct_lite.ir.stored import LARGE, tensor_of
+from amct_lite.ir.stored import tensor_of
 from amct_lite.ir.writing import Attached, attached, needs_external_data, save, to_bytes
+from amct_lite.scratch import LARGE
 
 Sent = bytes | Path | Attached
 

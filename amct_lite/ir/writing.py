@@ -21,7 +21,8 @@ from amct_lite.errors import ExportError
 from amct_lite.ir.bodies import every_graph
 from amct_lite.ir.embedded import varint
 from amct_lite.ir.sizes import weight_bytes
-from amct_lite.ir.stored import LARGE, StoredTensor, file_of
+from amct_lite.ir.stored import StoredTensor, file_of
+from amct_lite.scratch import LARGE
 
 EXTERNAL_FROM = 1_500_000_000
 """Bytes of weights from which on a model is written with external data; a protobuf holds less than 2 GiB."""

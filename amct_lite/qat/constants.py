@@ -18,8 +18,6 @@ from amct_lite.qat.movers import is_mover, moved_constant
 from amct_lite.types import AnyArray, FloatArray
 
 Reader = tuple[str, int]
-_LARGE = 1 << 20
-"""Bytes of codes that are not worth their memory until they are compared with what became of them."""
 
 
 @dataclass(frozen=True)
@@ -114,7 +112,7 @@ def _rounded(value: ir.Value | None, grid: Grid, dq: ir.Node) -> AnyArray | None
     least, most = grid.limits
     steps = np.rint(array.astype(np.float32) / scale) + zero_point
     codes = np.clip(np.clip(steps, least, most), low, high).astype(grid.held_as)
-    return scratch.put_away(codes) if codes.nbytes >= _LARGE else codes
+    return scratch.put_away_large(codes)  # they wait for what became of them
 
 
 def clip_bounds(node: ir.Node) -> tuple[float, float]:

@@ -13,9 +13,6 @@ from amct_lite import scratch
 from amct_lite.types import FloatArray, IntArray, QParams
 from amct_lite.weights.reconstruction import Reconstruction
 
-_LARGE = 1 << 20
-"""Bytes of moves that are not worth their memory until they are applied."""
-
 
 @dataclass(frozen=True)
 class Rounding:
@@ -33,8 +30,7 @@ class Rounding:
     after: float
 
     def __post_init__(self) -> None:
-        if self.moves.nbytes >= _LARGE:
-            object.__setattr__(self, "moves", scratch.put_away(self.moves))
+        object.__setattr__(self, "moves", scratch.put_away_large(self.moves))
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Made anew where it arrives: what is large lies in a file there, too."""
