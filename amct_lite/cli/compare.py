@@ -7,9 +7,8 @@ from typing import Any
 
 import click
 
-from amct_lite.cli import completion
 from amct_lite.cli.beside import Beside, beside_options, tell_written
-from amct_lite.cli.options import image_options, runtime_options, take_images, take_runtime
+from amct_lite.cli.options import data_option, image_options, runtime_options, take_images, take_runtime
 from amct_lite.cli.saving import require_place
 
 _FILE = click.Path(path_type=Path)
@@ -18,12 +17,7 @@ _FILE = click.Path(path_type=Path)
 @click.command("compare", short_help="Follow the error of a quantized model, tensor by tensor.")
 @click.argument("exact", type=_FILE, metavar="FLOAT")
 @click.argument("other", type=_FILE, metavar="MODEL")
-@click.option(
-    "--data",
-    metavar="PATH",
-    shell_complete=completion.paths,
-    help="Samples: .npz/.npy files or folders, AMCT .bin folders ('d1/;d2/'), images, a loader.py.",
-)
+@data_option()
 @click.option("--batches", metavar="N", type=click.IntRange(min=1), help="Use so many batches of the data.")
 @click.option(
     "--batch-size", metavar="N", type=click.IntRange(min=1), help="Rows of a batch, where one file holds many samples."

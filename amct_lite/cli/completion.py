@@ -9,19 +9,22 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
 import click
-from click.shell_completion import CompletionItem
 
 from amct_lite.errors import AmctError
 
 if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
+
     from amct_lite.record import LayerFacts
 
 Names: TypeAlias = Callable[[click.Context], Iterable[str]]
-Completer: TypeAlias = Callable[[click.Context, click.Parameter, str], list[CompletionItem]]
+Completer: TypeAlias = "Callable[[click.Context, click.Parameter, str], list[CompletionItem]]"
 
 
 def paths(_ctx: click.Context, _param: click.Parameter, begun: str) -> list[CompletionItem]:
     """Files and folders, for an option that is not always the path of one."""
+    from click.shell_completion import CompletionItem
+
     return [CompletionItem(begun, type="file")]
 
 
@@ -38,21 +41,27 @@ def list_of(names: Names) -> Completer:
     """Some of the names, with commas in between."""
 
     def complete(ctx: click.Context, _param: click.Parameter, begun: str) -> list[CompletionItem]:
-        head, comma, last = begun.rpartition(",")
-        return _beginning(names(ctx), last, before=head + comma)
+        return _some(names(ctx), begun)
 
     return complete
 
 
-def limits(ctx: click.Context, param: click.Parameter, begun: str) -> list[CompletionItem]:
+def limits(ctx: click.Context, _param: click.Parameter, begun: str) -> list[CompletionItem]:
     """`LAYER=`, and behind it a list of widths."""
     layer, equals, widths = begun.rpartition("=")
     if not equals:
         return _beginning((f"{name}=" for name in _layers_of(ctx)), begun)
-    return [CompletionItem(layer + equals + item.value) for item in list_of(width_names)(ctx, param, widths)]
+    return _some(width_names(ctx), widths, before=layer + equals)
+
+
+def _some(names: Iterable[str], begun: str, *, before: str = "") -> list[CompletionItem]:
+    head, comma, last = begun.rpartition(",")
+    return _beginning(names, last, before=before + head + comma)
 
 
 def _beginning(names: Iterable[str], begun: str, *, before: str = "") -> list[CompletionItem]:
+    from click.shell_completion import CompletionItem
+
     return [CompletionItem(before + name) for name in names if name.startswith(begun)]
 
 

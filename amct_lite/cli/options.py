@@ -135,13 +135,19 @@ _QUANTIZATION = (
 )
 
 
-_SOURCE = (
-    click.option(
+def data_option(*, required: bool = False) -> Callable[[F], F]:
+    """--data: what `open_data` takes."""
+    return click.option(
         "--data",
         metavar="PATH",
         shell_complete=completion.paths,
+        required=required,
         help="Samples: .npz/.npy files or folders, AMCT .bin folders ('d1/;d2/'), images, a loader.py.",
-    ),
+    )
+
+
+_SOURCE = (
+    data_option(),
     click.option(
         "-o",
         "--output",

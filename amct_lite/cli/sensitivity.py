@@ -9,7 +9,15 @@ import click
 
 from amct_lite.cli import completion
 from amct_lite.cli.beside import Beside, beside_options, tell_written
-from amct_lite.cli.options import image_options, runtime_options, take_images, take_runtime, take_workers, worker_options
+from amct_lite.cli.options import (
+    data_option,
+    image_options,
+    runtime_options,
+    take_images,
+    take_runtime,
+    take_workers,
+    worker_options,
+)
 
 if TYPE_CHECKING:
     from amct_lite.analysis.figures import MetricFunction
@@ -20,13 +28,7 @@ _FILE = click.Path(path_type=Path)
 @click.command("sensitivity", short_help="Rank the layers by what quantizing each alone does.")
 @click.argument("model", type=_FILE)
 @click.option("--record", required=True, type=_FILE, help="The record file with the scales.")
-@click.option(
-    "--data",
-    metavar="PATH",
-    shell_complete=completion.paths,
-    required=True,
-    help="Samples: .npz/.npy files or folders, AMCT .bin folders ('d1/;d2/'), images, a loader.py.",
-)
+@data_option(required=True)
 @click.option(
     "--candidates",
     metavar="NAME,…",
