@@ -19,18 +19,22 @@ FORMAT = 1
 Entry = Mapping[str, Any]
 
 
-class LineJournal:
+class Journal:
     """The journal at `path`; nothing is kept on disk where it is None.
 
-    key: a digest of everything that the entries depend on. entries: those of an interrupted run, in order.
+    key: a digest of everything that the entries depend on. entries: those of an interrupted run, in order. replaced: whether
+    there were entries of another key, which are gone.
     """
 
     def __init__(self, path: Path | None, key: str) -> None:
         self._path = path
         self.entries: tuple[dict[str, Any], ...] = ()
+        self.replaced = False
         if path is not None:
             header = {"format": FORMAT, "key": key}
-            self.entries = _read(path, header)
+            first, found = _read(path)
+            self.entries = found if first == header else ()
+            self.replaced = found != self.entries
             with staged_outputs() as out:
                 out.stage(path).write_text(_text([header, *self.entries]), encoding="utf-8")
 
@@ -56,15 +60,13 @@ def _text(entries: Iterable[Entry]) -> str:
     return "".join(f"{json.dumps(entry)}\n" for entry in entries)
 
 
-def _read(path: Path, header: Entry) -> tuple[dict[str, Any], ...]:
-    """The entries of a journal with this header; none where there is no such journal."""
+def _read(path: Path) -> tuple[Entry, tuple[dict[str, Any], ...]]:
+    """The header and the entries of a journal; nothing where there is none."""
     try:
         first, *lines = path.read_text(encoding="utf-8").split("\n")[:-1] or [""]
     except (OSError, UnicodeDecodeError):
-        return ()
-    if _parsed(first) != header:
-        return ()
-    return tuple(entry for line in lines if (entry := _parsed(line)))
+        return {}, ()
+    return _parsed(first), tuple(entry for line in lines if (entry := _parsed(line)))
 
 
 def _parsed(line: str) -> dict[str, Any]:

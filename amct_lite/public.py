@@ -30,8 +30,8 @@ from amct_lite.page.writing import write_page
 from amct_lite.precision import mixed
 from amct_lite.precision.budget import Budget
 from amct_lite.precision.measured import Measured
-from amct_lite.precision.mixed import ROUNDING, Judging
 from amct_lite.precision.outcome import Found
+from amct_lite.precision.request import ROUNDING, Request
 from amct_lite.precision.widths import DEFAULT
 from amct_lite.result import QuantizeResult
 from amct_lite.running import RunOptions
@@ -79,6 +79,7 @@ def autocalibrate(
     max_evaluations: int = MAX_EVALUATIONS,
     statistics: str | Path | Statistics | None = None,
     journal: str | Path | None = None,
+    tell: Callable[[str], None] = lambda _text: None,
     options: RunOptions | None = None,
     on_trial: Callable[[Trial], None] = lambda _trial: None,
 ) -> AutoCalibration:
@@ -88,7 +89,8 @@ def autocalibrate(
     `metric_eval`, as AMCT has them. lower_is_better: the metric is an error. sensitivity: what the layers are ranked by:
     CosineSimilarity, MseSimilarity, SQNR, or an object with `compare(original, quantized)`. max_evaluations: calls of
     `evaluate` at most, the one for the float model included. journal: a file that keeps the metrics of an interrupted run,
-    removed at the end. on_trial: told of each model that was evaluated. data, config, statistics, options: as for `quantize`.
+    removed at the end; tell: what becomes of one that lies there. on_trial: told of each model that was evaluated. data,
+    config, statistics, options: as for `quantize`.
     Raises CalibrationError when no quantized model is acceptable, DataError for what `evaluate` is to blame for.
     """
     return accuracy.autocalibrate(
@@ -100,6 +102,7 @@ def autocalibrate(
         max_evaluations=max_evaluations,
         statistics=statistics,
         journal=journal,
+        tell=tell,
         options=options,
         on_trial=on_trial,
     )
@@ -119,6 +122,7 @@ def search_precision(
     rounding: str | None = ROUNDING,
     statistics: str | Path | Statistics | None = None,
     journal: str | Path | None = None,
+    tell: Callable[[str], None] = lambda _text: None,
     options: RunOptions | None = None,
     on_measured: Callable[[str, Measured], None] = lambda _name, _measured: None,
 ) -> Found:
@@ -132,22 +136,19 @@ def search_precision(
     sensitivity: each layer quantized alone, its error at the outputs measured (`exact`), estimated (`estimate`) or either
     (`auto`: up to 40 layers exact); `local`: its error at its own output; or a file of losses. rounding: the weight method
     where there are fewer than 8 bits; None: as configured.
-    journal: a file that keeps what an interrupted run has measured, removed at the end. on_measured: told of each model that
-    was exported and run. data, config, statistics, options: as for `quantize`.
+    journal: a file that keeps what an interrupted run has measured, removed at the end; tell: what becomes of one that lies
+    there. on_measured: told of each model that was exported and run. data, config, statistics, options: as for `quantize`.
     Raises ConfigError for a budget that cannot be met, or without SciPy; CalibrationError where no point keeps the loss.
     """
     allowed = Budget.parse(budget) if isinstance(budget, str) else budget
     allowed.require_solver()
     return mixed.search_precision(
-        *(model, data, allowed),
-        widths=widths,
-        limits=limits,
+        *(model, data),
+        Request(allowed, widths, limits or {}, evaluate, lower_is_better, sensitivity, rounding),
         config=_settings(config, model),
-        sensitivity=sensitivity,
-        judging=Judging(evaluate, lower_is_better),
-        rounding=rounding,
         statistics=statistics,
         journal=journal,
+        tell=tell,
         options=options,
         on_measured=on_measured,
     )

@@ -11,7 +11,7 @@ from amct_lite import ir, scratch
 from amct_lite.accuracy.ahead import Ahead
 from amct_lite.accuracy.candidates import MAX_EVALUATIONS, Outcome, Search, Trial
 from amct_lite.accuracy.evaluation import Evaluator, Referee, evaluator_of
-from amct_lite.accuracy.journal import Journal, journal_key
+from amct_lite.accuracy.journal import MetricJournal, journal_key
 from amct_lite.analysis.ranking import Ranking, Sensitivity, rank_layers, require_sensitivity
 from amct_lite.calibrated import Calibrated
 from amct_lite.calibration.data import DataSource
@@ -19,6 +19,7 @@ from amct_lite.calibration.store import Statistics
 from amct_lite.config import QuantConfig, format_config
 from amct_lite.errors import CalibrationError, ConfigError
 from amct_lite.pipeline import calibrate, conclude
+from amct_lite.record import record_digest
 from amct_lite.result import QuantizeResult
 from amct_lite.running import RunOptions
 from amct_lite.search.rollback import roll_back
@@ -76,6 +77,7 @@ def autocalibrate(
     max_evaluations: int = MAX_EVALUATIONS,
     statistics: str | Path | Statistics | None = None,
     journal: str | Path | None = None,
+    tell: Callable[[str], None] = lambda _text: None,
     options: RunOptions | None = None,
     on_trial: Callable[[Trial], None] = lambda _trial: None,
 ) -> AutoCalibration:
@@ -90,10 +92,9 @@ def autocalibrate(
     if not calibrated.calibration.feeds:
         raise CalibrationError("layers are ranked on samples: pass the data too, also with saved statistics.")
     base, ranking = _ranked(calibrated, sensitivity, chosen)
-    kept = Journal(
-        Path(journal) if journal else None,
-        journal_key(base.source.prepared, base.decision.record, base.settings.bias_correction, referee),
-    )
+    decided = (record_digest(base.decision.record), base.settings.bias_correction)
+    key = journal_key(base.source.prepared, decided, referee)
+    kept = MetricJournal(Path(journal) if journal else None, key, "in_float", tell)
     with scratch.folder() as folder:
         search = Search(
             base.source.file(folder),

@@ -9,7 +9,7 @@ from pathlib import Path
 from amct_lite import ir, scratch
 from amct_lite.accuracy.ahead import Ahead, Candidate
 from amct_lite.accuracy.evaluation import Metric, Referee
-from amct_lite.accuracy.journal import Journal
+from amct_lite.accuracy.journal import MetricJournal
 from amct_lite.analysis.ranking import Ranking
 from amct_lite.errors import CalibrationError, DataError
 from amct_lite.search.foresight import upcoming
@@ -62,7 +62,7 @@ class Search:
     ranking: Ranking
     export: Callable[[Layers], ir.Model]
     referee: Referee
-    journal: Journal
+    journal: MetricJournal
     limit: int = MAX_EVALUATIONS
     on_trial: Callable[[Trial], None] = lambda _trial: None
     ahead: Ahead | None = None

@@ -3,56 +3,67 @@
 from __future__ import annotations
 
 import hashlib
+import json
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 from amct_lite import ir
 from amct_lite.accuracy.evaluation import Metric, Referee
-from amct_lite.journal import LineJournal
-from amct_lite.record import record_digest
+from amct_lite.journal import Journal
 from amct_lite.search.trials import Layers
-from amct_lite.types import QuantRecord
+
+Described = Layers | Mapping[str, str] | None
+"""A model: its layers in float, or the widths of its layers; None: the float model itself."""
 
 
-class Journal:
-    """The metrics at `path`, None for the float model; nothing is kept where `path` is None.
+class MetricJournal:
+    """The metrics at `path`; nothing is kept on disk where it is None.
 
-    key: a digest of everything that a metric depends on.
+    key: a digest of everything that a metric depends on. field: what the description of a model is called in the file. tell:
+    what becomes of the metrics of an interrupted run.
     """
 
-    def __init__(self, path: Path | None, key: str) -> None:
-        self._lines = LineJournal(path, key)
-        self._known: dict[Layers | None, Metric] = {}
-        for entry in self._lines.entries:
-            layers, metric = entry.get("in_float"), entry.get("metric")
+    def __init__(self, path: Path | None, key: str, field: str, tell: Callable[[str], None]) -> None:
+        self._journal = Journal(path, key)
+        self._field = field
+        self._known: dict[str, Metric] = {}
+        for entry in self._journal.entries:
+            metric = entry.get("metric")
             if isinstance(metric, int | float | list):
-                known = None if layers is None else frozenset(map(str, layers))
-                self._known[known] = tuple(map(float, metric)) if isinstance(metric, list) else float(metric)
+                known = tuple(map(float, metric)) if isinstance(metric, list) else float(metric)
+                self._known[_text(entry.get(field))] = known
+        if self._known:
+            tell(f"{path} is of an interrupted run like this: what it knows is not measured again. Delete it to begin anew.")
+        elif self._journal.replaced:
+            tell(
+                f"{path} was of an interrupted run with another model, other scales or another evaluator: this one begins anew."
+            )
 
-    def __len__(self) -> int:
-        return len(self._known)
+    def find(self, model: Described) -> Metric | None:
+        """The metric of this model, if it is known."""
+        return self._known.get(_text(_plain(model)))
 
-    def find(self, layers: Layers | None) -> Metric | None:
-        """The metric with these layers in float, if it is known."""
-        return self._known.get(layers)
-
-    def add(self, layers: Layers | None, metric: Metric) -> None:
+    def add(self, model: Described, metric: Metric) -> None:
         """Keep a metric; it is on disk when this returns. Raises ExportError when it cannot be written."""
-        self._known[layers] = metric
-        self._lines.add([{"in_float": None if layers is None else sorted(layers), "metric": metric}])
+        self._known[_text(_plain(model))] = metric
+        self._journal.add([{self._field: _plain(model), "metric": metric}])
 
     def remove(self) -> None:
         """The run has come to its end: a later one measures anew."""
-        self._lines.remove()
+        self._journal.remove()
 
 
-def journal_key(prepared: ir.Model, record: QuantRecord, bias_correction: str, referee: Referee) -> str:
-    """A digest of what a metric depends on: model, scales, biases, and the evaluator's own file. What that file reads or
-    imports is not looked at."""
-    source = referee.source
-    parts = (
-        ir.checksum(prepared),
-        record_digest(record),
-        bias_correction,
-        hashlib.sha256(source.read_bytes()).hexdigest() if source.is_file() else str(source),
-    )
-    return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+def journal_key(prepared: ir.Model, decided: Iterable[str], referee: Referee | None) -> str:
+    """A digest of what a metric depends on: the model, what was decided about it (scales, biases), the evaluator's own file.
+    What that file reads or imports is not looked at."""
+    source = referee.source if referee else None
+    evaluator = hashlib.sha256(source.read_bytes()).hexdigest() if source and source.is_file() else str(source)
+    return hashlib.sha256("\n".join((ir.checksum(prepared), *decided, evaluator)).encode()).hexdigest()
+
+
+def _plain(model: Described) -> list[str] | dict[str, str] | None:
+    return sorted(model) if isinstance(model, frozenset) else model if model is None else dict(model)
+
+
+def _text(plain: object) -> str:
+    return json.dumps(plain, sort_keys=True)

@@ -11,7 +11,7 @@ from amct_lite.analysis.figures import MetricFunction, Sums
 from amct_lite.analysis.network_error import Measured, NetworkError
 from amct_lite.analysis.sharing import Measuring, measure_shared
 from amct_lite.analysis.variants import Variant
-from amct_lite.journal import LineJournal
+from amct_lite.journal import Journal
 from amct_lite.runtime import RuntimeOptions
 from amct_lite.types import Feeds
 from amct_lite.workers import Workers
@@ -31,7 +31,7 @@ def measure_all(
     job: Job,
     variants: Sequence[Variant],
     batches: Sequence[Feeds],
-    journal: LineJournal,
+    journal: Journal,
     tell: Callable[[int, int], None] = lambda _done, _total: None,
 ) -> dict[Variant, Measured]:
     """Variant → what was measured in all of `batches`. tell: (how many more steps are done, of how many)."""

@@ -29,7 +29,7 @@ from amct_lite.calibration.tame import batch_size
 from amct_lite.config import QuantConfig
 from amct_lite.decide import Sketches
 from amct_lite.errors import CalibrationError, ConfigError, DataError
-from amct_lite.journal import LineJournal
+from amct_lite.journal import Journal
 from amct_lite.plan import resolve
 from amct_lite.registry import did_you_mean
 from amct_lite.runtime import RuntimeOptions
@@ -134,7 +134,7 @@ def measure_sensitivity(
     if method == "auto":
         method = "exact" if len(variants) <= EXACT_UP_TO else "estimate"
     run = _Run(model, variants, tuple(feeds), metric, options or RuntimeOptions(), progress, workers)
-    kept = LineJournal(journal, _key(model, feeds, metric, method) if journal else "")
+    kept = Journal(journal, _key(model, feeds, metric, method) if journal else "")
     if kept.entries:
         tell(f"{_resumed(kept, variants)} from {journal}, of an interrupted run; delete it to begin anew.")
     effects = run.exact(kept) if method == "exact" else run.estimate(kept)
@@ -160,7 +160,7 @@ class _Run:
     progress: Progress
     workers: Workers | None
 
-    def exact(self, journal: LineJournal) -> tuple[Effect, ...]:
+    def exact(self, journal: Journal) -> tuple[Effect, ...]:
         batches = regroup(self.model, self.feeds, MOST_ROWS, self.options)
         measured = measure_all(self._job, self.variants, batches, journal, partial(self.progress, "network"))
         return tuple(
@@ -168,7 +168,7 @@ class _Run:
             for variant, found in measured.items()
         )
 
-    def estimate(self, journal: LineJournal) -> tuple[Effect, ...]:
+    def estimate(self, journal: Journal) -> tuple[Effect, ...]:
         """Measured is the first variant of each layer, or of some layers, on a few samples; the others follow from their local
         errors and the reaction there."""
         first = {variant.layer: variant for variant in reversed(self.variants)}
@@ -235,7 +235,7 @@ def _source(metric: str | MetricFunction) -> str:
         return getattr(metric, "__qualname__", type(metric).__qualname__)
 
 
-def _resumed(kept: LineJournal, variants: Sequence[Variant]) -> str:
+def _resumed(kept: Journal, variants: Sequence[Variant]) -> str:
     wanted = {variant.digest: variant.layer for variant in variants}
     found = [wanted[digest] for entry in kept.entries if (digest := entry.get("variant")) in wanted]
     return f"{len(found)} measurements of {len(set(found))} of {len(set(wanted.values()))} layers are taken"

@@ -82,7 +82,7 @@ def command(
     from amct_lite.accuracy.auto import autocalibrate
     from amct_lite.accuracy.candidates import MAX_EVALUATIONS
     from amct_lite.cli.autocalibrate_report import finish_search, tell_trials
-    from amct_lite.cli.journals import announced, kept_on_interrupt
+    from amct_lite.cli.journals import kept_on_interrupt, telling
     from amct_lite.cli.output import progress_bar
     from amct_lite.compat.evaluator import amct_names
     from amct_lite.files import output_path
@@ -103,8 +103,9 @@ def command(
             max_evaluations=max_evaluations or MAX_EVALUATIONS,
             statistics=statistics,
             journal=journal,
+            tell=telling(quiet=quiet or as_json),
             options=RunOptions(runtime, images, batch_size, None, progress, workers),
-            on_trial=announced(journal, tell_trials(progress, quiet=quiet or as_json), quiet=quiet or as_json),
+            on_trial=tell_trials(progress, quiet=quiet or as_json),
         )
         written = save(found, found.result, output, page=page, inputs=files, texts={"autocalibration.json": found.to_json()})
     finish_search(found, written, perf_counter() - started, runtime, as_json=as_json, quiet=quiet)

@@ -104,7 +104,7 @@ def command(
     with its neighbours and with the same widths everywhere."""
     if not data:
         raise ConfigError("there are no samples to calibrate with and to measure losses on. Pass --data.")
-    from amct_lite.cli.journals import announced, kept_on_interrupt
+    from amct_lite.cli.journals import kept_on_interrupt, telling
     from amct_lite.cli.output import progress_bar
     from amct_lite.cli.search_report import finish_search, tell_measured
     from amct_lite.compat.evaluator import amct_names, load_metric
@@ -135,8 +135,9 @@ def command(
             rounding=None if rounding == "none" else rounding,
             statistics=statistics,
             journal=journal,
+            tell=telling(quiet=quiet or as_json),
             options=RunOptions(runtime, images, batch_size, None, progress, workers),
-            on_measured=announced(journal, tell_measured(quiet=quiet or as_json), quiet=quiet or as_json),
+            on_measured=tell_measured(quiet=quiet or as_json),
         )
         written = save(found, found.result, output, page=page, inputs=files, texts={"search.json": found.to_json()})
     finish_search(found, written, perf_counter() - started, runtime, as_json=as_json, quiet=quiet)

@@ -15,7 +15,7 @@ from amct_lite import ir, scratch
 from amct_lite.accuracy.ahead import Ahead
 from amct_lite.accuracy.candidates import Outcome, Search, Trial
 from amct_lite.accuracy.evaluation import Evaluator, Referee, source_of
-from amct_lite.accuracy.journal import Journal, journal_key
+from amct_lite.accuracy.journal import MetricJournal, journal_key
 from amct_lite.analysis.ranking import Ranking, Sensitivity, rank_layers, require_sensitivity
 from amct_lite.build import build_exports
 from amct_lite.calibration.store import Statistics
@@ -39,7 +39,7 @@ from amct_lite.files import output_path, require_writable, staged_outputs
 from amct_lite.loading import SourceModel
 from amct_lite.plan import resolve
 from amct_lite.prebalance import balance_of, balanced
-from amct_lite.record import format_record, obstacle, read_record, split_key
+from amct_lite.record import format_record, obstacle, read_record, record_digest, split_key
 from amct_lite.rounding.apply import apply_roundings
 from amct_lite.roundings import rounders_of
 from amct_lite.search.trials import Layers
@@ -92,10 +92,8 @@ def accuracy_based_auto_calibration(
     prepared = balanced(source, balance_of(record, fold=False)).prepared
     rounded, _ = apply_roundings(prepared, record, statistics.roundings)
     ranking = rank_layers(prepared, rounded, record, feeds, sensitivity)
-    journal = Journal(
-        Path(f"{os.fspath(record_file)}.autocalibration_journal.jsonl"),
-        journal_key(rounded, record, "none", referee),
-    )
+    kept = Path(f"{os.fspath(record_file)}.autocalibration_journal.jsonl")
+    journal = MetricJournal(kept, journal_key(rounded, (record_digest(record), "none"), referee), "in_float", _LOG.info)
     candidate = partial(_candidate, prepared, record, statistics)
     ahead = Ahead(model_evaluator, workers) if workers else None
     search = Search(Path(model_file), ranking, candidate, referee, journal, on_trial=_tell, ahead=ahead)

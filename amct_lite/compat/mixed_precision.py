@@ -24,7 +24,8 @@ from amct_lite.compat.preparing import open_job, write_calibration_model
 from amct_lite.errors import CalibrationError, ConfigError
 from amct_lite.precision.budget import Budget
 from amct_lite.precision.measured import Measured
-from amct_lite.precision.mixed import Judging, search_precision
+from amct_lite.precision.mixed import search_precision
+from amct_lite.precision.request import Request
 from amct_lite.registry import did_you_mean
 from amct_lite.types import Feeds
 
@@ -70,16 +71,15 @@ def auto_mixed_precision_search(
     with scratch.folder() as folder:
         feeds = _samples(Path(model), evaluator, asked, folder)
         settings, _ = load_configured(folder / "config.json", Path(model), load_amct_config)
-    found = search_precision(
-        *(Path(model), feeds, Budget("bitops", 1 / asked.compress_ratio, of_layers=True)),
+    request = Request(
+        Budget("bitops", 1 / asked.compress_ratio, of_layers=True),
         widths=_WIDTHS,
         limits=asked.limits,
-        config=settings,
+        evaluate=evaluator,
         sensitivity=SENSITIVITIES[sensitivity],
-        judging=Judging(evaluator),
         rounding=None,
-        on_measured=_tell,
     )
+    found = search_precision(Path(model), feeds, request, config=settings, on_measured=_tell)
     plan = found.result.plan
     assert plan is not None
     bits = {layer: {"num_bits": _BITS[widths]} for layer, widths in found.chosen.picks.items()}

@@ -8,11 +8,11 @@ from functools import cached_property
 from pathlib import Path
 
 from amct_lite.accuracy.evaluation import Metric, Referee
+from amct_lite.accuracy.journal import MetricJournal
 from amct_lite.calibrated import Calibrated
 from amct_lite.precision.ahead import FLOAT_MODEL, Key, PointsAhead, evaluated, evaluated_float, key_of, make
 from amct_lite.precision.costs import Meter
 from amct_lite.precision.forecast import Forecast, Picks
-from amct_lite.precision.journal import PointJournal
 from amct_lite.precision.losses import Losses, loss_of
 from amct_lite.precision.space import Offers
 from amct_lite.precision.widths import FLOAT32, Giver
@@ -59,7 +59,7 @@ class Bench:
     offers: Offers
     losses: Losses
     referee: Referee | None
-    journal: PointJournal
+    journal: MetricJournal
     float_model: Path | None
     on_measured: Callable[[str, Measured], None] = lambda _name, _measured: None
     ahead: PointsAhead | None = None

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 from amct_lite import ir, scratch
-from amct_lite.accuracy.evaluation import Evaluator, Referee, evaluator_of
+from amct_lite.accuracy.evaluation import Referee
+from amct_lite.accuracy.journal import MetricJournal, journal_key
 from amct_lite.calibrated import Calibrated
 from amct_lite.calibration.data import DataSource
 from amct_lite.calibration.store import Statistics
@@ -31,79 +31,46 @@ from amct_lite.precision.choosing import (
     within_budget,
 )
 from amct_lite.precision.costs import Meter
-from amct_lite.precision.journal import PointJournal
 from amct_lite.precision.losses import MEASURES, Losses, local_half_losses, local_losses, network_losses, read_losses
 from amct_lite.precision.measured import Bench, Measured
 from amct_lite.precision.outcome import Found
+from amct_lite.precision.request import Request
 from amct_lite.precision.space import Offers, offers_of
 from amct_lite.precision.strategies import side_by_side, to_compare
-from amct_lite.precision.widths import DEFAULT, FLOAT16, FLOATS_OF, Giver, floats_named, widths_named
+from amct_lite.precision.widths import FLOAT16, FLOATS_OF, Giver, floats_named
 from amct_lite.record import record_digest
-from amct_lite.registry import did_you_mean
 from amct_lite.reports.warnings import SEARCH as SEARCH_LEVERS
 from amct_lite.running import Progress, RunOptions
 from amct_lite.search.knapsack import Point, Variable, front
 from amct_lite.types import QuantRecord
-from amct_lite.weights import WEIGHT_QUANTIZERS
-from amct_lite.workers import Workers, require_picklable
-
-ROUNDING = "gptq"
-"""How weights with fewer than 8 bits are rounded: with 4 bits, learned rounding is worth several dB."""
-Limits = Mapping[str, Sequence[str]]
-
-
-@dataclass(frozen=True)
-class Judging:
-    """How points are evaluated with the user's metric. evaluate: a function model path → metric, or an AMCT evaluator, whose
-    `metric_eval` then judges; None: by the error of the outputs. lower_is_better: the metric is an error."""
-
-    evaluate: Callable[[str], float] | Evaluator | None = None
-    lower_is_better: bool = False
-
-    def referee(self, budget: Budget) -> Referee | None:
-        """With a budget of losses its number decides, also for an evaluator that has a `metric_eval`; with one of costs the
-        loss is only told."""
-        evaluate = self.evaluate
-        if evaluate is None:
-            return None
-        if budget.kind == MAX_LOSS:
-            measure = getattr(evaluate, "evaluate", evaluate)
-            return Referee(evaluator_of(measure, budget.value, lower_is_better=self.lower_is_better))
-        decides = callable(getattr(evaluate, "metric_eval", None))
-        return Referee(evaluator_of(evaluate, None if decides else 0.0, lower_is_better=self.lower_is_better))
 
 
 def search_precision(
     model: str | Path | ir.Model,
     data: DataSource | None,
-    budget: Budget,
+    asked: Request,
     *,
-    widths: Sequence[str] = DEFAULT,
-    limits: Limits | None = None,
     config: QuantConfig | None = None,
-    sensitivity: str | Path = "auto",
-    judging: Judging | None = None,
-    rounding: str | None = ROUNDING,
     statistics: str | Path | Statistics | None = None,
     journal: str | Path | None = None,
+    tell: Callable[[str], None] = lambda _text: None,
     options: RunOptions | None = None,
     on_measured: Callable[[str, Measured], None] = lambda _name, _measured: None,
 ) -> Found:
-    """`amct_lite.search_precision`, where all is said of the arguments; `config` and `budget` have been read."""
+    """`amct_lite.search_precision`, where all is said of the arguments; `config` has been read."""
     chosen, settings = options or RunOptions(), config or QuantConfig()
-    wanted = widths_named(widths)
-    _require_known(sensitivity, rounding)
-    referee = _referee(judging or Judging(), budget, chosen.workers)
+    budget, referee = asked.budget, asked.referee(chosen.workers)
     base = calibrate(model, data, settings, statistics=statistics, options=chosen)
     if not base.calibration.feeds:
         raise CalibrationError("losses are measured on samples: pass the data too, also with saved statistics.")
-    floats = floats_named(widths, settings.target)
+    floats = floats_named(asked.widths, settings.target)
     meter = Meter(base.source.prepared, _shapes(base), FLOATS_OF[settings.target][0].data)
-    giver = Giver(base, rounding, chosen.runtime, chosen.progress, chosen.workers)
-    offers = offers_of(giver, floats, wanted).limited(limits or {})
+    giver = Giver(base, asked.rounding, chosen.runtime, chosen.progress, chosen.workers)
+    offers = offers_of(giver, floats, asked.quantized).limited(asked.limits)
     prices = _prices(meter, budget, offers)
-    kept = PointJournal(Path(journal) if journal else None, _key(offers, referee))
-    losses = _losses(base, offers, sensitivity, chosen, kept.losses)
+    kept = MetricJournal(Path(journal) if journal else None, _key(offers, referee), "widths", tell)
+    kept_losses = Path(f"{journal}.losses") if journal else None
+    losses = _losses(base, offers, asked.sensitivity, chosen, kept_losses)
     offers = offers.within_range(losses)
     variables = offers.variables(budget.cost, meter, losses)
     with ExitStack() as stay:
@@ -117,6 +84,8 @@ def search_precision(
     accepted = bench.calibrated(point.picks)
     result = conclude(accepted, chosen, levers=SEARCH_LEVERS)
     kept.remove()
+    if kept_losses:
+        kept_losses.unlink(missing_ok=True)
     return Found(
         result,
         accepted.settings,
@@ -133,14 +102,6 @@ def search_precision(
         bench.evaluations,
         base.data.passes if base.data else 0,
     )
-
-
-def _referee(judging: Judging, budget: Budget, workers: Workers | None) -> Referee | None:
-    """Raises ConfigError for an evaluator that cannot be sent to `workers`."""
-    referee = judging.referee(budget)
-    if referee and workers:
-        require_picklable(referee.evaluator, "the evaluator")
-    return referee
 
 
 def _choose(bench: Bench, budget: Budget, prices: Prices, variables: Sequence[Variable]) -> tuple[Point, tuple[Point, ...]]:
@@ -185,17 +146,6 @@ def _beside(bench: Bench, points: Sequence[Point], chosen: Point) -> tuple[Measu
         bench.measure("cheaper", below.picks) if below else None,
         bench.measure("dearer", above.picks) if above else None,
     )
-
-
-def _require_known(sensitivity: str | Path, rounding: str | None) -> None:
-    """Raises ConfigError for a sensitivity that is neither a way to measure nor a file, and a rounding that is no method."""
-    if rounding is not None:
-        WEIGHT_QUANTIZERS.get(rounding)
-    if sensitivity not in MEASURES and not Path(sensitivity).is_file():
-        hint = did_you_mean(str(sensitivity), MEASURES)
-        raise ConfigError(
-            f"the sensitivity {str(sensitivity)!r} is not known{hint}, nor is it a file; choose {' or '.join(MEASURES)}."
-        )
 
 
 def _losses(base: Calibrated, offers: Offers, sensitivity: str | Path, options: RunOptions, journal: Path | None) -> Losses:
@@ -250,14 +200,9 @@ def _shape_notes(base: Calibrated) -> tuple[str, ...]:
 
 
 def _key(offers: Offers, referee: Referee | None) -> str:
-    """A digest of what losses and metrics depend on: model, scales of all widths, biases, and the evaluator's own file."""
-    source = referee.source if referee else None
-    parts = [
-        ir.checksum(next(iter(offers.uniform.values())).source.prepared),
-        *(
-            f"{name} {record_digest(given.decision.record)} {given.settings.bias_correction}"
-            for name, given in offers.uniform.items()
-        ),
-        hashlib.sha256(source.read_bytes()).hexdigest() if source and source.is_file() else str(source),
-    ]
-    return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+    """A digest of what metrics depend on: model, scales of all widths, biases, and the evaluator's own file."""
+    decided = (
+        f"{name} {record_digest(given.decision.record)} {given.settings.bias_correction}"
+        for name, given in offers.uniform.items()
+    )
+    return journal_key(next(iter(offers.uniform.values())).source.prepared, decided, referee)
