@@ -32,7 +32,7 @@ from amct_lite.result import QuantizeResult
 from amct_lite.roundings import rounders_of, rounding_notes
 from amct_lite.running import RunOptions, open_stream
 from amct_lite.sparing import spare
-from amct_lite.types import Balance, QuantPlan
+from amct_lite.types import QuantPlan
 
 
 def quantize(
@@ -71,7 +71,7 @@ def calibrate(
     _require_layers(source, plan)
     stream = open_stream(source, data, settings, chosen)
     known = store.load(statistics) if isinstance(statistics, str | Path) else statistics
-    balance = known_balance(known, plan, settings) if known else _new_balance(source, plan, stream, settings, chosen)
+    balance = known_balance(known, plan, settings) if known else decide_balance(source, plan, settings, stream, chosen)
     if balance:
         source = balanced(source, balance)
         plan = resolve(settings, source.prepared)
@@ -173,19 +173,3 @@ def _without_wild_samples(
         return calibration
     feeds, outputs = keep(source.prepared, without_samples(calibration.feeds, wild), options.runtime)
     return replace(calibration, feeds=feeds, outputs=outputs)
-
-
-def _new_balance(
-    source: SourceModel, plan: QuantPlan, stream: CalibrationData | None, settings: QuantConfig, options: RunOptions
-) -> Balance | None:
-    total = stream.count if stream else None
-    return decide_balance(
-        source,
-        plan,
-        settings,
-        stream,
-        options=options.runtime,
-        workers=options.workers,
-        checkpoint=replace(options.checkpoint, stage="balance") if options.checkpoint else None,
-        progress=lambda batches: options.progress("balance", batches, total),
-    )

@@ -6,22 +6,20 @@ holds factors belongs to the model balanced with them.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from dataclasses import replace
 
 from amct_lite import ir
 from amct_lite.balance.factors import decide_factors
 from amct_lite.balance.graph import balance_model
-from amct_lite.calibration.checkpoint import Checkpoint
 from amct_lite.calibration.data import CalibrationData
 from amct_lite.calibration.runner import collect
 from amct_lite.calibration.store import Statistics
 from amct_lite.config import QuantConfig
 from amct_lite.errors import CalibrationError, ConfigError, DataError
 from amct_lite.loading import SourceModel
-from amct_lite.runtime import RuntimeOptions
+from amct_lite.running import RunOptions
 from amct_lite.types import Balance, QuantPlan, QuantRecord
-from amct_lite.workers import Workers
 
 _NOTE = "balanced the inputs of"
 
@@ -31,11 +29,7 @@ def decide_balance(
     plan: QuantPlan,
     settings: QuantConfig,
     stream: CalibrationData | None,
-    *,
-    options: RuntimeOptions,
-    workers: Workers | None = None,
-    checkpoint: Checkpoint | None = None,
-    progress: Callable[[int], None],
+    options: RunOptions,
 ) -> Balance | None:
     """The factors of the layers that `plan` wants balanced, from one pass over the data; None when there are none.
 
@@ -50,14 +44,15 @@ def decide_balance(
             f"balancing reads the data twice, and {stream.description} can be read only once. Pass a list, a path, or a "
             f"function that returns a new iterator."
         )
+    total = stream.count
     statistics = collect(
         source.prepared,
         balanced_only(plan),
         stream,
-        options=options,
-        workers=workers,
-        checkpoint=checkpoint,
-        progress=progress,
+        options=options.runtime,
+        workers=options.workers,
+        checkpoint=replace(options.checkpoint, stage="balance") if options.checkpoint else None,
+        progress=lambda batches: options.progress("balance", batches, total),
     ).statistics
     sketches, _ = replace(statistics, trusted=settings.trust_data).usable()
     return decide_factors(source.prepared, strengths, sketches, fold=settings.balance_fold)

@@ -18,6 +18,7 @@ from small_nets import images, net, saved
 
 import amct_lite
 from amct_lite import cluster
+from amct_lite.analysis.candidates import Scales
 from amct_lite.analysis.sensitivity import measure_sensitivity
 from amct_lite.config import QuantConfig
 from amct_lite.errors import ConfigError
@@ -122,10 +123,10 @@ def test_an_executor_of_an_existing_client_is_taken(address: str, tmp_path: Path
 
 def test_sensitivity_on_a_cluster_is_that_of_one_process(address: str, tmp_path: Path) -> None:
     found = calibrate(saved(net(), tmp_path), images(8))
-    given = (found.source.prepared, found.decision.record, images(20))
+    given = (found.source.prepared, Scales(found.decision.record, found.plan), images(20))
     with cluster.connect(address) as workers:
-        shared = measure_sensitivity(*given, options=ONE, workers=workers)
-    assert shared.to_json() == measure_sensitivity(*given, options=ONE).to_json()
+        shared = measure_sensitivity(*given, options=RunOptions(ONE, workers=workers))
+    assert shared.to_json() == measure_sensitivity(*given, options=RunOptions(ONE)).to_json()
 
 
 def test_searches_go_on_when_a_worker_of_their_cluster_is_killed(tmp_path: Path) -> None:

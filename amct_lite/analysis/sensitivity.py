@@ -26,22 +26,15 @@ from amct_lite.analysis.resumable import Job, measure_all
 from amct_lite.analysis.variants import Variant
 from amct_lite.calibration.feeds import content_of
 from amct_lite.calibration.tame import batch_size
-from amct_lite.config import QuantConfig
-from amct_lite.decide import Sketches
 from amct_lite.errors import CalibrationError, ConfigError, DataError
 from amct_lite.journal import Journal
-from amct_lite.plan import resolve
 from amct_lite.registry import did_you_mean
-from amct_lite.runtime import RuntimeOptions
-from amct_lite.types import Feeds, QuantPlan, QuantRecord, Subject
-from amct_lite.workers import Workers
+from amct_lite.running import RunOptions
+from amct_lite.types import Feeds, QuantRecord, Subject
 
 METHODS = ("auto", "exact", "estimate")
 EXACT_UP_TO = 40
 """Layers times candidates for which `auto` is exact: each costs about half an inference pass over the samples."""
-
-Progress = Callable[[str, int, int | None], None]
-"""(stage, how many more are done, how many there are)."""
 
 
 @dataclass(frozen=True)
@@ -89,35 +82,25 @@ class Sensitivities:
 
 def measure_sensitivity(
     model: ir.Model,
-    record: QuantRecord,
+    scales: Scales,
     feeds: Sequence[Feeds],
     *,
     candidates: Sequence[str] = ("W8A8",),
     layers: Collection[str] | None = None,
     method: str = "auto",
     metric: str | MetricFunction = "nmse",
-    plan: QuantPlan | None = None,
-    sketches: Sketches | None = None,
-    correct_biases: bool = True,
-    rounded: ir.Model | None = None,
     journal: Path | None = None,
     tell: Callable[[str], None] = lambda _text: None,
-    options: RuntimeOptions | None = None,
-    progress: Progress = lambda _stage, _done, _total: None,
-    workers: Workers | None = None,
+    options: RunOptions | None = None,
 ) -> Sensitivities:
-    """The effect of each layer of `record` (single tensors are left out), quantized alone, as each candidate has it.
+    """The effect of each layer of a record (single tensors are left out), quantized alone, as each candidate has it.
 
-    model: prepared. feeds: at least one batch. candidates: W8A8, W4A8, W8A16 and the like, W8 (weights alone), A8 (activations
-    alone), FP16; widths that the record has are taken from it. layers: only these. metric: nmse, mse, cosine (1 - cosine), kl,
-    sqnr (minus the dB), or a function of the outputs of one batch, averaged over the samples.
-    plan and sketches: what the scales of other activation widths are decided from, and, where `correct_biases`, biases
-    corrected with (analytically). rounded: `model` with the weights whose rounding was learned.
+    model: prepared. scales: where they come from, the record among it. feeds: at least one batch. candidates: W8A8, W4A8, W8A16
+    and the like, W8 (weights alone), A8 (activations alone), FP16. layers: only these. metric: nmse, mse, cosine (1 - cosine),
+    kl, sqnr (minus the dB), or a function of the outputs of one batch, averaged over the samples.
     journal: a file that keeps what is measured, from which an interrupted run goes on; the caller removes it. tell: what is
-    taken from it, before the rest is measured.
-    workers: who shares the batches; the figures are those of one process.
-    With a `Calibrated` c: measure_sensitivity(c.source.prepared, c.decision.record, c.calibration.feeds, plan=c.plan,
-    sketches=c.usable).
+    taken from it, before the rest is measured. options: its workers share the batches; the figures stay the same.
+    With a `Calibrated` c: measure_sensitivity(c.source.prepared, Scales(c.decision.record, c.plan, c.usable), feeds).
     Raises ConfigError for a name that is not known, DataError without a batch, CalibrationError for what has no sketch.
     """
     require_metric(metric)
@@ -126,14 +109,15 @@ def measure_sensitivity(
     chosen = parse_candidates(candidates)
     if not feeds:
         raise DataError("there is no sample to measure with. Pass at least one batch.")
-    scales = Scales(record, plan or resolve(QuantConfig(target="generic"), model), sketches, correct_biases, rounded)
-    names = [entry.key for entry in record.layers if not entry.tensor_quantize and (layers is None or entry.key in layers)]
+    names = [
+        entry.key for entry in scales.record.layers if not entry.tensor_quantize and (layers is None or entry.key in layers)
+    ]
     variants = scales.variants(model, chosen, names)
     if not variants:
         raise CalibrationError("there is nothing to measure: the record has no layer that these candidates mean something for.")
     if method == "auto":
         method = "exact" if len(variants) <= EXACT_UP_TO else "estimate"
-    run = _Run(model, variants, tuple(feeds), metric, options or RuntimeOptions(), progress, workers)
+    run = _Run(model, variants, tuple(feeds), metric, options or RunOptions())
     kept = Journal(journal, _key(model, feeds, metric, method) if journal else "")
     if kept.entries:
         tell(f"{_resumed(kept, variants)} from {journal}, of an interrupted run; delete it to begin anew.")
@@ -144,7 +128,7 @@ def measure_sensitivity(
         sum(batch_size(batch) for batch in feeds),
         tuple(candidate.name for candidate in chosen),
         effects,
-        _notes(record),
+        _notes(scales.record),
     )
 
 
@@ -156,13 +140,11 @@ class _Run:
     variants: tuple[Variant, ...]
     feeds: tuple[Feeds, ...]
     metric: str | MetricFunction
-    options: RuntimeOptions
-    progress: Progress
-    workers: Workers | None
+    options: RunOptions
 
     def exact(self, journal: Journal) -> tuple[Effect, ...]:
-        batches = regroup(self.model, self.feeds, MOST_ROWS, self.options)
-        measured = measure_all(self._job, self.variants, batches, journal, partial(self.progress, "network"))
+        batches = regroup(self.model, self.feeds, MOST_ROWS, self.options.runtime)
+        measured = measure_all(self._job, self.variants, batches, journal, partial(self.options.progress, "network"))
         return tuple(
             self._effect(variant, found.local.figures(), _figures(found), self._damage(found))
             for variant, found in measured.items()
@@ -173,18 +155,18 @@ class _Run:
         errors and the reaction there."""
         first = {variant.layer: variant for variant in reversed(self.variants)}
         layers = list(dict.fromkeys(variant.layer for variant in self.variants))
-        samples = regroup(self.model, self.feeds, 1, self.options)
+        samples = regroup(self.model, self.feeds, 1, self.options.runtime)
         probes = choose_probes(layers, len(samples))
         batches = [samples[number] for number in probes.samples]
         probed = [first[layer] for layer in probes.layers]
-        measured = measure_all(self._job, probed, batches, journal, partial(self.progress, "probes"))
+        measured = measure_all(self._job, probed, batches, journal, partial(self.options.progress, "probes"))
         reactions = interpolate(
             layers, {v.layer: reaction for v, found in measured.items() if (reaction := self._reaction(found))}
         )
         local = {variant: found.local for variant, found in measured.items()}
         if others := [variant for variant in self.variants if variant not in local]:
-            tell = partial(self.progress, "local errors")
-            local |= measure_local(self.model, others, batches, self.options, lambda done: tell(done, len(batches)))
+            tell = partial(self.options.progress, "local errors")
+            local |= measure_local(self.model, others, batches, self.options.runtime, lambda done: tell(done, len(batches)))
         return tuple(
             self._effect(variant, figures, {}, figures.nmse * reactions[variant.layer] if figures.nmse else 0.0)
             for variant in self.variants
@@ -193,7 +175,8 @@ class _Run:
 
     @property
     def _job(self) -> Job:
-        return Job(self.model, None if isinstance(self.metric, str) else self.metric, self.options, self.workers)
+        metric = None if isinstance(self.metric, str) else self.metric
+        return Job(self.model, metric, self.options.runtime, self.options.workers)
 
     def _reaction(self, found: Measured) -> float | None:
         """None where the layer's own error is 0, which tells nothing."""

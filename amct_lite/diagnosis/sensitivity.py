@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from amct_lite import ir
+from amct_lite.analysis.candidates import Scales
 from amct_lite.analysis.figures import MetricFunction
 from amct_lite.analysis.sensitivity import Sensitivities, measure_sensitivity
 from amct_lite.calibration.data import DataSource
@@ -58,23 +59,22 @@ def sensitivity(
     feeds, notes = _kept(stream, all_of_it=settings.batches is not None)
     names = [entry.key for entry in taken.record.layers if not entry.tensor_quantize]
     prepared, known = taken.source.prepared, taken.statistics
-    found = measure_sensitivity(
-        prepared,
+    scales = Scales(
         taken.record,
-        feeds,
+        resolve(settings, prepared),
+        known.usable()[0] if known else None,
+        correct_biases=known is not None and known.bias_correction != "none",
+        rounded=apply_roundings(prepared, taken.record, known.roundings)[0] if known else None,
+    )
+    found = measure_sensitivity(
+        *(prepared, scales, feeds),
         candidates=candidates,
         layers={name for pattern in layers for name in matching(pattern, names, where="the record")} if layers else None,
         method=method,
         metric=metric,
-        plan=resolve(settings, prepared),
-        sketches=known.usable()[0] if known else None,
-        correct_biases=known is not None and known.bias_correction != "none",
-        rounded=apply_roundings(prepared, taken.record, known.roundings)[0] if known else None,
         journal=Path(journal) if journal else None,
         tell=tell,
-        options=chosen.runtime,
-        progress=chosen.progress,
-        workers=chosen.workers,
+        options=chosen,
     )
     if journal:
         Path(journal).unlink(missing_ok=True)

@@ -53,21 +53,18 @@ def network_losses(
     journal: what an interrupted run has measured, for any widths; the caller removes it.
     """
     prepared, record, statistics = calibrated.source.prepared, calibrated.decision.record, calibrated.calibration.statistics
+    scales = Scales(
+        *(record, calibrated.plan, calibrated.usable),
+        correct_biases=calibrated.settings.bias_correction != "none",
+        rounded=apply_roundings(prepared, record, statistics.roundings)[0],
+    )
     found = measure_sensitivity(
-        prepared,
-        record,
-        calibrated.calibration.feeds[:SAMPLES],
+        *(prepared, scales, calibrated.calibration.feeds[:SAMPLES]),
         candidates=(_CANDIDATES.get(widths, widths),),
         layers=layers,
         method=method,
-        plan=calibrated.plan,
-        sketches=calibrated.usable,
-        correct_biases=calibrated.settings.bias_correction != "none",
-        rounded=apply_roundings(prepared, record, statistics.roundings)[0],
         journal=journal,
-        options=options.runtime,
-        progress=options.progress,
-        workers=options.workers,
+        options=options,
     )
     return {layer: _finite(loss) for layer, loss in found.damages(_CANDIDATES.get(widths, widths)).items()}
 

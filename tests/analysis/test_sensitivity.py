@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,13 +13,17 @@ from passes.graphs import feeds_for, outputs_of, parse
 from small_nets import images, net, saved
 
 from amct_lite import ir
+from amct_lite.analysis.candidates import Scales
 from amct_lite.analysis.sensitivity import Sensitivities, measure_sensitivity
 from amct_lite.calibrated import Calibrated
+from amct_lite.config import QuantConfig
 from amct_lite.correction.analytic import correct_bias
 from amct_lite.errors import CalibrationError, ConfigError, DataError
 from amct_lite.exporters import qdq
 from amct_lite.numerics.metrics import sums
 from amct_lite.pipeline import calibrate
+from amct_lite.plan import resolve
+from amct_lite.running import RunOptions
 from amct_lite.runtime import RuntimeOptions, open_session
 from amct_lite.types import LayerRecord, QParams, QuantRecord
 
@@ -29,18 +34,23 @@ ONE = QParams.of(1.0, 0)
 HALF = QParams.of(0.5, 0)
 ALL = ("W8A8", "W4A8", "W8A16", "W8", "A8", "FP16")
 QUIET = RuntimeOptions(threads=1)
+ALONE = RunOptions(QUIET)
 
 
-def linear() -> tuple[ir.Model, QuantRecord, list[dict[str, np.ndarray]]]:
+def scales(model: ir.Model, record: QuantRecord) -> Scales:
+    return Scales(record, resolve(QuantConfig(target="generic"), model))
+
+
+def linear() -> tuple[ir.Model, Scales, list[dict[str, np.ndarray]]]:
     """h = (3, 1.2), y = (6, 6). The weight 0.3 becomes 0.5, all other weights and x lie on their grids."""
     w1, w2 = np.diag([1, 0.3]).astype(np.float32), np.diag([2, 5]).astype(np.float32)
     model = parse(LINEAR, w1=w1, w2=w2, header='<ir_version: 8, opset_import: ["": 17]>')
     record = QuantRecord((LayerRecord("one", ONE, HALF), LayerRecord("two", ONE, HALF)))
-    return model, record, [{"x": np.array([[3, 4]], np.float32)}]
+    return model, scales(model, record), [{"x": np.array([[3, 4]], np.float32)}]
 
 
 def test_two_linear_layers_by_hand() -> None:
-    found = measure_sensitivity(*linear(), candidates=("W8A8", "W8", "A8"), metric="mse", options=QUIET)
+    found = measure_sensitivity(*linear(), candidates=("W8A8", "W8", "A8"), metric="mse", options=ALONE)
     effects = {(effect.layer, effect.candidate): effect for effect in found.effects}
     assert list(effects) == [(layer, way) for layer in ("one", "two") for way in ("W8A8", "W8", "A8")]
     one = effects["one", "W8"]  # h is off by (0, 0.8), y by (0, 4); three decimal digits of 0.3 are lost to float32
@@ -64,7 +74,7 @@ def test_a_layer_of_each_kind_is_what_the_fake_quant_model_makes_of_it(case) -> 
     model = case.model()
     feeds = feeds_for(model)
     record = record_for(case, model, feeds, per_channel=case.per_channel)
-    found = measure_sensitivity(model, record, [feeds], metric="mse", options=QUIET)
+    found = measure_sensitivity(model, scales(model, record), [feeds], metric="mse", options=ALONE)
     exact, fake = outputs_of(model, feeds)[0], outputs_of(qdq.export(model, record), feeds)[0]
     assert found.damages("W8A8") == {str(layer_node(model).name): pytest.approx(float(((exact - fake) ** 2).mean()), rel=1e-4)}
 
@@ -75,8 +85,9 @@ def calibrated(tmp_path_factory: pytest.TempPathFactory) -> Calibrated:
 
 
 def measured(calibrated: Calibrated, feeds: list[dict[str, np.ndarray]], **arguments: object) -> Sensitivities:
-    given = {"plan": calibrated.plan, "sketches": calibrated.usable, "options": QUIET, **arguments}
-    return measure_sensitivity(calibrated.source.prepared, calibrated.decision.record, feeds, **given)
+    sketches = arguments.pop("sketches", calibrated.usable)
+    known = Scales(calibrated.decision.record, calibrated.plan, sketches)
+    return measure_sensitivity(calibrated.source.prepared, known, feeds, **{"options": ALONE, **arguments})
 
 
 def test_exact_is_brute_force(calibrated: Calibrated) -> None:
@@ -97,9 +108,8 @@ def test_many_pieces_give_what_one_gives(calibrated: Calibrated, monkeypatch: py
     whole = measured(calibrated, images(6), candidates=("W8A8", "A8"))
     monkeypatch.setattr("amct_lite.analysis.pieces.MOST_COPIES", 1)
     steps: list[int] = []
-    again = measured(
-        calibrated, images(6), candidates=("W8A8", "A8"), progress=lambda _stage, done, total: steps.append(done / total)
-    )
+    counted = replace(ALONE, progress=lambda _stage, done, total: steps.append(done / total))
+    again = measured(calibrated, images(6), candidates=("W8A8", "A8"), options=counted)
     for one, other in zip(whole.effects, again.effects, strict=True):
         assert other.damage == pytest.approx(one.damage, rel=1e-4)
         assert other.local.mse == pytest.approx(one.local.mse, rel=1e-5)
@@ -117,7 +127,7 @@ def test_a_change_is_followed_into_the_branches_of_an_if() -> None:
     record = QuantRecord((LayerRecord("one", ONE, HALF), LayerRecord("two", ONE, HALF)))
     for taken, expected in ((True, 4 * 16 / 2), (False, 0.0)):
         feeds = [{"x": np.array([[3, 4]], np.float32), "c": np.array(taken)}]
-        found = measure_sensitivity(model, record, feeds, candidates=("W8",), metric="mse", options=QUIET)
+        found = measure_sensitivity(model, scales(model, record), feeds, candidates=("W8",), metric="mse", options=ALONE)
         assert found.damages("W8")["one"] == pytest.approx(expected, rel=1e-6)
 
 
@@ -134,7 +144,7 @@ def test_rounding_goes_to_the_even_and_stays_in_range(bits: int, largest: int, m
     kept = np.array([min(6, largest - 3), -2, min(400, largest - 3)]) * 0.5
     for nodes in (8, 0):
         monkeypatch.setattr("amct_lite.analysis.variants._NODE_BITS", nodes)
-        found = measure_sensitivity(model, record, feeds, candidates=(f"A{bits}",), metric="mse", options=QUIET)
+        found = measure_sensitivity(model, scales(model, record), feeds, candidates=(f"A{bits}",), metric="mse", options=ALONE)
         assert found.damages(f"A{bits}")["one"] == pytest.approx(float(((kept - feeds[0]["x"]) ** 2).mean()), rel=1e-6)
 
 
@@ -190,7 +200,7 @@ def test_an_interrupted_run_goes_on_where_it_stopped(calibrated: Calibrated, tmp
             raise InterruptedRunError
 
     with pytest.raises(InterruptedRunError):
-        measured(calibrated, feeds, journal=journal, progress=stop)
+        measured(calibrated, feeds, journal=journal, options=replace(ALONE, progress=stop))
     lines = journal.read_text().splitlines()
     assert len(lines) == 1 + 4  # the key, and what was measured
     journal.write_text("\n".join([*lines, lines[-1][:40]]))  # killed while it wrote
@@ -209,7 +219,7 @@ def test_a_journal_of_other_samples_does_not_count(calibrated: Calibrated, tmp_p
 
 
 def test_json_has_no_infinities() -> None:
-    found = measure_sensitivity(*linear(), candidates=("A8",), options=QUIET)
+    found = measure_sensitivity(*linear(), candidates=("A8",), options=ALONE)
     content = json.loads(found.to_json(), parse_constant=pytest.fail)
     assert content["effects"][0]["local"]["sqnr_db"] is None
 

@@ -12,6 +12,7 @@ from small_nets import ONE_THREAD, images, net, saved
 
 import amct_lite
 from amct_lite import pipeline
+from amct_lite.analysis.candidates import Scales
 from amct_lite.analysis.sensitivity import measure_sensitivity
 from amct_lite.config import QuantConfig
 from amct_lite.errors import CalibrationError, ConfigError, DataError
@@ -196,11 +197,9 @@ def test_losses_come_from_a_file_and_belong_to_its_layers(found: Found, model: P
 def test_a_sensitivity_analysis_gives_the_losses(model: Path, tmp_path: Path) -> None:
     base = giver_of(model).base
     analysed = measure_sensitivity(
-        *(base.source.prepared, base.decision.record, base.calibration.feeds),
+        *(base.source.prepared, Scales(base.decision.record, base.plan, base.usable), base.calibration.feeds),
         candidates=("W8A8", "W4A8"),
         method="exact",
-        plan=base.plan,
-        sketches=base.usable,
     )
     file = tmp_path / "sensitivity.json"
     file.write_text(analysed.to_json(), encoding="utf-8")
