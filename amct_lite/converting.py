@@ -13,16 +13,16 @@ from amct_lite.calibration.runner import keep
 from amct_lite.calibration.store import Statistics
 from amct_lite.config import QuantConfig
 from amct_lite.errors import CalibrationError
-from amct_lite.finishing import check, in_half, report_of
+from amct_lite.finishing import Said, check, finish
 from amct_lite.loading import load_prepared
 from amct_lite.plan import not_in_record, require_input_shapes
 from amct_lite.recorded import take_record
 from amct_lite.reports import warnings as told
-from amct_lite.reports.reference import check_trained
-from amct_lite.result import QuantizeResult
+from amct_lite.reports.reference import GIVEN, compared_on_noise
+from amct_lite.result import Built, QuantizeResult
 from amct_lite.roundings import rounding_notes
 from amct_lite.running import RunOptions, open_stream
-from amct_lite.trained import take_scales
+from amct_lite.trained import limited, require_trained, take_scales
 from amct_lite.types import QuantRecord
 
 
@@ -59,14 +59,11 @@ def convert(
     )
     stream = open_stream(source, data, settings, chosen)
     feeds, outputs = keep(source.prepared, stream, chosen.runtime) if stream else ((), ())
-    checked = check(source, given, exports, feeds, outputs, chosen)
-    exports, half_notes = in_half(source, given, exports, feeds, chosen)
-    notes, remarks = (*source.notes, *taken.notes, *told.record_notes(given), *half_notes), (rounding_notes(known),)
+    built = Built(source, None, given, known, exports)
+    checked = check(built, feeds, outputs, chosen)
+    notes = (*source.notes, *taken.notes, *told.record_notes(given))
     skips = not_in_record(given, source.prepared, settings.target)
-    learned = known.roundings if known else ()
-    shown = (source, given, exports, checked)
-    report = report_of(*shown, skips=skips, notes=notes, warnings=taken.warnings, remarks=remarks, learned=learned)
-    return QuantizeResult(source, None, given, known, exports, report, next(iter(feeds), None))
+    return finish(built, checked, feeds, Said(skips, notes, taken.warnings, (rounding_notes(known),)), chosen)
 
 
 def convert_qdq(
@@ -83,7 +80,10 @@ def convert_qdq(
     Raises UnsupportedModelError when no layer's scales can be taken.
     """
     chosen, settings = options or RunOptions(), config or QuantConfig()
-    source, taken, reference = take_scales(load_prepared(model, settings.folding, "take"), settings.target)
+    source = load_prepared(model, settings.folding, "take")
+    trained = require_trained(source)
+    taken = take_scales(source, trained, settings.target)
+    source = limited(source, taken.record)
     require_input_shapes(settings, source.prepared)
     stream = open_stream(source, data, settings, chosen)
     seen = {name: array.shape for name, array in stream.peek().items()} if stream else {}
@@ -95,15 +95,13 @@ def convert_qdq(
         bias_correction="none",
         input_shapes=shapes,
     )
-    chosen.progress("verify", 0, None)
-    specs = input_specs(source.prepared)
-    checked, against, sample = check_trained(
-        reference, source.prepared, taken.record, exports, stream, specs, shapes, chosen.runtime.on_cpu()
-    )
-    exports, half_notes = in_half(source, taken.record, exports, (sample,) if sample else (), chosen)
-    notes, shown = (*source.notes, *half_notes), (source, taken.record, exports, checked)
-    report = report_of(*shown, skips=taken.skips, notes=notes, warnings=(), remarks=(taken.notes,))
-    return QuantizeResult(source, None, taken.record, None, exports, replace(report, reference=against), sample, taken=True)
+    built, reference, on_cpu = Built(source, None, taken.record, None, exports), trained.reference, chosen.runtime.on_cpu()
+    feeds, outputs = keep(reference, stream, on_cpu, optimize=False) if stream else ((), ())
+    checked = replace(check(built, feeds, outputs, chosen), reference=GIVEN)
+    if not feeds:
+        checked = compared_on_noise(checked, reference, exports, input_specs(source.prepared), shapes, on_cpu)
+    result = finish(built, checked, feeds[:1], Said(taken.skips, source.notes, remarks=(taken.notes,)), chosen)
+    return replace(result, taken=True)
 
 
 def _require_correction(asked: str | None, known: Statistics | None) -> None:

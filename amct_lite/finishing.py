@@ -1,71 +1,67 @@
-"""What every run ends with: the exported models executed and compared, and the report about them."""
+"""What every run ends with: the exported models executed and compared, the report about them, and the result of it all."""
 
 from __future__ import annotations
 
-from collections.abc import Container, Mapping
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 
-from amct_lite.build import Exports
 from amct_lite.calibration.data import random_data
 from amct_lite.calibration.feeds import input_specs
-from amct_lite.loading import SourceModel
 from amct_lite.recorded import subject_of
 from amct_lite.reports import warnings as told
 from amct_lite.reports.checks import COMPARED_SAMPLES, Checked, check_exports, settle_half
 from amct_lite.reports.report import Report, layer_rows, sizes_of
+from amct_lite.result import Built, QuantizeResult
+from amct_lite.roundings import rounders_of
 from amct_lite.running import RunOptions
-from amct_lite.types import AnyArray, Feeds, QuantPlan, QuantRecord, Skip
+from amct_lite.types import AnyArray, Feeds, Skip
 from amct_lite.validate.balanced import verify_balanced
 
 
-def check(
-    source: SourceModel,
-    record: QuantRecord,
-    exports: Exports,
-    feeds: tuple[Feeds, ...],
-    outputs: tuple[tuple[AnyArray, ...], ...],
-    options: RunOptions,
-) -> Checked:
+@dataclass(frozen=True)
+class Said:
+    """What there is to say of a run beside what is measured. skips: nodes that stay float. remarks: layer → what was done to
+    it. levers: what the warnings offer."""
+
+    skips: tuple[Skip, ...]
+    notes: tuple[str, ...]
+    warnings: tuple[str, ...] = ()
+    remarks: tuple[Mapping[str, str], ...] = ()
+    levers: told.Levers = told.PLAIN
+
+
+def check(built: Built, feeds: tuple[Feeds, ...], outputs: tuple[tuple[AnyArray, ...], ...], options: RunOptions) -> Checked:
     """Execute what was exported on `feeds` (`outputs`: the float model's for them), on the CPU. Raises as `check_exports`, and
     VerificationError when a model whose layers were balanced no longer computes the same."""
     options.progress("verify", 0, None)
+    source, exports, runtime = built.source, built.exports, options.runtime.on_cpu()
     specs = input_specs(source.prepared)
     if source.unbalanced is not None:
         random = random_data(specs, 2, shapes=exports.shapes) if exports.deploy is not None else ()
-        verify_balanced(source.unbalanced, source.prepared, feeds[:COMPARED_SAMPLES] or tuple(random), options.runtime.on_cpu())
-    return check_exports(source.prepared, record, exports, feeds, outputs, specs, options.runtime.on_cpu())
+        verify_balanced(source.unbalanced, source.prepared, feeds[:COMPARED_SAMPLES] or tuple(random), runtime)
+    return check_exports(source.prepared, built.record, exports, feeds, outputs, specs, runtime)
 
 
-def in_half(
-    source: SourceModel, record: QuantRecord, exports: Exports, feeds: tuple[Feeds, ...], options: RunOptions
-) -> tuple[Exports, tuple[str, ...]]:
-    """`exports`, the deploy model in float16 where that was in question and it stands the test; with what to tell the user."""
-    return settle_half(exports, record, source.float_types, feeds, input_specs(source.prepared), options.runtime.on_cpu())
+def finish(built: Built, checked: Checked, feeds: tuple[Feeds, ...], said: Said, options: RunOptions) -> QuantizeResult:
+    """The result, its deploy model in float16 where that was in question and it stands the test on `feeds`."""
+    source, runtime = built.source, options.runtime.on_cpu()
+    exports, notes = settle_half(built.exports, built.record, source.float_types, feeds, input_specs(source.prepared), runtime)
+    built = replace(built, exports=exports)
+    report = _report(built, checked, replace(said, notes=(*said.notes, *notes)))
+    return QuantizeResult(**vars(built), report=report, sample=next(iter(feeds), None))
 
 
-def report_of(
-    source: SourceModel,
-    record: QuantRecord,
-    exports: Exports,
-    checked: Checked,
-    *,
-    plan: QuantPlan | None = None,
-    skips: tuple[Skip, ...],
-    notes: tuple[str, ...],
-    warnings: tuple[str, ...],
-    remarks: tuple[Mapping[str, str], ...],
-    learned: Container[str] = (),
-    levers: told.Levers = told.PLAIN,
-) -> Report:
-    """plan: None where the scales were decided elsewhere. skips: nodes that stay float. remarks: layer → what was done to it.
-    learned: the layers whose weights were rounded by learning. levers: what the warnings offer."""
+def _report(built: Built, checked: Checked, said: Said) -> Report:
+    source, record, exports, plan = built.source, built.record, built.exports, built.plan
+    learned = {*(built.statistics.roundings if built.statistics else ()), *(rounders_of(plan) if plan else ())}
     return Report(
         model=source.name,
         target=exports.target,
         samples=exports.samples,
-        layers=layer_rows(plan, record, source.prepared, checked.local, remarks),
-        skips=skips,
+        layers=layer_rows(plan, record, source.prepared, checked.local, said.remarks),
+        skips=said.skips,
         warnings=(
-            *warnings,
+            *said.warnings,
             *told.unbounded_warnings(checked.outputs),
             *told.weight_warnings(source.prepared, record),
             *told.local_warnings(
@@ -73,11 +69,11 @@ def report_of(
                 learned=learned,
                 target=exports.target,
                 decided=plan is not None,
-                levers=levers,
+                levers=said.levers,
             ),
         ),
         notes=(
-            *notes,
+            *said.notes,
             *(f"{s.node}: {s.reason}" for s in exports.skips),
             *told.width_notes(exports, checked),
             *told.storage_notes(record, exports.target),
@@ -85,6 +81,7 @@ def report_of(
         passes=tuple(report for report in source.reports if report.changed or report.skips),
         outputs=checked.outputs,
         compared_samples=checked.samples,
+        reference=checked.reference,
         equivalence=checked.equivalence,
         equivalence_data=checked.data,
         kernels=checked.kernels,

@@ -20,7 +20,7 @@ from amct_lite.calibration.tame import without_samples
 from amct_lite.config import QuantConfig
 from amct_lite.decide import decide
 from amct_lite.errors import CalibrationError, UnsupportedModelError
-from amct_lite.finishing import check, in_half, report_of
+from amct_lite.finishing import Said, check, finish
 from amct_lite.loading import SourceModel, load_prepared
 from amct_lite.numerics.sketch import Outlier
 from amct_lite.ops import OPS
@@ -28,7 +28,7 @@ from amct_lite.plan import resolve
 from amct_lite.prebalance import balanced, decide_balance, known_balance, with_factors
 from amct_lite.recorded import require_same_model
 from amct_lite.reports import warnings as told
-from amct_lite.result import QuantizeResult
+from amct_lite.result import Built, QuantizeResult
 from amct_lite.roundings import rounders_of, rounding_notes
 from amct_lite.running import RunOptions, open_stream
 from amct_lite.sparing import spare
@@ -93,33 +93,16 @@ def conclude(calibrated: Calibrated, options: RunOptions, *, levers: told.Levers
     """The second half of `quantize`: biases corrected, models built, run and compared. levers: what the warnings offer."""
     total = len(calibrated.decision.record.layers)
     settled = calibrated.with_biases(options.runtime, lambda layers: options.progress("correct biases", layers, total))
-    source, decision, calibration = settled.source, settled.decision, settled.calibration
-    exports = settled.exports()
-    checked = check(source, decision.record, exports, calibration.feeds, calibration.outputs, options)
-    exports, half_notes = in_half(source, decision.record, exports, calibration.feeds, options)
-    settings = settled.settings
+    source, settings, plan, decision = settled.source, settled.settings, settled.plan, settled.decision
+    calibration, statistics = settled.calibration, settled.calibration.statistics
+    built = Built(source, plan, decision.record, statistics, settled.exports())
+    checked = check(built, calibration.feeds, calibration.outputs, options)
     corrected = bias_note(settings.bias_correction, calibration)
-    statistics = calibration.statistics
     taken_in = told.taken_in_notes(statistics.robust()[1]) if statistics.trusted else ()
-    notes = (*settings.without_effect, *source.notes, *calibration.notes(), *taken_in, *corrected, *half_notes)
-    plan = settled.plan
-    remarks = (decision.repairs, rounding_notes(calibration.statistics), {skip.node: skip.reason for skip in settled.nearest})
-    report = report_of(
-        source,
-        decision.record,
-        exports,
-        checked,
-        plan=plan,
-        skips=plan.skips,
-        notes=notes,
-        warnings=settled.warnings,
-        remarks=remarks,
-        learned={*statistics.roundings, *rounders_of(plan)},
-        levers=levers,
-    )
-    return QuantizeResult(
-        source, plan, decision.record, calibration.statistics, exports, report, next(iter(calibration.feeds), None)
-    )
+    notes = (*settings.without_effect, *source.notes, *calibration.notes(), *taken_in, *corrected)
+    remarks = (decision.repairs, rounding_notes(statistics), {skip.node: skip.reason for skip in settled.nearest})
+    said = Said(plan.skips, notes, settled.warnings, remarks, levers)
+    return finish(built, checked, calibration.feeds, said, options)
 
 
 def _require_layers(source: SourceModel, plan: QuantPlan) -> None:

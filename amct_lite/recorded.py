@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from amct_lite import ir
@@ -28,8 +28,8 @@ class Recorded:
     source: SourceModel
     record: QuantRecord
     statistics: Statistics | None
-    notes: tuple[str, ...]
-    warnings: tuple[str, ...]
+    notes: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
     halves: tuple[str, ...] = ()
 
 
@@ -53,9 +53,9 @@ def take_record(
     balance = balance_of(given, fold=fold)
     source = balanced(source, balance)
     known = fitted(known, source, balance) if known else None
-    known, notes, warnings = _of_this_model(known, source, beside)
-    halves = (*halves_of(settings, source.prepared), *(known.halves if known else ()))
-    return Recorded(source, given, known, notes, warnings, halves)
+    taken = _with_statistics(source, given, known, beside)
+    halves = (*halves_of(settings, source.prepared), *(taken.statistics.halves if taken.statistics else ()))
+    return replace(taken, halves=halves)
 
 
 def facts_for(record: QuantRecord, source: SourceModel, target: str) -> Mapping[str, LayerFacts]:
@@ -96,16 +96,16 @@ def _statistics_of(record: QuantRecord, given: str | Path | Statistics | None) -
     return (store.load(path), path) if path else (None, None)
 
 
-def _of_this_model(
-    known: Statistics | None, source: SourceModel, path: Path | None
-) -> tuple[Statistics | None, tuple[str, ...], tuple[str, ...]]:
-    """Statistics, notes and warnings. path: where they were found; None for what was given, which must be of this model."""
+def _with_statistics(source: SourceModel, record: QuantRecord, known: Statistics | None, path: Path | None) -> Recorded:
+    """path: where `known` was found; None for what was given, which must be of this model."""
     if known is None:
-        return None, ("no calibration file: biases are not corrected",), ()
+        return Recorded(source, record, None, notes=("no calibration file: biases are not corrected",))
     if path is None:
         require_same_model(known, source)
-        return known, (), ()
+        return Recorded(source, record, known)
     if known.model == ir.checksum(source.prepared):
-        return known, (f"bias correction ({known.bias_correction}) and static shapes from {path}",), ()
+        used = f"bias correction ({known.bias_correction}) and static shapes from {path}"
+        return Recorded(source, record, known, notes=(used,))
     other = "other balance factors or another model" if source.unbalanced or known.balance else "another model"
-    return None, (), (f"{path} belongs to {other} and was not used; biases are not corrected.",)
+    unused = f"{path} belongs to {other} and was not used; biases are not corrected."
+    return Recorded(source, record, None, warnings=(unused,))

@@ -21,15 +21,20 @@ from amct_lite.types import Feeds, QuantPlan, QuantRecord
 
 
 @dataclass(frozen=True)
-class QuantizeResult:
-    """plan: None where the record was given. statistics: None where there were none. sample: one that was compared on.
-    taken: the record is that of the model's own scales."""
+class Built:
+    """A quantized model, to be executed. plan: None where the record was given. statistics: None where there were none."""
 
     source: SourceModel
     plan: QuantPlan | None
     record: QuantRecord
     statistics: Statistics | None
     exports: Exports
+
+
+@dataclass(frozen=True)
+class QuantizeResult(Built):
+    """All that a run has made. sample: one that was compared on. taken: the record is that of the model's own scales."""
+
     report: Report
     sample: Feeds | None = field(default=None, repr=False)
     taken: bool = False

@@ -12,18 +12,19 @@ from amct_lite.plan import layer_facts
 from amct_lite.types import QuantRecord
 
 
-def take_scales(source: SourceModel, target: str) -> tuple[SourceModel, qat.Taken, ir.Model]:
-    """`source` (loaded with its scales kept) limited where they are not, the record made of it for `target`, and the model
-    that it was.
-
-    Raises UnsupportedModelError for a float model, and for one of which no layer can be taken.
-    """
+def require_trained(source: SourceModel) -> qat.Trained:
+    """What `source`, loaded with its scales kept, says of them. Raises UnsupportedModelError for a float model."""
     if source.trained is None:
         raise UnsupportedModelError(
             f"{source.name} is a float model: it holds no QuantizeLinear and DequantizeLinear to take scales from. "
             f"Pass a record with --record, or quantize it with `amct-lite calibrate`."
         )
-    taken = qat.take(source.prepared, source.trained, layer_facts(target, source.prepared))
+    return source.trained
+
+
+def take_scales(source: SourceModel, trained: qat.Trained, target: str) -> qat.Taken:
+    """The record of `source` for `target`. Raises UnsupportedModelError for a model of which no layer can be taken."""
+    taken = qat.take(source.prepared, trained, layer_facts(target, source.prepared))
     if not taken.record.layers:
         reasons = "; ".join(f"{skip.node} ({skip.op_type}): {skip.reason}" for skip in taken.skips[:5])
         reasons = reasons or "it holds none of the layers that are quantized"
@@ -33,8 +34,7 @@ def take_scales(source: SourceModel, target: str) -> tuple[SourceModel, qat.Take
         )
     half = source.half_nodes
     layers = tuple(replace(entry, data_type=HALF) if entry.key in half else entry for entry in taken.record.layers)
-    taken = replace(taken, record=replace(taken.record, layers=layers))
-    return limited(source, taken.record), taken, source.trained.reference
+    return replace(taken, record=replace(taken.record, layers=layers))
 
 
 def limited(source: SourceModel, record: QuantRecord) -> SourceModel:

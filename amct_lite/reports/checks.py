@@ -36,7 +36,7 @@ DEPLOY_SAMPLES = 4
 
 @dataclass(frozen=True)
 class Checked:
-    """local: layer → error of its own output. outputs: fake-quant against float. data: what the deploy model ran on."""
+    """local: layer → error of its own output. outputs: fake-quant against `reference`. data: what the deploy model ran on."""
 
     local: Mapping[str, LocalError]
     outputs: tuple[OutputError, ...]
@@ -44,6 +44,7 @@ class Checked:
     equivalence: Equivalence | None
     data: str
     kernels: Kernels | None = None
+    reference: str = "float"
 
 
 def check_exports(
