@@ -15,7 +15,7 @@ from amct_lite import converting, ir, pipeline
 from amct_lite.accuracy import auto as accuracy
 from amct_lite.accuracy.auto import AutoCalibration
 from amct_lite.accuracy.candidates import MAX_EVALUATIONS, Trial
-from amct_lite.accuracy.evaluation import Evaluator
+from amct_lite.accuracy.evaluation import Evaluator, evaluator_of
 from amct_lite.analysis.ranking import Sensitivity
 from amct_lite.calibration.data import DataSource
 from amct_lite.calibration.store import Statistics
@@ -94,9 +94,7 @@ def autocalibrate(
     Raises CalibrationError when no quantized model is acceptable, DataError for what `evaluate` is to blame for.
     """
     return accuracy.autocalibrate(
-        *(model, data, evaluate),
-        max_loss=max_loss,
-        lower_is_better=lower_is_better,
+        *(model, data, evaluator_of(evaluate, max_loss, lower_is_better=lower_is_better)),
         config=_settings(config, model),
         sensitivity=sensitivity,
         max_evaluations=max_evaluations,

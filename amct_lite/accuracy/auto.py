@@ -10,7 +10,7 @@ from pathlib import Path
 from amct_lite import ir, scratch
 from amct_lite.accuracy.ahead import Ahead
 from amct_lite.accuracy.candidates import MAX_EVALUATIONS, Outcome, Search, Trial
-from amct_lite.accuracy.evaluation import Evaluator, Referee, evaluator_of
+from amct_lite.accuracy.evaluation import Evaluator, Referee
 from amct_lite.accuracy.journal import MetricJournal, journal_key
 from amct_lite.analysis.ranking import Ranking, Sensitivity, rank_layers, require_sensitivity
 from amct_lite.calibrated import Calibrated
@@ -68,10 +68,8 @@ class AutoCalibration:
 def autocalibrate(
     model: str | Path | ir.Model,
     data: DataSource | None,
-    evaluate: Callable[[str], float] | Evaluator,
+    evaluator: Evaluator,
     *,
-    max_loss: float | None = None,
-    lower_is_better: bool = False,
     config: QuantConfig | None = None,
     sensitivity: str | Sensitivity = "CosineSimilarity",
     max_evaluations: int = MAX_EVALUATIONS,
@@ -82,12 +80,12 @@ def autocalibrate(
     on_trial: Callable[[Trial], None] = lambda _trial: None,
 ) -> AutoCalibration:
     """`amct_lite.autocalibrate`, where all is said of the arguments; `config` has been read."""
-    referee = Referee(evaluator_of(evaluate, max_loss, lower_is_better=lower_is_better))
+    referee = Referee(evaluator)
     require_sensitivity(sensitivity)
     if max_evaluations < 2:
         raise ConfigError(f"max_evaluations = {max_evaluations} must be 2 or more: the float and one quantized model.")
     chosen = options or RunOptions()
-    ahead = Ahead(referee.evaluator, chosen.workers) if chosen.workers else None
+    ahead = Ahead(evaluator, chosen.workers) if chosen.workers else None
     calibrated = calibrate(model, data, config, statistics=statistics, options=chosen)
     if not calibrated.calibration.feeds:
         raise CalibrationError("layers are ranked on samples: pass the data too, also with saved statistics.")

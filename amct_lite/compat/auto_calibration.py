@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
@@ -57,6 +58,38 @@ class AmctEvaluator(Evaluator, Protocol):
     def calibration(self, modified_model_file: str, /) -> None: ...
 
 
+@dataclass(frozen=True)
+class _Calibrated:
+    """What the only calibration leaves in the record and beside it. prepared: balanced as the record says. feeds: its first
+    samples."""
+
+    source: SourceModel
+    prepared: ir.Model
+    record: QuantRecord
+    statistics: Statistics
+    feeds: Sequence[Feeds]
+
+    def without(self, layers: Layers) -> QuantRecord:
+        """The record without these layers, and without the single tensors that their weights would then read."""
+        kept = tuple(entry for entry in self.record.layers if entry.key not in layers)
+        quantized = {entry.key for entry in kept if not entry.tensor_quantize}
+        facts = read_facts(self.prepared) if len(quantized) < len(kept) else {}
+        return QuantRecord(
+            tuple(e for e in kept if not e.tensor_quantize or not obstacle(facts[split_key(e.key)[0]], quantized))
+        )
+
+    def candidate(self, in_float: Layers) -> ir.Model:
+        """The fake-quant model; its biases stay as they are, as AMCT's do, and so do the weights of layers in float."""
+        exports = build_exports(
+            *(self.prepared, self.without(in_float)),
+            target="generic",
+            statistics=self.statistics,
+            bias_correction="none",
+            input_shapes={},
+        )
+        return exports.fake_quant
+
+
 @on_console
 def accuracy_based_auto_calibration(
     model_file: PathLike,
@@ -88,28 +121,25 @@ def accuracy_based_auto_calibration(
         _require_shareable(strategy, model_evaluator)
     content = _json_config(config_file)
     referee = Referee(model_evaluator)
-    source, record, statistics, feeds = _calibrated(model_file, model_evaluator, config_file, record_file)
-    prepared = balanced(source, balance_of(record, fold=False)).prepared
-    rounded, _ = apply_roundings(prepared, record, statistics.roundings)
-    ranking = rank_layers(prepared, rounded, record, feeds, sensitivity)
+    base = _calibrated(model_file, model_evaluator, config_file, record_file)
+    rounded, _ = apply_roundings(base.prepared, base.record, base.statistics.roundings)
+    ranking = rank_layers(base.prepared, rounded, base.record, base.feeds, sensitivity)
     kept = Path(f"{os.fspath(record_file)}.autocalibration_journal.jsonl")
-    journal = MetricJournal(kept, journal_key(rounded, (record_digest(record), "none"), referee), "in_float", _LOG.info)
-    candidate = partial(_candidate, prepared, record, statistics)
+    journal = MetricJournal(kept, journal_key(rounded, (record_digest(base.record), "none"), referee), "in_float", _LOG.info)
     ahead = Ahead(model_evaluator, workers) if workers else None
-    search = Search(Path(model_file), ranking, candidate, referee, journal, on_trial=_tell, ahead=ahead)
+    search = Search(Path(model_file), ranking, base.candidate, referee, journal, on_trial=_tell, ahead=ahead)
     outcome = search.run(chosen)
-    accepted = _without(prepared, record, outcome.found.rolled_back)
+    accepted = base.without(outcome.found.rolled_back)
     texts = _files(save_dir, ranking, outcome, content)
     inputs = [Path(model_file), Path(config_file)]
     with staged_outputs(inputs=inputs) as out:
         out.stage(record_file).write_text(format_record(accepted), encoding="utf-8")
         for path, text in texts.items():
             out.stage(path).write_text(text, encoding="utf-8")
-    names = original_names(source)
     export(
-        *(balanced(source, balance_of(accepted, fold=False)).prepared, record_file, save_dir),
-        names=names,
-        statistics=statistics,
+        *(balanced(base.source, balance_of(accepted, fold=False)).prepared, record_file, save_dir),
+        names=original_names(base.source),
+        statistics=base.statistics,
         fusion=AS_IT_IS,
         inputs=inputs,
         balanced=True,
@@ -152,13 +182,8 @@ def _json_config(config_file: PathLike) -> dict[str, Any]:
     return content
 
 
-def _calibrated(
-    model_file: PathLike, evaluator: AmctEvaluator, config_file: PathLike, record_file: PathLike
-) -> tuple[SourceModel, QuantRecord, Statistics, list[Feeds]]:
-    """The only calibration: what it leaves in the record and beside it, and its first samples.
-
-    Where the configuration balances layers, the evaluator's calibration runs twice, first for the factors.
-    """
+def _calibrated(model_file: PathLike, evaluator: AmctEvaluator, config_file: PathLike, record_file: PathLike) -> _Calibrated:
+    """Where the configuration balances layers, the evaluator's calibration runs twice, first for the factors."""
     job, record_path = open_job(Path(model_file), Path(config_file)), Path(record_file)
     with scratch.folder() as folder:
         modified = folder / "modified_model.onnx"
@@ -177,28 +202,7 @@ def _calibrated(
     rounders = rounders_of(resolve(job.config, prepared))
     statistics = learn_and_keep(record_file, statistics, prepared, record, rounders, feeds)
     remove_samples(record_file)
-    return job.source, record, statistics, feeds
-
-
-def _candidate(prepared: ir.Model, record: QuantRecord, statistics: Statistics, in_float: Layers) -> ir.Model:
-    """The fake-quant model; its biases stay as they are, as AMCT's do, and so do the weights of layers in float."""
-    narrowed = _without(prepared, record, in_float)
-    exports = build_exports(
-        *(prepared, narrowed),
-        target="generic",
-        statistics=statistics,
-        bias_correction="none",
-        input_shapes={},
-    )
-    return exports.fake_quant
-
-
-def _without(prepared: ir.Model, record: QuantRecord, layers: Layers) -> QuantRecord:
-    """`record` without these layers, and without the single tensors that their weights would then read."""
-    kept = tuple(entry for entry in record.layers if entry.key not in layers)
-    quantized = {entry.key for entry in kept if not entry.tensor_quantize}
-    facts = read_facts(prepared) if len(quantized) < len(kept) else {}
-    return QuantRecord(tuple(e for e in kept if not e.tensor_quantize or not obstacle(facts[split_key(e.key)[0]], quantized)))
+    return _Calibrated(job.source, prepared, record, statistics, feeds)
 
 
 def _files(save_dir: PathLike, ranking: Ranking, outcome: Outcome, config: Mapping[str, Any]) -> dict[Path, str]:
