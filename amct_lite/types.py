@@ -158,6 +158,10 @@ class LayerPlan:
     balance: float = 0.0
 
 
+INPUT_INDEX = "0|[1-9][0-9]{,8}"
+"""The input of a node, in the keys of single tensors: one spelling for each."""
+
+
 @dataclass(frozen=True)
 class TensorRead:
     """One input of a node that stays in float: the node reads this tensor rounded to integers and back.

@@ -10,10 +10,9 @@ from rich.markup import escape
 from amct_lite.cli.layout import NARROW, console, count_of, print_annotated, print_table, say
 from amct_lite.diagnosis.explain import DeployExplanation, Explanation, LayerKernel
 from amct_lite.diagnosis.requantizing import Handover
+from amct_lite.reports.wording import is_slower
 
 _MOST_KINDS = 12
-_SLOW = 1.2
-"""An integer kernel that takes so many times as long as the float one is marked."""
 
 
 def print_explanation(explanation: Explanation | DeployExplanation) -> None:
@@ -56,7 +55,7 @@ def _print_kernels(out: Console, found: Explanation) -> None:
     if not (found.quantize or found.dequantize or found.stored or integer):
         advice = "Give the model that a run wrote: <prefix>_ort_model.onnx or <prefix>_fake_quant_model.onnx."
         say(out, f"[bold yellow]nothing is quantized[/] in {escape(found.model)}. {advice}")
-    slow = [layer for layer in found.layers if layer.integer and _is_slower(layer)]
+    slow = [layer for layer in found.layers if layer.integer and is_slower(layer.microseconds, layer.float_microseconds)]
     if slow:
         lost = sum((layer.microseconds or 0) - (layer.float_microseconds or 0) for layer in slow)
         say(
@@ -64,12 +63,6 @@ def _print_kernels(out: Console, found: Explanation) -> None:
             f"[bold yellow]slower on integers:[/] {escape(', '.join(layer.name for layer in slow))}, {lost:,.0f} µs in all. "
             "calibrate --target ort --tune leaves in float what gains by it.",
         )
-
-
-def _is_slower(layer: LayerKernel) -> bool:
-    if layer.microseconds is None or layer.float_microseconds is None:
-        return False
-    return layer.microseconds > _SLOW * layer.float_microseconds
 
 
 def _kernel(layer: LayerKernel) -> str:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from amct_lite.errors import ConfigError
 from amct_lite.registry import did_you_mean
+from amct_lite.types import INPUT_INDEX
 
 TARGETS = ("ascend", "ort", "generic")
 PER_CHANNEL = ("auto", "all", "none")
@@ -64,7 +65,7 @@ TENSOR_PATTERN = 'must name a node and an input: "add1:0", "block*/add:1", or "A
 def is_tensor_pattern(key: str) -> bool:
     """Whether `key` is `<node name, pattern or operator type>:<input index or *>`."""
     node, _, index = key.rpartition(":")
-    return bool(node) and re.fullmatch(r"\*|0|[1-9][0-9]{,8}", index) is not None
+    return bool(node) and re.fullmatch(rf"\*|{INPUT_INDEX}", index) is not None
 
 
 def batches(value: object) -> object:

@@ -8,6 +8,7 @@ from math import inf, isfinite
 from typing import Any
 
 from amct_lite.page.values import Analysis, Flow, Front, Pairs, Point, Series, Table
+from amct_lite.reports.wording import is_slower
 
 Content = Mapping[str, Any]
 
@@ -15,8 +16,6 @@ LAYERS = "Layers"
 """The title of a table with a row a layer."""
 _MOST_NAMED = 8
 _MOST_KINDS = 12
-_SLOW = 1.2
-"""An integer kernel that takes so many times as long as the float one is named."""
 
 
 def bitops(empty: Analysis, content: Content) -> Analysis:
@@ -180,7 +179,11 @@ def explain(empty: Analysis, content: Content) -> Analysis:
     costs = [(str(kind["op_type"]), *(_time(kind[key]) for key in keys))[: len(headings)] for kind in kinds]
     shown = [(str(k["op_type"]), float(k["microseconds"]), float(k["float_microseconds"])) for k in kinds[:_MOST_KINDS]]
     integer = sum(bool(layer["integer"]) for layer in layers)
-    slow = [str(layer["name"]) for layer in layers if layer["integer"] and _is_slower(layer)]
+    slow = [
+        str(layer["name"])
+        for layer in layers
+        if layer["integer"] and is_slower(layer["microseconds"], layer["float_microseconds"])
+    ]
     beside = f"; those of the float model {_time(total)} µs" if timed else ""
     return replace(
         empty,
@@ -216,11 +219,6 @@ def handovers(empty: Analysis, content: Content) -> Analysis:
         ),
         tables=(Table(columns, tuple(rows), LAYERS),),
     )
-
-
-def _is_slower(layer: Content) -> bool:
-    own, exact = layer["microseconds"], layer["float_microseconds"]
-    return own is not None and exact is not None and float(own) > _SLOW * float(exact)
 
 
 def _sentences(*candidates: tuple[object, str]) -> tuple[str, ...]:

@@ -13,7 +13,7 @@ from typing import Any
 
 from amct_lite.record.lines import EntryLines
 from amct_lite.registry import did_you_mean
-from amct_lite.types import LayerRecord, QParams
+from amct_lite.types import INPUT_INDEX, LayerRecord, QParams
 
 EPS = 2.0**-23  # 1.192092896e-07, exactly as float32
 ACTIVATION_TYPES = {"INT4": 4, "INT8": 8, "INT16": 16}
@@ -140,7 +140,7 @@ class LayerReader:
         node, _, index = self.key.rpartition(":")
         if not self._value.is_tensor_quantize:
             return
-        if not (node and re.fullmatch("0|[1-9][0-9]{,8}", index)):  # one spelling for each input
+        if not (node and re.fullmatch(INPUT_INDEX, index)):
             self._report("is_tensor_quantize", 'is_tensor_quantize is set, so the key must be "<node>:<input index>"')
             return
         for name in ("scale_w", "offset_w", "tensor_balance_factor"):

@@ -5,6 +5,14 @@ from __future__ import annotations
 from amct_lite.reports.report import Report
 from amct_lite.validate.equivalence import Equivalence
 
+SLOWER = 1.2
+"""An integer kernel that takes so many times as long as the float one is named."""
+
+
+def is_slower(microseconds: float | None, float_microseconds: float | None) -> bool:
+    """Whether an integer kernel is worth a word; None: not measured."""
+    return microseconds is not None and float_microseconds is not None and microseconds > SLOWER * float_microseconds
+
 
 def accumulators(e: Equivalence, report: Report) -> str:
     """Their steps are the product of both scales: a difference of some is nothing where the data have 16 bits."""
