@@ -38,7 +38,7 @@ def check(built: Built, feeds: tuple[Feeds, ...], outputs: tuple[tuple[AnyArray,
     specs = input_specs(source.prepared)
     if source.unbalanced is not None:
         random = random_data(specs, 2, shapes=exports.shapes) if exports.deploy is not None else ()
-        verify_balanced(source.unbalanced, source.prepared, feeds[:COMPARED_SAMPLES] or tuple(random), runtime)
+        verify_balanced(source.unbalanced.prepared, source.prepared, feeds[:COMPARED_SAMPLES] or tuple(random), runtime)
     return check_exports(source.prepared, built.record, exports, feeds, outputs, specs, runtime)
 
 

@@ -29,10 +29,18 @@ Qdq = Literal["refuse", "take", "strip"]
 
 
 @dataclass(frozen=True)
+class Unbalanced:
+    """What a model was, and what was to be known of it, before its layers were balanced."""
+
+    prepared: ir.Model
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class SourceModel:
     """A model ready to be planned. original: as loaded (opset raised, nothing folded); notes: what the user should know.
-    file_opset: of the file, before it was raised. unbalanced: the prepared model before its layers were balanced (None:
-    they were not). trained: what a QDQ model said whose scales are to be taken. stated_types: `float_types` as a model says
+    file_opset: of the file, before it was raised. unbalanced: what it was before its layers were balanced (None: they were
+    not). trained: what a QDQ model said whose scales are to be taken. stated_types: `float_types` as a model says
     them that was prepared before (None: it says nothing)."""
 
     original: ir.Model
@@ -41,7 +49,7 @@ class SourceModel:
     notes: tuple[str, ...]
     path: Path | None
     file_opset: int
-    unbalanced: ir.Model | None = None
+    unbalanced: Unbalanced | None = None
     trained: qat.Trained | None = None
     stated_types: Mapping[str, ir.DataType] | None = None
 

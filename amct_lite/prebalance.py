@@ -17,11 +17,9 @@ from amct_lite.calibration.runner import collect
 from amct_lite.calibration.store import Statistics
 from amct_lite.config import QuantConfig
 from amct_lite.errors import CalibrationError, ConfigError, DataError
-from amct_lite.loading import SourceModel
+from amct_lite.loading import SourceModel, Unbalanced
 from amct_lite.running import RunOptions
 from amct_lite.types import Balance, QuantPlan, QuantRecord
-
-_NOTE = "balanced the inputs of"
 
 
 def decide_balance(
@@ -105,10 +103,11 @@ def balanced(source: SourceModel, balance: Balance | None) -> SourceModel:
     count, folded = len(balance.factors), len(result.folded)
     what = f", {folded} of them without a Mul in front" if balance.fold else ""
     notes = (
-        f"{_NOTE} {count} {'layer' if count == 1 else 'layers'} against their weights{what}",
+        f"balanced the inputs of {count} {'layer' if count == 1 else 'layers'} against their weights{what}",
         *(f"{skip.node}: its balancing keeps a Mul: {skip.reason}" for skip in result.skips),
     )
-    return replace(source, prepared=result.model, unbalanced=source.prepared, notes=(*source.notes, *notes))
+    before = Unbalanced(source.prepared, source.notes)
+    return replace(source, prepared=result.model, unbalanced=before, notes=(*source.notes, *notes))
 
 
 def rebalanced(source: SourceModel, statistics: Statistics, layers: Collection[str]) -> tuple[SourceModel, Statistics]:
@@ -127,9 +126,7 @@ def rebalanced(source: SourceModel, statistics: Statistics, layers: Collection[s
     factors = {layer: values for layer, values in known.factors.items() if layer not in layers}
     strengths = {layer: strength for layer, strength in known.strengths.items() if layer in factors}
     left = Balance(factors, strengths) if factors else None
-    notes = tuple(note for note in source.notes if not note.startswith(_NOTE))
-    plain = replace(source, prepared=source.unbalanced, unbalanced=None, notes=notes)
-    changed = balanced(plain, left)
+    changed = balanced(replace(source, **vars(source.unbalanced), unbalanced=None), left)
     return changed, replace(statistics, model=ir.checksum(changed.prepared), balance=left)
 
 
@@ -142,7 +139,7 @@ def fitted(statistics: Statistics, source: SourceModel, balance: Balance | None)
     known, factors = statistics.balance, balance.factors if balance else {}
     if known is None or known.fold or any(known.factors.get(layer) != values for layer, values in factors.items()):
         return statistics
-    before = balance_model(source.unbalanced or source.prepared, known).model
+    before = balance_model((source.unbalanced or source).prepared, known).model
     if len(factors) == len(known.factors) or statistics.model != ir.checksum(before):
         return statistics
     return replace(statistics, model=ir.checksum(source.prepared), balance=balance)
