@@ -7,7 +7,7 @@ function, it must return: an exception that leaves it ends the process.
 from __future__ import annotations
 
 import logging
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any
 
 import numpy as np
@@ -21,6 +21,11 @@ from amct_lite.runtime import session_options
 from amct_lite.types import AnyArray, Feeds
 
 _LOG = logging.getLogger(__name__)
+_MOST_RUNS = 16
+"""Calibrations of one process that are under way at a time. One that is finished, or was given up, makes room for others; if it
+is run again, it goes on from its files."""
+_MOST_NODES = 8192
+"""Of these calibrations. Of one with more, nodes are read anew in each run."""
 _FAILED = np.array([-7], dtype=np.int64)
 """No shape at all: the Reshape behind the node refuses it, so that the user's `run` fails."""
 
@@ -67,12 +72,12 @@ class _Runs:
         self._arrays = {}
 
 
-@cache
+@lru_cache(_MOST_NODES)
 def _watch(text: str) -> Watch:
     return Watch.from_json(text)
 
 
-@cache
+@lru_cache(_MOST_RUNS)
 def _runs(_record: str, _model: str, _task: str, _batch_num: int) -> _Runs:
     return _Runs()
 
@@ -94,7 +99,7 @@ def _called(*inputs: AnyArray, watch: str) -> AnyArray:
     return shape
 
 
-@cache
+@lru_cache(_MOST_NODES)
 def _feed(text: str) -> Feed:
     return Feed.from_json(text)
 

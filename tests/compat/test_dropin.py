@@ -12,6 +12,7 @@ import onnxruntime
 import pytest
 
 import amct_lite as amct
+from amct_lite.compat import dropin
 from amct_lite.errors import ConfigError
 
 DIGITS = Path(__file__).resolve().parents[2] / "samples" / "digits"
@@ -52,6 +53,21 @@ def test_stock_runtime_fills_the_same_record(modified: Path) -> None:
         own.run(None, feeds)
     assert (modified.parent / "r.txt").read_text() == stock
     amct.save_model(modified, modified.parent / "r.txt", modified.parent / "net")
+
+
+@needs_extra
+def test_a_calibration_that_made_room_for_others_goes_on_and_ends_once(modified: Path) -> None:
+    whole = modified.parent / "whole"
+    shutil.copytree(modified.parent, whole)
+    amct.quantize_model(whole / "c.json", whole / "digits.onnx", whole / "m.onnx", whole / "r.txt")
+    own = amct.CalibrationSession(whole / "m.onnx")
+    session = onnxruntime.InferenceSession(modified, amct.AMCT_SO)
+    for feeds in batches():
+        own.run(None, feeds)
+        session.run(None, feeds)
+        dropin._runs.cache_clear()
+    session.run(None, {"images": 9 * batches()[0]["images"]})  # too late to count
+    assert (modified.parent / "r.txt").read_text() == (whole / "r.txt").read_text()
 
 
 @needs_extra
