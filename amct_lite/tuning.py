@@ -8,7 +8,7 @@ same bytes without measuring.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -29,10 +29,6 @@ from amct_lite.validate.profile import kernel_times, layer_times
 from amct_lite.validate.speed import compare_speed
 
 REASON = "faster in float on the machine that tuned this (--tune)"
-Profile = Callable[[ir.Model, ir.Model, Collection[str], Feeds], Sequence[LayerTime]]
-"""(float model, integer model, names of the layers, a sample) → what the layers take in both."""
-Compare = Callable[[ir.Model, ir.Model, Feeds], float]
-"""(model now, model then, a sample) → time then over time now."""
 
 
 @dataclass(frozen=True)
@@ -67,13 +63,10 @@ def tune(
     *,
     statistics: str | Path | Statistics | None = None,
     options: RunOptions | None = None,
-    profile: Profile | None = None,
-    compare: Compare | None = None,
 ) -> Tuned:
     """`quantize` for the target ort, with those layers in float that make it faster here. Nothing is written.
 
-    profile, compare: how times are measured; None: by running the models in turns. The rest is as for `quantize`.
-    Raises ConfigError for another target, CalibrationError without a sample to run.
+    The arguments are those of `quantize`. Raises ConfigError for another target, CalibrationError without a sample to run.
     """
     settings, chosen = config or QuantConfig(), options or RunOptions()
     if settings.target != ORT:
@@ -82,11 +75,14 @@ def tune(
     if not calibrated.calibration.feeds:
         raise CalibrationError("models are timed on a sample: pass the data too, also with saved statistics.")
     sample, runtime = calibrated.calibration.feeds[0], chosen.runtime
-    clock, race = profile or _profiler(runtime), compare or _racer(runtime)
     chosen.progress("tune", 0, None)
     names = [layer.name for layer in calibrated.plan.layers]
-    times = clock(calibrated.source.original, _exported(calibrated, frozenset()), names, sample)
-    attempts = leave_in_float(times, lambda now, then: race(_exported(calibrated, now), _exported(calibrated, then), sample))
+    times = _profile(calibrated.source.original, _exported(calibrated, frozenset()), names, sample, runtime)
+
+    def race(now: Layers, then: Layers) -> float:
+        return _compare(_exported(calibrated, now), _exported(calibrated, then), sample, runtime)
+
+    attempts = leave_in_float(times, race)
     in_float = {name for attempt in attempts if attempt.kept for name in attempt.layers}
     again = None if statistics is not None else model
     accepted = _accepted(again, calibrated, frozenset(in_float), chosen)
@@ -114,17 +110,18 @@ def _exported(calibrated: Calibrated, layers: Layers) -> ir.Model:
     return exported
 
 
-def _profiler(runtime: RuntimeOptions) -> Profile:
-    def profile(exact: ir.Model, integer: ir.Model, names: Collection[str], sample: Feeds) -> Sequence[LayerTime]:
-        kernels = kernel_times([integer, exact], sample, runtime)
-        taken = [
-            layer_times([node for node in model.graph if node.name in names], found)
-            for model, found in zip((integer, exact), kernels, strict=True)
-        ]
-        return [LayerTime(name, taken[0][name], taken[1][name]) for name in names if name in taken[0] and name in taken[1]]
+def _profile(
+    exact: ir.Model, integer: ir.Model, names: Collection[str], sample: Feeds, runtime: RuntimeOptions
+) -> Sequence[LayerTime]:
+    """What the layers take in both models."""
+    kernels = kernel_times([integer, exact], sample, runtime)
+    taken = [
+        layer_times([node for node in model.graph if node.name in names], found)
+        for model, found in zip((integer, exact), kernels, strict=True)
+    ]
+    return [LayerTime(name, taken[0][name], taken[1][name]) for name in names if name in taken[0] and name in taken[1]]
 
-    return profile
 
-
-def _racer(runtime: RuntimeOptions) -> Compare:
-    return lambda now, then, sample: compare_speed(now, then, [sample], runtime).ratio
+def _compare(now: ir.Model, then: ir.Model, sample: Feeds, runtime: RuntimeOptions) -> float:
+    """Time of the model then over that of the model now."""
+    return compare_speed(now, then, [sample], runtime).ratio

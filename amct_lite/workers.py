@@ -167,17 +167,17 @@ class Task(Generic[State, Item, Result]):
 
 
 def map_shards(
-    workers: Workers, task: Task[State, Item, Result], items: Iterable[Item], *, losses: int = LOSSES, most: int | None = None
+    workers: Workers, task: Task[State, Item, Result], items: Iterable[Item], *, most: int | None = None
 ) -> Iterator[tuple[Item, Result]]:
     """Each item with its result, in the order of `items`, which are taken as they are needed.
 
     The payload travels to each worker once, also when several of these with the same payload take turns. A piece whose worker
-    is lost is done again, at most `losses` times; an exception of `task.run` is raised when the results before it have been
+    is lost is done again, at most LOSSES times; an exception of `task.run` is raised when the results before it have been
     handed out. most: pieces that are under way at a time, two for each worker unless told.
     Raises WorkersError for a piece that loses its worker again and again.
     """
     limit = 2 * workers.count if most is None else most
-    shift = _Shift(workers, task, losses)
+    shift = _Shift(workers, task)
     waiting: deque[_Piece] = deque()
     try:
         for item in items:
@@ -213,10 +213,9 @@ class _Piece:
 class _Shift:
     """The pieces of one `map_shards` while they are under way."""
 
-    def __init__(self, workers: Workers, task: Task[Any, Any, Any], losses: int) -> None:
+    def __init__(self, workers: Workers, task: Task[Any, Any, Any]) -> None:
         self._workers = workers
         self._task = task
-        self._losses = losses
         self._digest = hashlib.sha256(task.payload).hexdigest()
         self._to_bring = 0
         self._done: SimpleQueue[_Piece] = SimpleQueue()
@@ -258,7 +257,7 @@ class _Shift:
             piece.settled, piece.error = True, error
         else:
             piece.losses += 1
-            if piece.losses > self._losses:
+            if piece.losses > LOSSES:
                 raise WorkersError(
                     f"{piece.losses} workers were lost one after the other over the same piece of work ({error}). They may be "
                     "short of memory: take fewer of them, or smaller batches. In a script of your own, what starts the work "

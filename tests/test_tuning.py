@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 from small_nets import ONE_THREAD, images, net
 
-from amct_lite import ir
+from amct_lite import ir, tuning
 from amct_lite.config import QuantConfig
 from amct_lite.errors import CalibrationError, ConfigError
 from amct_lite.pipeline import quantize
 from amct_lite.public import load_config
 from amct_lite.search.islands import LayerTime
 from amct_lite.tuning import REASON, Tuned, tune
-from amct_lite.types import Feeds
 
 ORT = QuantConfig(target="ort")
 SLOW = {"conv1": 50.0, "conv2": 20.0}
@@ -28,7 +27,7 @@ def source() -> ir.Model:
     return ir.load_bytes(net().SerializeToString())
 
 
-def clock(_exact: ir.Model, _integer: ir.Model, names: Collection[str], _sample: Feeds) -> Sequence[LayerTime]:
+def clock(_exact: ir.Model, _integer: ir.Model, names: Collection[str], *_how: object) -> Sequence[LayerTime]:
     return [LayerTime(name, 100 + SLOW.get(name, -30), 100) for name in names]
 
 
@@ -38,18 +37,29 @@ def integer_layers(model: ir.Model) -> list[str]:
     return [name for name, producer in reads.items() if producer is not None]
 
 
-def tuned(gain: float) -> tuple[Tuned, list[tuple[list[str], list[str]]]]:
-    races = []
-
-    def race(now: ir.Model, then: ir.Model, _sample: Feeds) -> float:
-        races.append((integer_layers(now), integer_layers(then)))
-        return 1 - gain
-
-    return tune(source(), images(4), ORT, options=ONE_THREAD, profile=clock, compare=race), races
+Tuning = Callable[[float], tuple[Tuned, list[tuple[list[str], list[str]]]]]
 
 
-def test_what_gains_goes_back_to_float_with_the_reason() -> None:
-    found, races = tuned(gain=0.2)
+@pytest.fixture
+def tuned(monkeypatch: pytest.MonkeyPatch) -> Tuning:
+    """Tunes by a fake timer and races that are won by this gain; returns these races, too."""
+
+    def run(gain: float) -> tuple[Tuned, list[tuple[list[str], list[str]]]]:
+        races = []
+
+        def race(now: ir.Model, then: ir.Model, *_how: object) -> float:
+            races.append((integer_layers(now), integer_layers(then)))
+            return 1 - gain
+
+        monkeypatch.setattr(tuning, "_profile", clock)
+        monkeypatch.setattr(tuning, "_compare", race)
+        return tune(source(), images(4), ORT, options=ONE_THREAD), races
+
+    return run
+
+
+def test_what_gains_goes_back_to_float_with_the_reason(tuned: Tuning) -> None:
+    found, races = tuned(0.2)
     assert races == [(["conv1", "conv2", "conv3", "conv4"], ["conv3", "conv4"])]
     assert found.in_float == ("conv1", "conv2")
     assert {skip.node: skip.reason for skip in found.result.report.skips}["conv1"] == REASON
@@ -57,15 +67,15 @@ def test_what_gains_goes_back_to_float_with_the_reason() -> None:
     assert integer_layers(found.result.exports.deploy) == ["conv3", "conv4"]
 
 
-def test_what_gains_less_than_three_percent_stays_quantized() -> None:
-    found, races = tuned(gain=0.02)
+def test_what_gains_less_than_three_percent_stays_quantized(tuned: Tuning) -> None:
+    found, races = tuned(0.02)
     assert len(races) == 1
     assert found.in_float == ()
     assert len(found.result.record.by_key.keys() & {"conv1", "conv2", "conv3", "conv4"}) == 4
 
 
-def test_the_configuration_that_is_written_gives_the_same_model_without_measuring(tmp_path: Path) -> None:
-    found, _ = tuned(gain=0.2)
+def test_the_configuration_that_is_written_gives_the_same_model_without_measuring(tuned: Tuning, tmp_path: Path) -> None:
+    found, _ = tuned(0.2)
     found.save(tmp_path / "net")
     content = json.loads((tmp_path / "net_tuning.json").read_text(encoding="utf-8"))
     assert content == {
@@ -79,21 +89,17 @@ def test_the_configuration_that_is_written_gives_the_same_model_without_measurin
         assert (tmp_path / f"again_{suffix}").read_bytes() == (tmp_path / f"net_{suffix}").read_bytes(), suffix
 
 
-def test_real_times_are_taken_for_every_layer() -> None:
+def test_real_times_are_taken_for_every_layer(monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[LayerTime] = []
-
-    def race(_now: ir.Model, _then: ir.Model, _sample: Feeds) -> float:
-        return 1.0
-
-    from amct_lite import tuning
-
-    profiler = tuning._profiler(ONE_THREAD.runtime)
+    profile = tuning._profile
 
     def watched(*given: object) -> Sequence[LayerTime]:
-        seen.extend(profiler(*given))  # type: ignore[arg-type]
+        seen.extend(profile(*given))  # type: ignore[arg-type]
         return seen
 
-    tune(source(), images(4), ORT, options=ONE_THREAD, profile=watched, compare=race)
+    monkeypatch.setattr(tuning, "_profile", watched)
+    monkeypatch.setattr(tuning, "_compare", lambda *_given: 1.0)
+    tune(source(), images(4), ORT, options=ONE_THREAD)
     assert [layer.name for layer in seen] == ["conv1", "conv2", "conv3", "conv4"]
     assert all(layer.integer > 0 and layer.exact > 0 for layer in seen)
 

@@ -189,9 +189,10 @@ def test_no_room_for_a_result_is_said_with_the_folder(tmp_path: Path) -> None:
         module._stored(bytes(1 << 20), tmp_path / "missing")
 
 
-def test_a_piece_that_kills_every_worker_is_given_up() -> None:
+def test_a_piece_that_kills_every_worker_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "LOSSES", 1)
     with LocalProcesses(1) as local:
-        results = map_shards(local, Task(b"", text, always_killed), range(4), losses=1)
+        results = map_shards(local, Task(b"", text, always_killed), range(4))
         assert [next(results)[0], next(results)[0]] == [0, 1]
         with pytest.raises(WorkersError, match="2 workers were lost one after the other over the same piece of work"):
             next(results)

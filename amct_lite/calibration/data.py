@@ -22,6 +22,7 @@ from amct_lite.calibration.tame import batch_size
 from amct_lite.errors import ConfigError, DataError
 from amct_lite.types import AnyArray, Feeds
 
+_SEED = 0
 DataSource = object
 """A path (or 'd1/;d2/'), an iterable of feeds, a function that returns one, arrays, or CalibrationData."""
 
@@ -163,8 +164,8 @@ def _opened(place: str, opening: Opening) -> CalibrationData:
     return CalibrationData(opening.open(place), opening.inputs, batches=opening.batches)
 
 
-def random_data(inputs: Sequence[InputSpec], count: int, *, seed: int = 0, shapes: ShapeHints | None = None) -> CalibrationData:
-    """`count` batches of noise: enough to try a model out, never to quantize it well. Same seed, same batches.
+def random_data(inputs: Sequence[InputSpec], count: int, *, shapes: ShapeHints | None = None) -> CalibrationData:
+    """`count` batches of noise, the same each time: enough to try a model out, never to quantize it well.
 
     Floats are standard normal; integers are 0 or 1, valid as ids and as masks; uint8 is 0…255, for images.
     A dynamic batch is 1. Raises DataError for another dynamic dimension that `shapes` (`--input-shape`) does not give.
@@ -173,11 +174,11 @@ def random_data(inputs: Sequence[InputSpec], count: int, *, seed: int = 0, shape
 
     def read() -> Iterator[LabelledBatch]:
         for index in range(count):
-            generator = np.random.default_rng([seed, index])
+            generator = np.random.default_rng([_SEED, index])
             yield {spec.name: _noise(spec, dims[spec.name], generator) for spec in inputs}, "random"
 
-    again = partial(random_data, tuple(inputs), count, seed=seed, shapes=shapes)
-    return CalibrationData(Source(f"random numbers (seed {seed})", read, count), inputs, reopen=again)
+    again = partial(random_data, tuple(inputs), count, shapes=shapes)
+    return CalibrationData(Source(f"random numbers (seed {_SEED})", read, count), inputs, reopen=again)
 
 
 def _random_shapes(inputs: Sequence[InputSpec], hints: ShapeHints) -> dict[str, tuple[int, ...]]:
