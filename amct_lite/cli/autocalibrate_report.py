@@ -13,7 +13,7 @@ from rich.markup import escape
 
 from amct_lite.accuracy.auto import AutoCalibration
 from amct_lite.accuracy.candidates import Trial
-from amct_lite.cli.layout import console, count_of, print_table, say, write_text
+from amct_lite.cli.layout import console, count_of, metric_text, print_table, say, write_text
 from amct_lite.cli.output import finish
 from amct_lite.running import Progress
 from amct_lite.runtime import RuntimeOptions
@@ -28,7 +28,7 @@ def tell_trials(progress: Progress, *, quiet: bool) -> Callable[[Trial], None]:
         if not quiet:
             verdict = "" if trial.in_float is None else f", loss {trial.loss:.6g}: {_verdict(trial)}"
             source = " (from the journal)" if trial.resumed else ""
-            click.echo(f"{next(numbers):>3}. {_what(trial)}: metric {_number(trial)}{verdict}{source}", err=True)
+            click.echo(f"{next(numbers):>3}. {_what(trial)}: metric {metric_text(trial.metric)}{verdict}{source}", err=True)
 
     return tell
 
@@ -53,7 +53,7 @@ def finish_search(
 
 def _print_search(out: Console, found: AutoCalibration) -> None:
     rows = [
-        (_what(trial), _number(trial), "" if trial.in_float is None else f"{trial.loss:.6g}", _verdict(trial))
+        (_what(trial), metric_text(trial.metric), "" if trial.in_float is None else f"{trial.loss:.6g}", _verdict(trial))
         for trial in found.history
     ]
     print_table(out, "evaluated", ("model", "#metric", "#loss", "verdict"), rows)
@@ -77,8 +77,3 @@ def _what(trial: Trial) -> str:
 
 def _verdict(trial: Trial) -> str:
     return "acceptable" if trial.acceptable else "not acceptable"
-
-
-def _number(trial: Trial) -> str:
-    numbers = trial.metric if isinstance(trial.metric, tuple) else (trial.metric,)
-    return ", ".join(f"{number:.6g}" for number in numbers)

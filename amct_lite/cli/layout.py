@@ -145,6 +145,12 @@ def quantity(count: float) -> str:
     return f"{count:g}"
 
 
+def metric_text(metric: float | tuple[float, ...]) -> str:
+    """What an evaluator measured: a number, or several."""
+    numbers = metric if isinstance(metric, tuple) else (metric,)
+    return ", ".join(f"{number:.6g}" for number in numbers)
+
+
 def count_of(count: int, noun: str, plural: str = "") -> str:
     """`1 layer`, `2 layers`."""
     return f"{count:,} {noun if count == 1 else plural or f'{noun}s'}"

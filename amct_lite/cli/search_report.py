@@ -12,8 +12,7 @@ import click
 from rich.console import Console
 from rich.markup import escape
 
-from amct_lite.accuracy.evaluation import Metric
-from amct_lite.cli.layout import console, count_of, print_table, say, size, write_text
+from amct_lite.cli.layout import console, count_of, metric_text, print_table, say, size, write_text
 from amct_lite.cli.output import finish
 from amct_lite.precision.measured import Measured
 from amct_lite.precision.outcome import Found
@@ -26,7 +25,7 @@ def tell_measured(*, quiet: bool) -> Callable[[str, Measured], None]:
 
     def tell(name: str, found: Measured) -> None:
         if not quiet:
-            metric = "" if found.metric is None else f", metric {_number(found.metric)}"
+            metric = "" if found.metric is None else f", metric {metric_text(found.metric)}"
             source = " (from the journal)" if found.resumed else ""
             click.echo(f"{next(numbers):>3}. {name} ({_widths(found)}): {_sqnr(found, ' dB')}{metric}{source}", err=True)
 
@@ -126,7 +125,7 @@ def _metric_column(found: Found) -> tuple[str, ...]:
 
 
 def _metric(point: Measured) -> tuple[str, ...]:
-    return () if point.metric is None else (_number(point.metric),)
+    return () if point.metric is None else (metric_text(point.metric),)
 
 
 def _widths(point: Measured) -> str:
@@ -135,8 +134,3 @@ def _widths(point: Measured) -> str:
 
 def _sqnr(point: Measured, unit: str = "") -> str:
     return "exact" if point.sqnr_db == inf else f"{point.sqnr_db:.1f}{unit}"
-
-
-def _number(metric: Metric) -> str:
-    numbers = metric if isinstance(metric, tuple) else (metric,)
-    return ", ".join(f"{number:.6g}" for number in numbers)

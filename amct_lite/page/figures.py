@@ -148,11 +148,7 @@ def _error(page: Page) -> Figure:
     values = [y for _, y in measured]
     low, high = min([POOR_SQNR_DB, *values]), max([POOR_SQNR_DB, *values])
     axes.set_ylim(low - 0.12 * (high - low) - 2, high + 0.06 * (high - low) + 1)
-    axes.set_xlim(0.5, len(page.layers) + 0.5)
-    axes.set_xlabel("layer, in the order of the graph")
-    axes.set_ylabel("signal to noise, dB")
-    axes.locator_params(axis="x", integer=True)
-    axes.grid(axis="y")
+    _along_the_graph(axes, "layer", len(page.layers))
     return figure
 
 
@@ -168,12 +164,17 @@ def _flow(flow: Flow) -> Figure:
     axes.set_title(
         "line: accumulated · dots: this step alone · rings: where the error arises", loc="right", fontsize=9, color=MUTED
     )
-    axes.set_xlim(0.5, len(line) + 0.5)
-    axes.set_xlabel("tensor, in the order of the graph")
+    _along_the_graph(axes, "tensor", len(line))
+    return figure
+
+
+def _along_the_graph(axes: Axes, what: str, count: int) -> None:
+    """Labels of a plot of ratios: one for each of `count` things."""
+    axes.set_xlim(0.5, count + 0.5)
+    axes.set_xlabel(f"{what}, in the order of the graph")
     axes.set_ylabel("signal to noise, dB")
     axes.locator_params(axis="x", integer=True)
     axes.grid(axis="y")
-    return figure
 
 
 def _bars(series: Series) -> Figure:
