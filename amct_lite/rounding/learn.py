@@ -8,16 +8,16 @@ one there. Nothing here depends on the number of samples but the time for runnin
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
 from amct_lite import ir
 from amct_lite.exporters.integers import QuantizedLayer, quantized_layers
 from amct_lite.ops.base import Columns
 from amct_lite.rounding.course import Apart, Course
+from amct_lite.rounding.lesson import Lesson
 from amct_lite.rounding.sampling import Problem, problem_of
-from amct_lite.runtime import RuntimeOptions
-from amct_lite.types import Feeds, IntArray, QuantRecord, Skip
+from amct_lite.types import IntArray, Skip
 from amct_lite.weights import Rounder, Rounding
 
 FEWEST_POSITIONS = 32
@@ -34,29 +34,24 @@ class Learned:
 
 def learn_roundings(
     prepared: ir.Model,
-    record: QuantRecord,
-    rounders: Mapping[str, Rounder],
-    data: Sequence[Feeds],
+    lesson: Lesson,
     *,
-    corrected: bool,
     apart: bool = False,
     only: Collection[str] | None = None,
-    options: RuntimeOptions | None = None,
     progress: Callable[[int], None] = lambda _layers: None,
 ) -> Learned:
-    """What the rounder of each layer of `rounders` decides. corrected: biases will take back the mean error of a weight. apart:
-    each layer as if it were the only one that is quantized. only: of those that learn apart, these; they learn the same as
-    among all.
+    """What the rounder of each layer decides. apart: each layer as if it were the only one that is quantized. only: of those
+    that learn apart, these; they learn the same as among all.
 
     progress: called with 1 after each of these layers.
     """
+    record, rounders, data, options = lesson.record, lesson.rounders, lesson.data, lesson.options
     items = quantized_layers(prepared, record)
     wanted = {name for name in rounders if only is None or name in only}
     columns = {item.layer.name: _columns(item, items) for item in items if item.layer.name in rounders}
     learning = {name for name, found in columns.items() if not isinstance(found, str)}
-    chosen = options or RuntimeOptions()
     course: Course | Apart = (
-        Apart(prepared, items, learning, data, chosen) if apart else Course(prepared, record, items, learning, data, chosen)
+        Apart(prepared, items, learning, data, options) if apart else Course(prepared, record, items, learning, data, options)
     )
     roundings: dict[str, Rounding] = {}
     skips: list[Skip] = []
@@ -70,7 +65,7 @@ def learn_roundings(
             values, exact = course.approach(item)
             if layer.name not in wanted:
                 continue
-            centred = corrected and layer.bias is not None
+            centred = lesson.corrected and layer.bias is not None
             problem = problem_of(item, gather, values, exact, seed=number, corrected=centred)
             found = _learned(rounders[layer.name], problem)
             codes, reason = (problem.task.nearest(), found) if isinstance(found, str) else (found[1], None)
