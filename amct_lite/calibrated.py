@@ -19,6 +19,7 @@ from amct_lite.flow.reads import narrowed_flow
 from amct_lite.loading import SourceModel
 from amct_lite.plan import ORT, resolve
 from amct_lite.prebalance import rebalanced, with_factors
+from amct_lite.rounding.lesson import Lesson
 from amct_lite.roundings import rounders_of, settle_roundings
 from amct_lite.runtime import RuntimeOptions
 from amct_lite.settled import Settled
@@ -90,16 +91,10 @@ class Calibrated:
     ) -> Calibrated:
         """The same with the roundings that its weight methods learn, behind one another or each alone (`apart`, where `workers`
         may share them). progress: as for `with_biases`."""
+        corrected = self.settings.bias_correction != "none"
+        lesson = Lesson(self.decision.record, rounders_of(self.plan), self.calibration.feeds, corrected, runtime)
         learned, nearest = settle_roundings(
-            self.calibration,
-            self.source.prepared,
-            rounders_of(self.plan),
-            self.decision.record,
-            corrected=self.settings.bias_correction != "none",
-            apart=apart,
-            workers=workers,
-            options=runtime,
-            progress=progress,
+            *(self.calibration, self.source.prepared, lesson), apart=apart, workers=workers, progress=progress
         )
         return replace(self, calibration=learned, nearest=nearest, settled=None)
 

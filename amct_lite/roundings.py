@@ -10,8 +10,8 @@ from amct_lite import ir
 from amct_lite.calibration.runner import Calibration
 from amct_lite.calibration.store import Statistics
 from amct_lite.exporters.integers import quantized_layers
-from amct_lite.runtime import RuntimeOptions
-from amct_lite.types import QuantPlan, QuantRecord, Skip
+from amct_lite.rounding.lesson import Lesson
+from amct_lite.types import QuantPlan, Skip
 from amct_lite.weights import Rounder, Rounding, make_weight_quantizer
 from amct_lite.workers import Workers
 
@@ -29,36 +29,32 @@ def rounders_of(plan: QuantPlan) -> dict[str, Rounder]:
 def settle_roundings(
     calibration: Calibration,
     prepared: ir.Model,
-    rounders: Mapping[str, Rounder],
-    record: QuantRecord,
+    lesson: Lesson,
     *,
-    corrected: bool,
     apart: bool = False,
     workers: Workers | None = None,
-    options: RuntimeOptions,
     progress: Callable[[int], None],
 ) -> tuple[Calibration, tuple[Skip, ...]]:
-    """`calibration` with the roundings that `rounders` (layer → its method) decide, and the weights that stay rounded to
-    nearest after all.
+    """`calibration` with the roundings that the rounders of `lesson` decide, and the weights that stay rounded to nearest after
+    all.
 
-    Learning needs samples. Without them what was learned before serves, for the same method and scales. corrected: biases will
-    take back the mean error of a weight. apart: each layer learns as if it were the only one that is quantized; `workers` may
-    share these.
+    Learning needs samples. Without them what was learned before serves, for the same method and scales. apart: each layer
+    learns as if it were the only one that is quantized; `workers` may share these.
     """
+    rounders = lesson.rounders
     if not rounders:
         return _with(calibration, {}), ()
-    if calibration.feeds:
+    if lesson.data:
         from amct_lite.rounding.learn import learn_roundings
         from amct_lite.rounding.sharing import learn_apart
 
-        given = (prepared, record, rounders, calibration.feeds)
         if apart and workers:
-            learned = learn_apart(*given, workers, corrected=corrected, options=options, progress=progress)
+            learned = learn_apart(prepared, lesson, workers, progress)
         else:
-            learned = learn_roundings(*given, corrected=corrected, apart=apart, options=options, progress=progress)
+            learned = learn_roundings(prepared, lesson, apart=apart, progress=progress)
         return _with(calibration, learned.roundings), learned.skips
     known = calibration.statistics.roundings
-    weights = {item.layer.name: item for item in quantized_layers(prepared, record)}
+    weights = {item.layer.name: item for item in quantized_layers(prepared, lesson.record)}
     kept = {
         name: rounding
         for name, rounding in known.items()

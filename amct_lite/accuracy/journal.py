@@ -62,7 +62,10 @@ def journal_key(prepared: ir.Model, decided: Iterable[str], referee: Referee | N
 
 
 def _plain(model: Described) -> list[str] | dict[str, str] | None:
-    return sorted(model) if isinstance(model, frozenset) else model if model is None else dict(model)
+    """As JSON has it."""
+    if model is None:
+        return None
+    return sorted(model) if isinstance(model, frozenset) else dict(model)
 
 
 def _text(plain: object) -> str:

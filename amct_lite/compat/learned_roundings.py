@@ -12,6 +12,7 @@ from amct_lite.calibration.runner import Calibration, keep
 from amct_lite.calibration.store import Statistics
 from amct_lite.compat.collector import state_path
 from amct_lite.files import replace_file
+from amct_lite.rounding.lesson import Lesson
 from amct_lite.roundings import rounding_notes, settle_roundings
 from amct_lite.runtime import RuntimeOptions
 from amct_lite.types import Feeds, QuantRecord
@@ -47,12 +48,8 @@ def learn_and_keep(
         done += layers
         _LOG.info("learned the rounding of %d of %s", done, count)
 
-    settled, nearest = settle_roundings(
-        *(Calibration(statistics, feeds, outputs), prepared, wanted, record),
-        corrected=False,
-        options=RuntimeOptions(),
-        progress=tell,
-    )
+    lesson = Lesson(record, wanted, feeds, corrected=False, options=RuntimeOptions())
+    settled, nearest = settle_roundings(Calibration(statistics, feeds, outputs), prepared, lesson, progress=tell)
     for layer, note in rounding_notes(settled.statistics).items():
         _LOG.info("%s: %s", layer, note)
     for skip in nearest:

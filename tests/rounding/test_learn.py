@@ -17,6 +17,7 @@ from amct_lite.numerics.metrics import sqnr_db
 from amct_lite.plan import resolve
 from amct_lite.rounding.apply import apply_roundings
 from amct_lite.rounding.learn import Learned, learn_roundings
+from amct_lite.rounding.lesson import Lesson
 from amct_lite.rounding.sharing import learn_apart
 from amct_lite.runtime import RuntimeOptions, open_session
 from amct_lite.types import QuantRecord
@@ -64,8 +65,8 @@ def record_of(model: ir.Model, data: list[dict[str, np.ndarray]], target: str = 
 
 def learned(model: ir.Model, record: QuantRecord, data: list[dict[str, np.ndarray]], **changed: object) -> Learned:
     rounders = {item.layer.name: make_weight_quantizer("gptq") for item in quantized_layers(model, record) if item.layer.weight}
-    arguments = {"corrected": False, "options": ONE_THREAD} | changed
-    return learn_roundings(model, record, rounders, data, **arguments)
+    lesson = Lesson(record, rounders, data, corrected=bool(changed.pop("corrected", False)), options=ONE_THREAD)
+    return learn_roundings(model, lesson, **changed)
 
 
 @pytest.mark.parametrize("text", NETS.values(), ids=list(NETS))
@@ -179,14 +180,10 @@ def test_what_workers_learn_is_what_one_process_learns(text: str, count: int) ->
     record = record_of(model, data)
     rounders = {item.layer.name: make_weight_quantizer("gptq") for item in quantized_layers(model, record) if item.layer.weight}
     done: list[int] = []
+    lesson = Lesson(record, rounders, data, corrected=True, options=ONE_THREAD)
     with ThreadPoolExecutor(2) as executor:
-        shared = learn_apart(
-            *(model, record, rounders, data, Workers(executor, count=count)),
-            corrected=True,
-            options=ONE_THREAD,
-            progress=done.append,
-        )
-    alone = learn_roundings(model, record, rounders, data, corrected=True, apart=True, options=ONE_THREAD)
+        shared = learn_apart(model, lesson, Workers(executor, count=count), done.append)
+    alone = learn_roundings(model, lesson, apart=True)
     assert content(shared) == content(alone)
     assert alone.roundings or alone.skips
     assert sum(done) == len(rounders)
