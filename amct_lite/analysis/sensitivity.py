@@ -121,6 +121,8 @@ def measure_sensitivity(
     kept = Journal(journal, _key(model, feeds, metric, method) if journal else "")
     if kept.entries:
         tell(f"{_resumed(kept, variants)} from {journal}, of an interrupted run; delete it to begin anew.")
+    elif kept.replaced:
+        tell(f"{journal} was of an interrupted run with another model, other samples or another metric: this one begins anew.")
     effects = run.exact(kept) if method == "exact" else run.estimate(kept)
     return Sensitivities(
         method,

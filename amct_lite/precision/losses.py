@@ -50,7 +50,7 @@ def network_losses(
     """Layer → loss at the outputs of the network, with this layer alone quantized as it would be exported; measured, or
     estimated.
 
-    journal: what an interrupted run has measured, for any widths; the caller removes it.
+    journal: what an interrupted run has measured for these widths; the caller removes it.
     """
     prepared, record, statistics = calibrated.source.prepared, calibrated.decision.record, calibrated.calibration.statistics
     scales = Scales(

@@ -69,8 +69,7 @@ def search_precision(
     offers = offers_of(giver, floats, asked.quantized).limited(asked.limits)
     prices = _prices(meter, budget, offers)
     kept = MetricJournal(Path(journal) if journal else None, _key(offers, referee), "widths", tell)
-    kept_losses = Path(f"{journal}.losses") if journal else None
-    losses = _losses(base, offers, asked.sensitivity, chosen, kept_losses)
+    losses = _losses(base, offers, asked.sensitivity, chosen, journal)
     offers = offers.within_range(losses)
     variables = offers.variables(budget.cost, meter, losses)
     with ExitStack() as stay:
@@ -84,8 +83,9 @@ def search_precision(
     accepted = bench.calibrated(point.picks)
     result = conclude(accepted, chosen, levers=SEARCH_LEVERS)
     kept.remove()
-    if kept_losses:
-        kept_losses.unlink(missing_ok=True)
+    for name in losses:
+        if of_losses := _journal_of(journal, name):
+            of_losses.unlink(missing_ok=True)
     return Found(
         result,
         accepted.settings,
@@ -148,7 +148,14 @@ def _beside(bench: Bench, points: Sequence[Point], chosen: Point) -> tuple[Measu
     )
 
 
-def _losses(base: Calibrated, offers: Offers, sensitivity: str | Path, options: RunOptions, journal: Path | None) -> Losses:
+def _journal_of(journal: str | Path | None, widths: str) -> Path | None:
+    """Where their losses are kept: in a file of their own, since a journal is of one way to measure."""
+    return Path(f"{journal}.{widths}.losses") if journal else None
+
+
+def _losses(
+    base: Calibrated, offers: Offers, sensitivity: str | Path, options: RunOptions, journal: str | Path | None
+) -> Losses:
     if sensitivity not in MEASURES:
         return read_losses(Path(sensitivity), offers.lossy, ir.checksum(base.source.original))
     found: dict[str, dict[str, float]] = {}
@@ -160,7 +167,7 @@ def _losses(base: Calibrated, offers: Offers, sensitivity: str | Path, options: 
             found[name] = local(given, layers, options.runtime)
         else:
             told = replace(options, progress=partial(_told_of, name, options.progress))
-            found[name] = network_losses(given, name, layers, str(sensitivity), journal, told)
+            found[name] = network_losses(given, name, layers, str(sensitivity), _journal_of(journal, name), told)
     return found
 
 

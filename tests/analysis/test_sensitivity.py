@@ -215,7 +215,12 @@ def test_an_interrupted_run_goes_on_where_it_stopped(calibrated: Calibrated, tmp
 def test_a_journal_of_other_samples_does_not_count(calibrated: Calibrated, tmp_path: Path) -> None:
     journal = tmp_path / "journal.jsonl"
     measured(calibrated, images(1), journal=journal)
-    assert measured(calibrated, images(1, seed=5), journal=journal).effects == measured(calibrated, images(1, seed=5)).effects
+    told: list[str] = []
+    again = measured(calibrated, images(1, seed=5), journal=journal, tell=told.append)
+    assert again.effects == measured(calibrated, images(1, seed=5)).effects
+    assert told == [
+        f"{journal} was of an interrupted run with another model, other samples or another metric: this one begins anew."
+    ]
 
 
 def test_json_has_no_infinities() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -289,6 +290,29 @@ def test_an_interrupted_search_goes_on_where_it_stopped(model: Path, tmp_path: P
         f'"evaluations": {whole.evaluations}', ""
     )
     assert not journal.exists()
+
+
+def test_losses_of_an_interrupted_search_are_kept_however_they_were_measured(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those of W8A8, of four layers, are estimated, those of W4A8, of three, measured exactly."""
+    monkeypatch.setattr("amct_lite.analysis.sensitivity.EXACT_UP_TO", 3)
+    steps: list[str] = []
+
+    def stop(stage: str, done: int, _total: int | None) -> None:
+        steps.append(stage)
+        if stage == "W4A8: network" and done:
+            raise KeyboardInterrupt
+
+    asked: dict[str, object] = {"limits": {"conv1": ("W8A8", "float")}, "journal": tmp_path / "journal.jsonl"}
+    with pytest.raises(KeyboardInterrupt):
+        search(model, "bitops=2.1", options=replace(ONE_THREAD, progress=stop), **asked)
+    assert "W8A8: probes" in steps
+    steps.clear()
+    search(model, "bitops=2.1", options=replace(ONE_THREAD, progress=lambda stage, *_rest: steps.append(stage)), **asked)
+    assert "W4A8: network" in steps
+    assert "W8A8: probes" not in steps
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_four_bits_are_rounded_by_what_was_learned(model: Path) -> None:
