@@ -1,6 +1,7 @@
 """The calibration file (`<prefix>_calibration.npz`): sketches and what else a later decision needs, never activations.
 
-Plain arrays only (no pickles), written with fixed time stamps: the same calibration gives the same bytes.
+Plain arrays only (no pickles), written with fixed time stamps: the same calibration gives the same bytes. What the sketches
+hold lies in columns: one array for each of their fields, with that of all tensors behind one another, and one of its shapes.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ import io
 import json
 import zipfile
 import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -21,10 +22,12 @@ from amct_lite.numerics.sketch import Outlier, Sketch
 from amct_lite.types import AnyArray, Balance, FloatArray
 from amct_lite.weights import Rounding
 
-FORMAT = 1
+FORMAT = 2
 FEW_SAMPLES = 8
 _LEVEL = 1
 _MAX_RATIO = 500
+_COLUMN = "tensors/"
+_SHAPES = ".shapes"
 Sketches = dict[tuple[str, int | None], Sketch]
 Dims = tuple[int, ...]
 
@@ -149,9 +152,7 @@ def to_bytes(statistics: Statistics) -> bytes:
     if statistics.balance is not None:
         meta["balance"] = {"strengths": dict(statistics.balance.strengths), "fold": statistics.balance.fold}
     arrays: dict[str, AnyArray] = {"meta": np.frombuffer(json.dumps(meta).encode(), np.uint8)}
-    for number, key in enumerate(keys):
-        for name, array in statistics.sketches[key].to_arrays().items():
-            arrays[f"tensor{number}/{name}"] = array
+    arrays |= _columns([statistics.sketches[key].to_arrays() for key in keys])
     for number, shift in enumerate(shifts.values()):
         arrays[f"bias{number}"] = shift
     for number, rounding in enumerate(statistics.roundings.values()):
@@ -160,6 +161,28 @@ def to_bytes(statistics: Statistics) -> bytes:
         factors = {f"balance{i}": balance.factors[layer] for i, layer in enumerate(balance.strengths)}
         arrays |= {name: np.array(values, dtype=np.float32) for name, values in factors.items()}
     return _archive(arrays)
+
+
+def _columns(rows: Sequence[Mapping[str, AnyArray]]) -> dict[str, AnyArray]:
+    """What `_rows` takes apart; a name has as many axes in each row. An archive of many small arrays takes twice as long."""
+    columns: dict[str, AnyArray] = {}
+    for name in rows[0] if rows else ():
+        columns[_COLUMN + name] = np.concatenate([row[name].reshape(-1) for row in rows])
+        columns[_COLUMN + name + _SHAPES] = np.array([row[name].shape for row in rows], dtype=np.int64)
+    return columns
+
+
+def _rows(archive: Any) -> list[dict[str, AnyArray]]:
+    """Raises ValueError where columns and shapes contradict each other."""
+    names = [name for name in archive.files if name.startswith(_COLUMN) and not name.endswith(_SHAPES)]
+    rows: list[dict[str, AnyArray]] = []
+    for name in names:
+        column, shapes = archive[name], archive[name + _SHAPES]
+        rows = rows or [{} for _ in shapes]
+        ends = np.cumsum(shapes.prod(axis=1)).tolist()
+        for row, shape, piece in zip(rows, shapes.tolist(), np.split(column, ends[:-1]), strict=True):
+            row[name.removeprefix(_COLUMN)] = piece.reshape(shape)
+    return rows
 
 
 def _archive(arrays: Mapping[str, AnyArray]) -> bytes:
@@ -216,14 +239,8 @@ def _check_size(members: zipfile.ZipFile, size: int) -> None:
 
 
 def _statistics(meta: dict[str, Any], archive: Any) -> Statistics:
-    members: dict[int, dict[str, AnyArray]] = {}
-    for name in archive.files:
-        if name.startswith("tensor"):
-            number, _, field = name.removeprefix("tensor").partition("/")
-            members.setdefault(int(number), {})[field] = archive[name]
-    sketches = {
-        (str(tensor), axis): Sketch.from_arrays(members[number]) for number, (tensor, axis) in enumerate(meta["tensors"])
-    }
+    tensors = [(str(name), axis) for name, axis in meta["tensors"]]
+    sketches = {key: Sketch.from_arrays(row) for key, row in zip(tensors, _rows(archive), strict=True)}
     shifts = meta["bias_shifts"]
     return Statistics(
         sketches,

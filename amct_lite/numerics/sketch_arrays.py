@@ -18,9 +18,7 @@ def strata_to_arrays(strata: Sequence[Stratum], channels: int) -> dict[str, AnyA
     exact = [stratum.exact() for stratum in strata]
     histograms = [stratum.histogram for stratum in strata if stratum.histogram is not None]
     per_channel = (len(strata), channels)
-    carry = np.array([s.channel_carry for s in strata], dtype=np.int64).reshape(per_channel)
-    beyond = {"channel_carry": carry} if carry.any() else {}  # of some 10^7 samples
-    return beyond | {
+    return {
         "channels": np.array(channels, dtype=np.int64),
         "exponent": np.array([s.exponent for s in strata], dtype=np.int64),
         "samples": np.array([s.samples for s in strata], dtype=np.int64),
@@ -30,6 +28,7 @@ def strata_to_arrays(strata: Sequence[Stratum], channels: int) -> dict[str, AnyA
         "channel_low": _positive_zero(np.array([s.channel_low for s in strata], dtype=np.float32)).reshape(per_channel),
         "channel_high": _positive_zero(np.array([s.channel_high for s in strata], dtype=np.float32)).reshape(per_channel),
         "channel_sum": np.array([s.channel_sum for s in strata], dtype=np.int64).reshape(per_channel),
+        "channel_carry": np.array([s.channel_carry for s in strata], dtype=np.int64).reshape(per_channel),
         "histogram": np.array(histograms, dtype=np.int64).reshape(len(histograms), BINS),
         "values": np.concatenate([np.zeros(0, dtype=np.float32), *(values for values, _ in exact)]),
         "weights": np.concatenate([np.zeros(0, dtype=np.int64), *(weights for _, weights in exact)]),
@@ -54,7 +53,6 @@ def _read(arrays: Mapping[str, AnyArray]) -> list[Stratum]:
     folded = arrays["folded"].astype(np.bool_)
     observed = arrays["observed"].astype(np.int64)
     stops = np.cumsum(np.where(folded, 0, observed))
-    carry = arrays.get("channel_carry", np.zeros_like(arrays["channel_sum"]))
     histograms = iter(arrays["histogram"].astype(np.int64))
     strata = []
     for row in range(folded.size):
@@ -65,7 +63,7 @@ def _read(arrays: Mapping[str, AnyArray]) -> list[Stratum]:
                 channel_low=arrays["channel_low"][row].astype(np.float32),
                 channel_high=arrays["channel_high"][row].astype(np.float32),
                 channel_sum=arrays["channel_sum"][row].astype(np.int64),
-                channel_carry=carry[row].astype(np.int64),
+                channel_carry=arrays["channel_carry"][row].astype(np.int64),
                 samples=int(arrays["samples"][row]),
                 count=int(arrays["count"][row]),
                 observed=int(observed[row]),
@@ -84,8 +82,7 @@ def _check_shapes(arrays: Mapping[str, AnyArray]) -> None:
     exact = int(np.where(folded, 0, observed).sum())
     expected: dict[str, tuple[int, ...]] = {
         **dict.fromkeys(("exponent", "samples", "count", "observed"), (strata,)),
-        **dict.fromkeys(("channel_low", "channel_high", "channel_sum"), (strata, channels)),
-        **({"channel_carry": (strata, channels)} if "channel_carry" in arrays else {}),
+        **dict.fromkeys(("channel_low", "channel_high", "channel_sum", "channel_carry"), (strata, channels)),
         "histogram": (int(folded.sum()), BINS),
         "values": (exact,),
         "weights": (exact,),

@@ -86,17 +86,24 @@ def test_a_missing_file_is_answered_with_what_writes_one(tmp_path: Path) -> None
 
 
 def test_another_format_is_named(statistics: Statistics, tmp_path: Path) -> None:
-    with pytest.raises(CalibrationError, match=r"has calibration format 99, this version reads 1\. Calibrate again"):
+    with pytest.raises(CalibrationError, match=r"has calibration format 99, this version reads 2\. Calibrate again"):
         load(edited(statistics, format=99), tmp_path)
 
 
-def edited(statistics: Statistics, **meta: object) -> bytes:
+def arrays_of(statistics: Statistics) -> dict[str, np.ndarray]:
     with np.load(io.BytesIO(store.to_bytes(statistics))) as archive:
-        arrays = {name: archive[name] for name in archive.files}
-    changed = json.loads(arrays["meta"].tobytes()) | meta
+        return {name: archive[name] for name in archive.files}
+
+
+def rewritten(statistics: Statistics, changed: dict[str, np.ndarray]) -> bytes:
     buffer = io.BytesIO()
-    np.savez(buffer, **(arrays | {"meta": np.frombuffer(json.dumps(changed).encode(), np.uint8)}))
+    np.savez(buffer, **(arrays_of(statistics) | changed))
     return buffer.getvalue()
+
+
+def edited(statistics: Statistics, **meta: object) -> bytes:
+    changed = json.loads(arrays_of(statistics)["meta"].tobytes()) | meta
+    return rewritten(statistics, {"meta": np.frombuffer(json.dumps(changed).encode(), np.uint8)})
 
 
 @pytest.mark.parametrize(
@@ -124,9 +131,18 @@ def test_contents_that_contradict_each_other_are_refused(
         load(edited(statistics, **meta), tmp_path)
 
 
+@pytest.mark.parametrize("shapes", [[[3]] * 3, [[-1]] * 3, [[8]], [[4, 2]] * 3], ids=["short", "negative", "few", "other axes"])
+def test_columns_that_do_not_have_their_shapes_are_refused(
+    shapes: list[list[int]], statistics: Statistics, tmp_path: Path
+) -> None:
+    content = rewritten(statistics, {"tensors/sample_low.shapes": np.array(shapes)})
+    with pytest.raises(CalibrationError, match=r"Calibrate again"):
+        load(content, tmp_path)
+
+
 def test_pickles_are_refused(tmp_path: Path) -> None:
     buffer = io.BytesIO()
-    np.savez(buffer, meta=np.array([{"format": 1}], dtype=object))
+    np.savez(buffer, meta=np.array([{"format": 2}], dtype=object))
     with pytest.raises(CalibrationError, match="is not a calibration file"):
         load(buffer.getvalue(), tmp_path)
 
@@ -140,9 +156,7 @@ def test_archive_of_samples_is_no_calibration(tmp_path: Path) -> None:
 
 def test_archive_that_unpacks_to_far_more_than_its_size_is_refused(statistics: Statistics, tmp_path: Path) -> None:
     buffer = io.BytesIO()
-    with np.load(io.BytesIO(store.to_bytes(statistics))) as archive:
-        arrays = {name: archive[name] for name in archive.files}
-    np.savez_compressed(buffer, **(arrays | {"tensor0/values": np.zeros(16 << 20, np.float32)}))
+    np.savez_compressed(buffer, **(arrays_of(statistics) | {"tensors/values": np.zeros(16 << 20, np.float32)}))
     with pytest.raises(CalibrationError, match=r"not a calibration file .*would unpack to"):
         load(buffer.getvalue(), tmp_path)
 
