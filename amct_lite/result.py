@@ -82,6 +82,8 @@ class QuantizeResult(Built):
         replaced = TARGETS[self.exports.target].suffix if self.exports.deploy is not None else None
         others = (output_path(prefix, target.suffix) for target in TARGETS.values() if target.suffix != replaced)
         found = tuple(path for path in others if path.is_file())
+        if not found:
+            return ()
         with suppress(AmctError):  # no report, or a damaged one
             earlier = read_report(output_path(prefix, "report.json"))
             if earlier.subject == self.report.subject:
