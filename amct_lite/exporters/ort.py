@@ -13,6 +13,7 @@ import numpy as np
 from amct_lite import ir
 from amct_lite.exporters import channels, qdq
 from amct_lite.exporters.pairs import dequantizers, grid_of, quantizer_in_front
+from amct_lite.exporters.shuffle import name_shuffles
 from amct_lite.flow.kernels import BOUNDS, KERNELS, SIZES, is_product
 from amct_lite.ir.build import Inserter
 from amct_lite.ops import WEIGHTED, weights_behind
@@ -32,6 +33,7 @@ def export(model: ir.Model, record: QuantRecord) -> ir.Model:
         _keep_float_bias(dequantize)
         _spell_zero_point(dequantize)
         _keep_one_extreme(dequantize)
+    name_shuffles(result)
     for node in tuple(result.graph):
         if node.op_type in KERNELS and KERNELS[node.op_type].one_grid and KERNELS[node.op_type].taken(node):
             _round_result(node)
