@@ -16,7 +16,7 @@ from amct_lite.ir.build import Inserter
 from amct_lite.types import AnyArray
 
 _READ = 4
-"""Channels of an image that the kernel of the first convolution reads at a time,"""
+"""Channels that the kernel of a convolution over pixels reads at a time,"""
 _WRITTEN = 16
 """if it writes as many as these; and the block of the depthwise kernel."""
 _COLOUR = 3
@@ -33,6 +33,7 @@ def align(model: ir.Model) -> None:
     for conv in convs:
         _widen_depthwise(conv)
         _join_groups(conv)
+        _widen_result(conv)
     for conv in convs:
         _add_to_image(conv)
 
@@ -57,28 +58,66 @@ def _is_dense(conv: ir.Node) -> bool:
 
 
 def _widen_depthwise(conv: ir.Node) -> None:
-    """`conv` and the channels that it shares with the convolutions around it, if they are the only ones that see them."""
+    """`conv` and the channels that it shares with the convolutions around it, if they are the only ones that see them. Where
+    there is less than one block of them, it pays to cut off those of zeros again for others."""
     weight, group = _weight(conv), ir.attribute(conv, "group", 1)
-    if weight is None or weight.ndim != 4 or weight.shape[:2] != (group, 1) or not 0 < (missing := -group % _WRITTEN) <= group:
+    if weight is None or weight.ndim != 4 or weight.shape[:2] != (group, 1) or group == 1 or not (missing := -group % _WRITTEN):
         return
     front = _computed_by(conv)
-    before, behind = (_private(front.outputs[0]), _private(conv.outputs[0])) if front is not None else ((), ())
-    readers = ir.uses(behind[-1]) if behind else ()
-    if front is None or not before or not readers or [use.node for use in ir.uses(before[-1])] != [conv]:
+    before = _private(front.outputs[0]) if front is not None else ()
+    if front is None or not before or [use.node for use in ir.uses(before[-1])] != [conv]:
         return
-    if not _is_dense(front) or not all(_is_dense(use.node) and use.idx == 0 for use in readers):
+    if not _is_dense(front) or not _has_own_bias(front) or not _has_own_bias(conv):
         return
-    if any(len(node.inputs) > 2 and _dequantizer(node, 2) is None for node in (front, conv)):
+    if _read_by_dense(conv) or (group < _WRITTEN and _rounded_by(conv) is not None):
+        _add_outputs(front, missing)
+        ir.set_attribute(conv, "group", group + missing)
+        _give_more(conv, missing)
+
+
+def _widen_result(conv: ir.Node) -> None:
+    """A convolution over pixels that gives a few channels, as at the end of a super-resolution, takes less time for sixteen."""
+    weight = _weight(conv)
+    if weight is None or not _is_dense(conv) or weight.ndim != 4 or prod(weight.shape[2:]) == 1:
         return
-    for node in (front, conv):
-        _extend(node, 1, 0, missing)
-        if len(node.inputs) > 2:
-            _extend(node, 2, 0, missing)
+    count, read = weight.shape[:2]
+    if count < _WRITTEN and read % _READ == 0 and _has_own_bias(conv) and _rounded_by(conv) is not None:
+        _give_more(conv, _WRITTEN - count)
+
+
+def _give_more(conv: ir.Node, missing: int) -> None:
+    """So many channels of zeros more, which convolutions behind `conv` take over; for others the codes are cut off."""
+    readers = _read_by_dense(conv)
+    _add_outputs(conv, missing)
     for use in readers:
         _extend(use.node, 1, 1, missing)
-    ir.set_attribute(conv, "group", group + missing)
-    for value in (*before, *behind):
+    quantize = None if readers else _rounded_by(conv)
+    if quantize is None:
+        return
+    others = ir.uses(quantize.outputs[0])
+    b = Inserter.behind(quantize, f"{conv.name}.aligned")
+    codes = b.op("Slice", quantize.outputs[0], *(b.constant([bound], np.int64) for bound in (0, -missing, 1)))
+    for use in others:
+        ir.replace_input(use.node, use.idx, codes)
+
+
+def _read_by_dense(conv: ir.Node) -> tuple[ir.Usage, ...]:
+    """Those who read what `conv` computes, if all are convolutions that sum up its channels, and nobody else sees it."""
+    behind = _private(conv.outputs[0])
+    readers = tuple(ir.uses(behind[-1])) if behind else ()
+    return readers if all(use.idx == 0 and _is_dense(use.node) for use in readers) else ()
+
+
+def _add_outputs(conv: ir.Node, missing: int) -> None:
+    for index in range(1, len(conv.inputs)):
+        _extend(conv, index, 0, missing)
+    for value in _private(conv.outputs[0]):
         value.shape = None
+
+
+def _has_own_bias(conv: ir.Node) -> bool:
+    """Whether the bias of `conv` can grow, if it has one."""
+    return len(conv.inputs) < 3 or _dequantizer(conv, 2) is not None
 
 
 def _join_groups(conv: ir.Node) -> None:
@@ -86,7 +125,7 @@ def _join_groups(conv: ir.Node) -> None:
     channel each; all others multiply group by group, where a few channels take as long as many."""
     dequantize, group = _dequantizer(conv, 1), ir.attribute(conv, "group", 1)
     weight = _weight(conv)
-    if dequantize is None or weight is None or weight.shape[:2] == (group, 1) or not _gives_codes(conv):
+    if dequantize is None or weight is None or weight.shape[:2] == (group, 1) or _rounded_by(conv) is None:
         return
     read = weight.shape[1]
     joined = max(count for count in range(1, group + 1) if group % count == 0 and (count == 1 or count * read <= _JOINED))
@@ -104,9 +143,10 @@ def _join_groups(conv: ir.Node) -> None:
     ir.set_attribute(conv, "group", group // joined)
 
 
-def _gives_codes(conv: ir.Node) -> bool:
-    """Whether nobody but a QuantizeLinear sees what it computes: its kernel is an integer one."""
-    return any(use.node.op_type == "QuantizeLinear" for value in _private(conv.outputs[0]) for use in ir.uses(value))
+def _rounded_by(conv: ir.Node) -> ir.Node | None:
+    """The QuantizeLinear that alone sees what `conv` computes, whose kernel is an integer one then."""
+    readers = (use.node for value in _private(conv.outputs[0]) for use in ir.uses(value))
+    return next((node for node in readers if node.op_type == "QuantizeLinear"), None)
 
 
 def _computed_by(conv: ir.Node) -> ir.Node | None:
@@ -149,7 +189,9 @@ def _add_to_image(conv: ir.Node) -> None:
     if front is None or weight is None or not _is_dense(conv) or len(weight) < _WRITTEN:
         return
     missing = _READ - weight.shape[1]
-    if missing <= 0 or not (weight.shape[1] == _COLOUR or _is_large(conv.inputs[0])):
+    if missing <= 0 or not (weight.shape[1] == _COLOUR or _is_large(front.inputs[0])):
+        return
+    if _is_channels_last(front):
         return
     _extend(conv, 1, 1, missing)
     b = Inserter(conv, f"{conv.name}.aligned")
@@ -158,6 +200,16 @@ def _add_to_image(conv: ir.Node) -> None:
     pads = b.constant([*[0] * weight.ndim, *behind], np.int64)
     codes = b.op("Pad", front.outputs[0], pads, front.inputs[2], mode="constant")
     ir.replace_input(conv, 0, b.op("DequantizeLinear", codes, *front.inputs[1:3]))
+
+
+def _is_channels_last(front: ir.Node) -> bool:
+    """Whether `front` rounds an image whose channels were behind its pixels: ONNX Runtime leaves them there, where a Pad writes
+    pixel by pixel and takes longer than the convolution."""
+    node: ir.Node | None = front
+    while node is not None and node.op_type in {"QuantizeLinear", "DequantizeLinear"}:
+        node = node.inputs[0].producer() if node.inputs[0] is not None else None
+    order = ir.attribute(node, "perm", ()) if node is not None and node.op_type == "Transpose" else ()
+    return len(order) > 1 and order[1] == len(order) - 1
 
 
 def _is_large(image: ir.Value | None) -> bool:

@@ -61,9 +61,63 @@ def test_channels_that_others_see_stay_as_they_are(text: str, why: str) -> None:
     assert (shapes["stem"], shapes["dw"], shapes["pw"]) == ((12, 3, 3, 3), (12, 1, 3, 3), (6, 12, 1, 1)), why
 
 
-def test_a_network_that_would_grow_more_than_twofold_stays() -> None:
-    few = {name: tuple(6 if size == 12 else size for size in shape) for name, shape in PARTS.items()}
-    assert weight_shapes(exported(MOBILE.replace("12", "6"), few | CLIP)[1])["dw"] == (6, 1, 3, 3)
+HEAD = """net (float[N,8,16,16] x) => (float[N,16,16,COUNT] y) {
+  [first] a = Conv <pads=[1,1,1,1]> (x, ws) [relu] b = Relu (a)
+  [point] c = Conv (b, wp, bp) [dw] d = Conv <group=COUNT, pads=[1,1,1,1]> (c, wd, bd)
+  [last] e = Transpose <perm=[0,2,3,1]> (d) [end] y = Sigmoid (e) }"""
+
+
+@pytest.mark.parametrize(("count", "computed"), [(1, 1), (2, 16), (10, 16), (24, 24)])
+def test_a_depthwise_layer_of_less_than_a_block_computes_one_and_others_see_its_own(count: int, computed: int) -> None:
+    weights = {"ws": (16, 8, 3, 3), "wp": (count, 16, 1, 1), "bp": (count,), "wd": (count, 1, 3, 3), "bd": (count,)}
+    after = exported(HEAD.replace("COUNT", str(count)), weights, 8)[1]
+    assert weight_shapes(after)["point"] == (computed, 16, 1, 1)
+    assert weight_shapes(after)["dw"] == (computed, 1, 3, 3)
+
+
+RESULT = """net (float[N,8,16,16] x) => (float[N,16,16,COUNT] y) {
+  [first] a = Conv (x, ws) [relu] b = Relu (a)
+  [few] c = Conv <pads=[PAD,PAD,PAD,PAD]> (b, wf, bf) [low] d = Clip (c, zero, six)
+  [last] e = Transpose <perm=[0,2,3,1]> (d) [end] y = Sigmoid (e) }"""
+
+
+@pytest.mark.parametrize(
+    ("count", "read", "kernel", "computed"),
+    [(9, 12, 3, 16), (3, 16, 3, 16), (9, 10, 3, 9), (9, 12, 1, 9), (24, 12, 3, 24)],
+    ids=["nine", "three", "reads no fours", "no pixels beside it", "more than a block"],
+)
+def test_a_convolution_over_pixels_computes_sixteen_channels_at_least(
+    count: int, read: int, kernel: int, computed: int
+) -> None:
+    weights = {"ws": (read, 8, 1, 1), "wf": (count, read, kernel, kernel), "bf": (count,)}
+    text = RESULT.replace("COUNT", str(count)).replace("PAD", str(kernel // 2))
+    before, after = exported(text, weights | CLIP, 8)
+    assert weight_shapes(before)["few"] == (count, read, kernel, kernel)
+    assert weight_shapes(after)["few"] == (computed, read, kernel, kernel)
+
+
+def test_a_convolution_behind_takes_the_channels_of_zeros_over() -> None:
+    text = """net (float[N,8,16,16] x) => (float[N,20,16,16] y) {
+      [few] a = Conv <pads=[1,1,1,1]> (x, wf) [relu] b = Relu (a)
+      [last] c = Conv <pads=[1,1,1,1]> (b, wl) [end] y = Relu (c) }"""
+    after = exported(text, {"wf": (6, 8, 3, 3), "wl": (20, 6, 3, 3)}, 8)[1]
+    assert weight_shapes(after) == {"few": (16, 8, 3, 3), "last": (20, 16, 3, 3)}
+    assert "Slice" not in {node.op_type for node in after.graph}
+
+
+def test_a_result_that_is_an_output_of_the_network_stays_as_it_is() -> None:
+    text = """net (float[N,8,16,16] x) => (float[N,9,16,16] y) {
+      [first] a = Conv <pads=[1,1,1,1]> (x, ws) [relu] b = Relu (a) [few] y = Conv <pads=[1,1,1,1]> (b, wf) }"""
+    assert weight_shapes(exported(text, {"ws": (16, 8, 3, 3), "wf": (9, 16, 3, 3)}, 8)[1])["few"] == (9, 16, 3, 3)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_an_image_whose_channels_come_last_gets_no_more(channels: int) -> None:
+    """ONNX Runtime keeps them last, where a pad writes pixel by pixel."""
+    text = f"""net (float[N,64,64,{channels}] x) => (float[N,16,64,64] y) {{
+      [turn] a = Transpose <perm=[0,3,1,2]> (x) [stem] b = Conv <pads=[1,1,1,1]> (a, ws) [relu] y = Relu (b) }}"""
+    after = exported(text, {"ws": (16, channels, 3, 3)}, 64, (64, channels))[1]
+    assert weight_shapes(after)["stem"] == (16, channels, 3, 3)
 
 
 @pytest.mark.parametrize(("channels", "size", "read"), [(3, 16, 4), (1, 16, 1), (1, 64, 4), (2, 64, 4), (4, 64, 4), (5, 64, 5)])

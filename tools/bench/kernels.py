@@ -1,9 +1,11 @@
 """Ways to write one layer for ONNX Runtime's integer kernels, timed side by side: what `--target ort` chooses between.
 
-    python tools/bench/kernels.py last|means|groups [--threads 2] [--rounds 9]
+    python tools/bench/kernels.py last|means|groups|few|depthwise|shuffle|image [--threads 2] [--rounds 9]
 
 last: a Conv at the end of a network, behind a layer on integers. means: an AveragePool between integers. groups: a grouped
-Conv between integers, its groups joined. Random weights; times as in latency.py, in processes of their own that take turns.
+Conv between integers, its groups joined. few, depthwise: a Conv, or a depthwise one, of less than 16 channels, behind a 1×1
+layer. shuffle: a pixel shuffle of codes. image: the first Conv, with a fourth channel of zeros. Random weights; times as in
+latency.py, in processes of their own that take turns.
 Needs numpy, onnx and onnxruntime.
 """
 
@@ -130,11 +132,69 @@ def groups(channels: int, outputs: int, group: int, size: int) -> Models:
     }
 
 
+def few(inputs: int, outputs: int, kernel: int, size: int) -> Models:
+    shape, pads = (outputs, inputs, kernel, kernel), {"pads": [kernel // 2] * 4}
+    return _in_blocks(Net().codes((inputs, inputs, 1, 1)), Net().codes(shape), size, widen_first=False, **pads)
+
+
+def depthwise(inputs: int, channels: int, size: int) -> Models:
+    return _in_blocks(
+        Net().codes((channels, inputs, 1, 1)), Net().codes((channels, 1, 3, 3)), size, widen_first=True, pads=[1] * 4
+    )
+
+
+def _in_blocks(first: np.ndarray, second: np.ndarray, size: int, *, widen_first: bool, **attributes: object) -> Models:
+    """Two layers, of which the second gives the channels it has, or sixteen that are cut again. widen_first: it is a depthwise
+    one, whose channels the first layer gives."""
+    models = {}
+    for way, missing in (("as it is", 0), ("sixteen, cut", 16 - len(second))):
+        net, more = Net(), [(0, missing), (0, 0), (0, 0), (0, 0)]
+        grid = net.grid()
+        weights = net.rounded(np.pad(first, more) if widen_first else first), net.rounded(np.pad(second, more))
+        group = {"group": len(second) + missing} if widen_first else {}
+        hidden = net.op("Conv", net.op("DequantizeLinear", "x", *grid), weights[0])
+        data = net.op("DequantizeLinear", net.op("QuantizeLinear", hidden, *grid), *grid)
+        codes = net.op("QuantizeLinear", net.op("Conv", data, weights[1], **group, **attributes), *grid)
+        bounds = (net.constant(np.array([number])) for number in (0, len(second), 1))
+        net.op("DequantizeLinear", net.op("Slice", codes, *bounds) if missing else codes, *grid, out="y")
+        models[way] = net.model(UINT8, [1, first.shape[1], size, size], FLOAT)
+    return models
+
+
+def shuffle(channels: int, block: int, size: int) -> Models:
+    shape, spelled, named = [1, channels * block**2, size, size], Net(), Net()
+    parts = spelled.constant(np.array([1, channels, block, block, size, size]))
+    turned = spelled.op("Transpose", spelled.op("Reshape", "x", parts), perm=[0, 1, 4, 2, 5, 3])
+    spelled.op("Reshape", turned, spelled.constant(np.array([1, channels, size * block, size * block])), out="y")
+    named.op("DepthToSpace", "x", out="y", blocksize=block, mode="CRD")
+    return {"three nodes": spelled.model(UINT8, shape, UINT8), "DepthToSpace": named.model(UINT8, shape, UINT8)}
+
+
+def image(channels: int, outputs: int, size: int, stride: int, channels_last: bool) -> Models:
+    models = {}
+    for way, missing in (("as it is", 0), ("four channels", 4 - channels)):
+        net = Net()
+        grid = net.grid()
+        codes = net.op("QuantizeLinear", net.op("Transpose", "x", perm=[0, 3, 1, 2]) if channels_last else "x", *grid)
+        wider = net.constant(np.array([0, 0, 0, 0, 0, missing, 0, 0]))
+        data = net.op("DequantizeLinear", net.op("Pad", codes, wider, grid[1]) if missing else codes, *grid)
+        weight = net.rounded(net.codes((outputs, channels + missing, 3, 3)))
+        result = net.op("Conv", data, weight, pads=[1] * 4, strides=[stride] * 2)
+        net.op("QuantizeLinear", result, *grid, out="y")
+        models[way] = net.model(FLOAT, [1, size, size, channels] if channels_last else [1, channels, size, size], UINT8)
+    return models
+
+
 CASES: Mapping[str, tuple[Callable[..., Models], list[tuple[int, ...]]]] = {
     "last": (last, [(32, 9, 3, 224), (64, 1, 3, 128), (64, 2, 1, 128), (256, 21, 1, 64), (128, 80, 1, 40), (128, 4, 3, 40),
                     (64, 3, 3, 224), (32, 3, 9, 128), (256, 256, 3, 14), (512, 512, 1, 14), (256, 256, 3, 56)]),
     "means": (means, [(16, 32, 2, 2), (64, 56, 2, 2), (256, 28, 2, 2), (64, 56, 3, 1), (192, 35, 3, 1), (128, 16, 8, 8)]),
     "groups": (groups, [(128, 128, 32, 56), (256, 256, 32, 28), (512, 512, 32, 14), (64, 128, 64, 28), (96, 96, 12, 28)]),
+    "few": (few, [(32, 9, 3, 224), (32, 3, 3, 112), (32, 15, 3, 56), (32, 4, 3, 56), (64, 6, 3, 14), (16, 9, 5, 28)]),
+    "depthwise": (depthwise, [(64, 2, 40), (64, 4, 40), (64, 10, 40), (32, 6, 80), (32, 12, 80), (64, 4, 10)]),
+    "shuffle": (shuffle, [(1, 3, 224), (3, 2, 128), (3, 4, 64), (64, 2, 32), (256, 2, 14), (4, 2, 8)]),
+    "image": (image, [(3, 32, 224, 2, False), (3, 32, 224, 2, True), (3, 16, 512, 2, False), (3, 16, 512, 2, True),
+                      (3, 16, 32, 1, False), (3, 16, 32, 1, True), (1, 32, 224, 1, False), (1, 32, 224, 1, True)]),
 }  # fmt: skip
 
 
