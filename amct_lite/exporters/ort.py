@@ -12,8 +12,8 @@ import numpy as np
 
 from amct_lite import ir
 from amct_lite.exporters import channels, qdq
-from amct_lite.exporters.pairs import dequantizers, grid_of, quantizer_in_front
-from amct_lite.exporters.shuffle import name_shuffles
+from amct_lite.exporters.moves import name_shuffle, repeat_pixels
+from amct_lite.exporters.pairs import dequantizers, grid_of, pair_around, quantizer_in_front
 from amct_lite.flow.kernels import BOUNDS, KERNELS, SIZES, is_product
 from amct_lite.ir.build import Inserter
 from amct_lite.ops import WEIGHTED, weights_behind
@@ -33,13 +33,16 @@ def export(model: ir.Model, record: QuantRecord) -> ir.Model:
         _keep_float_bias(dequantize)
         _spell_zero_point(dequantize)
         _keep_one_extreme(dequantize)
-    name_shuffles(result)
+    for reshape in _all(result, "Reshape"):
+        name_shuffle(reshape)
     for node in tuple(result.graph):
         if node.op_type in KERNELS and KERNELS[node.op_type].one_grid and KERNELS[node.op_type].taken(node):
-            _round_result(node)
+            _round_results(node)
     _measure_codes(result)
     for pad in _all(result, "Pad"):
         _pad_codes(pad)
+    for resize in _all(result, "Resize"):
+        repeat_pixels(resize)
     for mean in _all(result, "ReduceMean"):
         _pool(mean)
     for pool in _all(result, "AveragePool"):
@@ -136,30 +139,31 @@ def _keep_one_extreme(dequantize: ir.Node) -> None:
     ir.replace_input(dequantize, 0, ir.add_initializer(graph, f"{dequantize.name}.codes", array))
 
 
-def _round_result(node: ir.Node) -> None:
-    """Behind a node that only moves rounded values stands the same pair once more: it changes no value. A layer in float does
-    not read it: its weights would be quantized unasked."""
+def _round_results(node: ir.Node) -> None:
+    """Behind a node that only moves rounded values stands the same pair once more: it changes no value."""
     fronts = [quantizer_in_front(node.inputs[index]) for index in KERNELS[node.op_type].indices(node)]
-    first, grid = fronts[0], grid_of(fronts[0])
-    if first is None or grid is None or any(grid_of(front) != grid for front in fronts):
-        return
-    output = node.outputs[0]
+    grid = grid_of(fronts[0])
+    if fronts[0] is not None and grid is not None and all(grid_of(front) == grid for front in fronts):
+        for index, output in enumerate(node.outputs):
+            _round_result(output, f"{node.name}.result{index or ''}", fronts[0])
+
+
+def _round_result(output: ir.Value, name: str, front: ir.Node) -> None:
+    """By the grid of `front`. A layer in float does not read the pair: its weights would be quantized unasked."""
     readers = [use for use in ir.uses(output) if not any(weights_behind(use.node))]
-    if not readers and not output.is_graph_output():
+    node = output.producer()
+    if node is None or (not readers and not output.is_graph_output()):
         return
-    scale, zero_point = first.inputs[1:3]
-    name = str(node.name)
-    quantize = ir.new_node("QuantizeLinear", [output, scale, zero_point], name=f"{name}.result.quantizelinear")
-    dequantize = ir.new_node(
-        "DequantizeLinear", [quantize.outputs[0], scale, zero_point], name=f"{name}.result.dequantizelinear"
-    )
+    scale, zero_point = front.inputs[1:3]
+    quantize = ir.new_node("QuantizeLinear", [output, scale, zero_point], name=f"{name}.quantizelinear")
+    dequantize = ir.new_node("DequantizeLinear", [quantize.outputs[0], scale, zero_point], name=f"{name}.dequantizelinear")
     ir.insert_after(node, (quantize, dequantize))
     result = dequantize.outputs[0]
     if output.is_graph_output():
         ir.redirect(output, result)
-        ir.replace_input(quantize, 0, node.outputs[0])
+        ir.replace_input(quantize, 0, output)
     for use in readers:
-        if use.node.op_type == "QuantizeLinear" and grid_of(use.node) == grid:
+        if use.node.op_type == "QuantizeLinear" and grid_of(use.node) == grid_of(front):
             for again in tuple(dequantizers(use.node)):
                 ir.redirect(again.outputs[0], result)
                 ir.remove_node(again)
@@ -171,12 +175,10 @@ def _round_result(node: ir.Node) -> None:
 def _pad_codes(pad: ir.Node) -> None:
     """A Pad with zeros between equal pairs is left to the convolutions behind it; where there are others, it pads the codes
     with their zero point. ONNX Runtime would do it in float."""
-    front = quantizer_in_front(pad.inputs[0]) if KERNELS["Pad"].taken(pad) else None
-    behind = next((use.node for use in ir.uses(pad.outputs[0]) if use.node.op_type == "QuantizeLinear"), None)
-    if front is None or behind is None or grid_of(behind) != grid_of(front) or len(ir.uses(pad.outputs[0])) != 1:
+    pair = pair_around(pad) if KERNELS["Pad"].taken(pad) else None
+    if pair is None or _padded_by_convs(pad, pair[1]):
         return
-    if _padded_by_convs(pad, behind):
-        return
+    front, behind = pair
     inputs = [front.outputs[0], pad.inputs[1], front.inputs[2]]
     padded = ir.new_node("Pad", inputs, name=f"{pad.name}.codes", attributes={"mode": "constant"})
     ir.insert_before(pad, padded)

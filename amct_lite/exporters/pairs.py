@@ -23,6 +23,15 @@ def grid_of(quantize: ir.Node | None) -> tuple[float, int] | None:
     return float(scale), int(zero_point)
 
 
+def pair_around(node: ir.Node) -> tuple[ir.Node, ir.Node] | None:
+    """The QuantizeLinears in front of `node` and behind it, where they have one grid and nobody else sees what it gives."""
+    front, readers = quantizer_in_front(node.inputs[0]), ir.uses(node.outputs[0])
+    if front is None or len(readers) != 1 or readers[0].node.op_type != "QuantizeLinear" or node.outputs[0].is_graph_output():
+        return None
+    behind, grid = readers[0].node, grid_of(front)
+    return (front, behind) if grid is not None and grid == grid_of(behind) else None
+
+
 def dequantizers(quantize: ir.Node) -> Iterator[ir.Node]:
     """Those that read its codes."""
     for use in ir.uses(quantize.outputs[0]):

@@ -1,7 +1,7 @@
 """Operators between the layers for which ONNX Runtime has integer kernels on the CPU: one row each.
 
 Each was seen to become an integer kernel when a DequantizeLinear stands in front of every data input and a QuantizeLinear
-behind it (ONNX Runtime 1.31); `tests/flow/test_kernels.py` asks the installed one.
+behind it (ONNX Runtime 1.31); `tests/flow/test_kernel_facts.py` asks the installed one.
 """
 
 from __future__ import annotations
@@ -71,6 +71,7 @@ KERNELS: Mapping[str, Kernel] = {
     "Reshape": Kernel(one_grid=True),
     "Resize": Kernel(one_grid=True, taken=_nearest),
     "Slice": Kernel(one_grid=True),
+    "Split": Kernel(one_grid=True),
     "Squeeze": Kernel(one_grid=True),
     "Transpose": Kernel(one_grid=True),
     "Unsqueeze": Kernel(one_grid=True),

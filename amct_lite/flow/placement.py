@@ -99,9 +99,9 @@ class _Flow:
         found: set[ir.Node] = set()
         for node in reversed(self._nodes):
             if node in self._movers:
-                result = self._behind(node.outputs[0])
-                uses = ir.uses(result)
-                private = quantifier is any or not result.is_graph_output()
+                results = [self._behind(value) for value in node.outputs]
+                uses = [use for result in results for use in ir.uses(result)]
+                private = quantifier is any or not any(result.is_graph_output() for result in results)
                 if uses and private and quantifier(self._wanted(use, found) for use in uses):
                     found.add(node)
         return found
@@ -124,7 +124,7 @@ class _Flow:
         groups: dict[ir.Value, set[ir.Value]] = {}
         for node in self._nodes:
             if node in self._between and KERNELS[node.op_type].one_grid:
-                joined = {v for value in (*_data(node), node.outputs[0]) for v in groups.get(value, {value})}
+                joined = {v for value in (*_data(node), *node.outputs) for v in groups.get(value, {value})}
                 groups.update(dict.fromkeys(joined, joined))
         read = dict.fromkeys(value for node in self._nodes for value in self._integers_into(node))
         return tuple(dict.fromkeys(frozenset(groups.get(value, {value}) & read.keys()) for value in read))
@@ -141,6 +141,7 @@ class _Flow:
     def _may_be_between(self, node: ir.Node) -> bool:
         kernel = KERNELS.get(node.op_type)
         data = _data(node) if kernel else ()
+        results = [self._behind(value) for value in node.outputs]
         return (
             kernel is not None
             and not node.domain
@@ -148,8 +149,8 @@ class _Flow:
             and node.name not in self._without
             and kernel.taken(node)
             and all(ir.constant_of(value) is None and _is_float(value) for value in data)
-            and not any(value.name in self._left_out for value in (*data, self._behind(node.outputs[0])))
-            and not any(self._spoils_weights(use.node) for use in ir.uses(self._behind(node.outputs[0])))
+            and not any(value.name in self._left_out for value in (*data, *results))
+            and not any(self._spoils_weights(use.node) for result in results for use in ir.uses(result))
         )
 
     def _integers_only(self, producer: ir.Node | None) -> bool:
@@ -185,7 +186,7 @@ class _Flow:
     def _must_round(self, value: ir.Value) -> bool:
         """Whether the kernel that computes `value` writes integers only."""
         producer = self._kernel_behind(value)
-        if producer is None or self._behind(producer.outputs[0]) is not value:
+        if producer is None or all(self._behind(result) is not value for result in producer.outputs):
             return False
         return self._integers_only(producer) and value.name not in self._left_out
 

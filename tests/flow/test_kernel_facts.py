@@ -30,6 +30,7 @@ BETWEEN = {
     "Reshape": "m = Reshape (a, same)",
     "Resize": "m = Resize <mode = \"nearest\"> (a, , twice)",
     "Slice": "m = Slice (a, first, last)",
+    "Split": "p, q = Split <axis = 1> (a, halves) m = Concat <axis = 1> (q, p)",
     "Squeeze": "q = Squeeze (a, front) m = Unsqueeze (q, front)",
     "Transpose": "m = Transpose <perm = [0, 1, 3, 2]> (a)",
     "Unsqueeze": "q = Squeeze (a, front) m = Unsqueeze (q, front)",
@@ -42,6 +43,7 @@ CONSTANTS = {
     "first": np.array([0, 0, 2, 2]),
     "last": np.array([1, 8, 12, 12]),
     "front": np.array([0]),
+    "halves": np.array([4, 4]),
 }
 
 

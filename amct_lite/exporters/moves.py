@@ -1,0 +1,101 @@
+"""Nodes that only move values, in other words for which ONNX Runtime has fast kernels. They move the same values.
+
+It transposes six axes value by value, and repeats the pixels of codes so: a pixel shuffle takes a third of the time as
+DepthToSpace, and a tenth what repeats whole pixels, whose channels lie behind one another between its convolutions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from amct_lite import ir
+from amct_lite.exporters.pairs import dequantizers, grid_of, pair_around, quantizer_in_front
+from amct_lite.ir.build import Inserter
+
+_MODES: Mapping[tuple[int, ...], tuple[str, int]] = {(0, 1, 4, 2, 5, 3): ("CRD", 1), (0, 3, 4, 1, 5, 2): ("DCR", 3)}
+"""Order of the axes → ONNX's word for it, and the axis of the channels that remain."""
+_USUAL = {"mode": "nearest", "coordinate_transformation_mode": "half_pixel", "nearest_mode": "round_prefer_floor"}
+_REPEATING = {
+    ("nearest", "asymmetric", "floor"),
+    ("nearest", "half_pixel", "round_prefer_floor"),
+    ("nearest", "half_pixel", "round_prefer_ceil"),
+    ("nearest", "pytorch_half_pixel", "round_prefer_floor"),
+    ("nearest", "pytorch_half_pixel", "round_prefer_ceil"),
+}
+"""What takes the pixel i // n for the pixel i of an image that is n times as large."""
+
+
+def name_shuffle(join: ir.Node) -> None:
+    """Let one DepthToSpace give what `join`, a Reshape, gives, if it is the end of a pixel shuffle of three nodes."""
+    transpose = _alone_in_front(join, "Transpose")
+    split = _alone_in_front(transpose, "Reshape") if transpose is not None else None
+    if transpose is None or split is None:
+        return
+    fronts = [quantizer_in_front(node.inputs[0]) for node in (split, transpose, join)]
+    grid, *others = [grid_of(front) for front in fronts if front is not None] or [None]
+    if others and (fronts[0] is None or grid is None or set(others) != {grid}):
+        return
+    mode, channel = _MODES.get(tuple(ir.attribute(transpose, "perm", [])), ("", 0))
+    parts, whole = _sizes(split.outputs[0]), _sizes(join.outputs[0])
+    if not mode or parts is None:
+        return
+    channels, height, width = parts[channel - 1], *parts[3:]
+    block = parts[1]
+    if sorted(parts[:3]) != sorted([channels, block, block]):
+        return
+    if _sizes(split.inputs[0]) != [channels * block**2, height, width] or whole != [channels, height * block, width * block]:
+        return
+    attributes = {"blocksize": block, "mode": mode}
+    shuffle = ir.new_node("DepthToSpace", split.inputs[:1], name=f"{join.name}.shuffle", attributes=attributes)
+    ir.insert_before(join, shuffle)
+    ir.redirect(join.outputs[0], shuffle.outputs[0])
+
+
+def repeat_pixels(resize: ir.Node) -> None:
+    """Let codes be repeated where `resize`, between equal pairs, does no more than that."""
+    pair, times = pair_around(resize), _times(resize)
+    sizes = _sizes(pair[0].inputs[0]) if pair is not None else None
+    if pair is None or sizes is None or times is None:
+        return
+    channels, height, width = sizes
+    b = Inserter(resize, f"{resize.name}.repeated")
+    pixels = b.op("Transpose", pair[0].outputs[0], perm=[0, 2, 3, 1])
+    apart = b.op("Reshape", pixels, b.constant([-1, height, 1, width, 1, channels], np.int64))
+    repeated = b.op("Expand", apart, b.constant([1, 1, times[0], 1, times[1], 1], np.int64))
+    whole = b.op("Reshape", repeated, b.constant([-1, height * times[0], width * times[1], channels], np.int64))
+    codes = b.op("Transpose", whole, perm=[0, 3, 1, 2])
+    for dequantize in tuple(dequantizers(pair[1])):
+        ir.replace_input(dequantize, 0, codes)
+
+
+def _times(resize: ir.Node) -> list[int] | None:
+    """How many times each pixel stands below, and beside, itself, where that is all that `resize` does."""
+    modes = [ir.attribute(resize, name, usual) for name, usual in _USUAL.items()]
+    before, after = _sizes(resize.inputs[0]), _sizes(resize.outputs[0])
+    if before is None or after is None or len(before) != 3 or tuple(modes) not in _REPEATING or "axes" in resize.attributes:
+        return None
+    times = [new // old for new, old in zip(after, before, strict=True)]
+    scales = ir.constant_of(resize.inputs[2]) if len(resize.inputs) == 3 else None  # a fourth input tells sizes
+    told = scales.tolist() if scales is not None else [1, *times] if len(resize.inputs) == 4 else []
+    whole = times[0] == 1 and after == [size * count for size, count in zip(before, times, strict=True)]
+    return times[1:] if whole and told == [1, *times] else None
+
+
+def _alone_in_front(node: ir.Node, op_type: str) -> ir.Node | None:
+    """The node of that type whose result `node`, and nobody else, reads, rounded or not."""
+    value = node.inputs[0]
+    while value is not None and len(ir.uses(value)) == 1 and not value.is_graph_output():
+        front = value.producer()
+        if front is None or front.op_type not in {"QuantizeLinear", "DequantizeLinear"}:
+            return front if front is not None and front.op_type == op_type and not front.domain else None
+        value = front.inputs[0]
+    return None
+
+
+def _sizes(value: ir.Value | None) -> list[int] | None:
+    """Of all axes but the first, where they are known; that of the batch follows from them."""
+    dims = ir.dims_of(value) if value is not None else None
+    sizes = [size for size in (dims or ())[1:] if isinstance(size, int)]
+    return sizes if dims is not None and len(sizes) == len(dims) - 1 else None

@@ -1,0 +1,104 @@
+"""What only moves values is written in other words, and moves the same values: pixel shuffles, and pixels that are repeated."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from test_channels import exported
+
+SHUFFLE = """net (float[N,3,6,10] x) => (float[N,C,H,W] y) {
+  [stem] a = Conv <pads=[1,1,1,1]> (x, w) [act] b = Relu (a)
+  [split] c = Reshape (b, parts) [order] d = Transpose <perm=ORDER> (c) [join] e = Reshape (d, whole) [end] y = Sigmoid (e) }"""
+CRD, DCR = [0, 1, 4, 2, 5, 3], [0, 3, 4, 1, 5, 2]
+
+
+def operators(parts: list[int], order: list[int], whole: list[int], text: str = SHUFFLE) -> list[str]:
+    """Of the model for ONNX Runtime, which was run beside the fake-quant model and is equal."""
+    values = {"w": (18, 3, 3, 3), "parts": np.array(parts), "whole": np.array(whole)}
+    _, after = exported(text.replace("ORDER", str(order)), values, 3, (6, 10))
+    return [node.op_type for node in after.graph]
+
+
+@pytest.mark.parametrize(
+    ("parts", "order"), [([-1, 2, 3, 3, 6, 10], CRD), ([-1, 3, 3, 2, 6, 10], DCR)], ids=["channels first", "channels last"]
+)
+def test_a_shuffle_becomes_the_operator_of_that_name(parts: list[int], order: list[int]) -> None:
+    found = operators(parts, order, [-1, 2, 18, 30])
+    assert "DepthToSpace" in found
+    assert not {"Reshape", "Transpose"} & set(found)
+
+
+@pytest.mark.parametrize(
+    ("parts", "order", "whole"),
+    [
+        ([-1, 2, 3, 3, 6, 10], [0, 1, 4, 2, 5, 3], [-1, 2, 6, 90]),
+        ([-1, 3, 2, 3, 6, 10], CRD, [-1, 3, 12, 30]),
+        ([-1, 2, 3, 3, 10, 6], CRD, [-1, 2, 30, 18]),
+        ([-1, 2, 3, 3, 6, 10], [0, 1, 4, 3, 5, 2], [-1, 2, 18, 30]),
+    ],
+    ids=["joined otherwise", "no square blocks", "other pixels", "other order"],
+)
+def test_what_is_no_shuffle_stays(parts: list[int], order: list[int], whole: list[int]) -> None:
+    assert operators(parts, order, whole).count("Reshape") == 2
+
+
+def test_a_shuffle_whose_parts_are_seen_stays() -> None:
+    text = SHUFFLE.replace("(float[N,C,H,W] y)", "(float[N,C,H,W] y, float[N,a,b,c,d,e] z)").replace(
+        "[end]", "[also] z = Sigmoid (c) [end]"
+    )
+    assert "Transpose" in operators([-1, 2, 3, 3, 6, 10], CRD, [-1, 2, 18, 30], text)
+
+
+REPEAT = """net (float[N,3,6,10] x) => (float[N,8,H,W] y) {
+  [stem] a = Conv <pads=[1,1,1,1]> (x, w) [act] b = Relu (a)
+  [large] c = Resize <MODES> (b, , INPUTS) [last] d = Conv (c, wl) [end] y = Relu (d) }"""
+
+
+def resized(modes: str, scales: list[float] | None = None, sizes: list[int] | None = None) -> list[str]:
+    """As `operators`, of a network that resizes by `scales`, or to `sizes`."""
+    text = REPEAT.replace("MODES", modes).replace("INPUTS", "scales" if sizes is None else ", sizes")
+    values = {"scales": np.array(scales, np.float32)} if sizes is None else {"sizes": np.array(sizes)}
+    _, after = exported(text, {"w": (8, 3, 3, 3), "wl": (8, 8, 1, 1)} | values, 3, (6, 10))
+    return [node.op_type for node in after.graph]
+
+
+HALF, CORNER = "half_pixel", "asymmetric"
+
+
+@pytest.mark.parametrize("scales", [[1, 1, 2, 2], [1, 1, 3, 2], [1, 1, 1, 4], [1, 1, 5, 5]])
+@pytest.mark.parametrize(
+    "modes",
+    [
+        'mode = "nearest"',
+        f'coordinate_transformation_mode = "{CORNER}", nearest_mode = "floor"',
+        f'coordinate_transformation_mode = "{HALF}", nearest_mode = "round_prefer_ceil"',
+        'coordinate_transformation_mode = "pytorch_half_pixel"',
+        'coordinate_transformation_mode = "pytorch_half_pixel", nearest_mode = "round_prefer_ceil"',
+    ],
+    ids=["usual", "floor", "ceil", "pytorch", "pytorch ceil"],
+)
+def test_whole_multiples_repeat_the_pixels(modes: str, scales: list[float]) -> None:
+    found = resized(modes, scales)
+    assert "Expand" in found
+    assert "Resize" not in found
+
+
+def test_sizes_that_are_multiples_repeat_the_pixels() -> None:
+    assert "Expand" in resized('mode = "nearest"', sizes=[1, 8, 12, 30])
+
+
+@pytest.mark.parametrize(
+    ("modes", "scales"),
+    [
+        (f'coordinate_transformation_mode = "{CORNER}", nearest_mode = "ceil"', [1, 1, 2, 2]),
+        (f'coordinate_transformation_mode = "{CORNER}", nearest_mode = "round_prefer_floor"', [1, 1, 3, 3]),
+        ('coordinate_transformation_mode = "align_corners"', [1, 1, 2, 2]),
+        ('mode = "linear"', [1, 1, 2, 2]),
+        ('mode = "nearest"', [1, 1, 1.5, 2]),
+        ('mode = "nearest"', [1, 1, 2.05, 2]),
+        ('mode = "nearest"', [1, 1, 0.5, 0.5]),
+    ],
+    ids=["ceil", "another pixel", "corners", "mixed", "not whole", "a size that is whole by chance", "smaller"],
+)
+def test_what_takes_other_pixels_stays(modes: str, scales: list[float]) -> None:
+    assert "Resize" in resized(modes, scales)
