@@ -1,11 +1,11 @@
-"""ResNet50, MobileNetV2 and ViT-S/16 in ImageNet shape with random weights: real sizes and structures, nothing to download.
+"""ResNet50, MobileNetV2, ViT-S/16 and YOLOv8n for ImageNet's images with random weights: real structures, nothing to download.
 
 Weights follow He's rule with the gain that the layer's input asks for, so activations keep their size in depth.
 The same seed gives the same bytes; with and without BatchNormalization nodes it is the same function.
 
-    python tools/bench/models.py resnet50|mobilenetv2|vit OUT.onnx [--keep-bn] [--seed 0]
+    python tools/bench/models.py resnet50|mobilenetv2|vit|yolov8n OUT.onnx [--keep-bn] [--seed 0]
 
-prints the layer counts and the spread of the logits for one noise image.
+prints the layer counts and the spread of the output for one noise image.
 """
 
 from __future__ import annotations
@@ -65,6 +65,11 @@ class NetWriter:
     def relu(self, name: str, source: str) -> str:
         return self.node("Relu", f"{name}.relu", source)
 
+    def silu(self, name: str, source: str, shape: tuple[int, int, int], *, stride: int = 1) -> str:
+        """shape: as of `conv`, which it begins with."""
+        x = self.conv(name, source, shape, gain=AFTER_RELU, stride=stride)
+        return self.node("Mul", f"{name}.mul", x, self.node("Sigmoid", f"{name}.sigmoid", x))
+
     def relu6(self, name: str, source: str) -> str:
         return self.node("Clip", f"{name}.relu6", source, "relu6.min", "relu6.max")
 
@@ -85,10 +90,10 @@ class NetWriter:
         constants = [self.constant("fc.weight", weight), self.constant("fc.bias", np.zeros(1000, np.float32))]
         self.node("Gemm", "fc", source, *constants, transB=1, output="logits")
 
-    def model(self, name: str) -> onnx.ModelProto:
+    def model(self, name: str, output: str = "logits", shape: tuple[int, ...] = (1000,)) -> onnx.ModelProto:
         image = helper.make_tensor_value_info("input", TensorProto.FLOAT, ["N", 3, 224, 224])
-        logits = helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["N", 1000])
-        graph = helper.make_graph(self.nodes, name, [image], [logits], self.initializers)
+        result = helper.make_tensor_value_info(output, TensorProto.FLOAT, ["N", *shape])
+        graph = helper.make_graph(self.nodes, name, [image], [result], self.initializers)
         model = helper.make_model(graph, ir_version=8, opset_imports=[helper.make_opsetid("", 17)])
         onnx.checker.check_model(model)
         return model
@@ -205,7 +210,82 @@ def _encoder(net: NetWriter, name: str, source: str, features: int) -> str:
     return net.node("Add", f"{name}.add2", x, source)
 
 
-MODELS = {"resnet50": resnet50, "mobilenetv2": mobilenetv2, "vit": vit}
+def yolov8n(*, seed: int = 0, keep_bn: bool = False) -> onnx.ModelProto:
+    """63 Conv, most with SiLU, stages that are split and concatenated (C2f), two nearest Resizes, heads on 28, 14 and 7 pixels;
+    one Conv more makes distances of 16 bins."""
+    net = NetWriter(seed, keep_bn=keep_bn)
+    twice = net.constant("twice", np.array([1, 1, 2, 2], np.float32))
+
+    def enlarged(name: str, source: str) -> str:
+        return net.node(
+            "Resize", name, source, "", twice, mode="nearest", coordinate_transformation_mode="asymmetric", nearest_mode="floor"
+        )
+
+    x = net.silu("stem", "input", (3, 16, 3), stride=2)
+    levels, channels = [], 16
+    for index, (width, repeats) in enumerate(((32, 1), (64, 2), (128, 2), (256, 1)), start=1):
+        x = net.silu(f"down{index}", x, (channels, width, 3), stride=2)
+        x = _c2f(net, f"stage{index}", x, (width, width), repeats, adds=True)
+        levels, channels = [*levels, x], width
+    x = net.silu("pool.in", x, (256, 128, 1))
+    pooled = [x]
+    for index in range(3):
+        pooled.append(net.node("MaxPool", f"pool{index}", pooled[-1], kernel_shape=[5, 5], strides=[1, 1], pads=[2] * 4))
+    deep = net.silu("pool.out", net.node("Concat", "pooled", *pooled, axis=1), (512, 256, 1))
+    x = net.node("Concat", "up1.joined", enlarged("up1", deep), levels[2], axis=1)
+    middle = _c2f(net, "up1.stage", x, (384, 128), 1, adds=False)
+    x = net.node("Concat", "up2.joined", enlarged("up2", middle), levels[1], axis=1)
+    fine = _c2f(net, "up2.stage", x, (192, 64), 1, adds=False)
+    x = net.node("Concat", "back1.joined", net.silu("back1", fine, (64, 64, 3), stride=2), middle, axis=1)
+    middle = _c2f(net, "back1.stage", x, (192, 128), 1, adds=False)
+    x = net.node("Concat", "back2.joined", net.silu("back2", middle, (128, 128, 3), stride=2), deep, axis=1)
+    deep = _c2f(net, "back2.stage", x, (384, 256), 1, adds=False)
+    flat = net.constant("flat", np.array([0, 144, -1]))
+    heads = []
+    for name, source, width in (("fine", fine, 64), ("middle", middle, 128), ("deep", deep, 256)):
+        parts = []
+        for part, hidden, count in (("box", 64, 64), ("class", 80, 80)):
+            y = net.silu(f"{name}.{part}1", source, (width, hidden, 3))
+            y = net.silu(f"{name}.{part}2", y, (hidden, hidden, 3))
+            parts.append(net.conv(f"{name}.{part}3", y, (hidden, count, 1), gain=LINEAR))
+        heads.append(net.node("Reshape", f"{name}.flat", net.node("Concat", f"{name}.head", *parts, axis=1), flat))
+    x = net.node("Concat", "heads", *heads, axis=2)
+    box, scores = (f"{part}.all" for part in ("box", "class"))
+    net.nodes.append(
+        helper.make_node("Split", [x, net.constant("parts", np.array([64, 80]))], [box, scores], name="parted", axis=1)
+    )
+    x = net.node(
+        "Transpose",
+        "bins",
+        net.node("Reshape", "sides", box, net.constant("by.side", np.array([0, 4, 16, -1]))),
+        perm=[0, 2, 1, 3],
+    )
+    weight = net.constant("distance.weight", np.arange(16, dtype=np.float32).reshape(1, 16, 1, 1))
+    x = net.node("Conv", "distance", net.node("Softmax", "likely", x, axis=1), weight, kernel_shape=[1, 1])
+    x = net.node("Reshape", "boxes", x, net.constant("four", np.array([0, 4, -1])))
+    net.node("Concat", "found", x, net.node("Sigmoid", "scores", scores), axis=1, output="found")
+    return net.model("yolov8n", "found", (84, 1029))
+
+
+def _c2f(net: NetWriter, name: str, source: str, channels: tuple[int, int], repeats: int, *, adds: bool) -> str:
+    channels_in, width = channels
+    half = width // 2
+    parts = [f"{name}.left", f"{name}.right"]
+    x = net.silu(f"{name}.in", source, (channels_in, width, 1))
+    net.nodes.append(
+        helper.make_node(
+            "Split", [x, net.constant(f"{name}.halves", np.array([half, half]))], parts, name=f"{name}.split", axis=1
+        )
+    )
+    for index in range(repeats):
+        x = net.silu(f"{name}.{index}.conv1", parts[-1], (half, half, 3))
+        x = net.silu(f"{name}.{index}.conv2", x, (half, half, 3))
+        parts.append(net.node("Add", f"{name}.{index}.add", parts[-1], x) if adds else x)
+    joined = net.node("Concat", f"{name}.joined", *parts, axis=1)
+    return net.silu(f"{name}.out", joined, ((2 + repeats) * half, width, 1))
+
+
+MODELS = {"resnet50": resnet50, "mobilenetv2": mobilenetv2, "vit": vit, "yolov8n": yolov8n}
 
 
 def main() -> None:
@@ -222,9 +302,9 @@ def main() -> None:
 
     session = onnxruntime.InferenceSession(str(args.out), providers=["CPUExecutionProvider"])
     image = np.random.default_rng(1).standard_normal((1, 3, 224, 224), np.float32)
-    logits = session.run(None, {"input": image})[0]
+    output = session.run(None, {"input": image})[0]
     count = {op: sum(node.op_type == op for node in model.graph.node) for op in ("Conv", "Gemm", "MatMul", "Add")}
-    print(f"{args.out}: {args.out.stat().st_size / 1e6:.1f} MB, {count}, logits std {logits.std():.3f}")
+    print(f"{args.out}: {args.out.stat().st_size / 1e6:.1f} MB, {count}, output std {output.std():.3f}")
 
 
 if __name__ == "__main__":
