@@ -5,8 +5,9 @@ Nothing is run here, and the sketches are not changed: another method decides an
 
 from __future__ import annotations
 
-from collections.abc import Container, Mapping
+from collections.abc import Callable, Container, Mapping
 from dataclasses import dataclass, replace
+from functools import cache, partial
 from math import inf
 
 import numpy as np
@@ -46,6 +47,7 @@ def decide(
     Raises CalibrationError that names the tensor or layer whose values give no usable scale.
     """
     nodes = {str(node.name): node for node in model.graph}
+    alone = cache(partial(activation_qparams, sketches=sketches))  # tensors of one grid ask for each other's
     activations: dict[TensorPlan, QParams] = {}
     weights: dict[tuple[object, ...], QParams] = {}
     layers: list[LayerRecord] = []
@@ -53,7 +55,7 @@ def decide(
     for planned in plan.layers:
         for tensor in planned.inputs:
             if tensor not in activations:
-                activations[tensor] = _fitted(tensor, plan, sketches)
+                activations[tensor] = _fitted(tensor, plan, alone)
         first, *rest = (activations[tensor] for tensor in planned.inputs)
         weight = rest[0] if rest else UNIT_WEIGHT
         if planned.weight is not None:
@@ -76,19 +78,19 @@ def decide(
         layers.append(LayerRecord(planned.name, first, weight, skip_fusion=apart, data_type=data_type))
     for read in plan.reads:
         if read.tensor not in activations:
-            activations[read.tensor] = _fitted(read.tensor, plan, sketches)
+            activations[read.tensor] = _fitted(read.tensor, plan, alone)
         layers.append(LayerRecord(read.key, activations[read.tensor], None, tensor_quantize=True))
     order = {name: place for place, name in enumerate(nodes)}
     layers.sort(key=lambda entry: order[split_key(entry.key)[0] if entry.tensor_quantize else entry.key])
     return Decision(QuantRecord(tuple(layers)), repairs)
 
 
-def _fitted(tensor: TensorPlan, plan: QuantPlan, sketches: Sketches) -> QParams:
+def _fitted(tensor: TensorPlan, plan: QuantPlan, alone: Callable[[TensorPlan], QParams]) -> QParams:
     """The range of a tensor, together with those that must have the same, and within its bounds."""
     if not tensor.grid and tensor.bounds is None:
-        return activation_qparams(tensor, sketches)
+        return alone(tensor)
     members = [other for other in plan.tensors if other.name in tensor.grid] or [tensor]
-    return covering([activation_qparams(t, sketches) for t in members], tensor.spec, tensor.bounds or (-inf, inf))
+    return covering([alone(member) for member in members], tensor.spec, tensor.bounds or (-inf, inf))
 
 
 def activation_qparams(tensor: TensorPlan, sketches: Sketches) -> QParams:

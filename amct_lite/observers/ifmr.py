@@ -68,11 +68,8 @@ class Ifmr:
             scales = (candidates - lows) / np.float32(spec.qmax - spec.qmin)
         if not scales.all():  # of values so small that float32 has no scale for them: the rule for tiny scales decides
             return qparams_from_range(low, high, spec)
-        tried = zip(lows.tolist(), candidates.tolist(), scales.tolist(), strict=True)
-        losses = [
-            clipped_error(points, weights, lower, upper, scale=scale, resolution=sketch.resolution)
-            for lower, upper, scale in tried
-        ]
+        tried, resolution = zip(lows.tolist(), candidates.tolist(), scales.tolist(), strict=True), sketch.resolution
+        losses = [clipped_error(points, weights, *bounds, scale=scale, resolution=resolution) for *bounds, scale in tried]
         best = int(np.argmin(losses))
         if spec.symmetric and not upward:
             return qparams_from_range(-candidates[best], 0.0, spec)
