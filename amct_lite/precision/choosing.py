@@ -13,7 +13,7 @@ from amct_lite.precision.forecast import weighed
 from amct_lite.precision.measured import Measured
 from amct_lite.precision.widths import FLOATS
 from amct_lite.search.foresight import upcoming
-from amct_lite.search.knapsack import Point, UnaffordableError, Variable, best_within
+from amct_lite.search.knapsack import Point, Variable, best_within, least_cost
 
 MOST_ROUNDS = 6
 MOST_STEPS = 4
@@ -34,17 +34,20 @@ class Prices:
         return (cost + self.fixed) / self.whole
 
 
+def require_affordable(budget: Budget, prices: Prices, variables: Sequence[Variable]) -> None:
+    """Raises ConfigError for a budget of costs that nothing fits in; losses do not matter."""
+    limit, least = budget.units(prices.whole, prices.fixed), least_cost(variables) + prices.fixed
+    if least > limit:
+        raise ConfigError(
+            f"the budget {budget} ({limit:,} {prices.what}) cannot be met: the smallest that can is "
+            f"{prices.what}={_up(least / prices.whole)} ({least:,} {prices.what}). Allow more, or narrower widths (--widths)."
+        )
+
+
 def within_budget(budget: Budget, prices: Prices, variables: Sequence[Variable]) -> Point:
     """The optimum. Raises ConfigError for a budget that nothing fits in, or everything in float does."""
-    limit = budget.units(prices.whole, prices.fixed) - prices.fixed
-    try:
-        point = best_within(variables, limit)
-    except UnaffordableError as error:
-        least = error.least + prices.fixed
-        raise ConfigError(
-            f"the budget {budget} ({limit + prices.fixed:,} {prices.what}) cannot be met: the smallest that can is "
-            f"{prices.what}={_up(least / prices.whole)} ({least:,} {prices.what}). Allow more, or narrower widths (--widths)."
-        ) from None
+    require_affordable(budget, prices, variables)
+    point = best_within(variables, budget.units(prices.whole, prices.fixed) - prices.fixed)
     if _in_float(point):
         raise ConfigError(
             f"the budget {budget} leaves every layer in float, which costs {prices.what}={prices.share(point.cost):.4g}: "

@@ -28,6 +28,7 @@ from amct_lite.precision.choosing import (
     neighbours,
     optima,
     remarks,
+    require_affordable,
     within_budget,
 )
 from amct_lite.precision.costs import Meter
@@ -68,6 +69,7 @@ def search_precision(
     giver = Giver(base, asked.rounding, chosen.runtime, chosen.progress, chosen.workers)
     offers = offers_of(giver, floats, asked.quantized).limited(asked.limits)
     prices = _prices(meter, budget, offers)
+    offers = offers.learned(giver)
     kept = MetricJournal(Path(journal) if journal else None, _key(offers, referee), "widths", tell)
     losses = _losses(base, offers, asked.sensitivity, chosen, journal)
     offers = offers.within_range(losses)
@@ -178,7 +180,8 @@ def _told_of(widths: str, progress: Progress, stage: str, done: int, total: int 
 def _prices(meter: Meter, budget: Budget, offers: Offers) -> Prices:
     """What is fixed: all that the float model costs but for the layers that can be quantized.
 
-    Raises ConfigError where the float model costs nothing of the kind that points are compared by.
+    Raises ConfigError where the float model costs nothing of the kind that points are compared by, and for a budget that no
+    choice fits in.
     """
     if not meter.whole(budget.cost):
         raise ConfigError(
@@ -189,7 +192,10 @@ def _prices(meter: Meter, budget: Budget, offers: Offers) -> Prices:
     total, layers = meter.total(nothing, {}), meter.layers(nothing, {})
     spent = total.bitops if budget.cost == "bitops" else total.weight_bytes
     own = sum(layers[layer.name][budget.cost] for layer in offers.plan.layers if layer.name in layers)
-    return Prices(budget.cost, meter.whole(budget.cost), spent - own)
+    prices = Prices(budget.cost, meter.whole(budget.cost), spent - own)
+    if budget.kind != MAX_LOSS:
+        require_affordable(budget, prices, offers.variables(budget.cost, meter))
+    return prices
 
 
 def _shapes(base: Calibrated) -> dict[str, tuple[int, ...]]:

@@ -92,15 +92,22 @@ class Offers:
         able = {layer.name: self.names_for(layer.name) for layer in self.plan.layers}
         return {layer: next((name for name in wanted if name in names), FLOAT32.name) for layer, names in able.items()}
 
-    def variables(self, cost: str, meter: Meter, losses: Losses) -> tuple[Variable, ...]:
-        """The choices of all layers, by their `cost`. Raises ConfigError where limits leave layers that must agree none."""
+    def learned(self, giver: Giver) -> Offers:
+        """The same models with the roundings that their layers learn, each alone."""
+        return replace(self, uniform={name: giver.learned(given, apart=True) for name, given in self.uniform.items()})
+
+    def variables(self, cost: str, meter: Meter, losses: Losses | None = None) -> tuple[Variable, ...]:
+        """The choices of all layers, by their `cost`; without `losses`, as before any is measured, each loses 0.
+
+        Raises ConfigError where limits leave layers that must agree none.
+        """
         names = [layer.name for layer in self.plan.layers]
         prices = {name: meter.layers(given.decision.record, {}) for name, given in self.uniform.items()}
         prices |= {kind.name: meter.layers(QuantRecord(()), dict.fromkeys(names, kind.data)) for kind in self.floats}
         free = dict.fromkeys(COSTS, 0)  # a layer without products
 
         def choice(layer: str, name: str) -> Choice:
-            loss = 0.0 if name == FLOAT32.name else losses[name][layer]
+            loss = 0.0 if losses is None or name == FLOAT32.name else losses[name][layer]
             exact = name == FLOAT16.name and loss < AS_GOOD_AS_FLOAT32
             return Choice(name, prices[name].get(layer, free)[cost], 0.0 if exact else strength(loss))
 
@@ -128,7 +135,8 @@ class Offers:
 
 
 def offers_of(giver: Giver, floats: tuple[Widths, ...], wanted: Sequence[Widths]) -> Offers:
-    """All that `wanted` is possible, beside `floats`. Raises UnsupportedModelError where nothing is."""
+    """All that `wanted` is possible, beside `floats`; `learned` gives the roundings. Raises UnsupportedModelError where nothing
+    is."""
     uniform: dict[str, Calibrated] = {}
     plan = giver.base.plan
     notes = [_NO_FLOAT16] if FLOAT16 not in FLOATS_OF[plan.target] else []
@@ -137,7 +145,7 @@ def offers_of(giver: Giver, floats: tuple[Widths, ...], wanted: Sequence[Widths]
             notes.append(f"{widths.name} is not offered: the integer kernels of ONNX Runtime take activations of 8 bits")
             continue
         try:
-            given = giver.give({layer.name: widths for layer in plan.layers}, apart=True)
+            given = giver.decided({layer.name: widths for layer in plan.layers})
         except UnsupportedModelError as error:
             notes.append(f"{widths.name} is not offered: {error}")
             continue

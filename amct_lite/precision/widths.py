@@ -85,10 +85,13 @@ class Giver:
     progress: Progress = lambda _stage, _done, _total: None
     workers: Workers | None = None
 
-    def give(self, picks: Mapping[str, Widths], *, apart: bool = False) -> Calibrated:
-        """All layers of the plan of `base` with the widths of `picks`, decided from the same statistics. apart: each of them to
-        be looked at as if no other were quantized."""
-        decided = self.decided(picks)
+    def give(self, picks: Mapping[str, Widths]) -> Calibrated:
+        """All layers of the plan of `base` with the widths of `picks`, decided from the same statistics."""
+        return self.learned(self.decided(picks))
+
+    def learned(self, decided: Calibrated, *, apart: bool = False) -> Calibrated:
+        """`decided` with the roundings that its layers learn, behind one another, or each as if no other were
+        quantized (`apart`)."""
         total = len(rounders_of(decided.plan))
         tell = partial(self.progress, "learn rounding")
         return decided.with_roundings(self.runtime, lambda layers: tell(layers, total), apart=apart, workers=self.workers)

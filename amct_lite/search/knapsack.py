@@ -44,14 +44,6 @@ class Point:
     loss: float
 
 
-class UnaffordableError(Exception):
-    """No choices fit into the budget; `least` is the smallest budget that there are some for. Never reaches the user."""
-
-    def __init__(self, least: int) -> None:
-        super().__init__(least)
-        self.least = least
-
-
 def join(choices: Mapping[str, Sequence[Choice]], agreeing: Iterable[Collection[str]] = ()) -> tuple[Variable, ...]:
     """A variable for each name, or for all names that must agree, in the order of `choices`.
 
@@ -88,12 +80,14 @@ def front(variables: Sequence[Variable]) -> tuple[Point, ...]:
     return tuple(points)
 
 
+def least_cost(variables: Sequence[Variable]) -> int:
+    """The smallest budget that there are choices for."""
+    return sum(min(choice.cost for choice in variable.choices) for variable in variables)
+
+
 def best_within(variables: Sequence[Variable], budget: int) -> Point:
-    """The choices of least loss that cost `budget` at most. Raises UnaffordableError."""
+    """The choices of least loss that cost `budget` at most, which must be `least_cost` or more."""
     useful = [_useful(variable.choices) for variable in variables]
-    least = sum(choices[0].cost for choices in useful)
-    if least > budget:
-        raise UnaffordableError(least)
     costs = [[choice.cost for choice in choices] for choices in useful]
     losses = [[choice.loss for choice in choices] for choices in useful]
     picks = least_loss(costs, losses, budget)

@@ -72,11 +72,11 @@ def test_learned_roundings_are_those_of_a_layer_alone(model: Path) -> None:
     giver = Giver(base, "gptq", ONE_THREAD.runtime)
     (widths,) = widths_named(("W4A8",))
     everywhere = {layer.name: widths for layer in base.plan.layers}
-    alone = giver.give(everywhere, apart=True).calibration.statistics.roundings
+    alone = giver.learned(giver.decided(everywhere), apart=True).calibration.statistics.roundings
     together = giver.give(everywhere).calibration.statistics.roundings
     only_last = giver.give({**dict.fromkeys(everywhere, floats_named((), "generic")[0]), "conv4": widths})
     assert (alone["conv1"].moves == together["conv1"].moves).all()
     assert (alone["conv4"].moves == only_last.calibration.statistics.roundings["conv4"].moves).all()
     assert (alone["conv4"].moves != together["conv4"].moves).any()
-    offered = offers_of(giver, floats_named((), "generic"), (widths,)).uniform["W4A8"]
+    offered = offers_of(giver, floats_named((), "generic"), (widths,)).learned(giver).uniform["W4A8"]
     assert (offered.calibration.statistics.roundings["conv4"].moves == alone["conv4"].moves).all()

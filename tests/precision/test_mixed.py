@@ -17,6 +17,7 @@ from amct_lite.analysis.candidates import Scales
 from amct_lite.analysis.sensitivity import measure_sensitivity
 from amct_lite.config import QuantConfig
 from amct_lite.errors import CalibrationError, ConfigError, DataError
+from amct_lite.precision import mixed
 from amct_lite.precision.costs import Meter
 from amct_lite.precision.measured import Bench, Measured
 from amct_lite.precision.outcome import Found
@@ -127,6 +128,19 @@ def test_a_budget_that_cannot_be_met_names_the_smallest_that_can(model: Path) ->
     with pytest.raises(ConfigError, match=r"bitops=0.01 .* cannot be met: the smallest that can is bitops=0\.125 "):
         search(model, "bitops=0.01")
     assert search(model, "bitops=0.125").chosen.counts == {"W4A8": 4}
+
+
+@pytest.mark.parametrize("budget", ["bitops=0.01", "bytes=0.01"])
+def test_a_budget_that_cannot_be_met_is_refused_before_anything_is_learned_or_measured(
+    model: Path, budget: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def too_late(*_given: object, **_options: object) -> None:
+        raise AssertionError("nothing was to be learned or measured any more")
+
+    monkeypatch.setattr(Giver, "learned", too_late)
+    monkeypatch.setattr(mixed, "network_losses", too_late)
+    with pytest.raises(ConfigError, match=r"cannot be met: the smallest that can is"):
+        search(model, budget, rounding="gptq")
 
 
 def test_a_budget_that_takes_everything_in_float_is_refused(model: Path) -> None:
