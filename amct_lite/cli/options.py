@@ -241,12 +241,16 @@ def _telling(workers: Workers) -> Iterator[Workers]:
 
 
 def take_checkpoint(settings: Settings, output: str) -> Checkpoint:
-    """Where the run saves itself; its option is removed from `settings`. Says so if it begins anew beside a partial file."""
+    """Where the run saves itself; its option is removed from `settings`. Says so if it begins anew beside a partial file,
+    or is to go on where there is none."""
     from amct_lite.calibration.checkpoint import Checkpoint
 
     checkpoint = Checkpoint(output, resume=settings.pop("resume"), on_resume=_tell_resumed)
-    if not checkpoint.resume and (found := checkpoint.found()):
+    found = checkpoint.found()
+    if found and not checkpoint.resume:
         click.echo(f"note: {found[0]} is of an interrupted run; this one begins anew. --resume would go on from it.", err=True)
+    if checkpoint.resume and not found:
+        click.echo(f"note: there is no {checkpoint.path} to go on from; this run begins anew.", err=True)
     return checkpoint
 
 

@@ -52,6 +52,12 @@ def test_quiet_prints_warnings_only_and_on_standard_error(amct, digits, tmp_path
     assert "warning: calibrated with random numbers" in done.err
 
 
+def test_resume_without_a_partial_file_begins_and_says_so(amct, digits, samples, tmp_path):
+    done = amct("calibrate", digits, "--data", samples, "--batches", 2, "-o", tmp_path / "x", "--resume")
+    assert done.code == 0
+    assert done.err == f"note: there is no {tmp_path / 'x_calibration.partial'} to go on from; this run begins anew.\n"
+
+
 def test_from_a_saved_calibration_another_method_decides(amct, calibrated, digits, tmp_path):
     saved = calibrated.file("calibration.npz")
     done = amct("calibrate", digits, "--from", saved, "--algo", "minmax", "-o", tmp_path / "x")
