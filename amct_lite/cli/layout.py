@@ -68,9 +68,6 @@ def print_table(out: Console, title: str, columns: Sequence[str], rows: Sequence
     Columns whose title begins with `#` are numbers: the last to be narrowed, and never cut without a sign of it.
     """
     result = Table(
-        title=escape(title),
-        title_justify="left",
-        title_style="bold",
         box=box.SIMPLE_HEAD,
         show_edge=False,
         pad_edge=False,
@@ -82,6 +79,7 @@ def print_table(out: Console, title: str, columns: Sequence[str], rows: Sequence
         whole = number or name == columns[0]
         overflow: Literal["fold", "ellipsis"] = "ellipsis" if whole else "fold"
         result.add_column(name.removeprefix("#"), justify=justify, overflow=overflow, no_wrap=whole)
+    say(out, f"[bold]{escape(title)}[/]")  # not the table's own, which would wrap it at the width of the table
     longest = _room_for_names(out, columns, rows)
     for name, *cells in rows:
         result.add_row(escape(_cut(name, longest)), *cells)

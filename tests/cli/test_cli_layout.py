@@ -35,6 +35,13 @@ def test_a_long_name_is_cut_in_the_middle_and_the_row_stays_one_line(width):
     assert any("--json" in line for line in lines)
 
 
+def test_a_title_longer_than_its_table_stays_one_line_without_blanks_behind():
+    title = "cifar10_resnet20_bn_op11.onnx against cifar10_resnet20.onnx"
+    for out, file in (_terminal(80), _pipe()):
+        print_table(out, title, ("layer", "op"), [("a", "Conv")])
+        assert file.getvalue().splitlines()[0] == title
+
+
 def test_a_number_is_never_cut_without_a_sign_of_it():
     columns, row = (
         ("layer", "#scale_d", "#clipped", "scale_w", "types"),
