@@ -86,12 +86,12 @@ def compare(
 
     other: quantized by QuantizeLinear/DequantizeLinear, a deploy model, or any model with the same inputs and outputs. data: as
     for `quantize`; random: so many batches of noise instead.
-    Raises ConfigError for models of different inputs or outputs, DataError for samples that do not fit.
+    Raises ConfigError for models with other inputs or outputs, DataError for samples that do not fit.
     """
     loaded = [ir.clone(m) if isinstance(m, ir.Model) else ir.load(m).model for m in (exact, other)]
     names = ["model" if isinstance(model, ir.Model) else Path(model).name for model in (exact, other)]
     subject = Subject(exported=ir.checksum(loaded[1]))
-    matched = match(*loaded)
+    matched = match(loaded[0], loaded[1], (names[0], names[1]))
     if not matched.matches:
         raise ConfigError(f"{names[0]} and {names[1]} have no tensor in common, not even an output of floats.")
     specs = input_specs(matched.other)

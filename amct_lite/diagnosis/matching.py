@@ -5,9 +5,11 @@ The models are brought into a form that ONNX Runtime executes node by node: a de
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from amct_lite import ir
+from amct_lite.calibration.feeds import input_specs
 from amct_lite.diagnosis.requantizing import is_deploy
 from amct_lite.errors import ConfigError
 from amct_lite.ops import Layer, bind
@@ -38,13 +40,13 @@ class Matched:
     unmatched: tuple[str, ...]
 
 
-def match(exact: ir.Model, other: ir.Model) -> Matched:
-    """Pair the tensors of a float model with those of `other`; neither is modified.
+def match(exact: ir.Model, other: ir.Model, names: tuple[str, str]) -> Matched:
+    """Pair the tensors of a float model with those of `other`; neither is modified. names: what messages call them.
 
     Raises ConfigError where inputs or outputs differ or only the first is quantized, VerificationError for a deploy model that
     cannot be executed.
     """
-    _require_same_ends(exact, other)
+    _require_same_ends(exact, other, names)
     if _is_quantized(exact) and not _is_quantized(other):
         raise ConfigError("the first model is quantized and the second one is not. The float model comes first: swap them.")
     renamed: dict[str, str] = {}
@@ -86,12 +88,31 @@ def _is_float(value: ir.Value) -> bool:
     return value.dtype in {None, ir.DataType.FLOAT, ir.DataType.FLOAT16, ir.DataType.DOUBLE}
 
 
-def _require_same_ends(exact: ir.Model, other: ir.Model) -> None:
+def _require_same_ends(exact: ir.Model, other: ir.Model, names: tuple[str, str]) -> None:
     for what in ("inputs", "outputs"):
-        ours = [str(value.name) for value in getattr(exact.graph, what) if not value.is_initializer()]
-        theirs = [str(value.name) for value in getattr(other.graph, what) if not value.is_initializer()]
+        ours, theirs = (_names(getattr(model.graph, what)) for model in (exact, other))
         if set(ours) != set(theirs):
-            raise ConfigError(
-                f"the models have different {what}: {', '.join(ours)} and {', '.join(theirs)}. "
-                f"Compare models of one network, whose {what} have the same names."
-            )
+            raise _unlike(what, names, ", ".join(ours), ", ".join(theirs))
+    second = {spec.name: spec for spec in input_specs(other)}
+    for spec in input_specs(exact):
+        if spec.name in second and not _can_be_equal(spec.shape, second[spec.name].shape):
+            raise _unlike("inputs", names, *(f"{spec.name} {found.shape_text}" for found in (spec, second[spec.name])))
+
+
+def _names(values: Sequence[ir.Value]) -> list[str]:
+    return [str(value.name) for value in values if not value.is_initializer()]
+
+
+def _can_be_equal(ours: ir.Dims | None, theirs: ir.Dims | None) -> bool:
+    """Unless both fix a dimension, each at another size."""
+    if ours is None or theirs is None:
+        return True
+    pairs = zip(ours, theirs, strict=False)
+    return len(ours) == len(theirs) and all(a == b for a, b in pairs if isinstance(a, int) and isinstance(b, int))
+
+
+def _unlike(what: str, names: tuple[str, str], first: str, second: str) -> ConfigError:
+    return ConfigError(
+        f"the {what} differ: the first model ({names[0]}) has {first}, the second ({names[1]}) {second}. "
+        f"Compare models of one network, whose {what} have the same names and sizes."
+    )

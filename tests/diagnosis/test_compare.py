@@ -145,14 +145,29 @@ def test_a_tensor_of_another_shape_is_named_and_left_out() -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        (STEPS.replace("] y)", "] z)").replace(" y = ", " z = "), "different outputs: y and z"),
-        (STEPS.replace("] x)", "] w)").replace("(x,", "(w,"), "different inputs: x and w"),
+        (
+            STEPS.replace("] y)", "] z)").replace(" y = ", " z = "),
+            "the outputs differ: the first model .* has y, the second .* z",
+        ),
+        (STEPS.replace("] x)", "] w)").replace("(x,", "(w,"), "the inputs differ: the first model .* has x, the second .* w"),
+        (STEPS.replace("float[1,2]", "float[N,3]"), r"the inputs differ: .* has x \(1, 2\), the second .* x \(N, 3\)"),
+        (STEPS.replace("float[1,2]", "float[1,2,1]"), r"has x \(1, 2\), the second .* x \(1, 2, 1\)"),
     ],
 )
 def test_models_of_different_networks_are_refused(text: str, message: str) -> None:
     other = model(text, two=np.float32(2), one=np.float32(1), three=np.float32(3))
     with pytest.raises(ConfigError, match=message):
         compare(steps(), other, X)
+
+
+def test_the_error_says_which_file_has_which_input(tmp_path: Path) -> None:
+    paths = [tmp_path / "a.onnx", tmp_path / "b.onnx"]
+    renamed = STEPS.replace("] x)", "] w)").replace("(x,", "(w,")
+    other = model(renamed, two=np.float32(2), one=np.float32(1), three=np.float32(3))
+    for path, each in zip(paths, (steps(), other), strict=True):
+        ir.save(each, path)
+    with pytest.raises(ConfigError, match=r"the first model \(a\.onnx\) has x, the second \(b\.onnx\) w\. "):
+        compare(*paths, X)
 
 
 def test_samples_are_needed() -> None:
