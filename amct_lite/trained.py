@@ -17,7 +17,7 @@ def require_trained(source: SourceModel) -> qat.Trained:
     if source.trained is None:
         raise UnsupportedModelError(
             f"{source.name} is a float model: it holds no QuantizeLinear and DequantizeLinear to take scales from. "
-            f"Pass a record with --record, or quantize it with `amct-lite calibrate`."
+            "Quantize it with `amct-lite calibrate`; or, if there is a record of its scales, with `amct-lite convert --record`."
         )
     return source.trained
 

@@ -131,7 +131,7 @@ def _check_input(value: object, spec: InputSpec, where: str) -> AnyArray:
     if not shape_fits(array.shape, spec.shape):
         raise DataError(
             f"input {spec.name!r} has shape {array.shape} {place}, the model expects {spec.shape_text}. "
-            "Check the samples, and --image-size or --input-shape if given."
+            "Check the samples, and the image size or input shape if one was given."
         )
     _check_finite(array, spec, where)
     converted = convert(array, spec.numpy_dtype)

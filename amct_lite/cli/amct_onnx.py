@@ -53,7 +53,8 @@ def calibration(
     if evaluator is None and not all(given.values()):
         missing = ", ".join(name for name, value in given.items() if not value)
         raise ConfigError(f"there are no data: {missing} missing. Give all of {', '.join(given)}, or --evaluator FILE.py.")
-    from amct_lite.compat.bin_batches import bin_batches, bin_inputs
+    from amct_lite.calibration.feeds import input_specs
+    from amct_lite.compat.bin_batches import bin_batches, bin_inputs, require_inputs
     from amct_lite.compat.calibrate import calibrate, feeding
     from amct_lite.compat.evaluator import load_evaluator, run_evaluator
     from amct_lite.compat.preparing import default_job, open_job
@@ -67,6 +68,7 @@ def calibration(
     else:
         inputs = bin_inputs(parse_input_shapes(input_shape or ""), data_dir or "", data_types or "")
         job = open_job(model, calibration_config) if calibration_config else default_job(model, plain)
+        require_inputs(inputs, input_specs(job.source.prepared))
         calibrate(job, save_path, feeding(job, lambda count: bin_batches(inputs, count)), "--data_dir")
     _LOG.info("written under %s", save_path)
 

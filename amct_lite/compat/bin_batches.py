@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
+from amct_lite.calibration.feeds import InputSpec, names_of
 from amct_lite.errors import ConfigError, DataError
 from amct_lite.registry import did_you_mean
 from amct_lite.types import AnyArray, Feeds
@@ -47,6 +48,21 @@ def bin_inputs(shapes: Mapping[str, tuple[int, ...]], data_dir: str, data_types:
             )
     pairs = zip(shapes.items(), folders, types, strict=True)
     return tuple(BinInput(name, shape, Path(folder), dtype) for (name, shape), folder, dtype in pairs)
+
+
+def require_inputs(inputs: Sequence[BinInput], specs: Sequence[InputSpec]) -> None:
+    """Raises ConfigError where --input_shape names others than the inputs of the model, `specs`."""
+    given, wanted = [entry.name for entry in inputs], [spec.name for spec in specs]
+    for name in given:
+        if name not in wanted:
+            raise ConfigError(
+                f"--input_shape: the model has no input {name!r}{did_you_mean(name, wanted)}; it has {names_of(specs)}."
+            )
+    if missing := [spec for spec in specs if spec.name not in given]:
+        raise ConfigError(
+            f"--input_shape leaves out {names_of(missing)}. The model takes {names_of(specs)}: give a shape, a folder and a "
+            "type for each."
+        )
 
 
 def bin_batches(inputs: Sequence[BinInput], count: int) -> Iterator[Feeds]:

@@ -54,7 +54,7 @@ def test_a_scalar_input_stays_a_scalar() -> None:
             {"images": image(1, 3, 2)},
             (
                 r"input 'images' has shape \(1, 3, 2\) in batch 5 \(data/00005.npz\), "
-                r"the model expects \(N, 3, 4, 4\)\. Check the samples, and --image-size or --input-shape if given\."
+                r"the model expects \(N, 3, 4, 4\)\. Check the samples, and the image size or input shape if one was given\."
             ),
         ),
         ({"images": image(1, 3, 5, 4)}, r"has shape \(1, 3, 5, 4\)"),

@@ -15,9 +15,12 @@ import pytest
 from qdq_nets import torch_form
 
 import amct_lite as amct
+from amct_lite.calibration.feeds import InputSpec
 from amct_lite.calibration.store import beside
 from amct_lite.cli.amct_onnx import main
+from amct_lite.compat.bin_batches import bin_inputs, require_inputs
 from amct_lite.diagnosis.saturation import saturated_shares
+from amct_lite.errors import ConfigError
 
 DIGITS = Path(__file__).resolve().parents[2] / "samples" / "digits"
 Run = Callable[..., int]
@@ -173,6 +176,12 @@ def test_faulty_evaluators_are_refused(
         (["--evaluator", "e.py", "--batch_num", "1", "--calibration_config", "c.cfg"], 3, "--batch_num goes not with"),
         (["--evaluator", "e.py"], 3, "--evaluator e.py does not exist"),
         (["--evaluator", "bins"], 3, "--evaluator bins is no Python file"),
+        (
+            ["--input_shape", "image:8,1,8,8", "--data_dir", "bins", "--data_types", "float32"],
+            3,
+            "no input 'image' (did you mean",
+        ),
+        (["--input_shape", "images:8,1,4,16", "--data_dir", "bins", "--data_types", "float32"], 5, "or input shape if one was"),
         (["--input_shape", SHAPE, "--data_dir", "a;b", "--data_types", "float32"], 3, "--data_dir 2 folders"),
         (["--input_shape", SHAPE, "--data_dir", "bins", "--data_types", "floot32"], 3, "did you mean 'float32'"),
         (["--input_shape", SHAPE, "--data_dir", "nowhere", "--data_types", "float32"], 5, "nowhere for input 'images'"),
@@ -199,7 +208,9 @@ def test_models_of_aware_training_are_converted(run: Run) -> None:
 
 def test_float_models_are_not_of_aware_training(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
     assert run("convert", "--model", "digits.onnx", "--save_path", "o") == 4
-    assert "digits.onnx is a float model" in capsys.readouterr().err
+    told = capsys.readouterr().err
+    assert "digits.onnx is a float model" in told
+    assert "`amct-lite convert --record`" in told  # the option of that command, not of this one
 
 
 def test_levels_of_console_and_file(run: Run, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -220,3 +231,11 @@ def test_an_unknown_log_level_is_refused_once(
     gc.collect()  # a log that nobody has would warn now that it was left open
     told = capsys.readouterr().err
     assert told.count(f"{variable}=LOUD is no level: choose one of DEBUG") == 1
+
+
+def test_a_shape_is_needed_for_every_input() -> None:
+    given = bin_inputs({"ids": (1, 8)}, "ids", "int64")
+    specs = [InputSpec("ids", "int64", (None, 8)), InputSpec("mask", "int64", (None, 8))]
+    with pytest.raises(ConfigError, match=r"--input_shape leaves out 'mask'\. The model takes 'ids', 'mask'"):
+        require_inputs(given, specs)
+    require_inputs(given, specs[:1])
