@@ -77,6 +77,7 @@ def _report(built: Built, checked: Checked, said: Said) -> Report:
             *(f"{s.node}: {s.reason}" for s in exports.skips),
             *told.width_notes(exports, checked),
             *told.storage_notes(record, exports.target),
+            *told.speed_notes(exports),
         ),
         passes=tuple(report for report in source.reports if report.changed or report.skips),
         outputs=checked.outputs,

@@ -55,6 +55,8 @@ def _print_kernels(out: Console, found: Explanation) -> None:
     if not (found.quantize or found.dequantize or found.stored or integer):
         advice = "Give the model that a run wrote: <prefix>_ort_model.onnx or <prefix>_fake_quant_model.onnx."
         say(out, f"[bold yellow]nothing is quantized[/] in {escape(found.model)}. {advice}")
+    for skip in found.slow:
+        say(out, f"[bold yellow]slow on integers:[/] {escape(f'{skip.node} ({skip.op_type}): {skip.reason}')}")
     slow = [layer for layer in found.layers if layer.integer and is_slower(layer.microseconds, layer.float_microseconds)]
     if slow:
         lost = sum((layer.microseconds or 0) - (layer.float_microseconds or 0) for layer in slow)

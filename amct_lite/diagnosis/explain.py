@@ -17,11 +17,12 @@ from amct_lite.diagnosis.requantizing import Handover, handovers, is_deploy
 from amct_lite.errors import ConfigError
 from amct_lite.ops import WEIGHTED
 from amct_lite.runtime import KernelTime, RuntimeOptions, optimized
-from amct_lite.types import Feeds, Subject
+from amct_lite.types import Feeds, Skip, Subject
 from amct_lite.validate.blockers import blockers
 from amct_lite.validate.executed import executed
 from amct_lite.validate.kernels import FLOAT_KERNELS, INTEGER_KERNELS
 from amct_lite.validate.profile import kernel_times, layer_times
+from amct_lite.validate.slow import slow_kernels
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,8 @@ class KindTime:
 @dataclass(frozen=True)
 class Explanation:
     """What ONNX Runtime executes. quantize, dequantize: nodes left between the kernels; stored: DequantizeLinear of weights and
-    biases, computed anew in every run. microseconds: all kernels, one run; float_microseconds: None without a float model."""
+    biases, computed anew in every run. microseconds: all kernels, one run; float_microseconds: None without a float model.
+    slow: nodes whose integer kernels take longer than the float ones by their form."""
 
     model: str
     layers: tuple[LayerKernel, ...]
@@ -62,6 +64,7 @@ class Explanation:
     stored: int
     microseconds: float
     float_microseconds: float | None
+    slow: tuple[Skip, ...] = ()
     subject: Subject | None = None
 
     def to_json(self) -> str:
@@ -138,7 +141,7 @@ def _explained(name: str, model: ir.Model, float_model: ir.Model | None, feeds: 
     total, float_total = (sum(kernel.microseconds for kernel in found) for found in (times, float_times))
     return Explanation(
         *(name, tuple(rows), _kinds(times, float_times), quantize, len(dequantizers) - stored, stored),
-        *(total, float_total if others else None),
+        *(total, float_total if others else None, slow_kernels(model)),
     )
 
 

@@ -13,8 +13,8 @@ import numpy as np
 from amct_lite import ir
 from amct_lite.exporters import channels, qdq
 from amct_lite.exporters.moves import name_shuffle, repeat_pixels
-from amct_lite.exporters.pairs import dequantizers, grid_of, pair_around, quantizer_in_front
-from amct_lite.flow.kernels import BOUNDS, KERNELS, SIZES, is_product
+from amct_lite.exporters.pairs import dequantizers, grid_of, is_rounded, pair_around, quantizer_in_front
+from amct_lite.flow.kernels import KERNELS, SIZES, is_product
 from amct_lite.ir.build import Inserter
 from amct_lite.ops import WEIGHTED, weights_behind
 from amct_lite.types import QuantRecord
@@ -254,7 +254,7 @@ def _multiply(conv: ir.Node) -> None:
     front = quantizer_in_front(conv.inputs[0])
     scaled = conv.inputs[1].producer() if conv.inputs[1] is not None else None
     weight = ir.constant_of(scaled.inputs[0]) if scaled is not None else None
-    if front is None or scaled is None or weight is None or not is_product(conv) or _is_rounded(conv.outputs[0]):
+    if front is None or scaled is None or weight is None or not is_product(conv) or is_rounded(conv.outputs[0]):
         return
     b = Inserter(conv, f"{conv.name}.product")
     flat = b.op("DequantizeLinear", b.op("Flatten", front.outputs[0]), *front.inputs[1:3])
@@ -265,11 +265,3 @@ def _multiply(conv: ir.Node) -> None:
     pixels = b.constant(list(range(2, weight.ndim)), np.int64)
     ir.redirect(conv.outputs[0], b.op("Unsqueeze", product.outputs[0], pixels))
     ir.remove_node(conv)
-
-
-def _is_rounded(value: ir.Value) -> bool:
-    """Whether integers are wanted of `value`, or of what a Relu or Clip makes of it."""
-    readers = [use.node for use in ir.uses(value)]
-    if len(readers) == 1 and readers[0].op_type in BOUNDS:
-        return _is_rounded(readers[0].outputs[0])
-    return any(reader.op_type == "QuantizeLinear" for reader in readers)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from amct_lite import ir
+from amct_lite.flow.kernels import BOUNDS
 
 
 def quantizer_in_front(value: ir.Value | None) -> ir.Node | None:
@@ -37,3 +38,11 @@ def dequantizers(quantize: ir.Node) -> Iterator[ir.Node]:
     for use in ir.uses(quantize.outputs[0]):
         if use.node.op_type == "DequantizeLinear":
             yield use.node
+
+
+def is_rounded(value: ir.Value) -> bool:
+    """Whether integers are wanted of `value`, or of what a Relu or Clip makes of it."""
+    readers = [use.node for use in ir.uses(value)]
+    if len(readers) == 1 and readers[0].op_type in BOUNDS:
+        return is_rounded(readers[0].outputs[0])
+    return any(reader.op_type == "QuantizeLinear" for reader in readers)

@@ -16,10 +16,12 @@ from amct_lite.exporters.integers import QuantizedLayer, quantized_layers
 from amct_lite.numerics.affine import fake_quantize
 from amct_lite.numerics.metrics import sqnr_db
 from amct_lite.numerics.sketch import Outlier
+from amct_lite.plan import ORT
 from amct_lite.record import split_key
 from amct_lite.reports.checks import Checked
 from amct_lite.reports.report import OutputError
 from amct_lite.types import Feeds, QParams, QuantPlan, QuantRecord
+from amct_lite.validate.slow import slow_kernels
 
 POOR_SQNR_DB = 29.0
 """A layer whose own output falls below this is named. Measured: convolutional networks that lose nothing keep 30.5 dB and
@@ -68,6 +70,23 @@ def storage_notes(record: QuantRecord, target: str) -> list[str]:
         return []
     widths = " and ".join(map(str, narrow))
     return [f"weights of {widths} bits are stored as int8 for ONNX Runtime: they save neither memory nor time against 8 bits."]
+
+
+def speed_notes(exports: Exports) -> list[str]:
+    """Integer kernels of ONNX Runtime that are known to take longer than the float ones."""
+    slow = slow_kernels(exports.deploy) if exports.target == ORT and exports.deploy is not None else ()
+    reasons: dict[str, list[str]] = {}
+    for skip in slow:
+        reasons.setdefault(skip.reason, []).append(f"{skip.node} ({skip.op_type})")
+    return [
+        f"{_some(nodes)}: ONNX Runtime's integer kernel for this takes longer than the float one ({reason}). "
+        "`calibrate --target ort --tune` leaves in float what gains by it."
+        for reason, nodes in reasons.items()
+    ]
+
+
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(names[:MOST_NAMED]) + (f" and {len(names) - MOST_NAMED} more" if len(names) > MOST_NAMED else "")
 
 
 def width_warnings(config: QuantConfig, plan: QuantPlan) -> list[str]:

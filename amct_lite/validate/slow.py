@@ -1,0 +1,43 @@
+"""Nodes of a model for ONNX Runtime whose integer kernels are slower than float ones: known by their form, nothing is run."""
+
+from __future__ import annotations
+
+from amct_lite import ir
+from amct_lite.exporters.pairs import is_rounded
+from amct_lite.types import Skip
+
+FEW_CHANNELS = 16
+"""Input channels of a convolution in 3-D from which on its integer kernel is the faster one (ONNX Runtime 1.31: with 3
+channels it takes ten times as long as in float, with 4 or 8 twice, with 16 two thirds)."""
+
+
+def slow_kernels(model: ir.Model) -> tuple[Skip, ...]:
+    """Those of an exported model whose shapes are inferred, in its order, each with what makes it slow."""
+    slow = ((node, _slow_form(node)) for node in model.graph)
+    return tuple(Skip(str(node.name), node.op_type, why) for node, why in slow if why and _on_integers(node))
+
+
+def _on_integers(node: ir.Node) -> bool:
+    source = node.inputs[0].producer() if node.inputs[0] is not None else None
+    return source is not None and source.op_type == "DequantizeLinear" and is_rounded(node.outputs[0])
+
+
+def _slow_form(node: ir.Node) -> str:
+    """Empty for forms with a fast kernel. Pools of equal windows are written as convolutions for the target ort."""
+    value = node.inputs[0] if node.inputs else None
+    dims = ir.dims_of(value) if value is not None else None
+    if dims is None or node.domain:
+        return ""
+    whole = list(dims[2:]) == list(ir.attribute(node, "kernel_shape", ()))  # one window, whose kernel is fast
+    if node.op_type == "AveragePool" and len(dims) == 4 and _has_unequal_windows(node) and not whole:
+        return "its windows are not all of one size: padding that does not count, or ceil_mode"
+    channels = dims[1] if node.op_type == "Conv" and len(dims) == 5 else None
+    if isinstance(channels, int) and channels < FEW_CHANNELS * int(ir.attribute(node, "group", 1)):
+        return f"a convolution in 3-D that reads fewer than {FEW_CHANNELS} channels"
+    return ""
+
+
+def _has_unequal_windows(pool: ir.Node) -> bool:
+    """Of these the integer kernel takes 4 to 16 times as long as the float one (1.31)."""
+    padded = any(ir.attribute(pool, "pads", ())) or str(ir.attribute(pool, "auto_pad", "NOTSET")).startswith("SAME")
+    return bool(ir.attribute(pool, "ceil_mode", 0)) or (padded and not ir.attribute(pool, "count_include_pad", 0))
