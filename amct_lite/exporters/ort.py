@@ -233,8 +233,9 @@ def _average(pool: ir.Node) -> None:
     if quantizer_in_front(source) is None or behind != ["QuantizeLinear"] or dims is None or len(dims) != 4:
         return
     kernel: list[int] = list(ir.attribute(pool, "kernel_shape", ()))
-    plain = ir.attribute(pool, "auto_pad", "NOTSET") == "NOTSET" and not ir.attribute(pool, "ceil_mode", 0)
-    counted = not any(ir.attribute(pool, "pads", ())) or ir.attribute(pool, "count_include_pad", 0)
+    padded, auto_pad = any(ir.attribute(pool, "pads", ())), ir.attribute(pool, "auto_pad", "NOTSET")
+    plain = auto_pad in ({"NOTSET"} if padded else {"NOTSET", "VALID"}) and not ir.attribute(pool, "ceil_mode", 0)
+    counted = not padded or ir.attribute(pool, "count_include_pad", 0)
     if not plain or not counted or not isinstance(dims[1], int) or list(dims[2:]) == kernel:
         return
     b = Inserter(pool, f"{pool.name}.mean")

@@ -122,6 +122,7 @@ def test_the_output_of_a_node_that_moves_values_is_moved_as_integers() -> None:
     ("how", "kernel"),
     [
         ("kernel_shape=[2,2], strides=[2,2]", "QLinearConv"),
+        ('kernel_shape=[2,2], strides=[2,2], auto_pad="VALID"', "QLinearConv"),
         ("kernel_shape=[3,3], pads=[1,1,1,1], count_include_pad=1", "QLinearConv"),
         ("kernel_shape=[3,3], pads=[1,1,1,1]", "QLinearAveragePool"),
         ("kernel_shape=[3,3], strides=[2,2], ceil_mode=1", "QLinearAveragePool"),
