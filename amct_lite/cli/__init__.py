@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 import signal
 import sys
 
@@ -62,6 +63,8 @@ def main() -> None:
     defer()
     if hasattr(signal, "SIGTERM"):  # an exit like any other: what lies in temporary folders is removed
         signal.signal(signal.SIGTERM, lambda number, _frame: sys.exit(128 + number))
+    if "_AMCT_LITE_COMPLETE" in os.environ:
+        importlib.import_module("amct_lite.cli.bash")
     with exit_codes(tell_on_stderr):
         code = group(standalone_mode=False, prog_name="amct-lite")
     sys.exit(code if isinstance(code, int) else 0)
