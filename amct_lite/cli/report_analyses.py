@@ -26,7 +26,7 @@ def print_analyses(out: Console, analyses: Sequence[Analysis]) -> None:
             _print_analysis(out, analysis)
     for analysis in analyses:
         if not analysis.source:
-            say(out, f"[dim]{escape(analysis.title.lower())}:[/] `{escape(analysis.command)}`")
+            say(out, f"[dim]{escape(analysis.title[0].lower() + analysis.title[1:])}:[/] `{escape(analysis.command)}`")
 
 
 def _print_analysis(out: Console, analysis: Analysis) -> None:

@@ -42,6 +42,10 @@ def test_commands_that_are_offered_name_the_model_where_it_is(amct, prefix, tmp_
     assert f"`amct-lite bitops {model} --record" in amct("report", prefix, "--model", model).out
 
 
+def test_a_missing_analysis_keeps_its_capitals(amct, prefix):
+    assert "\nfusion on the NPU: `amct-lite explain " in amct("report", prefix).out
+
+
 def test_in_sixty_columns_each_row_stays_whole(prefix):
     text = StringIO()
     _print_layers(Console(file=text, width=60, force_terminal=True, color_system=None), read_page(prefix))
