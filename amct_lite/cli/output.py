@@ -63,8 +63,10 @@ def progress_bar(*, hidden: bool) -> Iterator[Advance]:
                 for earlier in progress.tasks:  # a stage that skipped something is over all the same
                     progress.update(earlier.id, completed=earlier.total)
                 stages[stage] = progress.add_task(stage, total=total, count="", rate="")
-            progress.advance(stages[stage], done)
             task = next(task for task in progress.tasks if task.id == stages[stage])
+            if done and total and (task.finished or task.total != total):  # a stage that comes again begins anew
+                progress.reset(task.id, total=total)
+            progress.advance(task.id, done)
             count = f"{task.completed:.0f}" + (f"/{total}" if total else "") if task.completed or total else ""
             progress.update(task.id, count=count, rate=f"{task.speed:.1f}/s" if task.speed else "")
 

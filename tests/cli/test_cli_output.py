@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from io import StringIO
 from math import inf
 
 import pytest
 from rich.console import Console
 
-from amct_lite.cli.output import print_kernels, print_report, print_skips
+from amct_lite.cli import output
+from amct_lite.cli.output import print_kernels, print_report, print_skips, progress_bar
 from amct_lite.reports.report import LayerRow, Report
 from amct_lite.types import Skip
 from amct_lite.validate.kernels import Kernels
@@ -52,3 +54,18 @@ def test_in_sixty_columns_no_word_of_the_table_is_broken() -> None:
     print_report(Console(file=text, width=60, force_terminal=True, color_system=None), report, (), 1.0)
     (line,) = (line for line in text.getvalue().splitlines() if "AveragePool" in line)
     assert line.split()[1:] == ["AveragePool", "0.0178571", "-128", "59.1"]
+
+
+def test_a_stage_that_comes_again_is_counted_from_the_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A search learns roundings for one width after the other."""
+    text = StringIO()
+    terminal = Console(file=text, width=100, force_terminal=True, color_system=None)
+    monkeypatch.setattr(output, "console", lambda **_options: terminal)
+    with progress_bar(hidden=False) as advance:
+        for total in (6, 6, 3):
+            for _ in range(total):
+                advance("learn rounding", 1, total)
+            terminal.print(f"learned {total}")  # shows the bar as it is
+    shown = re.findall(r"learn rounding .* (\d+/\d+)", text.getvalue())
+    assert {"6/6", "3/3"} <= set(shown)
+    assert all(int(done) <= int(total) for done, total in (count.split("/") for count in shown))
