@@ -39,8 +39,13 @@ def html_of(page: Page) -> str:
         """A long name may wrap behind what separates its parts."""
         return Markup(re.sub(r"[/.:_](?=\w)", r"\g<0><wbr>", str(escape(name))))
 
+    def sentence(text: str) -> Markup:
+        """An option of a command does not wrap at its hyphens."""
+        return Markup(re.sub(r"--[a-z][a-z-]*", r'<span class="option">\g<0></span>', str(escape(text))))
+
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    environment.filters |= {"number": number, "percent": percent, "remarks": remarks_of, "key": _key, "breakable": breakable}
+    environment.filters |= {"number": number, "percent": percent, "remarks": remarks_of, "key": _key}
+    environment.filters |= {"breakable": breakable, "sentence": sentence}
     script = _asset("report.js")
     return environment.from_string(_asset("report.html")).render(
         page=page,

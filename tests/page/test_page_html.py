@@ -54,5 +54,13 @@ def test_names_are_text(html: str) -> None:
     assert EVIL in {step[0] for step in data["graph"]}
 
 
+def test_options_in_sentences_do_not_wrap_at_their_hyphens_and_names_beside_them_stay_text(run: Run) -> None:
+    page = read_page(run[1])
+    warned = replace(page, report=replace(page.report, warnings=(f"{EVIL}: try a scale a channel (--channel-wise all).",)))
+    found = html_of(warned)
+    assert 'try a scale a channel (<span class="option">--channel-wise</span> all).' in found
+    assert EVIL not in found
+
+
 def test_same_run_same_bytes(run: Run, html: str) -> None:
     assert html_of(read_page(run[1])) == html
