@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import click
 import pytest
 
 from amct_lite.cli.calibrate import command
-from amct_lite.config import ACTIVATION_BITS, BIAS_CORRECTIONS, DEFAULT_ALGORITHM, PER_CHANNEL, TARGETS, QuantConfig
+from amct_lite.config import (
+    ACTIVATION_BITS,
+    BIAS_CORRECTIONS,
+    DEFAULT_ALGORITHM,
+    PER_CHANNEL,
+    TARGETS,
+    WEIGHT_BITS,
+    QuantConfig,
+)
 from amct_lite.observers import OBSERVERS
 from amct_lite.ops import OPS
 from amct_lite.weights import WEIGHT_QUANTIZERS
@@ -59,5 +68,8 @@ def test_options_offer_what_the_configuration_takes(option: str, values: tuple[s
     assert tuple(kind.choices) == values
 
 
-def test_readme_names_the_activation_widths() -> None:
-    assert all(f"{bits}" in README for bits in ACTIVATION_BITS)
+def test_readme_names_the_widths() -> None:
+    (row,) = (line for line in README.splitlines() if line.startswith("| `--bits`, `--weight-bits` |"))
+    data, weights = re.fullmatch(r".* \| 8; activations also ([\d, and]+), weights ([\d, and]+); .*", row).groups()
+    assert {8, *map(int, re.findall(r"\d+", data))} == set(ACTIVATION_BITS)
+    assert {8, *map(int, re.findall(r"\d+", weights))} == set(WEIGHT_BITS)

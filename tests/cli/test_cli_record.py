@@ -90,6 +90,7 @@ def test_show_flags_what_is_odd(amct, calibrated, tmp_path):
 def test_show_with_the_model_tells_what_each_range_clips(amct, calibrated, digits):
     done = amct("record", "show", calibrated.file("record.txt"), "--model", digits, "--json")
     layers = json.loads(done.out)["layers"].values()
+    assert len(layers) == 7
     assert all(0 <= layer["clipped"] < 0.01 for layer in layers)
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from amct_lite.errors import NumericsError
-from amct_lite.numerics.metrics import cosine, cosine_from_error, mse, sqnr_db
+from amct_lite.numerics.metrics import cosine, cosine_from_error, mse, softmax_divergence, sqnr_db
 
 ZERO = np.zeros(3, dtype=np.float32)
 SIGNAL = np.array([3, 0, 4], dtype=np.float32)
@@ -73,3 +73,33 @@ def test_what_is_infinite_in_one_alone_is_an_infinite_error(value: float) -> Non
     for a, b in ((LOG, other), (other, LOG)):
         assert (mse(a, b), sqnr_db(a, b)) == (math.inf, -math.inf)
         assert cosine(a, b) == pytest.approx(1)  # of the rest
+
+
+P, Q = np.array([0.5, 0.5]), np.array([0.8, 0.2])
+KL = 0.5 * math.log(0.5 / 0.8) + 0.5 * math.log(0.5 / 0.2)
+
+
+@pytest.mark.parametrize(
+    ("shape", "count"),
+    [((2,), 1), ((1, 2), 1), ((3, 2), 3), ((3, 4, 2), 12), ((3, 2, 4, 5), 60), ((1, 2, 1, 1, 1), 1)],
+)
+@pytest.mark.parametrize("logits", [True, False])
+def test_classes_lie_on_axis_1_of_images_and_else_on_the_last(shape: tuple[int, ...], count: int, logits: bool) -> None:
+    """Every distribution is the same pair, as probabilities or as logits, which any constant may be added to."""
+    axis = 1 if len(shape) > 3 else -1
+    place = [2 if number == axis % len(shape) else 1 for number in range(len(shape))]
+    first, second = (np.broadcast_to(np.reshape(np.log(p) + 7 if logits else p, place), shape) for p in (P, Q))
+    divergence, found = softmax_divergence(first, second)
+    assert found == count
+    assert divergence / count == pytest.approx(KL, rel=1e-9)
+
+
+@pytest.mark.parametrize("shape", [(), (1,), (3, 1), (2, 1, 4, 4)])
+def test_without_two_classes_there_is_no_divergence(shape: tuple[int, ...]) -> None:
+    assert softmax_divergence(np.full(shape, 3.0), np.full(shape, 4.0)) == (0.0, 0)
+
+
+def test_a_probability_of_zero_is_no_infinite_divergence() -> None:
+    divergence, _ = softmax_divergence(np.array([1.0, 0.0]), np.array([0.0, 1.0]))
+    assert divergence == pytest.approx(-math.log(np.finfo(np.float32).tiny))
+    assert softmax_divergence(np.array([1.0, 0.0]), np.array([1.0, 0.0])) == (0.0, 1)

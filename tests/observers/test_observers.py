@@ -211,3 +211,17 @@ def test_hfmg_compares_a_heavy_tail_with_the_whole_range_before_it_is_cut_off() 
     scale = make_observer("hfmg", {}).qparams(sketch_of(array), QuantSpec(8, symmetric=False)).scale[0]
     # Four values of 1e4 weigh more than the rounding of all others.
     assert scale == pytest.approx(1e4 / 255, rel=1e-2)
+
+
+def test_hfmg_takes_a_tail_off_whichever_side_it_is_on() -> None:
+    """Mirrored values get the mirrored range, up to a bin at each end and the rounding of the zero point."""
+    array = np.random.default_rng(5).exponential(1, 200_000).astype(np.float32) - 3
+    spec, ranges = QuantSpec(8, symmetric=False), []
+    for values in (array, -array):
+        params = make_observer("hfmg", {}).qparams(sketch_of(values), spec)
+        scale, zero_point = float(params.scale[0]), params.zero_point[0]
+        ranges.append(((spec.qmin - zero_point) * scale, (spec.qmax - zero_point) * scale))
+    (low, high), (mirrored_low, mirrored_high) = ranges
+    assert high < array.max() - 0.5  # there is a tail to take off
+    tolerance = float(np.ptp(array)) / 4096 + (high - low) / 255 / 2
+    assert (mirrored_low, mirrored_high) == (pytest.approx(-high, abs=tolerance), pytest.approx(-low, abs=tolerance))

@@ -147,4 +147,5 @@ def test_losses_of_float16_may_be_missing_from_a_file(found: Found, model: Path,
 
 def test_local_losses_are_there_for_float16_too(model: Path) -> None:
     found = search(model, "bitops=0.6", sensitivity="local")
+    assert found.losses["float16"].keys() == found.losses["W8A8"].keys()
     assert all(0 < loss < 1e-6 for loss in found.losses["float16"].values())

@@ -93,6 +93,7 @@ def test_exporters_find_the_integers_that_were_decided() -> None:
     roundings = learned(model, record, data).roundings
     rounded, _ = apply_roundings(model, record, roundings)
     before, after = quantized_layers(model, record), quantized_layers(rounded, record)
+    assert roundings
     for was, now in zip(before, after, strict=True):
         nearest = was.layer.rows(quantized_weight(was)).astype(np.int32)
         found = roundings.get(was.layer.name)
@@ -105,10 +106,12 @@ def test_a_rounding_is_kept_only_where_it_is_better_on_other_positions() -> None
     model = net(CHAIN)
     data = samples(model)
     found = learned(model, record_of(model, data), data)
+    assert found.roundings
     assert all(rounding.after < rounding.before for rounding in found.roundings.values())
     noise = [{"x": np.random.default_rng(i).standard_normal((1, 12)).astype(np.float32)} for i in range(40)]
     products = net(PRODUCTS)
     skips = learned(products, record_of(products, noise), noise).skips
+    assert skips
     assert all("no other rounding is better" in skip.reason for skip in skips)
 
 
