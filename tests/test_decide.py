@@ -8,7 +8,7 @@ from passes.graphs import feeds_for, outputs_of, parse
 from amct_lite import ir
 from amct_lite.calibration.runner import collect
 from amct_lite.config import QuantConfig
-from amct_lite.decide import Decision, decide
+from amct_lite.decide import Decision, activation_qparams, decide
 from amct_lite.errors import CalibrationError
 from amct_lite.exporters import ascend, qdq
 from amct_lite.exporters.integers import quantized_layers
@@ -171,3 +171,19 @@ def test_weights_too_small_for_a_scale_are_told() -> None:
     _, decision = decided(model)
     assert decision.record.layers[0].weight.scale[1:3] == (1.0, 1.0)
     assert decision.repairs == {"Conv_0": "all weights of 1 of 4 channels become 0: below 2e-05 they are too small for a scale"}
+
+
+def test_tensors_of_one_grid_get_the_range_that_holds_them_all() -> None:
+    """A Concat of integers hands codes on as they are, so what it joins has one scale, and what it gives, too."""
+    text = """g (float[1,3,6,6] x, float[4,3,3,3] w, float[4,3,3,3] v, float[2,8,1,1] u) => (float[1,2,4,4] y) {
+        [narrow] a = Conv (x, w) [wide] b = Conv (x, v) [cat] c = Concat <axis = 1> (a, b) [last] y = Conv (c, u) }"""
+    rng = np.random.default_rng(2)
+    narrow = rng.normal(size=(4, 3, 3, 3)).astype(np.float32)
+    model = named(parse(text, "u", OPSET, w=narrow, v=narrow * np.float32(-20)))
+    plan, decision = decided(model, QuantConfig(target="ort", algorithm="minmax"), seeds=(1,))
+    found = {entry.key: entry.activation for entry in decision.record.layers}
+    assert found["cat:0"] == found["cat:1"] == found["last"]
+    sketches = collect(model, plan, [feeds_for(model, seed=1)]).statistics.sketches
+    alone = {tensor.name: activation_qparams(tensor, sketches).scale for tensor in plan.tensors}
+    assert found["last"].scale == alone["b"]
+    assert alone["b"][0] > 10 * alone["a"][0]
