@@ -112,7 +112,9 @@ def image_source(
 
     note = f", the last {left} left out: the model's batch is {size}" if left else ""
     samples = len(paths) - left
-    return Source(f"{description} ({len(paths)} images{note})", read, len(groups), read_from=read, samples=samples)
+    return Source(
+        f"{description} ({len(paths)} images{note})", read, len(groups), read_from=read, samples=samples, of_images=True
+    )
 
 
 def _image_input(inputs: Sequence[InputSpec]) -> InputSpec:

@@ -100,6 +100,22 @@ def test_gray_models_get_gray_images_and_color_models_color(tmp_path: Path) -> N
         assert [feeds["x"].mean() for feeds in open_data(tmp_path, [spec], images=RAW)] == [100, 100]
 
 
+@pytest.mark.parametrize("form", ["folder", "file", "array", "script", "function"])
+def test_options_of_images_are_refused_for_arrays_which_they_would_not_change(tmp_path: Path, form: str) -> None:
+    array = np.zeros((2, 3, 4, 4), np.float32)
+    np.save(tmp_path / "0.npy", array)
+    (tmp_path / "loader.py").write_text(
+        "import numpy as np\ndef feeds():\n    yield {'x': np.zeros((1, 3, 4, 4), np.float32)}\n"
+    )
+    sources = {"folder": tmp_path, "file": tmp_path / "0.npy", "array": array, "script": tmp_path / "loader.py"}
+    source = sources.get(form, lambda: iter([{"x": array}]))
+    open_data(source, [NCHW])
+    with pytest.raises(
+        ConfigError, match=r"gives arrays, no image files: .* leave out how images become arrays \(--image-mean"
+    ):
+        open_data(source, [NCHW], images=RAW)
+
+
 def test_a_model_with_integer_pixels_needs_no_options(tmp_path: Path) -> None:
     picture(tmp_path / "a.png")
     spec = InputSpec("x", "uint8", ("N", 4, 4, 3))

@@ -36,7 +36,16 @@ class Opening:
         return self.batch_size or (None if all(spec.rank in {0, 1} for spec in self.inputs) else 1)
 
     def open(self, source: object) -> Source:
-        """Raises DataError when no reader takes `source`."""
+        """Raises DataError when no reader takes `source`, ConfigError for options of images where there are none."""
+        found = self._recognised(source)
+        if self.images is not None and not found.of_images:
+            raise ConfigError(
+                f"{found.description} gives arrays, no image files: they are taken as they are. Prepare them as for the float "
+                "model, and leave out how images become arrays (--image-mean and the like)."
+            )
+        return found
+
+    def _recognised(self, source: object) -> Source:
         if isinstance(source, str) and ";" in source:
             return self._folders(source)
         if isinstance(source, str | os.PathLike):

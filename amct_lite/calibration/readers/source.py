@@ -15,7 +15,8 @@ class Source:
 
     count: number of batches, None when only reading tells. repeatable: `read` may be called again and gives the same.
     read_from: the same from a batch on, counted from 0, where that takes less than reading what lies before it.
-    samples: how many there are in all batches, where the last one may hold fewer than the first.
+    samples: how many there are in all batches, where the last one may hold fewer than the first. of_images: whether files of
+    images became arrays as `ImageOptions` say.
     """
 
     description: str
@@ -24,6 +25,7 @@ class Source:
     repeatable: bool = True
     read_from: Callable[[int], Iterator[LabelledBatch]] | None = None
     samples: int | None = None
+    of_images: bool = False
 
     def batches(self, first: int = 0) -> Iterator[LabelledBatch]:
         """A fresh iterator that begins with batch `first`."""
