@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from math import isinf
+from math import inf
 
 from rich.markup import escape
 
 from amct_lite.cli.layout import NARROW, console, count_of, print_table, say
 from amct_lite.diagnosis.compare import JUMP_DB, Comparison, TensorError
+from amct_lite.reports.wording import decibels
 
 _NAMED = 5
 
@@ -41,8 +42,8 @@ def print_comparison(found: Comparison) -> None:
             say(out, f"{what}: {escape(shown)}{f' and {len(names) - _NAMED} more' if narrow and len(names) > _NAMED else ''}")
     worst = {row.name: row for row in found.tensors if row.name in found.outputs}
     for name, row in worst.items():
-        cosine = f"cosine {row.cosine:.6f}"
-        say(out, f"output {escape(name)}: SQNR {row.sqnr_db:.1f} dB, {cosine} ({count_of(found.samples, 'batch', 'batches')})")
+        error = decibels(row.sqnr_db, "SQNR ") + (f", cosine {row.cosine:.6f}" if row.sqnr_db != inf else "")
+        say(out, f"output {escape(name)}: {error} ({count_of(found.samples, 'batch', 'batches')})")
 
 
 def _cells(row: TensorError, *, narrow: bool) -> tuple[str, ...]:
@@ -52,5 +53,5 @@ def _cells(row: TensorError, *, narrow: bool) -> tuple[str, ...]:
     return (row.name, row.op_type, _db(row.sqnr_db), _db(row.isolated_db), *cosine, f"{row.max_error:.3g}", *largest, jump)
 
 
-def _db(decibels: float) -> str:
-    return "exact" if isinf(decibels) and decibels > 0 else f"{decibels:.1f}"
+def _db(sqnr_db: float) -> str:
+    return "exact" if sqnr_db == inf else f"{sqnr_db:.1f}"

@@ -6,7 +6,6 @@ import json
 import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager
-from math import inf
 from pathlib import Path
 
 from rich.console import Console
@@ -28,7 +27,7 @@ from amct_lite.cli.layout import (
 from amct_lite.cli.speed import say_speed, speed_content, speed_of
 from amct_lite.reports.report import LayerRow, Report
 from amct_lite.reports.warnings import POOR_SQNR_DB
-from amct_lite.reports.wording import accumulators
+from amct_lite.reports.wording import accumulators, decibels
 from amct_lite.result import QuantizeResult
 from amct_lite.running import Progress as Advance
 from amct_lite.runtime import RuntimeOptions
@@ -164,7 +163,7 @@ def _print_comparison(out: Console, report: Report) -> None:
             out,
             f"fake-quant against {report.reference}, output {escape(error.name)}, "
             f"{count_of(report.compared_samples, 'batch', 'batches')}: "
-            f"MSE {error.mse:.4g}, cosine {error.cosine:.6f}, SQNR {error.sqnr_db:.1f} dB",
+            + decibels(error.sqnr_db, f"MSE {error.mse:.4g}, cosine {error.cosine:.6f}, SQNR "),
         )
     if report.equivalence:
         e = report.equivalence
@@ -185,8 +184,7 @@ def print_kernels(out: Console, kernels: Kernels) -> None:
     say(
         out,
         f"ONNX Runtime executes {kernels.integer} of {count_of(kernels.layers, 'layer')} as integer kernels ({left}); "
-        f"against fake-quant, {count_of(kernels.samples, 'batch', 'batches')}: "
-        + ("no difference" if kernels.sqnr_db == inf else f"SQNR {kernels.sqnr_db:.1f} dB"),
+        f"against fake-quant, {count_of(kernels.samples, 'batch', 'batches')}: " + decibels(kernels.sqnr_db, "SQNR "),
     )
     if kernels.in_float:
         print_in_float(out, kernels.in_float)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from amct_lite.page.values import LayerView, Page
 from amct_lite.reports.units import size
+from amct_lite.reports.wording import decibels
 from amct_lite.types import Skip
 
 
@@ -30,7 +31,7 @@ def figures_of(page: Page) -> tuple[Fact, ...]:
     if report.outputs:
         worst = min(report.outputs, key=lambda error: error.sqnr_db)
         which = "" if len(report.outputs) == 1 else f"worst of {len(report.outputs)} outputs: {worst.name}; "
-        facts.append(Fact("Output error", f"{worst.sqnr_db:.1f} dB", f"{which}signal to noise, cosine {worst.cosine:.5f}"))
+        facts.append(Fact("Output error", decibels(worst.sqnr_db), f"{which}signal to noise, cosine {worst.cosine:.5f}"))
     exported = next((name for name in reversed(report.sizes) if name != "float"), None)
     if exported and "float" in report.sizes:
         ratio = report.sizes["float"] / max(1, report.sizes[exported])
@@ -39,7 +40,7 @@ def figures_of(page: Page) -> tuple[Fact, ...]:
     measured = [layer for layer in page.layers if layer.row.sqnr_db is not None]
     if measured:
         weakest = min(measured, key=_sqnr)
-        facts.append(Fact("Weakest layer", f"{_sqnr(weakest):.1f} dB", weakest.row.name))
+        facts.append(Fact("Weakest layer", decibels(_sqnr(weakest)), weakest.row.name))
     facts.append(_executed(page))
     return tuple(facts)
 
@@ -48,7 +49,7 @@ def _executed(page: Page) -> Fact:
     """What is known of the target's own model."""
     equivalence, kernels = page.report.equivalence, page.report.kernels
     if kernels is not None:
-        detail = f"layers run on integer kernels; {kernels.sqnr_db:.1f} dB against the fake-quant model"
+        detail = f"layers run on integer kernels; {decibels(kernels.sqnr_db)} against the fake-quant model"
         return Fact("ONNX Runtime", f"{kernels.integer} of {kernels.layers}", detail)
     if equivalence is None:
         wanted = page.report.deploy_problem is not None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from math import inf
+
 from amct_lite.reports.report import Report
 from amct_lite.validate.equivalence import Equivalence
 
@@ -12,6 +14,11 @@ SLOWER = 1.2
 def is_slower(microseconds: float | None, float_microseconds: float | None) -> bool:
     """Whether an integer kernel is worth a word; None: not measured."""
     return microseconds is not None and float_microseconds is not None and microseconds > SLOWER * float_microseconds
+
+
+def decibels(sqnr_db: float, before: str = "") -> str:
+    """`35.9 dB`, with `before` in front; where there is no error there are none."""
+    return "no difference" if sqnr_db == inf else f"{before}{sqnr_db:.1f} dB"
 
 
 def accumulators(e: Equivalence, report: Report) -> str:

@@ -20,6 +20,13 @@ def test_a_row_a_tensor_and_the_file_that_was_asked_for(amct, calibrated, digits
     assert written["samples"] == 8
 
 
+def test_two_equal_models_have_no_decibels(amct, digits):
+    done = amct("compare", digits, digits, "--random", "2", "--input-shape", "images:1,1,8,8")
+    assert done.code == 0
+    assert "output logits: no difference (2 batches)" in done.out
+    assert "inf" not in done.out
+
+
 def test_eighty_columns_are_enough(monkeypatch, amct, calibrated, digits):
     monkeypatch.setattr("amct_lite.cli.layout.PIPE_WIDTH", 80)
     done = amct("compare", digits, calibrated.file("fake_quant_model.onnx"), "--random", "2", "--input-shape", "images:1,1,8,8")

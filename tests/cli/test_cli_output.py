@@ -11,7 +11,7 @@ from rich.console import Console
 
 from amct_lite.cli import output
 from amct_lite.cli.output import print_kernels, print_report, print_skips, progress_bar
-from amct_lite.reports.report import LayerRow, Report
+from amct_lite.reports.report import LayerRow, OutputError, Report
 from amct_lite.types import Skip
 from amct_lite.validate.kernels import Kernels
 
@@ -69,3 +69,11 @@ def test_a_stage_that_comes_again_is_counted_from_the_start(monkeypatch: pytest.
     shown = re.findall(r"learn rounding .* (\d+/\d+)", text.getvalue())
     assert {"6/6", "3/3"} <= set(shown)
     assert all(int(done) <= int(total) for done, total in (count.split("/") for count in shown))
+
+
+def test_outputs_that_are_equal_have_no_decibels() -> None:
+    text = StringIO()
+    equal = OutputError("y", 0.0, 1.0, inf)
+    report = Report("m.onnx", "generic", 4, (), (), (), (), outputs=(equal,), compared_samples=4)
+    print_report(Console(file=text, width=300), report, (), 0.0)
+    assert "output y, 4 batches: no difference\n" in text.getvalue()

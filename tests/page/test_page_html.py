@@ -6,12 +6,14 @@ import json
 import re
 from dataclasses import replace
 from html.parser import HTMLParser
+from math import inf
 from pathlib import Path
 
 import pytest
 from page.conftest import EVIL
 
 from amct_lite.page.gather import read_page
+from amct_lite.page.summary import figures_of
 from amct_lite.page.template import html_of
 from amct_lite.result import QuantizeResult
 
@@ -64,3 +66,10 @@ def test_options_in_sentences_do_not_wrap_at_their_hyphens_and_names_beside_them
 
 def test_same_run_same_bytes(run: Run, html: str) -> None:
     assert html_of(read_page(run[1])) == html
+
+
+def test_the_summary_has_no_infinite_decibels(run: Run) -> None:
+    page = read_page(run[1])
+    outputs = tuple(replace(error, sqnr_db=inf) for error in page.report.outputs)
+    facts = {fact.name: fact.value for fact in figures_of(replace(page, report=replace(page.report, outputs=outputs)))}
+    assert facts["Output error"] == "no difference"
