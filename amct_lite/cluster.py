@@ -63,7 +63,7 @@ def connect(address: str, tell: Callable[[str], None] = lambda _text: None) -> D
         from distributed import Client
         from distributed.comm.registry import backends
     except ImportError:
-        raise ConfigError("--cluster needs Dask. Install it with `pip install amct-lite[dask]`.") from None
+        raise ConfigError("--cluster needs Dask. Install it with `pip install 'amct-lite[dask]'`.") from None
     try:  # Dask itself would begin, and wait for itself at the end
         backends[_ADDRESS.fullmatch(address)[1]].get_connector()  # type: ignore[index,no-untyped-call]
     except (TypeError, KeyError):  # no match, no such scheme, or one whose transport is not installed

@@ -210,7 +210,7 @@ def test_workers_of_other_versions_are_refused(address: str, monkeypatch: pytest
 
 def test_without_dask_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "distributed", None)
-    with pytest.raises(ConfigError, match=r"--cluster needs Dask\. Install it with `pip install amct-lite\[dask\]`"):
+    with pytest.raises(ConfigError, match=r"--cluster needs Dask\. Install it with `pip install 'amct-lite\[dask\]'`"):
         cluster.connect("tcp://127.0.0.1:8786")
 
 

@@ -58,7 +58,8 @@ def require_scipy() -> ModuleType:
         from scipy import optimize  # type: ignore[import-untyped]  # it comes without stubs
     except ImportError as error:
         raise ConfigError(
-            "the best choice within a budget is found by SciPy's solver, which is not installed: pip install amct-lite[search]"
+            "the best choice within a budget is found by SciPy's solver, which is not installed: "
+            "pip install 'amct-lite[search]'"
         ) from error
     module: ModuleType = optimize
     return module

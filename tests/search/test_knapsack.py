@@ -132,5 +132,5 @@ def test_costs_of_real_models_are_compared_to_the_last_unit() -> None:
 
 def test_without_scipy_it_is_said_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "scipy", None)
-    with pytest.raises(ConfigError, match=r"pip install amct-lite\[search\]"):
+    with pytest.raises(ConfigError, match=r"pip install 'amct-lite\[search\]'"):
         best_within((SMALL, LARGE), 60)
