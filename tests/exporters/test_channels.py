@@ -48,9 +48,11 @@ def weight_shapes(model: ir.Model) -> dict[str, tuple[int, ...]]:
     return {name: ir.constant_of(scaled.inputs[0]).shape for name, scaled in found.items()}
 
 
-def test_a_depthwise_layer_gets_whole_blocks_of_sixteen_channels() -> None:
-    """And with it who writes and who reads them; then the first layer writes enough for a fourth channel to pay."""
-    before, after = exported(MOBILE, PARTS | CLIP)
+@pytest.mark.parametrize("without", ["", ", bs", ", bd"])
+def test_a_depthwise_layer_gets_whole_blocks_of_sixteen_channels(without: str) -> None:
+    """And with it who writes and who reads them, with biases or without; then the first layer writes enough for a fourth
+    channel to pay."""
+    before, after = exported(MOBILE.replace(without, "") if without else MOBILE, PARTS | CLIP)
     assert weight_shapes(before) == {"stem": (12, 3, 3, 3), "dw": (12, 1, 3, 3), "pw": (6, 12, 1, 1)}
     assert weight_shapes(after) == {"stem": (16, 4, 3, 3), "dw": (16, 1, 3, 3), "pw": (6, 16, 1, 1)}
 

@@ -74,6 +74,27 @@ def test_untouched_models_agree() -> None:
     assert found.output_error < 1e-5
 
 
+def codes_apart(steps: float, apart: int, dtype: type = np.int8) -> float:
+    """The share that is told of one code of four that lies `apart` from the other model's, `steps` away from a tie."""
+    theirs = np.array([[3, 40], [5, -7]], dtype)
+    ours = theirs + np.array([[0, apart], [0, 0]], dtype)
+    source = 0.25 * (theirs + np.array([[0, 0.5 + steps], [0, 0]]))
+    return equivalence._compare_codes("layer.quant", ours, theirs, source, 0.25)
+
+
+@pytest.mark.parametrize(("apart", "dtype"), [(1, np.int8), (-1, np.int8), (1, np.int16), (-5, np.int16), (0, np.int8)])
+def test_codes_may_differ_where_rounding_is_a_tie(apart: int, dtype: type) -> None:
+    assert codes_apart(equivalence.TIE_DISTANCE / 2, apart, dtype) == (0.25 if apart else 0.0)
+
+
+@pytest.mark.parametrize(("steps", "apart"), [(0.0, 2), (0.0, -2), (2 * equivalence.TIE_DISTANCE, 1)])
+def test_codes_that_no_tie_explains_are_refused(steps: float, apart: int) -> None:
+    with pytest.raises(
+        VerificationError, match=rf"layer\.quant: .* different codes \(largest difference {abs(apart)}, 25\.000 %"
+    ):
+        codes_apart(steps, apart)
+
+
 @pytest.mark.parametrize(("layer", "step"), [("Conv_0", -1.0), ("Conv_0", 1.0), ("Conv_2", 1.0)])
 def test_an_offset_off_by_one_is_found(layer: str, step: float) -> None:
     deploy, fake = exported()

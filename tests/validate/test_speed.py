@@ -48,6 +48,10 @@ def test_runs_that_something_else_disturbs_do_not_count_but_are_told(monkeypatch
     assert found.busy
 
 
+def test_the_ratio_is_below_one_where_the_integer_model_is_faster() -> None:
+    assert speed.Speed(float_ms=4.0, integer_ms=1.0, threads=1, shapes={}).ratio == 0.25
+
+
 @pytest.mark.parametrize("threads", [1, 2])
 def test_the_threads_asked_for_are_those_that_are_told(monkeypatch: pytest.MonkeyPatch, threads: int) -> None:
     monkeypatch.setattr(speed, "SECONDS", 0.001)
