@@ -10,10 +10,9 @@ from math import prod
 import numpy as np
 
 from amct_lite import ir
+from amct_lite.exporters.convs import computed_by, has_own_bias, is_dense, own_dequantizer, own_weight, private, rounded_by
 from amct_lite.exporters.pairs import quantizer_in_front
-from amct_lite.flow.kernels import BOUNDS
 from amct_lite.ir.build import Inserter
-from amct_lite.types import AnyArray
 
 _READ = 4
 """Channels that the kernel of a convolution over pixels reads at a time,"""
@@ -24,7 +23,6 @@ _LARGE = 64 * 64
 """An image with less than three channels gains from more only if it has so many pixels."""
 _JOINED = 64
 """A group of so many channels is as fast as one of all of them."""
-_PASSING = BOUNDS | {"QuantizeLinear", "DequantizeLinear"}
 
 
 def align(model: ir.Model) -> None:
@@ -38,38 +36,19 @@ def align(model: ir.Model) -> None:
         _add_to_image(conv)
 
 
-def _dequantizer(conv: ir.Node, index: int) -> ir.Node | None:
-    """What gives `conv`, and nobody else, its weight or bias."""
-    value = conv.inputs[index] if index < len(conv.inputs) else None
-    node = value.producer() if value is not None else None
-    if value is None or node is None or node.op_type != "DequantizeLinear" or len(ir.uses(value)) != 1:
-        return None
-    return node if ir.constant_of(node.inputs[0]) is not None else None
-
-
-def _weight(conv: ir.Node) -> AnyArray | None:
-    """The weight of a convolution as integers, where it is its own."""
-    dequantize = _dequantizer(conv, 1)
-    return ir.constant_of(dequantize.inputs[0]) if dequantize is not None else None
-
-
-def _is_dense(conv: ir.Node) -> bool:
-    return conv.op_type == "Conv" and _weight(conv) is not None and ir.attribute(conv, "group", 1) == 1
-
-
 def _widen_depthwise(conv: ir.Node) -> None:
     """`conv` and the channels that it shares with the convolutions around it, if they are the only ones that see them. Where
     there is less than one block of them, it pays to cut off those of zeros again for others."""
-    weight, group = _weight(conv), ir.attribute(conv, "group", 1)
+    weight, group = own_weight(conv), ir.attribute(conv, "group", 1)
     if weight is None or weight.ndim != 4 or weight.shape[:2] != (group, 1) or group == 1 or not (missing := -group % _WRITTEN):
         return
-    front = _computed_by(conv)
-    before = _private(front.outputs[0]) if front is not None else ()
+    front = computed_by(conv)
+    before = private(front.outputs[0]) if front is not None else ()
     if front is None or not before or [use.node for use in ir.uses(before[-1])] != [conv]:
         return
-    if not _is_dense(front) or not _has_own_bias(front) or not _has_own_bias(conv):
+    if not is_dense(front) or not has_own_bias(front) or not has_own_bias(conv):
         return
-    if _read_by_dense(conv) or (group < _WRITTEN and _rounded_by(conv) is not None):
+    if _read_by_dense(conv) or (group < _WRITTEN and rounded_by(conv) is not None):
         _add_outputs(front, missing)
         ir.set_attribute(conv, "group", group + missing)
         _give_more(conv, missing)
@@ -77,11 +56,11 @@ def _widen_depthwise(conv: ir.Node) -> None:
 
 def _widen_result(conv: ir.Node) -> None:
     """A convolution over pixels that gives a few channels, as at the end of a super-resolution, takes less time for sixteen."""
-    weight = _weight(conv)
-    if weight is None or not _is_dense(conv) or weight.ndim != 4 or prod(weight.shape[2:]) == 1:
+    weight = own_weight(conv)
+    if weight is None or not is_dense(conv) or weight.ndim != 4 or prod(weight.shape[2:]) == 1:
         return
     count, read = weight.shape[:2]
-    if count < _WRITTEN and read % _READ == 0 and _has_own_bias(conv) and _rounded_by(conv) is not None:
+    if count < _WRITTEN and read % _READ == 0 and has_own_bias(conv) and rounded_by(conv) is not None:
         _give_more(conv, _WRITTEN - count)
 
 
@@ -91,7 +70,7 @@ def _give_more(conv: ir.Node, missing: int) -> None:
     _add_outputs(conv, missing)
     for use in readers:
         _extend(use.node, 1, 1, missing)
-    quantize = None if readers else _rounded_by(conv)
+    quantize = None if readers else rounded_by(conv)
     if quantize is None:
         return
     others = ir.uses(quantize.outputs[0])
@@ -103,29 +82,24 @@ def _give_more(conv: ir.Node, missing: int) -> None:
 
 def _read_by_dense(conv: ir.Node) -> tuple[ir.Usage, ...]:
     """Those who read what `conv` computes, if all are convolutions that sum up its channels, and nobody else sees it."""
-    behind = _private(conv.outputs[0])
+    behind = private(conv.outputs[0])
     readers = tuple(ir.uses(behind[-1])) if behind else ()
-    return readers if all(use.idx == 0 and _is_dense(use.node) for use in readers) else ()
+    return readers if all(use.idx == 0 and is_dense(use.node) for use in readers) else ()
 
 
 def _add_outputs(conv: ir.Node, missing: int) -> None:
     for index in range(1, len(conv.inputs)):
         _extend(conv, index, 0, missing)
-    for value in _private(conv.outputs[0]):
+    for value in private(conv.outputs[0]):
         value.shape = None
-
-
-def _has_own_bias(conv: ir.Node) -> bool:
-    """Whether the bias of `conv` can grow, if it has one."""
-    return len(conv.inputs) < 3 or _dequantizer(conv, 2) is not None
 
 
 def _join_groups(conv: ir.Node) -> None:
     """Neighbouring groups become one, with weights of zero for the channels that they do not share. Depthwise kernels take one
     channel each; all others multiply group by group, where a few channels take as long as many."""
-    dequantize, group = _dequantizer(conv, 1), ir.attribute(conv, "group", 1)
-    weight = _weight(conv)
-    if dequantize is None or weight is None or weight.shape[:2] == (group, 1) or _rounded_by(conv) is None:
+    dequantize, group = own_dequantizer(conv, 1), ir.attribute(conv, "group", 1)
+    weight = own_weight(conv)
+    if dequantize is None or weight is None or weight.shape[:2] == (group, 1) or rounded_by(conv) is None:
         return
     read = weight.shape[1]
     joined = max(count for count in range(1, group + 1) if group % count == 0 and (count == 1 or count * read <= _JOINED))
@@ -143,33 +117,9 @@ def _join_groups(conv: ir.Node) -> None:
     ir.set_attribute(conv, "group", group // joined)
 
 
-def _rounded_by(conv: ir.Node) -> ir.Node | None:
-    """The QuantizeLinear that alone sees what `conv` computes, whose kernel is an integer one then."""
-    readers = (use.node for value in _private(conv.outputs[0]) for use in ir.uses(value))
-    return next((node for node in readers if node.op_type == "QuantizeLinear"), None)
-
-
-def _computed_by(conv: ir.Node) -> ir.Node | None:
-    """The node whose result `conv` reads, rounded and perhaps kept within bounds."""
-    value = conv.inputs[0]
-    node = value.producer() if value is not None else None
-    while node is not None and node.op_type in _PASSING:
-        value = node.inputs[0]
-        node = value.producer() if value is not None else None
-    return node
-
-
-def _private(value: ir.Value) -> tuple[ir.Value, ...]:
-    """`value` and what is made of it on the way to the layers that read it; empty if it is seen elsewhere, too."""
-    found = [value]
-    while len(readers := ir.uses(found[-1])) == 1 and readers[0].node.op_type in _PASSING:
-        found.append(readers[0].node.outputs[0])
-    return () if any(one.is_graph_output() for one in found) else tuple(found)
-
-
 def _extend(conv: ir.Node, index: int, axis: int, missing: int) -> None:
     """So many zeros more along `axis` of a weight or bias; where each channel has a scale, they have the last one's."""
-    dequantize = _dequantizer(conv, index)
+    dequantize = own_dequantizer(conv, index)
     assert dequantize is not None
     graph = dequantize.graph
     assert isinstance(graph, ir.Graph)
@@ -185,8 +135,8 @@ def _extend(conv: ir.Node, index: int, axis: int, missing: int) -> None:
 
 def _add_to_image(conv: ir.Node) -> None:
     """Channels more to the codes that the first convolution reads."""
-    front, weight = quantizer_in_front(conv.inputs[0]), _weight(conv)
-    if front is None or weight is None or not _is_dense(conv) or len(weight) < _WRITTEN:
+    front, weight = quantizer_in_front(conv.inputs[0]), own_weight(conv)
+    if front is None or weight is None or not is_dense(conv) or len(weight) < _WRITTEN:
         return
     missing = _READ - weight.shape[1]
     if missing <= 0 or not (weight.shape[1] == _COLOUR or _is_large(front.inputs[0])):

@@ -12,7 +12,7 @@ import numpy as np
 
 from amct_lite import ir
 from amct_lite.exporters import channels, qdq
-from amct_lite.exporters.moves import name_shuffle, repeat_pixels
+from amct_lite.exporters.moves import name_shuffle, repeat_pixels, spread_channels
 from amct_lite.exporters.pairs import dequantizers, grid_of, is_rounded, pair_around, quantizer_in_front
 from amct_lite.flow.kernels import KERNELS, SIZES, is_product
 from amct_lite.ir.build import Inserter
@@ -43,6 +43,8 @@ def export(model: ir.Model, record: QuantRecord) -> ir.Model:
         _pad_codes(pad)
     for resize in _all(result, "Resize"):
         repeat_pixels(resize)
+    for shuffle in _all(result, "DepthToSpace"):
+        spread_channels(shuffle)
     for mean in _all(result, "ReduceMean"):
         _pool(mean)
     for pool in _all(result, "AveragePool"):

@@ -102,3 +102,33 @@ def test_sizes_that_are_multiples_repeat_the_pixels() -> None:
 )
 def test_what_takes_other_pixels_stays(modes: str, scales: list[float]) -> None:
     assert "Resize" in resized(modes, scales)
+
+
+SPREAD = """net (float[N,3,6,10] x) => (float[N,8,H,W] y) {
+  [stem] a = Conv <pads=[1,1,1,1]> (x, w, b) [act] c = Relu (a)
+  [shuffle] d = DepthToSpace <blocksize=2, mode="MODE"> (c) [last] e = Conv (d, wl) [end] y = Relu (e) }"""
+
+
+def spread(channels: int, mode: str, text: str = SPREAD) -> list[str]:
+    values = {"w": (4 * channels, 3, 3, 3), "b": (4 * channels,), "wl": (8, channels, 1, 1)}
+    _, after = exported(text.replace("MODE", mode), values, 3, (6, 10))
+    return [node.op_type for node in after.graph]
+
+
+@pytest.mark.parametrize("mode", ["CRD", "DCR"])
+def test_channels_become_pixels_in_blocks_while_they_lie_behind_one_another(mode: str) -> None:
+    found = spread(8, mode)
+    assert "DepthToSpace" not in found
+    assert found.count("Transpose") == 3
+
+
+def test_few_channels_are_spread_one_by_one() -> None:
+    assert "DepthToSpace" in spread(3, "CRD")
+
+
+def test_channels_that_somebody_else_sees_keep_their_order() -> None:
+    text = SPREAD.replace("(float[N,8,H,W] y)", "(float[N,8,H,W] y, float[N,C,h,w] z)").replace(
+        "[last]", "[also] z = Sigmoid (c) [last]"
+    )
+    assert "DepthToSpace" in spread(8, "CRD", text)
+    assert "DepthToSpace" not in spread(8, "DCR", text)

@@ -1,11 +1,11 @@
 """Ways to write one layer for ONNX Runtime's integer kernels, timed side by side: what `--target ort` chooses between.
 
-    python tools/bench/kernels.py last|means|groups|few|depthwise|shuffle|repeat|image [--threads 2] [--rounds 9]
+    python tools/bench/kernels.py last|means|groups|few|depthwise|shuffle|spread|repeat|image [--threads 2] [--rounds 9]
 
 last: a Conv at the end of a network, behind a layer on integers. means: an AveragePool between integers. groups: a grouped
 Conv between integers, its groups joined. few, depthwise: a Conv, or a depthwise one, of less than 16 channels, behind a 1×1
-layer. shuffle: a pixel shuffle of codes. repeat: pixels of codes repeated between two 1×1 layers. image: the first Conv, with a
-fourth channel of zeros. Random weights; times as in latency.py, in processes of their own that take turns.
+layer. shuffle: a pixel shuffle of codes. spread, repeat: one, or pixels that are repeated, between two 1×1 layers. image: the
+first Conv, with a fourth channel of zeros. Random weights; times as in latency.py, in processes of their own that take turns.
 Needs numpy, onnx and onnxruntime.
 """
 
@@ -170,26 +170,49 @@ def shuffle(channels: int, block: int, size: int) -> Models:
     return {"three nodes": spelled.model(UINT8, shape, UINT8), "DepthToSpace": named.model(UINT8, shape, UINT8)}
 
 
+def spread(channels: int, block: int, size: int) -> Models:
+    """For each way, what makes other codes of the first layer's."""
+
+    def named(net: Net, codes: str, grid: tuple[str, str]) -> str:
+        data = net.op("DequantizeLinear", codes, *grid)
+        return net.op("QuantizeLinear", net.op("DepthToSpace", data, blocksize=block, mode="CRD"), *grid)
+
+    def moved(net: Net, codes: str, _grid: tuple[str, str]) -> str:
+        shapes = [1, size, size, block, block * channels], [1, size * block, size * block, channels]
+        apart, whole = (net.constant(np.array(shape)) for shape in shapes)
+        rows = net.op("Reshape", net.op("Transpose", codes, perm=[0, 2, 3, 1]), apart)
+        pixels = net.op("Reshape", net.op("Transpose", rows, perm=[0, 1, 3, 2, 4]), whole)
+        return net.op("Transpose", pixels, perm=[0, 3, 1, 2])
+
+    ways = {"DepthToSpace": named, "as blocks": moved}
+    return {way: _among_layers(change, channels * block**2, channels, size) for way, change in ways.items()}
+
+
 def repeat(channels: int, size: int, times: int) -> Models:
-    models = {}
-    for way in ("Resize", "Expand"):
-        net = Net()
-        grid = net.grid()
-        weights = [net.rounded(net.codes((channels, channels, 1, 1))) for _ in range(2)]
-        codes = net.op("QuantizeLinear", net.op("Conv", net.op("DequantizeLinear", "x", *grid), weights[0]), *grid)
-        if way == "Resize":
-            scales = net.constant(np.array([1, 1, times, times], np.float32))
-            large = net.op("Resize", net.op("DequantizeLinear", codes, *grid), "", scales, mode="nearest")
-            codes = net.op("QuantizeLinear", large, *grid)
-        else:
-            shapes = [1, size, 1, size, 1, channels], [1, 1, times, 1, times, 1], [1, size * times, size * times, channels]
-            apart, counts, whole = (net.constant(np.array(shape)) for shape in shapes)
-            pixels = net.op("Reshape", net.op("Transpose", codes, perm=[0, 2, 3, 1]), apart)
-            codes = net.op("Transpose", net.op("Reshape", net.op("Expand", pixels, counts), whole), perm=[0, 3, 1, 2])
-        result = net.op("Conv", net.op("DequantizeLinear", codes, *grid), weights[1])
-        net.op("QuantizeLinear", result, *grid, out="y")
-        models[way] = net.model(UINT8, [1, channels, size, size], UINT8)
-    return models
+    def resized(net: Net, codes: str, grid: tuple[str, str]) -> str:
+        scales = net.constant(np.array([1, 1, times, times], np.float32))
+        large = net.op("Resize", net.op("DequantizeLinear", codes, *grid), "", scales, mode="nearest")
+        return net.op("QuantizeLinear", large, *grid)
+
+    def repeated(net: Net, codes: str, _grid: tuple[str, str]) -> str:
+        shapes = [1, size, 1, size, 1, channels], [1, 1, times, 1, times, 1], [1, size * times, size * times, channels]
+        apart, counts, whole = (net.constant(np.array(shape)) for shape in shapes)
+        pixels = net.op("Reshape", net.op("Transpose", codes, perm=[0, 2, 3, 1]), apart)
+        return net.op("Transpose", net.op("Reshape", net.op("Expand", pixels, counts), whole), perm=[0, 3, 1, 2])
+
+    ways = {"Resize": resized, "Expand": repeated}
+    return {way: _among_layers(change, channels, channels, size) for way, change in ways.items()}
+
+
+def _among_layers(change: Callable[[Net, str, tuple[str, str]], str], given: int, read: int, size: int) -> onnx.ModelProto:
+    """`change` of the codes of a 1×1 layer with `given` channels; another such layer reads the result, with `read` ones."""
+    net = Net()
+    grid = net.grid()
+    first, last = (net.rounded(net.codes((count, count, 1, 1))) for count in (given, read))
+    codes = net.op("QuantizeLinear", net.op("Conv", net.op("DequantizeLinear", "x", *grid), first), *grid)
+    data = net.op("DequantizeLinear", change(net, codes, grid), *grid)
+    net.op("QuantizeLinear", net.op("Conv", data, last), *grid, out="y")
+    return net.model(UINT8, [1, given, size, size], UINT8)
 
 
 def image(channels: int, outputs: int, size: int, stride: int, channels_last: bool) -> Models:
@@ -215,6 +238,7 @@ CASES: Mapping[str, tuple[Callable[..., Models], list[tuple[int, ...]]]] = {
     "few": (few, [(32, 9, 3, 224), (32, 3, 3, 112), (32, 15, 3, 56), (32, 4, 3, 56), (64, 6, 3, 14), (16, 9, 5, 28)]),
     "depthwise": (depthwise, [(64, 2, 40), (64, 4, 40), (64, 10, 40), (32, 6, 80), (32, 12, 80), (64, 4, 10)]),
     "shuffle": (shuffle, [(1, 3, 224), (3, 2, 128), (3, 4, 64), (64, 2, 32), (256, 2, 14), (4, 2, 8)]),
+    "spread": (spread, [(4, 2, 64), (8, 2, 64), (12, 2, 64), (64, 2, 32), (64, 2, 128), (16, 3, 32), (32, 4, 16)]),
     "repeat": (repeat, [(64, 10, 2), (64, 20, 2), (128, 40, 2), (256, 20, 2), (32, 64, 4), (8, 32, 3)]),
     "image": (image, [(3, 32, 224, 2, False), (3, 32, 224, 2, True), (3, 16, 512, 2, False), (3, 16, 512, 2, True),
                       (3, 16, 32, 1, False), (3, 16, 32, 1, True), (1, 32, 224, 1, False), (1, 32, 224, 1, True)]),

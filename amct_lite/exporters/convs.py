@@ -1,0 +1,57 @@
+"""What stands around a convolution of a finished model: the constants of its own, who wrote its data, who sees its result."""
+
+from __future__ import annotations
+
+from amct_lite import ir
+from amct_lite.flow.kernels import BOUNDS
+from amct_lite.types import AnyArray
+
+_PASSING = BOUNDS | {"QuantizeLinear", "DequantizeLinear"}
+
+
+def own_dequantizer(conv: ir.Node, index: int) -> ir.Node | None:
+    """What gives `conv`, and nobody else, its weight or bias."""
+    value = conv.inputs[index] if index < len(conv.inputs) else None
+    node = value.producer() if value is not None else None
+    if value is None or node is None or node.op_type != "DequantizeLinear" or len(ir.uses(value)) != 1:
+        return None
+    return node if ir.constant_of(node.inputs[0]) is not None else None
+
+
+def own_weight(conv: ir.Node) -> AnyArray | None:
+    """The weight of a convolution as integers, where it is its own."""
+    dequantize = own_dequantizer(conv, 1)
+    return ir.constant_of(dequantize.inputs[0]) if dequantize is not None else None
+
+
+def is_dense(conv: ir.Node) -> bool:
+    return conv.op_type == "Conv" and own_weight(conv) is not None and ir.attribute(conv, "group", 1) == 1
+
+
+def has_own_bias(conv: ir.Node) -> bool:
+    """Whether the bias of `conv` can grow, if it has one."""
+    return len(conv.inputs) < 3 or own_dequantizer(conv, 2) is not None
+
+
+def rounded_by(conv: ir.Node) -> ir.Node | None:
+    """The QuantizeLinear that alone sees what `conv` computes, whose kernel is an integer one then."""
+    readers = (use.node for value in private(conv.outputs[0]) for use in ir.uses(value))
+    return next((node for node in readers if node.op_type == "QuantizeLinear"), None)
+
+
+def computed_by(conv: ir.Node) -> ir.Node | None:
+    """The node whose result `conv` reads, rounded and perhaps kept within bounds."""
+    value = conv.inputs[0]
+    node = value.producer() if value is not None else None
+    while node is not None and node.op_type in _PASSING:
+        value = node.inputs[0]
+        node = value.producer() if value is not None else None
+    return node
+
+
+def private(value: ir.Value) -> tuple[ir.Value, ...]:
+    """`value` and what is made of it on the way to the layers that read it; empty if it is seen elsewhere, too."""
+    found = [value]
+    while len(readers := ir.uses(found[-1])) == 1 and readers[0].node.op_type in _PASSING:
+        found.append(readers[0].node.outputs[0])
+    return () if any(one.is_graph_output() for one in found) else tuple(found)
