@@ -12,9 +12,11 @@ import numpy as np
 
 from amct_lite import ir
 from amct_lite.exporters import channels, qdq
+from amct_lite.exporters.bounds import bound_codes
 from amct_lite.exporters.moves import name_shuffle, repeat_pixels, spread_channels
 from amct_lite.exporters.pairs import dequantizers, grid_of, is_rounded, pair_around, quantizer_in_front
-from amct_lite.flow.kernels import KERNELS, SIZES, is_product
+from amct_lite.exporters.unfold import unfold
+from amct_lite.flow.kernels import BOUNDS, KERNELS, SIZES, is_product
 from amct_lite.ir.build import Inserter
 from amct_lite.ops import WEIGHTED, weights_behind
 from amct_lite.types import QuantRecord
@@ -26,6 +28,8 @@ _LOWEST = -128
 def export(model: ir.Model, record: QuantRecord) -> ir.Model:
     """A new model; `model` (prepared, opset >= 13) is not modified. Raises ExportError where the record does not fit it."""
     result = qdq.export(model, record)
+    for transposed in _all(result, "ConvTranspose"):
+        unfold(transposed)
     ir.infer_shapes(result)
     for quantize in _all(result, "QuantizeLinear"):
         _make_unsigned(quantize)
@@ -38,6 +42,9 @@ def export(model: ir.Model, record: QuantRecord) -> ir.Model:
     for node in tuple(result.graph):
         if node.op_type in KERNELS and KERNELS[node.op_type].one_grid and KERNELS[node.op_type].taken(node):
             _round_results(node)
+    for bound in BOUNDS:
+        for node in _all(result, bound):
+            bound_codes(node)
     _measure_codes(result)
     for pad in _all(result, "Pad"):
         _pad_codes(pad)

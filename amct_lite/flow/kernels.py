@@ -80,8 +80,8 @@ BOUNDS = frozenset({"Relu", "Clip"})
 """They vanish into the range of the tensor behind them, if nobody reads the one in front."""
 SIZES = frozenset({"Shape", "Size"})
 """They read no values: the integers of a tensor serve them as well."""
-INTEGERS_ONLY = frozenset({"Conv"})
-"""Layers whose integer kernel cannot write float."""
+INTEGERS_ONLY = frozenset({"Conv", "ConvTranspose"})
+"""Layers whose integer kernel cannot write float. (A ConvTranspose becomes a Conv.)"""
 
 
 def is_product(conv: ir.Node) -> bool:

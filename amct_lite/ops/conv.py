@@ -15,6 +15,7 @@ from amct_lite import ir
 from amct_lite.ir.build import Inserter
 from amct_lite.ops.base import OPS, Columns, Layer, OpSpec, constant_data, constant_weight, vector_bias
 from amct_lite.ops.patches import conv_columns, conv_transpose_columns
+from amct_lite.ops.phases import phases_of
 from amct_lite.types import AnyArray, DoubleArray
 
 _GEOMETRY = ("auto_pad", "dilations", "group", "kernel_shape", "output_padding", "output_shape", "pads", "strides")
@@ -113,6 +114,13 @@ def _transpose_columns(layer: Layer) -> Columns | str:
     return partial(conv_transpose_columns, layer)
 
 
+def _ort_transpose(layer: Layer) -> str | None:
+    phases = phases_of(layer.node, layer.weight_array.shape[2:])
+    if isinstance(phases, str):
+        return f"ONNX Runtime has no integer kernel for ConvTranspose on CPUs, and this one becomes no Conv: {phases}"
+    return None
+
+
 def _ascend_conv(layer: Layer) -> str | None:
     rank = layer.weight_array.ndim
     if rank not in {4, 5}:
@@ -153,7 +161,7 @@ OPS.register("ConvTranspose")(
         mean_shift=_conv_transpose_shift,
         columns=_transpose_columns,
         ascend=_ascend_conv_transpose,
-        ort=lambda _layer: "ONNX Runtime has no integer kernel for ConvTranspose on CPUs",
+        ort=_ort_transpose,
         channel_shape=_along_channels,
         input_axis=0,
         output_axis=1,

@@ -1,11 +1,13 @@
 """Ways to write one layer for ONNX Runtime's integer kernels, timed side by side: what `--target ort` chooses between.
 
-    python tools/bench/kernels.py last|means|groups|few|depthwise|shuffle|spread|repeat|image [--threads 2] [--rounds 9]
+    python tools/bench/kernels.py last|means|groups|few|depthwise|shuffle|spread|transposed|repeat|
+        image [--threads 2] [--rounds 9]
 
 last: a Conv at the end of a network, behind a layer on integers. means: an AveragePool between integers. groups: a grouped
 Conv between integers, its groups joined. few, depthwise: a Conv, or a depthwise one, of less than 16 channels, behind a 1×1
-layer. shuffle: a pixel shuffle of codes. spread, repeat: one, or pixels that are repeated, between two 1×1 layers. image: the
-first Conv, with a fourth channel of zeros. Random weights; times as in latency.py, in processes of their own that take turns.
+layer. shuffle: a pixel shuffle of codes. spread, transposed, repeat: one, a ConvTranspose of stride 2, or pixels that are
+repeated, between two 1×1 layers. image: the first Conv, with a fourth channel of zeros. Random weights; times as in
+latency.py, in processes of their own that take turns.
 Needs numpy, onnx and onnxruntime.
 """
 
@@ -171,21 +173,37 @@ def shuffle(channels: int, block: int, size: int) -> Models:
 
 
 def spread(channels: int, block: int, size: int) -> Models:
-    """For each way, what makes other codes of the first layer's."""
-
     def named(net: Net, codes: str, grid: tuple[str, str]) -> str:
         data = net.op("DequantizeLinear", codes, *grid)
         return net.op("QuantizeLinear", net.op("DepthToSpace", data, blocksize=block, mode="CRD"), *grid)
 
-    def moved(net: Net, codes: str, _grid: tuple[str, str]) -> str:
-        shapes = [1, size, size, block, block * channels], [1, size * block, size * block, channels]
-        apart, whole = (net.constant(np.array(shape)) for shape in shapes)
-        rows = net.op("Reshape", net.op("Transpose", codes, perm=[0, 2, 3, 1]), apart)
-        pixels = net.op("Reshape", net.op("Transpose", rows, perm=[0, 1, 3, 2, 4]), whole)
-        return net.op("Transpose", pixels, perm=[0, 3, 1, 2])
-
-    ways = {"DepthToSpace": named, "as blocks": moved}
+    ways = {"DepthToSpace": named, "as blocks": lambda net, codes, _grid: _moved(net, codes, channels, block, size)}
     return {way: _among_layers(change, channels * block**2, channels, size) for way, change in ways.items()}
+
+
+def transposed(inputs: int, outputs: int, kernel: int, size: int) -> Models:
+    pad = kernel // 2 - 1
+
+    def floats(net: Net, codes: str, grid: tuple[str, str]) -> str:
+        weight = net.constant(net.codes((inputs, outputs, kernel, kernel)) * np.float32(WEIGHT_SCALE))
+        data = net.op("DequantizeLinear", codes, *grid)
+        return net.op("QuantizeLinear", net.op("ConvTranspose", data, weight, strides=[2, 2], pads=[pad] * 4), *grid)
+
+    def phases(net: Net, codes: str, grid: tuple[str, str]) -> str:
+        weight = net.rounded(net.codes((4 * outputs, inputs, 2 * pad + 1, 2 * pad + 1)))
+        result = net.op("Conv", net.op("DequantizeLinear", codes, *grid), weight, pads=[pad] * 4)
+        return _moved(net, net.op("QuantizeLinear", result, *grid), outputs, 2, size)
+
+    return {way: _among_layers(change, inputs, outputs, size) for way, change in {"float": floats, "phases": phases}.items()}
+
+
+def _moved(net: Net, codes: str, channels: int, block: int, size: int) -> str:
+    """The codes of an image of `channels`, whose pixels were channels."""
+    shapes = [1, size, size, block, block * channels], [1, size * block, size * block, channels]
+    apart, whole = (net.constant(np.array(shape)) for shape in shapes)
+    rows = net.op("Reshape", net.op("Transpose", codes, perm=[0, 2, 3, 1]), apart)
+    pixels = net.op("Reshape", net.op("Transpose", rows, perm=[0, 1, 3, 2, 4]), whole)
+    return net.op("Transpose", pixels, perm=[0, 3, 1, 2])
 
 
 def repeat(channels: int, size: int, times: int) -> Models:
@@ -239,6 +257,8 @@ CASES: Mapping[str, tuple[Callable[..., Models], list[tuple[int, ...]]]] = {
     "depthwise": (depthwise, [(64, 2, 40), (64, 4, 40), (64, 10, 40), (32, 6, 80), (32, 12, 80), (64, 4, 10)]),
     "shuffle": (shuffle, [(1, 3, 224), (3, 2, 128), (3, 4, 64), (64, 2, 32), (256, 2, 14), (4, 2, 8)]),
     "spread": (spread, [(4, 2, 64), (8, 2, 64), (12, 2, 64), (64, 2, 32), (64, 2, 128), (16, 3, 32), (32, 4, 16)]),
+    "transposed": (transposed, [(64, 32, 2, 28), (64, 32, 2, 56), (256, 128, 2, 16), (64, 64, 4, 28), (128, 64, 4, 14),
+                                (32, 4, 2, 56)]),
     "repeat": (repeat, [(64, 10, 2), (64, 20, 2), (128, 40, 2), (256, 20, 2), (32, 64, 4), (8, 32, 3)]),
     "image": (image, [(3, 32, 224, 2, False), (3, 32, 224, 2, True), (3, 16, 512, 2, False), (3, 16, 512, 2, True),
                       (3, 16, 32, 1, False), (3, 16, 32, 1, True), (1, 32, 224, 1, False), (1, 32, 224, 1, True)]),

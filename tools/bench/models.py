@@ -1,9 +1,9 @@
-"""ResNet50, MobileNetV2, ViT-S/16 and YOLOv8n for ImageNet's images with random weights: real structures, nothing to download.
+"""ResNet50, MobileNetV2, ViT-S/16, YOLOv8n and a U-Net in real sizes with random weights: nothing to download.
 
 Weights follow He's rule with the gain that the layer's input asks for, so activations keep their size in depth.
 The same seed gives the same bytes; with and without BatchNormalization nodes it is the same function.
 
-    python tools/bench/models.py resnet50|mobilenetv2|vit|yolov8n OUT.onnx [--keep-bn] [--seed 0]
+    python tools/bench/models.py resnet50|mobilenetv2|vit|yolov8n|unet OUT.onnx [--keep-bn] [--seed 0]
 
 prints the layer counts and the spread of the output for one noise image.
 """
@@ -285,7 +285,32 @@ def _c2f(net: NetWriter, name: str, source: str, channels: tuple[int, int], repe
     return net.silu(f"{name}.out", joined, ((2 + repeats) * half, width, 1))
 
 
-MODELS = {"resnet50": resnet50, "mobilenetv2": mobilenetv2, "vit": vit, "yolov8n": yolov8n}
+def unet(*, seed: int = 0, keep_bn: bool = False) -> onnx.ModelProto:
+    """16 to 256 channels: 19 Conv, four levels joined across, each enlarged by a ConvTranspose; a mask of 224×224 pixels."""
+    net = NetWriter(seed, keep_bn=keep_bn)
+
+    def pair(name: str, source: str, channels: tuple[int, int]) -> str:
+        x = net.relu(f"{name}.conv1", net.conv(f"{name}.conv1", source, (*channels, 3), gain=AFTER_RELU))
+        return net.relu(f"{name}.conv2", net.conv(f"{name}.conv2", x, (channels[1], channels[1], 3), gain=AFTER_RELU))
+
+    x, channels, widths = "input", 3, (16, 32, 64, 128)
+    levels = []
+    for index, width in enumerate(widths):
+        levels.append(pair(f"down{index}", x, (channels, width)))
+        x = net.node("MaxPool", f"pool{index}", levels[-1], kernel_shape=[2, 2], strides=[2, 2])
+        channels = width
+    x, channels = pair("deep", x, (128, 256)), 256
+    for index, width in reversed(list(enumerate(widths))):
+        weight = net.random.standard_normal((channels, width, 2, 2), np.float32) * np.float32(np.sqrt(AFTER_RELU / channels))
+        bias = net.constant(f"up{index}.bias", net.random.normal(0, 0.1, width).astype(np.float32))
+        x = net.node("ConvTranspose", f"up{index}", x, net.constant(f"up{index}.weight", weight), bias, strides=[2, 2])
+        x = pair(f"across{index}", net.node("Concat", f"joined{index}", x, levels[index], axis=1), (2 * width, width))
+        channels = width
+    net.node("Sigmoid", "sigmoid", net.conv("last", x, (16, 2, 1), gain=LINEAR), output="mask")
+    return net.model("unet", "mask", (2, 224, 224))
+
+
+MODELS = {"resnet50": resnet50, "mobilenetv2": mobilenetv2, "vit": vit, "yolov8n": yolov8n, "unet": unet}
 
 
 def main() -> None:

@@ -1,0 +1,49 @@
+"""A Relu or Clip that the range of a shared grid goes beyond acts on codes, so that the kernel in front is an integer one."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import numpy as np
+import pytest
+from test_channels import exported
+
+from amct_lite import ir
+from amct_lite.runtime import optimized
+
+SKIP = """net (float[N,3,12,12] x) => (float[N,8,12,12] y) {
+  [stem] a = Conv <pads=[1,1,1,1]> (x, w) [bound] b = BOUND
+  [other] c = Conv (b, wc) [joined] d = Concat <axis=1> (b, c) [last] e = Conv (d, wl) [end] y = Relu (e) }"""
+PARTS = {"w": (8, 3, 3, 3), "wc": (8, 8, 1, 1), "wl": (8, 16, 1, 1), "zero": np.float32(0), "one": np.float32(1)}
+
+
+def kernels(model: ir.Model) -> Counter[str]:
+    return Counter(node.op_type for node in optimized(model).graph)
+
+
+@pytest.mark.parametrize("bound", ["Relu (a)", "Clip (a, zero, one)", "Clip (a, , one)", "Clip (a, zero)"])
+def test_it_bounds_the_codes_of_a_grid_that_goes_beyond(bound: str) -> None:
+    """The model was run beside the fake-quant model, node by node, and is equal."""
+    after = exported(SKIP.replace("BOUND", bound), PARTS, 3, (12, 12))[1]
+    (clip,) = (node for node in after.graph if node.op_type == "Clip")
+    assert clip.inputs[0].producer().op_type == "QuantizeLinear"
+    found = kernels(after)
+    assert found["QLinearConv"] == 2
+    assert found["QuantizeLinear"] == 1
+
+
+def test_one_that_its_range_implies_is_left_to_the_optimizer() -> None:
+    """All that the Concat joins lies above zero."""
+    text = SKIP.replace("BOUND", "Relu (a)").replace(
+        "c = Conv (b, wc) [joined]", "h = Conv (b, wc) [too] c = Relu (h) [joined]"
+    )
+    after = exported(text, PARTS, 3, (12, 12))[1]
+    assert not any(node.op_type == "Clip" for node in after.graph)
+    assert kernels(after)["QLinearConv"] == 2
+
+
+def test_one_whose_floats_are_an_output_stays() -> None:
+    text = SKIP.replace("BOUND", "Relu (a)").replace("(float[N,8,12,12] y)", "(float[N,8,12,12] y, float[N,8,12,12] b)")
+    after = exported(text, PARTS, 3, (12, 12))[1]
+    assert not any(node.op_type == "Clip" for node in after.graph)
+    assert any(node.name == "bound" for node in after.graph)

@@ -1,0 +1,67 @@
+"""For ONNX Runtime a ConvTranspose becomes a Conv on integers; what it computes stays the same, bit for bit."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import numpy as np
+import pytest
+from small_nets import ONE_THREAD, net
+from test_channels import exported
+
+from amct_lite import ir
+from amct_lite.config import QuantConfig
+from amct_lite.pipeline import quantize
+from amct_lite.runtime import optimized
+
+UP = """net (float[N,3,6,10] x) => (float[N,8,H,W] y) {
+  [stem] a = Conv <pads=[1,1,1,1]> (x, w, b) [act] c = Relu (a)
+  [up] d = ConvTranspose <strides=[2,2], pads=[1,1,1,1]> (c, wu, bu) [high] e = Relu (d)
+  [last] f = Conv (e, wl) [end] y = Relu (f) }"""
+
+
+def values(channels: int) -> dict[str, tuple[int, ...]]:
+    return {"w": (8, 3, 3, 3), "b": (8,), "wu": (8, channels, 4, 4), "bu": (channels,), "wl": (8, channels, 1, 1)}
+
+
+def operators(model: ir.Model) -> Counter[str]:
+    return Counter(node.op_type for node in model.graph)
+
+
+@pytest.mark.parametrize("channels", [1, 3, 6])
+def test_it_becomes_a_convolution_between_integers(channels: int) -> None:
+    before, after = exported(UP, values(channels), 3, (6, 10))
+    assert operators(before)["ConvTranspose"] == 1
+    assert operators(after)["ConvTranspose"] == 0
+    found = operators(optimized(after))
+    assert found["QLinearConv"] >= 2, "the last one gives floats"
+    assert found["QuantizeLinear"] == 1
+
+
+def test_sizes_that_are_open_are_no_obstacle() -> None:
+    text = UP.replace("float[N,3,6,10] x", "float[N,3,height,width] x")
+    found = operators(exported(text, values(6), 3, (6, 10))[1])
+    assert found["ConvTranspose"] == 0
+    assert found["DepthToSpace"] == 1
+
+
+def test_one_scale_for_the_whole_weight_stays_one() -> None:
+    rng = np.random.default_rng(0)
+    samples = [{"x": rng.standard_normal((1, 3, 6, 10)).astype(np.float32)} for _ in range(4)]
+    config = QuantConfig(target="ort", bias_correction="none", per_channel="none")
+    model = ir.load_bytes(net(UP, **values(6)).SerializeToString())
+    exports = quantize(model, samples, config, options=ONE_THREAD).exports
+    assert exports.deploy is not None
+    (up,) = (node for node in exports.deploy.graph if node.name == "up")
+    scaled = up.inputs[1].producer()
+    assert up.op_type == "Conv"
+    assert ir.constant_of(scaled.inputs[1]).size == 1
+
+
+def test_one_that_becomes_no_convolution_is_left_in_float_with_the_reason() -> None:
+    rng = np.random.default_rng(0)
+    samples = [{"x": rng.standard_normal((1, 3, 6, 10)).astype(np.float32)} for _ in range(4)]
+    model = ir.load_bytes(net(UP.replace(", pads=[1,1,1,1]> (c,", "> (c,"), **values(6)).SerializeToString())
+    report = quantize(model, samples, QuantConfig(target="ort"), options=ONE_THREAD).report
+    (skip,) = (skip for skip in report.skips if skip.node == "up")
+    assert "this one becomes no Conv: it gives other sizes than its stride times those it reads" in skip.reason
