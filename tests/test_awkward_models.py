@@ -11,7 +11,7 @@ from corpus import SHARED, needs_shared
 from onnx import helper, numpy_helper
 from small_nets import FOUR_CONVS, ONE_THREAD, images, net, run, saved, sqnr_of, to_float16, weights_of
 
-from amct_lite.config import QuantConfig
+from amct_lite.config import Override, QuantConfig
 from amct_lite.errors import AmctError, CalibrationError, ConfigError, DataError, UnsupportedModelError
 from amct_lite.pipeline import quantize
 from amct_lite.result import QuantizeResult
@@ -510,3 +510,28 @@ def test_a_stack_of_matrices_in_front_of_a_layer_has_a_scale_a_channel(
     result = quantized(model, tmp_path, data, QuantConfig(target=target))
     assert {entry.key: entry.weight.scales.size for entry in result.record.layers} == channels
     assert_good(model, result, layers=2, data=data)
+
+
+STACK = """net (float[2,5,8] x) => (float[2,5,16] y) {
+  [fc] h = MatMul(x, m)
+  [add] z = Add(h, b)
+  [act] y = Tanh(z)
+}"""
+MOVED = """net (float[1,3,16,16] x) => (float[1,16,16,8] y) {
+  [conv] c = Conv<pads = [1,1,1,1]>(x, w1)
+  [move] y = Transpose<perm = [0,2,3,1]>(c)
+}"""
+
+
+@pytest.mark.parametrize("target", ["ascend", "ort", "generic"])
+@pytest.mark.parametrize(("text", "size"), [(STACK, (2, 5, 8)), (MOVED, (1, 3, 16, 16))], ids=["stack", "moved"])
+def test_rounding_that_onnx_runtime_moves_along_keeps_its_type(
+    text: str, size: tuple[int, ...], target: str, tmp_path: Path
+) -> None:
+    """From opset 21 on it writes the type of moved codes down, and does not follow when it makes int8 uint8."""
+    model = net(text, opset=21, ir_version=10, m=(8, 16), b=(16,))
+    rng = np.random.default_rng(0)
+    data = [{"x": rng.standard_normal(size).astype(np.float32)} for _ in range(4)]
+    tensors = {"Transpose:0": Override()} if text is MOVED and target != "ort" else {}
+    config = QuantConfig(target=target, tensors=tensors)
+    assert sqnr_of(model, quantized(model, tmp_path, data, config), data) > GOOD_DB

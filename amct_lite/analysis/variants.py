@@ -141,11 +141,11 @@ def rounded_weight(layer: Layer, params: QParams, source: AnyArray | None) -> Fl
 
 def _through_integers(b: Inserter, value: ir.Value, params: QParams) -> ir.Value:
     """scale · clip(round(x / scale), qmin - zero_point, qmax - zero_point): what Quantize- and DequantizeLinear compute, and by
-    these two nodes for 8 bits, which they take in every opset."""
+    these two nodes for 8 bits, which they take in every opset (as uint8: see `exporters.qdq`)."""
     half, zero_point = 1 << (params.bits - 1), params.zero_point[0]
     scale = b.constant(params.scale[0], np.float32)
     if params.bits == _NODE_BITS:
-        zero = b.constant(zero_point, np.int8)
+        zero = b.constant(zero_point + half, np.uint8)
         return b.op("DequantizeLinear", b.op("QuantizeLinear", value, scale, zero), scale, zero)
     low, high = (b.constant(bound - zero_point, np.float32) for bound in (-half, half - 1))
     return b.op("Mul", b.op("Clip", b.op("Round", b.op("Div", value, scale)), low, high), scale)

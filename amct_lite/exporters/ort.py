@@ -14,14 +14,13 @@ from amct_lite import ir
 from amct_lite.exporters import channels, qdq
 from amct_lite.exporters.bounds import bound_codes
 from amct_lite.exporters.moves import name_shuffle, repeat_pixels, spread_channels
-from amct_lite.exporters.pairs import dequantizers, grid_of, is_rounded, pair_around, quantizer_in_front
+from amct_lite.exporters.pairs import UNSIGNED_SHIFT, dequantizers, grid_of, is_rounded, pair_around, quantizer_in_front
 from amct_lite.exporters.unfold import unfold
 from amct_lite.flow.kernels import BOUNDS, KERNELS, SIZES, is_product
 from amct_lite.ir.build import Inserter
 from amct_lite.ops import WEIGHTED, weights_behind
 from amct_lite.types import QuantRecord
 
-_SHIFT = 128
 _LOWEST = -128
 
 
@@ -73,7 +72,7 @@ def _make_unsigned(quantize: ir.Node) -> None:
     zero_point = ir.constant_of(quantize.inputs[2]) if len(quantize.inputs) > 2 else None
     if zero_point is None or zero_point.dtype != np.int8:
         return
-    moved = Inserter(quantize, str(quantize.name)).constant((zero_point.astype(np.int16) + _SHIFT).astype(np.uint8))
+    moved = Inserter(quantize, str(quantize.name)).constant((zero_point.astype(np.int16) + UNSIGNED_SHIFT).astype(np.uint8))
     for node in (quantize, *dequantizers(quantize)):
         ir.replace_input(node, 2, moved)
     quantize.outputs[0].type = ir.TensorType(ir.DataType.UINT8)

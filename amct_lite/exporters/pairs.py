@@ -7,6 +7,9 @@ from collections.abc import Iterator
 from amct_lite import ir
 from amct_lite.flow.kernels import BOUNDS
 
+UNSIGNED_SHIFT = 128
+"""How much higher a code of 8 bits is in the unsigned grid of the same numbers."""
+
 
 def quantizer_in_front(value: ir.Value | None) -> ir.Node | None:
     """The QuantizeLinear of the pair whose result `value` is."""

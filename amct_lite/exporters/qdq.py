@@ -19,13 +19,18 @@ from amct_lite.exporters.integers import (
     quantized_bias,
     quantized_weight,
 )
+from amct_lite.exporters.pairs import UNSIGNED_SHIFT
 from amct_lite.exporters.reads import QuantizedRead, in_graph_order
 from amct_lite.ir.build import Inserter
 from amct_lite.numerics.affine import dequantize
 from amct_lite.ops.widths import with_codes
 from amct_lite.types import AnyArray, QParams, QuantRecord
 
-_CODE_TYPES = {4: np.int8, 8: np.int8, 16: np.int16}
+_SIGNED = {4: np.int8, 8: np.int8, 16: np.int16}
+_UNSIGNED_FROM = 21
+"""From this opset on codes of 8 bits are uint8, the same grid with every code 128 higher. ONNX Runtime (1.31, x86) makes that
+of int8 itself, but where it moved the rounding behind a Reshape or Transpose first, it wrote the type down (`output_dtype`,
+which that opset brought), and then refuses its own node."""
 
 
 def export(model: ir.Model, record: QuantRecord) -> ir.Model:
@@ -36,7 +41,7 @@ def export(model: ir.Model, record: QuantRecord) -> ir.Model:
     """
     bits = {layer.activation.bits for layer in record.layers}
     result, _ = with_codes(ir.clone(model), bits)
-    writer = _Writer()
+    writer = _Writer(unsigned=ir.opset(result) >= _UNSIGNED_FROM)
     for item in in_graph_order(result, record):
         if isinstance(item, QuantizedRead):
             writer.quantize_read(item)
@@ -52,9 +57,11 @@ def data_prefix(layer: str, position: int) -> str:
 
 
 class _Writer:
-    """Remembers what has been written, so that a tensor or weight read by several layers is quantized once."""
+    """Remembers what has been written, so that a tensor or weight read by several layers is quantized once. unsigned: whether
+    codes of 8 bits are."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, unsigned: bool) -> None:
+        self._unsigned = unsigned
         self._activations: dict[tuple[ir.Value, QParams], ir.Value] = {}
         self._weights: dict[tuple[ir.Value, QParams, tuple[int, int] | None], ir.Value] = {}
 
@@ -79,10 +86,16 @@ class _Writer:
         if (value, params) not in self._activations:
             b = Inserter(node, prefix)
             scale = b.constant(params.scale[0], np.float32)
-            zero_point = b.constant(params.zero_point[0], _CODE_TYPES[params.bits])
+            zero_point = self._zero_point(b, params)
             codes = b.op("QuantizeLinear", _saturated(b, value, params), scale, zero_point)
             self._activations[value, params] = b.op("DequantizeLinear", codes, scale, zero_point)
         return self._activations[value, params]
+
+    def _zero_point(self, b: Inserter, params: QParams) -> ir.Value:
+        signed = _SIGNED[params.bits]
+        if self._unsigned and signed is np.int8:
+            return b.constant(params.zero_point[0] + UNSIGNED_SHIFT, np.uint8)
+        return b.constant(params.zero_point[0], signed)
 
     def _weight(self, item: QuantizedLayer) -> ir.Value:
         value, params = item.layer.weight_value, item.weight

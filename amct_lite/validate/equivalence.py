@@ -17,7 +17,7 @@ import numpy as np
 from amct_lite import ir
 from amct_lite.errors import VerificationError
 from amct_lite.exporters.ascend import quant_name
-from amct_lite.exporters.pairs import quantizer_in_front
+from amct_lite.exporters.pairs import UNSIGNED_SHIFT, quantizer_in_front
 from amct_lite.numerics.metrics import same_where_not_finite
 from amct_lite.runtime import RuntimeOptions, beside_others, open_session
 from amct_lite.types import AnyArray, Feeds
@@ -43,12 +43,22 @@ root is of 0, or of less."""
 
 @dataclass(frozen=True)
 class _Quantized:
-    """One quantized tensor of the guided model: names of the codes it is given and computes, and of their float source."""
+    """One quantized tensor of the guided model: names of the codes it is given and computes, and of their float source.
+    unsigned: its codes lie 128 higher than those of the deploy model."""
 
     given: str
     computed: str
     source: str
     scale: float
+    unsigned: bool
+
+    def of_deploy(self, codes: AnyArray) -> AnyArray:
+        """Codes of the deploy model as the guided model has them."""
+        return (codes.astype(np.int16) + UNSIGNED_SHIFT).astype(np.uint8) if self.unsigned else codes
+
+    def as_deploy(self, codes: AnyArray) -> AnyArray:
+        """The way back."""
+        return (codes.astype(np.int16) - UNSIGNED_SHIFT).astype(np.int8) if self.unsigned else codes
 
 
 @dataclass(frozen=True)
@@ -97,14 +107,14 @@ def verify_deploy(
     samples, compared, mismatch, error, output_error, share = 0, 0, 0.0, 0.0, 0.0, 0.0
     for feeds in data:
         ours = dict(zip(wanted, deployed.run(feeds, wanted), strict=True))
-        given = {tensor.given: ours[lowered.codes[quant]] for quant, tensor in guided.codes.items()}
+        given = {tensor.given: tensor.of_deploy(ours[lowered.codes[quant]]) for quant, tensor in guided.codes.items()}
         theirs = feeds | dict(zip(reference.output_names, reference.run({**feeds, **given}), strict=True))
         for name, restored in lowered.restored.items():  # from equal codes: no difference can come from elsewhere
             _compare_restored(name, ours[restored], theirs[guided.restored[name]])
         for quants, layer in order:
             for quant in quants:
                 tensor = guided.codes[quant]
-                codes = ours[lowered.codes[quant]], theirs[tensor.computed]
+                codes = ours[lowered.codes[quant]], tensor.as_deploy(theirs[tensor.computed])
                 mismatch = max(mismatch, _compare_codes(quant, *codes, theirs[tensor.source], tensor.scale))
             if layer is not None:
                 share = max(share, _int32_share(layer, ours[layer.accumulators]))
@@ -151,7 +161,8 @@ def _guided(fake_quant: ir.Model, lowered: Lowered) -> _Guided:
             graph.outputs.append(computed)
         if not source.is_graph_input() and not source.is_graph_output():
             graph.outputs.append(source)
-        codes[quant] = _Quantized(str(given.name), str(computed.name), str(source.name), float(scale))
+        unsigned = dtype == ir.DataType.UINT8
+        codes[quant] = _Quantized(str(given.name), str(computed.name), str(source.name), float(scale), unsigned)
     results = {layer.name: _result_of(nodes[layer.name]) for layer in lowered.layers}
     restored = {name: _read_through(nodes, name) for name in lowered.restored}
     watched = dict.fromkeys((*results.values(), *restored.values()))
