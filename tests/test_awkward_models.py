@@ -535,3 +535,16 @@ def test_rounding_that_onnx_runtime_moves_along_keeps_its_type(
     tensors = {"Transpose:0": Override()} if text is MOVED and target != "ort" else {}
     config = QuantConfig(target=target, tensors=tensors)
     assert sqnr_of(model, quantized(model, tmp_path, data, config), data) > GOOD_DB
+
+
+@pytest.mark.parametrize("target", ["ascend", "ort", "generic"])
+def test_a_dilated_mean_stays_float_between_layers(target: str, tmp_path: Path) -> None:
+    text = """net (float[1,3,16,16] x) => (float[1,8,14,14] y) {
+      [conv1] a = Conv<pads = [1,1,1,1]>(x, w1)
+      [pool] p = AveragePool<kernel_shape = [2,2], dilations = [2,2]>(a)
+      [conv3] y = Conv(p, w3)
+    }"""
+    result = quantized(net(text, opset=19, ir_version=9), tmp_path, config=QuantConfig(target=target))
+    assert {"conv1", "conv3"} <= result.record.by_key.keys()
+    if target != "ort":
+        assert [skip.reason for skip in result.report.skips] == ["ONNX Runtime has no integer kernel for dilated means"]

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from amct_lite import ir
+from amct_lite.ops.pool import dilated
 
 
 @dataclass(frozen=True)
@@ -58,7 +59,7 @@ def _zero_padding(node: ir.Node) -> bool:
 KERNELS: Mapping[str, Kernel] = {
     "Add": Kernel(data=None),
     "Mul": Kernel(data=None),
-    "AveragePool": Kernel(),
+    "AveragePool": Kernel(taken=lambda node: not dilated(node)),
     "GlobalAveragePool": Kernel(),
     "LeakyRelu": Kernel(),
     "ReduceMean": Kernel(taken=_spatial_mean),

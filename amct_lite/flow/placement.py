@@ -9,6 +9,7 @@ from math import inf
 from amct_lite import ir
 from amct_lite.flow.kernels import BOUNDS, KERNELS, SIZES, integers_only
 from amct_lite.ops import WEIGHTED, weights_behind
+from amct_lite.ops.pool import dilated
 
 Bounds = tuple[float, float]
 
@@ -195,7 +196,9 @@ class _Flow:
             return index in _data_indices(node)
         if node.name in self._layers or not _is_float(value) or not self._must_round(value):
             return False
-        return node.op_type not in WEIGHTED | SIZES and not self._spoils_weights(node) and node.name not in self._without
+        if node.op_type in WEIGHTED | SIZES or dilated(node):
+            return False
+        return not self._spoils_weights(node) and node.name not in self._without
 
     def _spoils_weights(self, reader: ir.Node) -> bool:
         """Whether a rounded tensor, read by `reader`, reaches a layer in float, whose weights would be quantized unasked."""

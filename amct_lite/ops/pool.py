@@ -10,7 +10,16 @@ from amct_lite.ops.base import OPS, Layer, OpSpec, constant_data
 
 
 def _bind(node: ir.Node) -> Layer | str:
-    return "its data input is a constant" if constant_data(node) else Layer(node)
+    if constant_data(node):
+        return "its data input is a constant"
+    return "ONNX Runtime has no integer kernel for dilated means" if dilated(node) else Layer(node)
+
+
+def dilated(node: ir.Node) -> bool:
+    """Whether `node` is an AveragePool whose windows have gaps. ONNX Runtime (1.31) makes an integer kernel of it, which knows
+    of none, and then refuses the model."""
+    steps: list[int] = ir.attribute(node, "dilations", [])
+    return node.op_type == "AveragePool" and any(step != 1 for step in steps)
 
 
 def _integer_form(b: Inserter, node: ir.Node, codes: ir.Value, zero_point: int, _weight: ir.Value | None) -> ir.Value:

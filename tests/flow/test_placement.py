@@ -130,3 +130,10 @@ def test_who_asks_for_a_shape_reads_nothing_rounded() -> None:
     """A record with such an entry would be refused: it reads no values."""
     found = placed("[c1] a = Conv (x, w) [s] b = Softmax (a) [size] n = Shape (a) [r] y = Reshape (b, n)")
     assert found.reads == (("s", 0),)
+
+
+def test_a_dilated_mean_reads_no_rounded_tensor() -> None:
+    """ONNX Runtime would make an integer kernel of it, and refuse that."""
+    pool = "AveragePool <kernel_shape=[2,2], dilations=[2,2]>"
+    body = f"[c1] a = Conv (x, w) [pool] p = {pool} (a) [c2] b = Conv (p, v) [s] y = Softmax (b)"
+    assert placed(body, output="float[1,4,6,6] y").reads == (("s", 0),)

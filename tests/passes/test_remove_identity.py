@@ -83,3 +83,11 @@ def test_value_captured_by_a_body_is_moved_there_too():
     }"""
     after, report = apply(run, parse(text))
     assert (ops(after), report.changed) == (["Exp", "If"], 1)
+
+
+@pytest.mark.parametrize(("dilations", "kept"), [("1,1", False), ("1,2", True)])
+def test_dilations_of_one_are_removed_from_a_mean(dilations, kept):
+    text = f"""<ir_version: 9, opset_import: ["": 19]>
+        g (float[1,2,8,8] x) => (float y) {{ y = AveragePool<kernel_shape=[2,2], dilations=[{dilations}]>(x) }}"""
+    after, report = apply(run, parse(text, header=""))
+    assert ("dilations" in after.graph[0].attributes, report.changed) == (kept, int(not kept))
