@@ -39,8 +39,8 @@ TARGETS: Mapping[str, Target] = {
 @dataclass(frozen=True, kw_only=True)
 class Exports(Settled):
     """A settled model with what its target gets. deploy: the target's own model, None where it has none, or where
-    `deploy_problem` says which shape is missing. shapes: the input shapes of a deploy model that must be static. samples: how
-    many the statistics were made from."""
+    `deploy_problem` says which shape is missing. shapes: of the inputs, as far as they were given or all samples had them; a
+    deploy model that must be static has them, and so have random samples. samples: how many the statistics were made from."""
 
     deploy: ir.Model | None
     deploy_problem: StaticShapeError | None
@@ -67,7 +67,7 @@ def build_exports(
     """
     base = settled or settle(prepared, record, statistics, bias_correction, halves)
     chosen = TARGETS.get(target)
-    shapes = _shapes(prepared, statistics, input_shapes) if chosen is None or chosen.static else {}
+    shapes = _shapes(prepared, statistics, input_shapes)
     deploy, problem = None, None
     if chosen is not None:
         try:

@@ -17,7 +17,7 @@ from small_nets import ONE_THREAD, images, net, saved, sqnr_of
 from amct_lite import ir
 from amct_lite.config import QuantConfig
 from amct_lite.converting import convert
-from amct_lite.errors import CalibrationError, ExportError, RecordError
+from amct_lite.errors import CalibrationError, DataError, ExportError, RecordError
 from amct_lite.pipeline import quantize
 from amct_lite.public import export
 from amct_lite.record import read_record
@@ -276,3 +276,22 @@ def test_random_batches_only_when_asked_for(model: Path) -> None:
 def test_generic_target_has_no_deploy_model(model: Path, tmp_path: Path) -> None:
     result = quantize(model, images(2), QuantConfig(target="generic"), options=ONE_THREAD)
     assert set(contents(result, tmp_path)) == {*ALL_FIVE} - {"deploy_model.onnx"}
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_convert_for_onnx_runtime_runs_open_sizes_with_those_of_the_calibration_or_given(known: bool, tmp_path: Path) -> None:
+    opened = net()
+    for entry in (*opened.graph.input, *opened.graph.output):
+        for axis, dim in enumerate(entry.type.tensor_type.shape.dim):
+            dim.dim_param = f"{entry.name}{axis}"
+    path = saved(opened, tmp_path)
+    config = QuantConfig(target="ort")
+    contents(quantize(path, images(4), config, options=ONE_THREAD), tmp_path)
+    if not known:
+        (tmp_path / "r_calibration.npz").unlink()
+        with pytest.raises(DataError, match=r'Pass --input-shape "x:1,\?,\?,\?"'):
+            convert(path, tmp_path / "r_record.txt", config=config, options=ONE_THREAD)
+        config = replace(config, input_shapes={"x": (1, 3, 16, 16)})
+    again = convert(path, tmp_path / "r_record.txt", config=config, options=ONE_THREAD)
+    assert again.report.kernels is not None
+    assert again.report.kernels.samples == 2
