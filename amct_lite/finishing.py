@@ -37,8 +37,10 @@ def check(built: Built, feeds: tuple[Feeds, ...], outputs: tuple[tuple[AnyArray,
     source, exports, runtime = built.source, built.exports, options.runtime.on_cpu()
     specs = input_specs(source.prepared)
     if source.unbalanced is not None:
-        random = random_data(specs, 2, shapes=exports.shapes) if exports.deploy is not None else ()
-        verify_balanced(source.unbalanced.prepared, source.prepared, feeds[:COMPARED_SAMPLES] or tuple(random), runtime)
+        samples = feeds[:COMPARED_SAMPLES]
+        if not samples and exports.deploy is not None:
+            samples = tuple(random_data(specs, 2, shapes=exports.shapes))
+        verify_balanced(source.unbalanced.prepared, source.prepared, samples, runtime)
     return check_exports(source.prepared, built.record, exports, feeds, outputs, specs, runtime)
 
 

@@ -233,3 +233,9 @@ def test_a_record_may_read_a_tensor_in_front_of_the_mul_that_it_puts_there(tmp_p
     without = replace(read_record(record), layers=tuple(replace(layer, balance_factor=()) for layer in result.record.layers))
     with pytest.raises(RecordError, match=r"'conv3\.mul:0' is no node of the model"):
         convert(model, without, config=config, options=ONE_THREAD)
+
+
+def test_a_balanced_model_of_open_sizes_is_run_on_the_samples_given(tmp_path: Path) -> None:
+    model = saved(net(CHAIN.replace("[1,3,16,16]", "[N,3,H,W]").replace("[1,10,8,8]", "[N,10,K,L]")), tmp_path)
+    result = quantize(model, DATA, replace(BALANCED, target="ort"), options=ONE_THREAD)
+    assert result.exports.deploy is not None
