@@ -14,10 +14,11 @@ from amct_lite.types import QParams, QuantSpec
 def covering(params: Sequence[QParams], spec: QuantSpec, bounds: tuple[float, float] = (-inf, inf)) -> QParams:
     """Per-tensor parameters on the grid of `spec` whose range holds the ranges of all `params`, as far as `bounds` allow.
 
-    bounds: (low, high) around 0 that no value leaves, as behind a Relu or Clip. The range never goes beyond a finite bound:
-    codes up there would stand for nothing, and a Clip that the range implies can be left out.
+    bounds: (low, high) that no value leaves, as behind a Relu or Clip. The range never goes beyond a finite bound, but to 0,
+    which has a code always: codes up there would stand for nothing, and a Clip that the range implies can be left out.
     """
     lows, highs = zip(*map(real_range, params), strict=True)
+    bounds = min(bounds[0], 0.0), max(bounds[1], 0.0)
     low, high = max(min(lows), bounds[0]), min(max(highs), bounds[1])
     if len(params) == 1 and (low, high) == (lows[0], highs[0]):
         return params[0]

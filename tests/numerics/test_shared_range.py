@@ -37,3 +37,12 @@ def test_no_code_stands_for_more_than_the_bound(scale: float, zero_point: int, h
 
 def test_a_relu_puts_zero_at_the_lowest_code() -> None:
     assert covering([QParams.of(0.01, 0)], SPEC, (0.0, inf)).zero_point == (-128,)
+
+
+@pytest.mark.parametrize("bounds", [(1.0, 3.0), (-3.0, -1.0)])
+def test_bounds_on_one_side_of_zero_leave_a_range_that_holds_it(bounds: tuple[float, float]) -> None:
+    """All values are the bound itself, and the range that was found ends a rounding before it."""
+    end = 0.9999997 if bounds[0] > 0 else -0.9999997
+    found = covering([QParams.of(abs(end) / 255, -128 if end > 0 else 127)], SPEC, bounds)
+    assert found.scale[0] == pytest.approx(1 / 255, rel=1e-6)
+    assert found.zero_point == (-128 if end > 0 else 127,)
