@@ -147,9 +147,8 @@ def fitted(statistics: Statistics, source: SourceModel, balance: Balance | None)
 
 def _require_something_to_fold(settings: QuantConfig, strengths: object) -> None:
     if settings.balance_fold and not strengths:
-        raise ConfigError(
-            f"{settings.place('balance_fold')} is set, but no layer is balanced. Set balance (--balance), or leave it out."
-        )
+        advice = "None of them can be: leave it out." if settings.balance else "Set balance (--balance), or leave it out."
+        raise ConfigError(f"{settings.place('balance_fold')} is set, but no layer is balanced. {advice}")
 
 
 def _words(balance: Balance) -> str:

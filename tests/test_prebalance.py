@@ -154,9 +154,12 @@ def test_data_that_can_be_read_once_are_refused(model: Path) -> None:
         quantize(model, (feeds for feeds in DATA), BALANCED, options=ONE_THREAD)
 
 
-def test_nothing_to_fold_is_an_error(model: Path) -> None:
-    with pytest.raises(ConfigError, match="balance_fold is set, but no layer is balanced"):
+def test_nothing_to_fold_is_an_error(model: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"balance_fold is set, but no layer is balanced\. Set balance \(--balance\)"):
         quantize(model, DATA, QuantConfig(balance_fold=True), options=ONE_THREAD)
+    pool = saved(net("net (float[1,3,16,16] x) => (float y) { y = AveragePool<kernel_shape = [2,2]>(x) }"), tmp_path)
+    with pytest.raises(ConfigError, match=r"no layer is balanced\. None of them can be: leave it out"):
+        quantize(pool, DATA, FOLDED, options=ONE_THREAD)
 
 
 @pytest.mark.parametrize("strength", [0.1, 0.9, True, "0.5"])
