@@ -77,7 +77,9 @@ def layer_facts(target: str, model: ir.Model) -> dict[str, LayerFacts]:
             symmetric = _why_symmetric(bound, target) if target == ASCEND else ""
             balanced = None if bound.balance_refusal else bound.input_channels
             widths_of = partial(_width_problem, bound, packed=target == ASCEND)
-            facts[bound.name] = LayerFacts(bound.op_type, channels, balanced, not reason, reason, symmetric, inputs, widths_of)
+            facts[bound.name] = LayerFacts(
+                bound.op_type, channels, balanced, not reason, reason, bool(reason), symmetric, inputs, widths_of
+            )
         else:
             reason = bound or f"{node.op_type} is not among the operators that are quantized"
             facts[str(node.name)] = LayerFacts(node.op_type, quantizable=False, reason=reason, reads=inputs)

@@ -21,9 +21,10 @@ class LayerFacts:
     """One node of the model, as far as a record can contradict it.
 
     channels: Cout; 1 for a product of two variable tensors (scale_w is the second one's only scale); None: no weight.
-    input_channels: Cin, None when its input cannot be balanced. quantizable: whether the target takes it; reason: why not.
-    symmetric: why the zero point must be 0, empty when it need not. reads: what its inputs are, for entries of single tensors.
-    width_problem: (bits of the data, bits of the weight) → why it cannot have them, empty when it can.
+    input_channels: Cin, None when its input cannot be balanced. quantizable: whether the target takes it; reason: why not;
+    other_targets: whether one of the others does. symmetric: why the zero point must be 0, empty when it need not. reads: what
+    its inputs are, for entries of single tensors. width_problem: (bits of the data, bits of the weight) → why it cannot have
+    them, empty when it can.
     """
 
     op_type: str
@@ -31,6 +32,7 @@ class LayerFacts:
     input_channels: int | None = None
     quantizable: bool = True
     reason: str = ""
+    other_targets: bool = False
     symmetric: str = ""
     reads: ReadFacts = field(default_factory=ReadFacts)
     width_problem: Callable[[int, int], str] = field(default=lambda _data, _weight: "", compare=False)
@@ -75,7 +77,8 @@ def _layer_problems(
     if facts is None:
         return [f"is no node of the model{did_you_mean(layer.key, known)}: correct its key or remove the entry"]
     if not facts.quantizable:
-        return [f"({facts.op_type}) cannot be quantized: {facts.reason or 'no reason is known'}. Remove the entry"]
+        remedy = ", or choose the target that the record was made for" if facts.other_targets else ""
+        return [f"({facts.op_type}) cannot be quantized: {facts.reason or 'no reason is known'}. Remove the entry{remedy}"]
     checks = (_offset_problem, _weight_problem, _width_problem, _balance_problem)
     return [problem for check in checks if (problem := check(layer, facts))]
 

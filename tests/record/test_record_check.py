@@ -11,6 +11,7 @@ MODEL = {
     "conv1": LayerFacts("Conv", channels=4, input_channels=3),
     "pool1": LayerFacts("AveragePool"),
     "product": LayerFacts("MatMul", channels=1, symmetric="because both factors are data"),
+    "conv1d": LayerFacts("Conv", quantizable=False, reason="ATC takes no 1-D Conv", other_targets=True),
     "act1": LayerFacts("Relu", quantizable=False, reason="Relu has no integer form", reads=ReadFacts(("",))),
     "add1": LayerFacts("Add", quantizable=False, reads=ReadFacts(("", "the input is a constant"), claimed={0: "product"})),
     "pool2": LayerFacts("MaxPool", quantizable=False, reads=ReadFacts(("",), weights=("conv1",))),
@@ -49,7 +50,14 @@ def test_fitting_layers_have_no_problem(layer: LayerRecord) -> None:
             r"^r.txt:7: layer 'conv2' is no node of the model \(did you mean 'conv1'\?\)",
         ),
         (LayerRecord("x:0", DATA, None, tensor_quantize=True), "layer 'x:0' is no node of the model"),
-        (LayerRecord("act1", DATA, weight(1)), r"layer 'act1' \(Relu\) cannot be quantized: Relu has no integer form"),
+        (
+            LayerRecord("act1", DATA, weight(1)),
+            r"'act1' \(Relu\) cannot be quantized: Relu has no integer form\. Remove the entry\.$",
+        ),
+        (
+            LayerRecord("conv1d", DATA, weight(4)),
+            r"no 1-D Conv\. Remove the entry, or choose the target that the record was made",
+        ),
         (LayerRecord("conv1", DATA, None), r"layer 'conv1' \(Conv\) has no scale_w and offset_w"),
         (LayerRecord("conv1", DATA, weight(3)), r"\(Conv\) has 3 scale_w, must be 1 or 4, its output channels"),
         (LayerRecord("product", DATA, weight(2)), r"\(MatMul\) has 2 scale_w, must be 1\."),
