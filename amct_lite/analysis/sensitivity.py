@@ -228,4 +228,5 @@ def _resumed(kept: Journal, variants: Sequence[Variant]) -> str:
 
 def _notes(record: QuantRecord) -> tuple[str, ...]:
     tensors = sum(entry.tensor_quantize for entry in record.layers)
-    return (f"{tensors} single tensors of the record are left out: layers alone are measured",) if tensors else ()
+    left_out = "1 single tensor of the record is" if tensors == 1 else f"{tensors} single tensors of the record are"
+    return (f"{left_out} left out: layers alone are measured",) if tensors else ()

@@ -231,7 +231,8 @@ def weight_warnings(model: ir.Model, record: QuantRecord) -> list[str]:
             continue
         lost, channels = _lost_channels(item)
         if lost and lost >= LOST_SHARE * channels:
-            remedy = "use a scale a channel (--channel-wise all)" if item.weight.per_tensor else "keep it in float (--skip)"
+            uneven = item.weight.per_tensor and lost < channels  # where all are lost, none of them took the scale from others
+            remedy = "use a scale a channel (--channel-wise all)" if uneven else "keep it in float (--skip)"
             sentence = (
                 f"{item.layer.name} ({item.layer.op_type}): {lost} of {channels} output channels lose "
                 f"their weights to rounding (below {LOST_CHANNEL_DB:.0f} dB). Accuracy will suffer; {remedy}."

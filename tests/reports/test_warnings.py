@@ -62,6 +62,15 @@ def test_one_scale_that_ruins_channels_is_named_with_the_remedy():
     assert "--channel-wise all" in warning
 
 
+def test_where_all_channels_are_lost_a_scale_for_each_is_no_remedy():
+    """Below the smallest scale there is, which becomes 1."""
+    weights = {"a": np.full((2, 3), 1e-9)}
+    record = QuantRecord((LayerRecord("a", QParams.of(0.1, 0), QParams.of(1.0, 0)),))
+    (warning,) = weight_warnings(_model(weights), record)
+    assert "2 of 2 output channels" in warning
+    assert warning.endswith("keep it in float (--skip).")
+
+
 def test_a_scale_a_channel_saves_them():
     weights = {"a": _uneven()}
     assert weight_warnings(_model(weights), _record(weights, per_channel=True)) == []
