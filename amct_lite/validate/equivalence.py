@@ -1,9 +1,10 @@
 """Proves on data that the deploy model and the fake-quant model compute the same.
 
 Both are executed. The fake-quant model is *guided*: in front of every layer it continues from the integer codes that the
-deploy model computed, so that a rounding difference in one layer cannot hide or fake one in another. Compared are the
-codes that each side computes for every quantized tensor, what becomes of the codes of a single tensor when they are floats
-again, the accumulators of every layer, and the network's outputs.
+deploy model computed, so that a rounding difference in one layer cannot hide or fake one in another; so it does behind nodes
+where the last bit decides (`steps`). Compared are the codes that each side computes for every quantized tensor, what becomes of
+the codes of a single tensor when they are floats again, the accumulators of every layer, what goes into the nodes that decide,
+and the network's outputs.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from amct_lite.numerics.metrics import same_where_not_finite
 from amct_lite.runtime import RuntimeOptions, beside_others, open_session
 from amct_lite.types import AnyArray, Feeds
 from amct_lite.validate.lowering import Lowered, LoweredLayer, lower
+from amct_lite.validate.steps import guide_steps
 
 FLOAT_STEPS = 2.0**-16
 """Share of the largest accumulator that a float32 kernel may be off by: each addition rounds to 24 bits, and a thousand
@@ -75,8 +77,9 @@ class _Guided:
 @dataclass(frozen=True)
 class Equivalence:
     """What was compared: so many layers and single tensors. code_mismatch: share of codes that differ (by one step).
-    accumulator_error: largest difference in accumulator steps beyond what float32 can tell; output_error: relative to the
-    largest output. int32_share: how much of int32 the accumulators of 16-bit data needed at most; 0 without such layers."""
+    accumulator_error: largest difference in accumulator steps beyond what float32 can tell; output_error: of the outputs, and
+    of what goes into nodes that decide, relative to the largest value. int32_share: how much of int32 the accumulators of
+    16-bit data needed at most; 0 without such layers."""
 
     samples: int
     layers: int
@@ -98,16 +101,22 @@ def verify_deploy(
     chosen = beside_others(options or RuntimeOptions(), fake_quant)
     lowered = lower(deploy)
     guided = _guided(fake_quant, lowered)
+    steps = guide_steps(guided.model, lowered.model)
     reference = open_session(guided.model, chosen, optimize=False)
     deployed = open_session(lowered.model, chosen, optimize=False)
     outputs = [str(value.name) for value in fake_quant.graph.outputs]
+    floats = [*(read for step in steps for read in step.reads), *((f"output {name!r}", name, name) for name in outputs)]
+    decided = {name for step in steps for name in step.decided}
     order = _order(lowered)
     accumulators = [layer.accumulators for layer in lowered.layers]
-    wanted = tuple(dict.fromkeys((*lowered.codes.values(), *accumulators, *lowered.restored.values(), *outputs)))
+    results = {given: name for step in steps for name, given in step.results}
+    watched = (*accumulators, *lowered.restored.values(), *(name for _, name, _ in floats), *results.values())
+    wanted = tuple(dict.fromkeys((*lowered.codes.values(), *watched)))
     samples, compared, mismatch, error, output_error, share = 0, 0, 0.0, 0.0, 0.0, 0.0
     for feeds in data:
         ours = dict(zip(wanted, deployed.run(feeds, wanted), strict=True))
         given = {tensor.given: tensor.of_deploy(ours[lowered.codes[quant]]) for quant, tensor in guided.codes.items()}
+        given |= {name: ours[result] for name, result in results.items()}
         theirs = feeds | dict(zip(reference.output_names, reference.run({**feeds, **given}), strict=True))
         for name, restored in lowered.restored.items():  # from equal codes: no difference can come from elsewhere
             _compare_restored(name, ours[restored], theirs[guided.restored[name]])
@@ -119,8 +128,9 @@ def verify_deploy(
             if layer is not None:
                 share = max(share, _int32_share(layer, ours[layer.accumulators]))
                 error = max(error, _compare_layer(layer, ours[layer.accumulators], theirs[guided.results[layer.name]]))
-        for name in outputs:
-            output_error = max(output_error, _compare_output(name, ours[name], theirs[name]))
+        for what, name, other in floats:
+            if name not in decided:
+                output_error = max(output_error, _compare_floats(what, ours[name], theirs[other]))
         samples += 1
         compared += sum(ours[name].size for name in accumulators)
         if compared >= MOST_VALUES:
@@ -264,14 +274,14 @@ def _int32_share(layer: LoweredLayer, accumulators: AnyArray) -> float:
     return share
 
 
-def _compare_output(name: str, ours: AnyArray, theirs: AnyArray) -> float:
+def _compare_floats(what: str, ours: AnyArray, theirs: AnyArray) -> float:
     if not np.issubdtype(ours.dtype, np.floating):
         return 0.0
     finite = np.isfinite(ours) & np.isfinite(theirs)
     apart = np.count_nonzero(~(finite | same_where_not_finite(ours, theirs)))
     if apart > max(1, UNBOUNDED_SHARE * ours.size):
         raise VerificationError(
-            f"output {name!r}: {apart} of {ours.size} values are infinite or NaN in the deploy or in the fake-quant model "
+            f"{what}: {apart} of {ours.size} values are infinite or NaN in the deploy or in the fake-quant model "
             f"alone. The exported models do not agree; please report this model."
         )
     largest = float(np.abs(theirs).max(initial=0.0, where=finite))
@@ -280,7 +290,7 @@ def _compare_output(name: str, ours: AnyArray, theirs: AnyArray) -> float:
     error = difference / (largest or 1.0)
     if not difference <= max(OUTPUT_TOLERANCE * largest, OUTPUT_NOISE):
         raise VerificationError(
-            f"output {name!r}: deploy and fake-quant model differ by {error:.3g} of the largest value. "
+            f"{what}: deploy and fake-quant model differ by {error:.3g} of the largest value. "
             f"The exported models do not agree; please report this model."
         )
     return error

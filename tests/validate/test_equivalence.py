@@ -231,3 +231,37 @@ def test_outputs_that_are_infinite_on_one_side_alone_are_found() -> None:
     ir.remove_node(relu)
     with pytest.raises(VerificationError, match=r"output 'y': \d+ of 144 values are infinite or NaN in the deploy"):
         verify_deploy(deploy, fake, [_FEEDS])
+
+
+CHOICE = """g (float[1,2000,4] x, float[4,4] w, float[4,1] v, float[4,4] u) => (float[1,300,4] y, float[1,2000,1] sign) {
+    f = MatMul (x, w) r = Relu (f) s = MatMul (r, v) half = Constant <value_float = 0.5> () m = Mul (s, half) sign = Sign (m)
+    k = Constant <value_ints = [300]> () values, places = TopK <axis = 1> (m, k)
+    all = Constant <value_ints = [1,300,4]> () rows = Expand (places, all) q = GatherElements <axis = 1> (r, rows)
+    y = MatMul (q, u) }"""
+
+
+def choosing() -> tuple[ir.Model, ir.Model]:
+    """The rows with the largest products. On integers some are equal, or 0; in floats the last bit tells them apart."""
+    rng = np.random.default_rng(5)
+    weights = {name: rng.normal(size=size).astype(np.float32) for name, size in {"w": (4, 4), "v": (4, 1), "u": (4, 4)}.items()}
+    model = named(parse(CHOICE, header='<ir_version: 8, opset_import: ["": 13]>', **weights))
+    ir.infer_shapes(model)
+    layers = [node for node in model.graph if node.op_type == "MatMul"]
+    scales = zip(layers, (QParams.of(0.03, 0), QParams.of(0.05, -128), QParams.of(0.05, -128)), weights, strict=True)
+    entries = (LayerRecord(str(n.name), data, QParams.of(np.abs(weights[w]).max() / 127, 0)) for n, data, w in scales)
+    record = QuantRecord(tuple(entries))
+    return ascend.export(model, record), qdq.export(model, record)
+
+
+def test_a_choice_among_equals_is_no_difference() -> None:
+    feeds = {"x": np.random.default_rng(6).normal(size=(1, 2000, 4)).astype(np.float32)}
+    assert verify_deploy(*choosing(), [feeds]).output_error < 1e-5
+
+
+def test_what_a_choice_is_made_of_is_compared() -> None:
+    deploy, fake = choosing()
+    half = ir.add_initializer(deploy.graph, "other", np.float32(0.51))
+    ir.replace_input(next(n for n in deploy.graph if n.op_type == "Mul"), 1, half)
+    feeds = {"x": np.random.default_rng(6).normal(size=(1, 2000, 4)).astype(np.float32)}
+    with pytest.raises(VerificationError, match=r"what Sign_\d+ \(Sign\) reads: deploy and fake-quant model differ by 0.0"):
+        verify_deploy(deploy, fake, [feeds])
