@@ -1,7 +1,8 @@
 """The model for ONNX Runtime on CPUs: the fake-quant model, rewritten so that its optimizer finds integer kernels everywhere.
 
-What it computes stays the same. Activations become uint8 (the same grid, every code 128 higher: on x86 the kernels for uint8
-data and int8 weights are 2.5 to 4 times faster than those for int8 data), and what stands between the layers hands integers on.
+What it computes stays the same, outputs that are codes included. Activations become uint8 (the same grid, every code 128
+higher: on x86 the kernels for uint8 data and int8 weights are 2.5 to 4 times faster than those for int8 data), and what stands
+between the layers hands integers on.
 """
 
 from __future__ import annotations
@@ -70,7 +71,7 @@ def _all(model: ir.Model, op_type: str) -> tuple[ir.Node, ...]:
 
 def _make_unsigned(quantize: ir.Node) -> None:
     zero_point = ir.constant_of(quantize.inputs[2]) if len(quantize.inputs) > 2 else None
-    if zero_point is None or zero_point.dtype != np.int8:
+    if zero_point is None or zero_point.dtype != np.int8 or quantize.outputs[0].is_graph_output():
         return
     moved = Inserter(quantize, str(quantize.name)).constant((zero_point.astype(np.int16) + UNSIGNED_SHIFT).astype(np.uint8))
     for node in (quantize, *dequantizers(quantize)):

@@ -223,6 +223,21 @@ def test_codes_as_output_become_an_ascend_quant(tmp_path):
     assert np.array_equal(run(result.exports.fake_quant, batch(4))[0], expected)
 
 
+def test_int8_codes_as_output_stay_int8_for_onnx_runtime(tmp_path):
+    text = """net (float[1,3,8,8] x) => (int8[1,4,6,6] y) {
+      [q] xq = QuantizeLinear(x, sx, zx)
+      [d] xd = DequantizeLinear(xq, sx, zx)
+      [dw] wd = DequantizeLinear<axis = 0>(wq, sw)
+      [conv] c = Conv(xd, wd)
+      [out] y = QuantizeLinear(c, sc, zc)
+    }"""
+    model = net(text, sx=np.float32(0.02), zx=np.int8(7), sc=np.float32(0.05), zc=np.int8(10), wq=CODES, sw=SCALES)
+    result = converted(model, tmp_path, target="ort")
+    expected, found = run(model, batch(4))[0], run(result.exports.deploy, batch(4))[0]
+    assert found.dtype == np.int8
+    assert np.array_equal(found, expected)
+
+
 @pytest.mark.parametrize(("dtype", "zero_point"), [(np.int16, -700), (np.uint16, 40000)])
 def test_sixteen_bits_as_data_and_as_output(dtype, zero_point, tmp_path):
     text = """net (float[1,3,8,8] x) => (int16[1,4,6,6] y) {

@@ -31,8 +31,19 @@ def verify(ours: ir.Model, theirs: ir.Model, *exact: np.ndarray) -> float:
 
 def test_another_number_of_dimensions_is_no_agreement() -> None:
     single = adding(0, "z = Add (x, s) y = ReduceSum <keepdims = 0> (z)", "float y")
-    with pytest.raises(VerificationError, match=r"output 'y' .* has shape \(\), that of the fake-quant model \(4, 8\)"):
+    with pytest.raises(
+        VerificationError,
+        match=r"output 'y' .* is float32 of shape \(\), that of the fake-quant model float32 of shape \(4, 8\)",
+    ):
         verify(single, adding(0), X)
+
+
+def test_another_type_is_no_agreement() -> None:
+    other = adding(0, "z = Add (x, s) y = Cast <to = 11> (z)", "double[4,8] y")
+    with pytest.raises(
+        VerificationError, match=r"output 'y' .* is float64 of shape \(4, 8\), that of the fake-quant model float32"
+    ):
+        verify(other, adding(0), X)
 
 
 def test_more_noise_than_the_model_says_is_an_error_in_any_output() -> None:
