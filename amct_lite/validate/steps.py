@@ -37,22 +37,22 @@ def guide_steps(guided: ir.Model, executed: ir.Model) -> tuple[Step, ...]:
 
 def _decides(node: ir.Node) -> bool:
     """A Cast to another float decides nothing."""
-    if node.op_type not in STEPS or node.domain or not _is_float(node.inputs[0]):
+    if node.op_type not in STEPS or node.domain or not _may_be_float(node.inputs[0]):
         return False
-    return all(value.dtype is not None for value in node.outputs) and not (
-        node.op_type == "Cast" and _is_float(node.outputs[0])
-    )
+    known = all(value.dtype is not None for value in node.outputs)
+    return known and not (node.op_type == "Cast" and _may_be_float(node.outputs[0]))
 
 
-def _is_float(value: ir.Value | None) -> bool:
-    return value is not None and value.dtype in {ir.DataType.FLOAT, ir.DataType.FLOAT16, ir.DataType.DOUBLE}
+def _may_be_float(value: ir.Value | None) -> bool:
+    """Nodes that were put in to make a deploy model executable do not say the types of their results."""
+    return value is not None and value.dtype in {None, ir.DataType.FLOAT, ir.DataType.FLOAT16, ir.DataType.DOUBLE}
 
 
 def _guide(guided: ir.Model, executed: ir.Model, twin: ir.Node, node: ir.Node) -> Step:
     reads = [
         (ours, theirs)
         for ours, theirs in zip(twin.inputs, node.inputs, strict=True)
-        if ours is not None and theirs is not None and _is_float(ours) and ours.producer() and theirs.producer()
+        if ours is not None and theirs is not None and _may_be_float(ours) and ours.producer() and theirs.producer()
     ]
     for ours, theirs in reads:
         _watch(executed, ours)

@@ -14,6 +14,7 @@ from amct_lite.types import LayerRecord, QParams, QuantRecord
 from amct_lite.validate import equivalence
 from amct_lite.validate.equivalence import verify_deploy
 from amct_lite.validate.lowering import lower
+from amct_lite.validate.steps import guide_steps
 
 TWO = """g (float[1,3,8,8] x, float[4,3,3,3] w, float[4] b, float[4,4,3,3] w2, float[4] b2) => (float[1,4,4,4] y)
     { h = Conv (x, w, b) r = Relu (h) y = Conv (r, w2, b2) }"""
@@ -234,7 +235,7 @@ def test_outputs_that_are_infinite_on_one_side_alone_are_found() -> None:
 
 
 CHOICE = """g (float[1,2000,4] x, float[4,4] w, float[4,1] v, float[4,4] u) => (float[1,300,4] y, float[1,2000,1] sign) {
-    f = MatMul (x, w) r = Relu (f) s = MatMul (r, v) half = Constant <value_float = 0.5> () m = Mul (s, half) sign = Sign (m)
+    f = MatMul (x, w) r = Relu (f) s = MatMul (r, v) sign = Sign (s) half = Constant <value_float = 0.5> () m = Mul (s, half)
     k = Constant <value_ints = [300]> () values, places = TopK <axis = 1> (m, k)
     all = Constant <value_ints = [1,300,4]> () rows = Expand (places, all) q = GatherElements <axis = 1> (r, rows)
     y = MatMul (q, u) }"""
@@ -258,10 +259,17 @@ def test_a_choice_among_equals_is_no_difference() -> None:
     assert verify_deploy(*choosing(), [feeds]).output_error < 1e-5
 
 
+def test_all_nodes_that_decide_are_guided_right_behind_a_layer_too() -> None:
+    deploy, fake = choosing()
+    steps = guide_steps(fake, lower(deploy).model)
+    assert [step.reads[0][0].partition(" (")[2] for step in steps] == ["Sign) reads", "TopK) reads"]
+    assert [len(step.results) for step in steps] == [0, 1], "of the Sign nobody reads the result, of the TopK one the places"
+
+
 def test_what_a_choice_is_made_of_is_compared() -> None:
     deploy, fake = choosing()
     half = ir.add_initializer(deploy.graph, "other", np.float32(0.51))
     ir.replace_input(next(n for n in deploy.graph if n.op_type == "Mul"), 1, half)
     feeds = {"x": np.random.default_rng(6).normal(size=(1, 2000, 4)).astype(np.float32)}
-    with pytest.raises(VerificationError, match=r"what Sign_\d+ \(Sign\) reads: deploy and fake-quant model differ by 0.0"):
+    with pytest.raises(VerificationError, match=r"what TopK_\d+ \(TopK\) reads: deploy and fake-quant model differ by 0.0"):
         verify_deploy(deploy, fake, [feeds])
