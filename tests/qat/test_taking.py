@@ -204,15 +204,17 @@ def test_one_branch_rounded_and_one_not_behind_a_pool(tmp_path):
     assert_same_outputs(model, result, steps=0.02)
 
 
+ENDS_IN_CODES = """net (float[1,3,8,8] x) => (uint8[1,4,6,6] y) {
+  [q] xq = QuantizeLinear(x, sx, zx)
+  [d] xd = DequantizeLinear(xq, sx, zx)
+  [dw] wd = DequantizeLinear<axis = 0>(wq, sw)
+  [conv] c = Conv(xd, wd)
+  [out] y = QuantizeLinear(c, sc, zc)
+}"""
+
+
 def test_codes_as_output_become_an_ascend_quant(tmp_path):
-    text = """net (float[1,3,8,8] x) => (uint8[1,4,6,6] y) {
-      [q] xq = QuantizeLinear(x, sx, zx)
-      [d] xd = DequantizeLinear(xq, sx, zx)
-      [dw] wd = DequantizeLinear<axis = 0>(wq, sw)
-      [conv] c = Conv(xd, wd)
-      [out] y = QuantizeLinear(c, sc, zc)
-    }"""
-    model = net(text, sx=np.float32(0.02), zx=np.uint8(7), sc=np.float32(0.05), zc=np.uint8(100), wq=CODES, sw=SCALES)
+    model = net(ENDS_IN_CODES, sx=np.float32(0.02), zx=np.uint8(7), sc=np.float32(0.05), zc=np.uint8(100), wq=CODES, sw=SCALES)
     result = converted(model, tmp_path)
     assert "output 'y' was uint8 codes and is int8 codes now, each 128 lower" in result.report.notes
     assert result.exports.deploy is not None
@@ -224,13 +226,7 @@ def test_codes_as_output_become_an_ascend_quant(tmp_path):
 
 
 def test_int8_codes_as_output_stay_int8_for_onnx_runtime(tmp_path):
-    text = """net (float[1,3,8,8] x) => (int8[1,4,6,6] y) {
-      [q] xq = QuantizeLinear(x, sx, zx)
-      [d] xd = DequantizeLinear(xq, sx, zx)
-      [dw] wd = DequantizeLinear<axis = 0>(wq, sw)
-      [conv] c = Conv(xd, wd)
-      [out] y = QuantizeLinear(c, sc, zc)
-    }"""
+    text = ENDS_IN_CODES.replace("uint8", "int8")
     model = net(text, sx=np.float32(0.02), zx=np.int8(7), sc=np.float32(0.05), zc=np.int8(10), wq=CODES, sw=SCALES)
     result = converted(model, tmp_path, target="ort")
     expected, found = run(model, batch(4))[0], run(result.exports.deploy, batch(4))[0]
@@ -240,14 +236,7 @@ def test_int8_codes_as_output_stay_int8_for_onnx_runtime(tmp_path):
 
 @pytest.mark.parametrize(("dtype", "zero_point"), [(np.int16, -700), (np.uint16, 40000)])
 def test_sixteen_bits_as_data_and_as_output(dtype, zero_point, tmp_path):
-    text = """net (float[1,3,8,8] x) => (int16[1,4,6,6] y) {
-      [q] xq = QuantizeLinear(x, sx, zx)
-      [d] xd = DequantizeLinear(xq, sx, zx)
-      [dw] wd = DequantizeLinear<axis = 0>(wq, sw)
-      [conv] c = Conv(xd, wd)
-      [out] y = QuantizeLinear(c, sc, zc)
-    }"""
-    text = text.replace("int16", np.dtype(dtype).name)
+    text = ENDS_IN_CODES.replace("uint8", np.dtype(dtype).name)
     scales = {"sx": np.float32(1e-4), "sc": np.float32(2e-3), "sw": SCALES}
     model = net(text, opset=21, ir_version=10, **scales, zx=dtype(zero_point), zc=dtype(zero_point), wq=CODES)
     result = converted(model, tmp_path)
