@@ -548,3 +548,16 @@ def test_a_dilated_mean_stays_float_between_layers(target: str, tmp_path: Path) 
     assert {"conv1", "conv3"} <= result.record.by_key.keys()
     if target != "ort":
         assert [skip.reason for skip in result.report.skips] == ["ONNX Runtime has no integer kernel for dilated means"]
+
+
+@pytest.mark.parametrize("target", ["ascend", "ort", "generic"])
+def test_a_pooling_of_which_onnx_counts_too_many_windows_is_compared_as_it_runs(target: str, tmp_path: Path) -> None:
+    """Of 16 pixels every fourth: 4. With ceil_mode onnx infers 5 below opset 22, a window behind the data."""
+    text = """net (float[1,3,16,16] x) => (float[1,8,4,4] y) {
+      [conv1] a = Conv<pads = [1,1,1,1]>(x, w1)
+      [pool] p = MaxPool<ceil_mode = 1, kernel_shape = [1,1], strides = [4,4]>(a)
+      [conv3] b = Conv(p, w3)
+      [sum] y = Add(b, p)
+    }"""
+    model = net(text)
+    assert_good(model, quantized(model, tmp_path, config=QuantConfig(target=target)), layers=2 if target != "ort" else 5)

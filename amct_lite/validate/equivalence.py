@@ -23,7 +23,7 @@ from amct_lite.numerics.metrics import same_where_not_finite
 from amct_lite.runtime import RuntimeOptions, beside_others, open_session
 from amct_lite.types import AnyArray, Feeds
 from amct_lite.validate.lowering import Lowered, LoweredLayer, lower
-from amct_lite.validate.steps import guide_steps
+from amct_lite.validate.steps import guide_steps, unsized
 
 FLOAT_STEPS = 2.0**-16
 """Share of the largest accumulator that a float32 kernel may be off by: each addition rounds to 24 bits, and a thousand
@@ -164,7 +164,7 @@ def _guided(fake_quant: ir.Model, lowered: Lowered) -> _Guided:
         zero_point = ir.constant_of(node.inputs[2])
         assert zero_point is not None
         dtype = ir.DataType.from_numpy(zero_point.dtype)
-        given = ir.new_input(model, f"{computed.name}.given", dtype, shapes[lowered.codes[quant]])
+        given = ir.new_input(model, f"{computed.name}.given", dtype, unsized(shapes[lowered.codes[quant]]))
         for usage in ir.uses(computed):
             ir.replace_input(usage.node, usage.idx, given)
         if not computed.is_graph_output():

@@ -61,7 +61,7 @@ def _guide(guided: ir.Model, executed: ir.Model, twin: ir.Node, node: ir.Node) -
     for ours, theirs in zip(twin.outputs, node.outputs, strict=True):
         if ours.name and ir.uses(theirs):
             assert ours.dtype is not None
-            given = ir.new_input(guided, f"{theirs.name}.given", ours.dtype, ir.dims_of(ours))
+            given = ir.new_input(guided, f"{theirs.name}.given", ours.dtype, unsized(ir.dims_of(ours)))
             for use in ir.uses(theirs):
                 ir.replace_input(use.node, use.idx, given)
             _watch(executed, ours)
@@ -74,3 +74,9 @@ def _guide(guided: ir.Model, executed: ir.Model, twin: ir.Node, node: ir.Node) -
 def _watch(model: ir.Model, value: ir.Value) -> None:
     if not value.is_graph_output():
         model.graph.outputs.append(value)
+
+
+def unsized(dims: tuple[object, ...] | None) -> tuple[None, ...] | None:
+    """The shape to declare for an input of the guided model: its rank alone. Behind some poolings onnx infers other sizes than
+    ONNX Runtime gives, which would contradict each other within one model."""
+    return None if dims is None else (None,) * len(dims)
