@@ -6,45 +6,42 @@ are kept within the codes of the bounds instead: no value changes.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from amct_lite import ir
+from amct_lite.exporters.convs import rounded_by
 from amct_lite.exporters.pairs import grid_of, quantizer_in_front
 from amct_lite.flow.kernels import BOUNDS
 from amct_lite.flow.placement import bounds_of
 from amct_lite.ir.build import Inserter
 
-_LOWEST, _HIGHEST = 0, 255
-
 
 def bound_codes(node: ir.Node) -> None:
-    """`node`: one of BOUNDS, in a model whose activations are uint8."""
-    source, readers = node.inputs[0], ir.uses(node.outputs[0])
-    kernel = source.producer() if source is not None else None
-    if source is None or kernel is None or kernel.op_type in BOUNDS or not kernel.inputs or len(readers) != 1:
+    """`node`: one of BOUNDS, in a model all of whose pairs are written."""
+    kernel = node.inputs[0].producer() if node.inputs[0] is not None else None
+    if kernel is None or kernel.op_type in BOUNDS or not kernel.inputs or quantizer_in_front(kernel.inputs[0]) is None:
         return
-    quantize = readers[0].node
-    grid = grid_of(quantize) if quantize.op_type == "QuantizeLinear" else None
-    if grid is None or quantizer_in_front(kernel.inputs[0]) is None or len(ir.uses(source)) != 1:
+    quantize = rounded_by(kernel)
+    grid = grid_of(quantize)
+    if quantize is None or grid is None or quantize.inputs[0] is not node.outputs[0]:
         return
-    if (
-        source.is_graph_output()
-        or node.outputs[0].is_graph_output()
-        or any(ir.constant_of(v) is None for v in node.inputs[1:] if v)
-    ):
+    zero_point = ir.constant_of(quantize.inputs[2])
+    if zero_point is None or any(value is not None and ir.constant_of(value) is None for value in node.inputs[1:]):
         return
-    low, high = (_code(bound, *grid) for bound in bounds_of(node.outputs[0]))
-    if (low, high) == (_LOWEST, _HIGHEST):  # ONNX Runtime sees by itself that nothing is left to do
-        return
-    behind = ir.uses(quantize.outputs[0])
-    ir.replace_input(quantize, 0, source)
+    low, high = (_code(bound, *grid, zero_point.dtype) for bound in bounds_of(node.outputs[0]))
+    if (low, high) == (_code(-np.inf, *grid, zero_point.dtype), _code(np.inf, *grid, zero_point.dtype)):
+        return  # ONNX Runtime sees by itself that nothing is left to do
+    readers = ir.uses(quantize.outputs[0])
+    ir.replace_input(quantize, 0, node.inputs[0])
     b = Inserter.behind(quantize, f"{node.name}.codes")
-    codes = b.op("Clip", quantize.outputs[0], b.constant(low, np.uint8), b.constant(high, np.uint8))
-    for use in behind:
+    codes = b.op("Clip", quantize.outputs[0], *(b.constant(code, zero_point.dtype) for code in (low, high)))
+    for use in readers:
         ir.replace_input(use.node, use.idx, codes)
 
 
-def _code(bound: float, scale: float, zero_point: int) -> int:
+def _code(bound: float, scale: float, zero_point: int, dtype: np.dtype[Any]) -> int:
     """What QuantizeLinear makes of it, in float32 as it does."""
     steps = np.rint(np.float32(bound) / np.float32(scale)) + zero_point
-    return int(np.clip(steps, _LOWEST, _HIGHEST))
+    return int(np.clip(steps, np.iinfo(dtype).min, np.iinfo(dtype).max))

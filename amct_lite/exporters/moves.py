@@ -121,6 +121,8 @@ def _times(resize: ir.Node) -> list[int] | None:
     before, after = _sizes(resize.inputs[0]), _sizes(resize.outputs[0])
     if before is None or after is None or len(before) != 3 or tuple(modes) not in _REPEATING or "axes" in resize.attributes:
         return None
+    if not all(before):  # an empty image
+        return None
     times = [new // old for new, old in zip(after, before, strict=True)]
     scales = ir.constant_of(resize.inputs[2]) if len(resize.inputs) == 3 else None  # a fourth input tells sizes
     told = scales.tolist() if scales is not None else [1, *times] if len(resize.inputs) == 4 else []
