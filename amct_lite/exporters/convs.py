@@ -35,8 +35,8 @@ def has_own_bias(conv: ir.Node) -> bool:
 
 def rounded_by(conv: ir.Node) -> ir.Node | None:
     """The QuantizeLinear that alone sees what `conv` computes, whose kernel is an integer one then."""
-    readers = (use.node for value in private(conv.outputs[0]) for use in ir.uses(value))
-    return next((node for node in readers if node.op_type == "QuantizeLinear"), None)
+    readers = [[use.node for use in ir.uses(value)] for value in private(conv.outputs[0])]
+    return next((nodes[0] for nodes in readers if len(nodes) == 1 and nodes[0].op_type == "QuantizeLinear"), None)
 
 
 def computed_by(conv: ir.Node) -> ir.Node | None:

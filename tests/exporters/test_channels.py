@@ -174,3 +174,12 @@ def test_groups_at_the_end_of_a_network_which_run_in_float_stay() -> None:
     text = """net (float[N,3,16,16] x) => (float[N,8,16,16] y) {
       [first] a = Conv <pads=[1,1,1,1]> (x, ws) [relu] b = Relu (a) [grouped] y = Conv <group=4> (b, wg) }"""
     assert weight_shapes(exported(text, {"ws": (16, 3, 3, 3), "wg": (8, 4, 1, 1)})[1])["grouped"] == (8, 4, 1, 1)
+
+
+def test_channels_that_a_layer_in_float_reads_beside_integers_stay_as_few_as_they_are() -> None:
+    text = """net (float[N,8,16,16] x) => (float[N,8,18,18] y, float[N,8,16,16] z) {
+      [few] a = Conv <pads=[1,1,1,1]> (x, ws) [float] y = ConvTranspose (a, wt)
+      [gap] g = GlobalAveragePool (x) [gate] c = Conv (g, wg) [min] z = Min (c, a) }"""
+    _, deploy = exported(text, {"ws": (8, 8, 3, 3), "wt": (8, 8, 3, 3), "wg": (8, 8, 1, 1)}, channels=8)
+    few = next(node for node in deploy.graph if node.name == "few")
+    assert few.inputs[1].producer().inputs[0].shape.numpy() == (8, 8, 3, 3)
