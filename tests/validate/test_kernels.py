@@ -38,6 +38,21 @@ def test_another_number_of_dimensions_is_no_agreement() -> None:
         verify(single, adding(0), X)
 
 
+def test_other_sizes_than_the_model_tells_are_no_agreement() -> None:
+    narrow = adding(0, "z = Add (x, s) a = ReduceSum <keepdims = 1> (z) y = Add (a, s)", "float[n,m] y")
+    with pytest.raises(
+        VerificationError, match=r"is float32 of shape \(1, 1\), that of the fake-quant model float32 of shape \(4, 8\)"
+    ):
+        verify(narrow, adding(0), X)
+
+
+def test_sizes_that_depend_on_the_data_may_differ() -> None:
+    """Of what lies above a threshold there may be one value more or less."""
+    above = "z = Add (x, s) q = Relu (z) n = NonZero (q) t = Transpose (n) p = GatherND (z, t) y = Relu (p)"
+    chosen = [adding(step, above, "float[m] y") for step in (0.0, 0.3)]
+    assert verify(*chosen, np.zeros(0, np.float32)) == np.inf
+
+
 def test_another_type_is_no_agreement() -> None:
     other = adding(0, "z = Add (x, s) y = Cast <to = 11> (z)", "double[4,8] y")
     with pytest.raises(
