@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from amct_lite import ir
 from amct_lite.flow.kernels import BOUNDS
 from amct_lite.types import AnyArray
@@ -31,6 +33,21 @@ def is_dense(conv: ir.Node) -> bool:
 def has_own_bias(conv: ir.Node) -> bool:
     """Whether the bias of `conv` can grow, if it has one."""
     return len(conv.inputs) < 3 or own_dequantizer(conv, 2) is not None
+
+
+def change_outputs(conv: ir.Node, change: Callable[[AnyArray], AnyArray]) -> None:
+    """Let `change` make others of all arrays that lie along the output channels: weight and bias, which must be the own ones
+    of `conv`, their scales and their zero points where each channel has one."""
+    for index in range(1, len(conv.inputs)):
+        dequantize = own_dequantizer(conv, index)
+        assert dequantize is not None, "only of its own can be changed"
+        graph = dequantize.graph
+        assert isinstance(graph, ir.Graph)
+        for place, value in enumerate(dequantize.inputs):
+            array = ir.constant_of(value)
+            if value is not None and array is not None and array.ndim:
+                ir.replace_input(dequantize, place, ir.add_initializer(graph, str(value.name), change(array)))
+        dequantize.outputs[0].shape = None
 
 
 def rounded_by(conv: ir.Node) -> ir.Node | None:

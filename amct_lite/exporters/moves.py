@@ -11,7 +11,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from amct_lite import ir
-from amct_lite.exporters.convs import computed_by, has_own_bias, is_dense, own_dequantizer, private
+from amct_lite.exporters.convs import change_outputs, computed_by, has_own_bias, is_dense, private
 from amct_lite.exporters.pairs import dequantizers, grid_of, pair_around, quantizer_in_front
 from amct_lite.ir.build import Inserter
 
@@ -102,16 +102,7 @@ def _reordered(shuffle: ir.Node, channels: int, block: int) -> bool:
     if not is_dense(conv) or not has_own_bias(conv):
         return False
     order = np.arange(channels * block**2).reshape(channels, block, block).transpose(1, 2, 0).reshape(-1)
-    for index in range(1, len(conv.inputs)):
-        dequantize = own_dequantizer(conv, index)
-        assert dequantize is not None, "asked above"
-        graph = dequantize.graph
-        assert isinstance(graph, ir.Graph)
-        for place, value in enumerate(dequantize.inputs):
-            array = ir.constant_of(value)
-            if array is not None and array.size > 1:
-                name = f"{value.name if value else ''}.reordered"
-                ir.replace_input(dequantize, place, ir.add_initializer(graph, name, array[order]))
+    change_outputs(conv, lambda array: array[order])
     return True
 
 

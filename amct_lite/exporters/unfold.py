@@ -5,39 +5,30 @@ from __future__ import annotations
 import numpy as np
 
 from amct_lite import ir
-from amct_lite.exporters.convs import has_own_bias, own_dequantizer, own_weight, private, rounded_by
+from amct_lite.exporters.convs import change_outputs, has_own_bias, own_dequantizer, own_weight, private, rounded_by
 from amct_lite.ir.build import Inserter
 from amct_lite.ops.phases import phases_of
 
 
 def unfold(transposed: ir.Node) -> None:
     """Where its result is rounded, and its weight its own; `transposed` is a node of the fake-quant model."""
-    weight, quantize = own_weight(transposed), rounded_by(transposed)
-    phases = phases_of(transposed, weight.shape[2:]) if weight is not None else ""
-    if weight is None or quantize is None or isinstance(phases, str) or not has_own_bias(transposed):
+    weight, scaled, quantize = own_weight(transposed), own_dequantizer(transposed, 1), rounded_by(transposed)
+    if weight is None or scaled is None or quantize is None or not has_own_bias(transposed):
         return
-    scaled = own_dequantizer(transposed, 1)
-    assert scaled is not None, "it has a weight of its own"
-    b = Inserter(scaled, f"{transposed.name}.phases")
+    phases = phases_of(transposed, weight.shape[2:])
+    if isinstance(phases, str):
+        return
     pixels = phases.block**2
-    for index in range(1, len(transposed.inputs)):
-        dequantize = own_dequantizer(transposed, index)
-        assert dequantize is not None, "asked above"
-        for place, value in enumerate(dequantize.inputs):
-            array = ir.constant_of(value)
-            if array is not None and array.ndim == 1:
-                ir.replace_input(dequantize, place, b.constant(np.tile(array, pixels)))
-        dequantize.outputs[0].shape = None
-    ir.replace_input(scaled, 0, b.constant(phases.weight(weight)))
+    change_outputs(transposed, lambda array: phases.weight(array) if array.ndim > 1 else np.tile(array, pixels))
     ir.set_attribute(scaled, "axis", 0)
     for value in private(transposed.outputs[0]):
         value.shape = None
-    b = Inserter(transposed, str(transposed.name))
-    conv = ir.new_node("Conv", transposed.inputs, name=str(transposed.name), attributes={"pads": list(phases.pads)})
+    name = str(transposed.name)
+    conv = ir.new_node("Conv", transposed.inputs, name=name, attributes={"pads": list(phases.pads)})
     ir.insert_before(transposed, conv)
     ir.redirect(transposed.outputs[0], conv.outputs[0])
     ir.remove_node(transposed)
-    _spread(quantize, phases.block, str(conv.name))
+    _spread(quantize, phases.block, name)
 
 
 def _spread(quantize: ir.Node, block: int, name: str) -> None:
