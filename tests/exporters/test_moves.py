@@ -4,7 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from small_nets import ONE_THREAD, net
 from test_channels import exported
+
+from amct_lite import ir
+from amct_lite.config import QuantConfig
+from amct_lite.pipeline import quantize
+from amct_lite.runtime import open_session
+from amct_lite.types import AnyArray
 
 SHUFFLE = """net (float[N,3,6,10] x) => (float[N,C,H,W] y) {
   [stem] a = Conv <pads=[1,1,1,1]> (x, w) [act] b = Relu (a)
@@ -132,3 +139,31 @@ def test_channels_that_somebody_else_sees_keep_their_order() -> None:
     )
     assert "DepthToSpace" in spread(8, "CRD", text)
     assert "DepthToSpace" not in spread(8, "DCR", text)
+
+
+SOME_AXES = """net (float[N,3,6,10] x) => (float[N,8,H,W] y) {
+  [stem] a = Conv <pads=[1,1,1,1]> (x, w) [act] b = Relu (a)
+  [large] c = Resize <mode = "MODE", axes = [AXES], nearest_mode = "ceil"> (b, , INPUTS)
+  [mid] e = Conv <pads=[1,1,1,1]> (c, wm) [high] f = Relu (e) [last] d = Conv (f, wl) [end] y = Relu (d) }"""
+
+
+@pytest.mark.parametrize("first", ["float[N,3,6,10] x", "float[N,3,height,width] x", "float[2,3,6,10] x"])
+@pytest.mark.parametrize(("mode", "axes"), [("nearest", "2,3"), ("linear", "2,3"), ("nearest", "-1,2")])
+@pytest.mark.parametrize(
+    "told", [{"scales": np.array([2, 3], np.float32)}, {"sizes": np.array([12, 30])}], ids=["scales", "sizes"]
+)
+def test_a_resize_of_some_axes_runs_with_channels_behind_pixels(
+    first: str, mode: str, axes: str, told: dict[str, AnyArray]
+) -> None:
+    """ONNX Runtime refuses what it makes of the axes then, also in the fake-quant model."""
+    text = SOME_AXES.replace("float[N,3,6,10] x", first).replace("MODE", mode).replace("AXES", axes)
+    text = text.replace("INPUTS", ", sizes" if "sizes" in told else "scales")
+    weights = {"w": (8, 3, 3, 3), "wm": (8, 8, 3, 3), "wl": (8, 8, 1, 1)}
+    model = ir.load_bytes(net(text, opset=18, **weights, **told).SerializeToString())
+    rng = np.random.default_rng(0)
+    samples = [{"x": rng.standard_normal((2, 3, 6, 10)).astype(np.float32)} for _ in range(4)]
+    exports = quantize(model, samples, QuantConfig(target="ort"), options=ONE_THREAD).exports
+    exact = open_session(model, ONE_THREAD.runtime).run(samples[0])[0]
+    for ours in (exports.fake_quant, exports.deploy):
+        found = open_session(ours, ONE_THREAD.runtime).run(samples[0])[0]
+        assert np.abs(found - exact).max() < 0.05 * np.ptp(exact)

@@ -1,0 +1,33 @@
+"""A Resize that names some axes, told for all of them."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from amct_lite import ir
+from amct_lite.ir.build import Inserter
+
+_SCALES = 2
+"""Their place among the inputs of a Resize; sizes come behind them."""
+
+
+def name_all_axes(resize: ir.Node) -> None:
+    """Let `resize` keep the size of the axes that it does not name. Where ONNX Runtime (1.31) puts channels behind pixels for
+    the sake of integer kernels, it takes the scales or sizes for those of all axes, and then refuses its own node."""
+    source, place = resize.inputs[0], len(resize.inputs) - 1
+    axes, dims = ir.attribute(resize, "axes", None), ir.dims_of(source) if source is not None else None
+    told = ir.constant_of(resize.inputs[place])
+    proportional = ir.attribute(resize, "keep_aspect_ratio_policy", "stretch") != "stretch"
+    cropped = ir.attribute(resize, "coordinate_transformation_mode", "half_pixel") == "tf_crop_and_resize"
+    if axes is None or dims is None or told is None or proportional or cropped:
+        return
+    named = [axis % len(dims) for axis in axes]
+    b = Inserter(resize, f"{resize.name}.axes")
+    if place == _SCALES or all(isinstance(size, int) for size in dims):
+        each = np.ones(len(dims), told.dtype) if place == _SCALES else np.array(dims, told.dtype)
+        each[named] = told
+        all_told = b.constant(each)
+    else:
+        all_told = b.op("ScatterElements", b.op("Shape", source), b.constant(named, np.int64), b.constant(told))
+    ir.replace_input(resize, place, all_told)
+    resize.attributes.pop("axes")
