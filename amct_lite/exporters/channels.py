@@ -10,7 +10,16 @@ from math import prod
 import numpy as np
 
 from amct_lite import ir
-from amct_lite.exporters.convs import computed_by, has_own_bias, is_dense, own_dequantizer, own_weight, private, rounded_by
+from amct_lite.exporters.convs import (
+    computed_by,
+    forget_channels,
+    has_own_bias,
+    is_dense,
+    own_dequantizer,
+    own_weight,
+    private,
+    rounded_by,
+)
 from amct_lite.exporters.pairs import quantizer_in_front
 from amct_lite.ir.build import Inserter
 
@@ -90,8 +99,7 @@ def _read_by_dense(conv: ir.Node) -> tuple[ir.Usage, ...]:
 def _add_outputs(conv: ir.Node, missing: int) -> None:
     for index in range(1, len(conv.inputs)):
         _extend(conv, index, 0, missing)
-    for value in private(conv.outputs[0]):
-        value.shape = None
+    forget_channels(conv)
 
 
 def _join_groups(conv: ir.Node) -> None:

@@ -48,6 +48,15 @@ def change_outputs(conv: ir.Node, change: Callable[[AnyArray], AnyArray]) -> Non
             if value is not None and array is not None and array.ndim:
                 ir.replace_input(dequantize, place, ir.add_initializer(graph, str(value.name), change(array)))
         dequantize.outputs[0].shape = None
+    forget_channels(conv)
+
+
+def forget_channels(conv: ir.Node) -> None:
+    """What `conv` computes holds other channels than in the float model: its shape is no longer known, and it has no name of
+    the float model, whose tensors are found by name."""
+    for value in private(conv.outputs[0]):
+        value.shape = None
+        value.name = f"{value.name}.channels"
 
 
 def rounded_by(conv: ir.Node) -> ir.Node | None:

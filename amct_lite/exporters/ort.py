@@ -28,6 +28,7 @@ _LOWEST = -128
 def export(model: ir.Model, record: QuantRecord) -> ir.Model:
     """A new model; `model` (prepared, opset >= 13) is not modified. Raises ExportError where the record does not fit it."""
     result = qdq.export(model, record)
+    _measure_codes(result)
     for transposed in _all(result, "ConvTranspose"):
         unfold(transposed)
     ir.infer_shapes(result)
@@ -45,7 +46,6 @@ def export(model: ir.Model, record: QuantRecord) -> ir.Model:
     for bound in BOUNDS:
         for node in _all(result, bound):
             bound_codes(node)
-    _measure_codes(result)
     for pad in _all(result, "Pad"):
         _pad_codes(pad)
     for resize in _all(result, "Resize"):
@@ -176,6 +176,7 @@ def _round_result(output: ir.Value, name: str, front: ir.Node) -> None:
             for again in tuple(dequantizers(use.node)):
                 ir.redirect(again.outputs[0], result)
                 ir.remove_node(again)
+            ir.redirect(use.node.outputs[0], quantize.outputs[0])  # somebody may measure them
             ir.remove_node(use.node)
         else:
             ir.replace_input(use.node, use.idx, result)

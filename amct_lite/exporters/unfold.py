@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from amct_lite import ir
-from amct_lite.exporters.convs import change_outputs, has_own_bias, own_dequantizer, own_weight, private, rounded_by
+from amct_lite.exporters.convs import change_outputs, has_own_bias, own_dequantizer, own_weight, rounded_by
 from amct_lite.ir.build import Inserter
 from amct_lite.ops.phases import phases_of
 
@@ -21,8 +21,6 @@ def unfold(transposed: ir.Node) -> None:
     pixels = phases.block**2
     change_outputs(transposed, lambda array: phases.weight(array) if array.ndim > 1 else np.tile(array, pixels))
     ir.set_attribute(scaled, "axis", 0)
-    for value in private(transposed.outputs[0]):
-        value.shape = None
     name = str(transposed.name)
     conv = ir.new_node("Conv", transposed.inputs, name=name, attributes={"pads": list(phases.pads)})
     ir.insert_before(transposed, conv)

@@ -11,6 +11,8 @@ from test_channels import exported
 
 from amct_lite import ir
 from amct_lite.config import QuantConfig
+from amct_lite.converting import convert
+from amct_lite.diagnosis.compare import compare
 from amct_lite.pipeline import quantize
 from amct_lite.runtime import optimized
 
@@ -65,3 +67,52 @@ def test_one_that_becomes_no_convolution_is_left_in_float_with_the_reason() -> N
     report = quantize(model, samples, QuantConfig(target="ort"), options=ONE_THREAD).report
     (skip,) = (skip for skip in report.skips if skip.node == "up")
     assert "this one becomes no Conv: it gives other sizes than its stride times those it reads" in skip.reason
+
+
+FEW = UP.replace("float[N,8,H,W] y", "float[N,10,20,Three] y").replace(
+    "[last] f = Conv (e, wl)", "[last] f = Transpose <perm=[0,2,3,1]> (e)"
+)
+CRD = UP.replace(
+    "[up] d = ConvTranspose <strides=[2,2], pads=[1,1,1,1]> (c, wu, bu)",
+    '[wide] g = Conv (c, wg) [up] d = DepthToSpace <blocksize=2, mode="CRD"> (g)',
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "other"), [(UP, {}), (FEW, {}), (CRD, {"wg": (24, 8, 1, 1)})], ids=["phases", "cut off", "in another order"]
+)
+def test_what_holds_other_channels_is_not_compared_with_the_tensor_of_the_float_model(
+    text: str, other: dict[str, tuple[int, ...]]
+) -> None:
+    """A step that got a tensor of the float model for its own would be off by as much as it is large, or fail."""
+    weights = values(6) | other
+    _, after = exported(text, weights, 3, (6, 10))
+    rng = np.random.default_rng(0)
+    samples = [{"x": rng.standard_normal((1, 3, 6, 10)).astype(np.float32)} for _ in range(4)]
+    found = compare(ir.load_bytes(net(text, **weights).SerializeToString()), after, samples)
+    assert not found.skipped
+    assert {"c", "y"} <= {row.name for row in found.tensors}
+    assert all(row.isolated_db > 30 and row.sqnr_db > 30 for row in found.tensors)
+
+
+ASKED = UP.replace("float[N,8,H,W] y", "float[N,8,H,W] y, int64[4] z").replace("[last]", "[asked] z = Shape (e) [last]")
+
+
+def test_who_asks_for_its_shape_is_told_that_of_all_pixels() -> None:
+    found = operators(optimized(exported(ASKED, values(6), 3, (6, 10))[1]))
+    assert found["ConvTranspose"] == 0
+    assert found["QLinearConv"] >= 2
+
+
+def test_one_whose_floats_others_read_stays_as_it_is() -> None:
+    """A record of another target rounds it in front of one layer, and leaves it float in front of the other reader."""
+    text = UP.replace("float[N,8,H,W] y", "float[N,8,H,W] y, float[N,6,H,W] z").replace("[last]", "[read] z = Tanh (e) [last]")
+    rng = np.random.default_rng(0)
+    samples = [{"x": rng.standard_normal((1, 3, 6, 10)).astype(np.float32)} for _ in range(4)]
+    model = net(text, **values(6)).SerializeToString()
+    record = quantize(ir.load_bytes(model), samples, QuantConfig(target="generic"), options=ONE_THREAD).record
+    deploy = convert(
+        ir.load_bytes(model), record, config=QuantConfig(target="ort"), data=samples, options=ONE_THREAD
+    ).exports.deploy
+    assert deploy is not None
+    assert operators(deploy)["ConvTranspose"] == 1
