@@ -12,7 +12,7 @@ import numpy as np
 
 from amct_lite import ir
 from amct_lite.exporters.convs import rounded_by
-from amct_lite.exporters.pairs import grid_of, quantizer_in_front
+from amct_lite.exporters.pairs import grid_of, is_dequantized
 from amct_lite.flow.kernels import BOUNDS
 from amct_lite.flow.placement import bounds_of
 from amct_lite.ir.build import Inserter
@@ -21,7 +21,7 @@ from amct_lite.ir.build import Inserter
 def bound_codes(node: ir.Node) -> None:
     """`node`: one of BOUNDS, in a model all of whose pairs are written."""
     kernel = node.inputs[0].producer() if node.inputs[0] is not None else None
-    if kernel is None or kernel.op_type in BOUNDS or not kernel.inputs or quantizer_in_front(kernel.inputs[0]) is None:
+    if kernel is None or kernel.op_type in BOUNDS or not kernel.inputs or not is_dequantized(kernel.inputs[0]):
         return
     quantize = rounded_by(kernel)
     grid = grid_of(quantize)

@@ -43,9 +43,6 @@ def export(model: ir.Model, record: QuantRecord) -> ir.Model:
     for node in tuple(result.graph):
         if node.op_type in KERNELS and KERNELS[node.op_type].one_grid and KERNELS[node.op_type].taken(node):
             _round_results(node)
-    for bound in BOUNDS:
-        for node in _all(result, bound):
-            bound_codes(node)
     for pad in _all(result, "Pad"):
         _pad_codes(pad)
     for resize in _all(result, "Resize"):
@@ -58,6 +55,9 @@ def export(model: ir.Model, record: QuantRecord) -> ir.Model:
         _average(pool)
     for conv in _all(result, "Conv"):
         _multiply(conv)
+    for bound in BOUNDS:  # behind all that look for pairs: codes that are bounded are none
+        for node in _all(result, bound):
+            bound_codes(node)
     ir.remove_unused(result)
     channels.align(result)
     ir.remove_unused(result)

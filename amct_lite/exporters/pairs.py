@@ -19,6 +19,12 @@ def quantizer_in_front(value: ir.Value | None) -> ir.Node | None:
     return quantize if quantize is not None and quantize.op_type == "QuantizeLinear" else None
 
 
+def is_dequantized(value: ir.Value | None) -> bool:
+    """Whether `value` is made of codes, those of a pair or what became of them."""
+    node = value.producer() if value is not None else None
+    return node is not None and node.op_type == "DequantizeLinear"
+
+
 def grid_of(quantize: ir.Node | None) -> tuple[float, int] | None:
     """Scale and zero point of a QuantizeLinear; None when they are no constants of one value."""
     scale, zero_point = (ir.constant_of(value) for value in quantize.inputs[1:3]) if quantize is not None else (None, None)

@@ -6,9 +6,12 @@ from collections import Counter
 
 import numpy as np
 import pytest
+from small_nets import ONE_THREAD, net
 from test_channels import exported
 
 from amct_lite import ir
+from amct_lite.config import QuantConfig
+from amct_lite.pipeline import quantize
 from amct_lite.runtime import optimized
 
 SKIP = """net (float[N,3,12,12] x) => (float[N,8,12,12] y) {
@@ -47,3 +50,23 @@ def test_one_whose_floats_are_an_output_stays() -> None:
     after = exported(text, PARTS, 3, (12, 12))[1]
     assert not any(node.op_type == "Clip" for node in after.graph)
     assert any(node.name == "bound" for node in after.graph)
+
+
+CHAIN = """net (float[N,3,12,12] x) => (float[N,8,5,5] y) {
+  [stem] a = Conv <pads=[1,1,1,1]> (x, w) [one] b = Relu (a) [next] c = Conv (b, wc) [two] d = Relu (c)
+  [pool] p = AveragePool <kernel_shape=[2,2]> (d) [third] e = Conv (p, wc) [three] f = Relu (e)
+  [pad] g = Pad (f, around) [fourth] h = Conv <strides=[2,2]> (g, w4) [four] i = Relu (h)
+  [last] j = Conv (i, wc) [end] y = Relu (j) }"""
+
+
+def test_with_symmetric_ranges_each_of_a_chain_is_bounded_and_all_layers_stay_integer() -> None:
+    rng = np.random.default_rng(0)
+    samples = [{"x": rng.standard_normal((1, 3, 12, 12)).astype(np.float32)} for _ in range(4)]
+    values = PARTS | {"w4": (8, 8, 3, 3), "around": np.array([0, 0, 0, 0, 0, 0, 1, 1])}
+    model = ir.load_bytes(net(CHAIN, **values).SerializeToString())
+    config = QuantConfig(target="ort", symmetric=True, bias_correction="none")
+    exports = quantize(model, samples, config, options=ONE_THREAD).exports
+    assert exports.deploy is not None
+    found = kernels(exports.deploy)
+    assert found["QLinearConv"] == 5, "four layers, and the pooling"
+    assert found["QuantizeLinear"] == 1
