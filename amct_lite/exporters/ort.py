@@ -130,7 +130,7 @@ def _keep_one_extreme(dequantize: ir.Node) -> None:
     if codes is None or codes.dtype != np.int8 or codes.ndim < 2 or len(readers) != 1:
         return
     ((op_type, transposed),) = readers
-    if op_type not in WEIGHTED:  # a float kernel follows
+    if op_type not in WEIGHTED or op_type == "ConvTranspose":  # a float kernel follows
         return
     axis = 0 if op_type == "Conv" or transposed else codes.ndim - 1
     sums = np.moveaxis(codes, axis, 0).reshape(codes.shape[axis], -1)
