@@ -48,15 +48,12 @@ def decide(
     """
     nodes = {str(node.name): node for node in model.graph}
     alone = cache(partial(activation_qparams, sketches=sketches))  # tensors of one grid ask for each other's
-    activations: dict[TensorPlan, QParams] = {}
+    fitted = cache(partial(_fitted, plan=plan, alone=alone))
     weights: dict[tuple[object, ...], QParams] = {}
     layers: list[LayerRecord] = []
     repairs: dict[str, str] = {}
     for planned in plan.layers:
-        for tensor in planned.inputs:
-            if tensor not in activations:
-                activations[tensor] = _fitted(tensor, plan, alone)
-        first, *rest = (activations[tensor] for tensor in planned.inputs)
+        first, *rest = map(fitted, planned.inputs)
         weight = rest[0] if rest else UNIT_WEIGHT
         if planned.weight is not None:
             layer = bind(nodes[planned.name])
@@ -77,9 +74,7 @@ def decide(
         apart, data_type = planned.name in unfused or None, HALF if planned.name in half else ""
         layers.append(LayerRecord(planned.name, first, weight, skip_fusion=apart, data_type=data_type))
     for read in plan.reads:
-        if read.tensor not in activations:
-            activations[read.tensor] = _fitted(read.tensor, plan, alone)
-        layers.append(LayerRecord(read.key, activations[read.tensor], None, tensor_quantize=True))
+        layers.append(LayerRecord(read.key, fitted(read.tensor), None, tensor_quantize=True))
     order = {name: place for place, name in enumerate(nodes)}
     layers.sort(key=lambda entry: order[split_key(entry.key)[0] if entry.tensor_quantize else entry.key])
     return Decision(QuantRecord(tuple(layers)), repairs)
