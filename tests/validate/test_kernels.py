@@ -29,21 +29,30 @@ def verify(ours: ir.Model, theirs: ir.Model, *exact: np.ndarray) -> float:
     return verify_kernels(ours, theirs, [], [{"x": X}], [exact], RuntimeOptions(threads=1)).sqnr_db
 
 
-def test_another_number_of_dimensions_is_no_agreement() -> None:
-    single = adding(0, "z = Add (x, s) y = ReduceSum <keepdims = 0> (z)", "float y")
-    with pytest.raises(
-        VerificationError,
-        match=r"output 'y' .* is float32 of shape \(\), that of the fake-quant model float32 of shape \(4, 8\)",
-    ):
-        verify(single, adding(0), X)
-
-
-def test_other_sizes_than_the_model_tells_are_no_agreement() -> None:
-    narrow = adding(0, "z = Add (x, s) a = ReduceSum <keepdims = 1> (z) y = Add (a, s)", "float[n,m] y")
-    with pytest.raises(
-        VerificationError, match=r"is float32 of shape \(1, 1\), that of the fake-quant model float32 of shape \(4, 8\)"
-    ):
-        verify(narrow, adding(0), X)
+@pytest.mark.parametrize(
+    ("nodes", "output", "told"),
+    [
+        (
+            "z = Add (x, s) y = ReduceSum <keepdims = 0> (z)",
+            "float y",
+            r"output 'y' .* is float32 of shape \(\), that of the fake-quant model float32 of shape \(4, 8\)",
+        ),
+        (
+            "z = Add (x, s) a = ReduceSum <keepdims = 1> (z) y = Add (a, s)",
+            "float[n,m] y",
+            r"is float32 of shape \(1, 1\), that of the fake-quant model float32 of shape \(4, 8\)",
+        ),
+        (
+            "z = Add (x, s) y = Cast <to = 11> (z)",
+            "double[4,8] y",
+            r"output 'y' .* is float64 of shape \(4, 8\), that of the fake-quant model float32",
+        ),
+    ],
+    ids=["another number of dimensions", "other sizes than the model tells", "another type"],
+)
+def test_an_output_of_another_kind_is_no_agreement(nodes: str, output: str, told: str) -> None:
+    with pytest.raises(VerificationError, match=told):
+        verify(adding(0, nodes, output), adding(0), X)
 
 
 def test_sizes_that_depend_on_the_data_may_differ() -> None:
@@ -51,14 +60,6 @@ def test_sizes_that_depend_on_the_data_may_differ() -> None:
     above = "z = Add (x, s) q = Relu (z) n = NonZero (q) t = Transpose (n) p = GatherND (z, t) y = Relu (p)"
     chosen = [adding(step, above, "float[m] y") for step in (0.0, 0.3)]
     assert verify(*chosen, np.zeros(0, np.float32)) == np.inf
-
-
-def test_another_type_is_no_agreement() -> None:
-    other = adding(0, "z = Add (x, s) y = Cast <to = 11> (z)", "double[4,8] y")
-    with pytest.raises(
-        VerificationError, match=r"output 'y' .* is float64 of shape \(4, 8\), that of the fake-quant model float32"
-    ):
-        verify(other, adding(0), X)
 
 
 def test_more_noise_than_the_model_says_is_an_error_in_any_output() -> None:
