@@ -37,8 +37,7 @@ def bound_codes(node: ir.Node) -> None:
     ir.replace_input(quantize, 0, node.inputs[0])
     b = Inserter.behind(quantize, f"{node.name}.codes")
     codes = b.op("Clip", quantize.outputs[0], *(b.constant(code, zero_point.dtype) for code in (low, high)))
-    for use in readers:
-        ir.replace_input(use.node, use.idx, codes)
+    ir.redirect(quantize.outputs[0], codes, readers)
 
 
 def _code(bound: float, scale: float, zero_point: int, dtype: np.dtype[Any]) -> int:

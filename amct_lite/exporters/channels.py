@@ -11,13 +11,13 @@ import numpy as np
 
 from amct_lite import ir
 from amct_lite.exporters.convs import (
-    computed_by,
     forget_channels,
     has_own_bias,
     is_dense,
     own_dequantizer,
     own_weight,
     private,
+    read_alone,
     rounded_by,
 )
 from amct_lite.exporters.pairs import quantizer_in_front
@@ -51,11 +51,8 @@ def _widen_depthwise(conv: ir.Node) -> None:
     weight, group = own_weight(conv), ir.attribute(conv, "group", 1)
     if weight is None or weight.ndim != 4 or weight.shape[:2] != (group, 1) or group == 1 or not (missing := -group % _WRITTEN):
         return
-    front = computed_by(conv)
-    before = private(front.outputs[0]) if front is not None else ()
-    if front is None or not before or [use.node for use in ir.uses(before[-1])] != [conv]:
-        return
-    if not is_dense(front) or not has_own_bias(front) or not has_own_bias(conv):
+    front = read_alone(conv)
+    if front is None or not is_dense(front) or not has_own_bias(front) or not has_own_bias(conv):
         return
     if _read_by_dense(conv) or (group < _WRITTEN and rounded_by(conv) is not None):
         _add_outputs(front, missing)
@@ -85,8 +82,7 @@ def _give_more(conv: ir.Node, missing: int) -> None:
     others = ir.uses(quantize.outputs[0])
     b = Inserter.behind(quantize, f"{conv.name}.aligned")
     codes = b.op("Slice", quantize.outputs[0], *(b.constant([bound], np.int64) for bound in (0, -missing, 1)))
-    for use in others:
-        ir.replace_input(use.node, use.idx, codes)
+    ir.redirect(quantize.outputs[0], codes, others)
 
 
 def _read_by_dense(conv: ir.Node) -> tuple[ir.Usage, ...]:

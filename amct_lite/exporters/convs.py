@@ -65,14 +65,15 @@ def rounded_by(conv: ir.Node) -> ir.Node | None:
     return next((nodes[0] for nodes in readers if len(nodes) == 1 and nodes[0].op_type == "QuantizeLinear"), None)
 
 
-def computed_by(conv: ir.Node) -> ir.Node | None:
-    """The node whose result `conv` reads, rounded and perhaps kept within bounds."""
-    value = conv.inputs[0]
-    node = value.producer() if value is not None else None
-    while node is not None and node.op_type in _PASSING:
-        value = node.inputs[0]
-        node = value.producer() if value is not None else None
-    return node
+def read_alone(node: ir.Node) -> ir.Node | None:
+    """Whose result `node`, and nobody else, reads, rounded and perhaps kept within bounds."""
+    value = node.inputs[0]
+    front = value.producer() if value is not None else None
+    while front is not None and front.op_type in _PASSING:
+        value = front.inputs[0]
+        front = value.producer() if value is not None else None
+    behind = private(front.outputs[0]) if front is not None else ()
+    return front if behind and [use.node for use in ir.uses(behind[-1])] == [node] else None
 
 
 def private(value: ir.Value) -> tuple[ir.Value, ...]:

@@ -6,12 +6,12 @@ DepthToSpace, and a tenth what moves whole pixels, whose channels lie behind one
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import numpy as np
 
 from amct_lite import ir
-from amct_lite.exporters.convs import change_outputs, computed_by, has_own_bias, is_dense, private
+from amct_lite.exporters.convs import change_outputs, has_own_bias, is_dense, read_alone
 from amct_lite.exporters.pairs import dequantizers, grid_of, pair_around, quantizer_in_front
 from amct_lite.ir.build import Inserter
 
@@ -64,13 +64,12 @@ def repeat_pixels(resize: ir.Node) -> None:
         return
     channels, height, width = sizes
     b = Inserter(resize, f"{resize.name}.repeated")
-    pixels = b.op("Transpose", pair[0].outputs[0], perm=[0, 2, 3, 1])
-    apart = b.op("Reshape", pixels, b.constant([-1, height, 1, width, 1, channels], np.int64))
-    repeated = b.op("Expand", apart, b.constant([1, 1, times[0], 1, times[1], 1], np.int64))
-    whole = b.op("Reshape", repeated, b.constant([-1, height * times[0], width * times[1], channels], np.int64))
-    codes = b.op("Transpose", whole, perm=[0, 3, 1, 2])
-    for dequantize in tuple(dequantizers(pair[1])):
-        ir.replace_input(dequantize, 0, codes)
+
+    def repeat(pixels: ir.Value) -> ir.Value:
+        return b.op("Expand", pixels, b.constant([1, 1, times[0], 1, times[1], 1], np.int64))
+
+    apart, whole = [height, 1, width, 1, channels], [height * times[0], width * times[1], channels]
+    _move_pixels(b, pair, apart, repeat, whole)
 
 
 def spread_channels(shuffle: ir.Node) -> None:
@@ -84,22 +83,26 @@ def spread_channels(shuffle: ir.Node) -> None:
     if ir.attribute(shuffle, "mode", "DCR") == "CRD" and not _reordered(shuffle, channels, block):
         return
     b = Inserter(shuffle, f"{shuffle.name}.spread")
+    apart, whole = [height, width, block, block * channels], [height * block, width * block, channels]
+    _move_pixels(b, pair, apart, lambda pixels: b.op("Transpose", pixels, perm=[0, 1, 3, 2, 4]), whole)
+
+
+def _move_pixels(
+    b: Inserter, pair: tuple[ir.Node, ir.Node], apart: list[int], move: Callable[[ir.Value], ir.Value], whole: list[int]
+) -> None:
+    """Let who reads the codes of the second of `pair` read what `move` makes of those of the first, channels last: these are
+    as `apart` before, as `whole` behind (the shapes of one sample)."""
     pixels = b.op("Transpose", pair[0].outputs[0], perm=[0, 2, 3, 1])
-    apart = b.op("Reshape", pixels, b.constant([-1, height, width, block, block * channels], np.int64))
-    turned = b.op("Transpose", apart, perm=[0, 1, 3, 2, 4])
-    whole = b.op("Reshape", turned, b.constant([-1, height * block, width * block, channels], np.int64))
-    codes = b.op("Transpose", whole, perm=[0, 3, 1, 2])
+    moved = move(b.op("Reshape", pixels, b.constant([-1, *apart], np.int64)))
+    codes = b.op("Transpose", b.op("Reshape", moved, b.constant([-1, *whole], np.int64)), perm=[0, 3, 1, 2])
     for dequantize in tuple(dequantizers(pair[1])):
         ir.replace_input(dequantize, 0, codes)
 
 
 def _reordered(shuffle: ir.Node, channels: int, block: int) -> bool:
     """Let the convolution in front give the channels that stay behind all others, if nobody else sees them; whether it does."""
-    conv = computed_by(shuffle)
-    behind = private(conv.outputs[0]) if conv is not None else ()
-    if conv is None or not behind or [use.node for use in ir.uses(behind[-1])] != [shuffle]:
-        return False
-    if not is_dense(conv) or not has_own_bias(conv):
+    conv = read_alone(shuffle)
+    if conv is None or not is_dense(conv) or not has_own_bias(conv):
         return False
     order = np.arange(channels * block**2).reshape(channels, block, block).transpose(1, 2, 0).reshape(-1)
     change_outputs(conv, lambda array: array[order])

@@ -36,5 +36,4 @@ def _spread(quantize: ir.Node, block: int, name: str) -> None:
     b = Inserter.behind(quantize, f"{name}.spread")
     pixels = b.op("DepthToSpace", b.op("DequantizeLinear", quantize.outputs[0], *grid), blocksize=block, mode="DCR")
     codes = b.op("QuantizeLinear", pixels, *grid)
-    for use in readers:
-        ir.replace_input(use.node, use.idx, codes)
+    ir.redirect(quantize.outputs[0], codes, readers)

@@ -165,8 +165,7 @@ def _guided(fake_quant: ir.Model, lowered: Lowered) -> _Guided:
         assert zero_point is not None
         dtype = ir.DataType.from_numpy(zero_point.dtype)
         given = ir.new_input(model, f"{computed.name}.given", dtype, unsized(shapes[lowered.codes[quant]]))
-        for usage in ir.uses(computed):
-            ir.replace_input(usage.node, usage.idx, given)
+        ir.redirect(computed, given, ir.uses(computed))
         if not computed.is_graph_output():
             graph.outputs.append(computed)
         if not source.is_graph_input() and not source.is_graph_output():

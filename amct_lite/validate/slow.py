@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from amct_lite import ir
-from amct_lite.exporters.pairs import is_rounded
+from amct_lite.exporters.pairs import is_dequantized, is_rounded
 from amct_lite.types import Skip
 
 FEW_CHANNELS = 16
@@ -14,12 +14,8 @@ channels it takes ten times as long as in float, with 4 or 8 twice, with 16 two 
 def slow_kernels(model: ir.Model) -> tuple[Skip, ...]:
     """Those of an exported model whose shapes are inferred, in its order, each with what makes it slow."""
     slow = ((node, _slow_form(node)) for node in model.graph)
-    return tuple(Skip(str(node.name), node.op_type, why) for node, why in slow if why and _on_integers(node))
-
-
-def _on_integers(node: ir.Node) -> bool:
-    source = node.inputs[0].producer() if node.inputs[0] is not None else None
-    return source is not None and source.op_type == "DequantizeLinear" and is_rounded(node.outputs[0])
+    on_integers = ((node, why) for node, why in slow if why and is_dequantized(node.inputs[0]) and is_rounded(node.outputs[0]))
+    return tuple(Skip(str(node.name), node.op_type, why) for node, why in on_integers)
 
 
 def _slow_form(node: ir.Node) -> str:

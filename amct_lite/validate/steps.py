@@ -62,8 +62,7 @@ def _guide(guided: ir.Model, executed: ir.Model, twin: ir.Node, node: ir.Node) -
         if ours.name and ir.uses(theirs):
             assert ours.dtype is not None
             given = ir.new_input(guided, f"{theirs.name}.given", ours.dtype, unsized(ir.dims_of(ours)))
-            for use in ir.uses(theirs):
-                ir.replace_input(use.node, use.idx, given)
+            ir.redirect(theirs, given, ir.uses(theirs))
             _watch(executed, ours)
             results.append((str(ours.name), str(given.name)))
     what = f"what {node.name} ({node.op_type}) reads"
