@@ -239,7 +239,7 @@ class _Shift:
         try:
             return self._workers.executor.submit(_work, *arguments)
         except BrokenExecutor as error:
-            self._workers.mend(error)
+            self._mend(error)
             return self._workers.executor.submit(_work, *arguments)
 
     def finish_first(self, waiting: deque[_Piece]) -> None:
@@ -264,9 +264,12 @@ class _Shift:
                     'belongs under `if __name__ == "__main__":`.'
                 ) from error
             if piece.executor is self._workers.executor:  # else it was mended already
-                self._workers.lost += 1
-                self._workers.mend(error)
+                self._mend(error)
             self._again(piece)
+
+    def _mend(self, error: BaseException) -> None:
+        self._workers.lost += 1
+        self._workers.mend(error)
 
     def _again(self, piece: _Piece) -> None:
         piece.future = self._submit(piece.item, with_payload=True)

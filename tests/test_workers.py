@@ -157,6 +157,16 @@ def test_a_killed_process_is_replaced_and_its_pieces_run_again(tmp_path: Path) -
     assert local.lost == 1
 
 
+def test_a_loss_that_is_met_when_work_goes_out_counts_as_well() -> None:
+    """Whether a result or the next piece meets the broken pool first is a matter of timing."""
+    with LocalProcesses(1) as local:
+        with pytest.raises(BrokenExecutor):
+            local.executor.submit(os._exit, 1).result()
+        found = list(map_shards(local, Task(b"n", text, joined), range(3)))
+    assert found == [(number, f"n{number}") for number in range(3)]
+    assert local.lost == 1
+
+
 def large(_state: str, item: int) -> bytes:
     return bytes([item]) * (1 << 20)
 
