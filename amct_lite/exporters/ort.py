@@ -168,6 +168,7 @@ def _round_result(output: ir.Value, name: str, front: ir.Node) -> None:
     dequantize = ir.new_node("DequantizeLinear", [quantize.outputs[0], scale, zero_point], name=f"{name}.dequantizelinear")
     ir.insert_after(node, (quantize, dequantize))
     result = dequantize.outputs[0]
+    result.type, result.shape = output.type, output.shape  # others ask for its sizes
     if output.is_graph_output():
         ir.redirect(output, result)
         ir.replace_input(quantize, 0, output)

@@ -45,6 +45,10 @@ SHAPED = """net (float[N,3,16,16] x) => (float[N,8,16,16] y) {
   [flat] c = Reshape (b, rows) [soft] d = Softmax (c) [back] y = Reshape (d, s) }"""
 POOLED = """net (float[1,3,16,16] x) => (float[1,8,H,W] y) {
   [c1] a = Conv <pads=[1,1,1,1]> (x, w1) [pool] b = AveragePool <HOW> (a) [c2] y = Conv (b, w2) }"""
+MOVED_MEANS = """net (float[1,3,16,16] x) => (float[1,8] y) {
+  [c1] a = Conv <pads=[1,1,1,1]> (x, w1) [max] m = MaxPool <kernel_shape=[2,2], strides=[2,2]> (a)
+  [mean] b = AveragePool <kernel_shape=[3,3], pads=[1,1,1,1], count_include_pad=1> (m) [c2] c = Conv (b, w2)
+  [cat] d = Concat <axis=1> (c, m) [all] e = ReduceMean <axes=[2,3], keepdims=0> (d) [fc] y = Gemm (e, g) }"""
 SQUARE = {"w2": (8, 8, 1, 1)}
 NETS = {
     "residual": (FOUR_CONVS, {}),
@@ -53,6 +57,7 @@ NETS = {
     "moved": (MOVED, {}),
     "resized": (RESIZED, SQUARE | {"smaller": np.array([1, 1, 0.5, 0.5], np.float32)}),
     "means": (POOLED.replace("HOW", "kernel_shape=[3,3], strides=[2,2], pads=[1,1,1,1], count_include_pad=1"), SQUARE),
+    "moved means": (MOVED_MEANS, SQUARE | {"g": (16, 8)}),
     "one pixel": (HEAD, ONE_PIXEL),
     "product": (PRODUCT, MATRIX),
     "open matrix": (
@@ -137,6 +142,13 @@ def test_a_mean_of_windows_is_a_depthwise_convolution(how: str, kernel: str) -> 
     assert result.exports.deploy is not None
     found = Counter(node.op_type for node in optimized(result.exports.deploy).graph)
     assert (found["QLinearConv"], found["QLinearAveragePool"]) == ((2, 0) if kernel == "QLinearConv" else (1, 1))
+
+
+def test_means_of_moved_codes_are_integer_kernels_too() -> None:
+    """Behind a MaxPool or a Concat stands a pair of the exporter's own."""
+    found = nodes("moved means")
+    assert (found["QLinearConv"], found["QLinearGlobalAveragePool"], found["QGemm"]) == (3, 1, 1)
+    assert (found["QLinearAveragePool"], found["ReduceMean"], found["DequantizeLinear"]) == (0, 0, 0)
 
 
 def test_who_asks_for_a_shape_keeps_no_layer_in_float() -> None:
