@@ -14,6 +14,7 @@ import numpy as np
 from amct_lite import ir
 from amct_lite.exporters import channels, qdq
 from amct_lite.exporters.bounds import bound_codes
+from amct_lite.exporters.chains import join_moves
 from amct_lite.exporters.moves import name_shuffle, repeat_pixels, spread_channels
 from amct_lite.exporters.pairs import UNSIGNED_SHIFT, dequantizers, grid_of, is_rounded, pair_around, quantizer_in_front
 from amct_lite.exporters.unfold import unfold
@@ -49,6 +50,7 @@ def export(model: ir.Model, record: QuantRecord) -> ir.Model:
         repeat_pixels(resize)
     for shuffle in _all(result, "DepthToSpace"):
         spread_channels(shuffle)
+    join_moves(result.graph)
     for mean in _all(result, "ReduceMean"):
         _pool(mean)
     for pool in _all(result, "AveragePool"):

@@ -1,13 +1,14 @@
 """Ways to write one layer for ONNX Runtime's integer kernels, timed side by side: what `--target ort` chooses between.
 
     python tools/bench/kernels.py last|means|groups|few|depthwise|shuffle|spread|transposed|repeat|
-        image [--threads 2] [--rounds 9]
+        windows|image [--threads 2] [--rounds 9]
 
 last: a Conv at the end of a network, behind a layer on integers. means: an AveragePool between integers. groups: a grouped
 Conv between integers, its groups joined. few, depthwise: a Conv, or a depthwise one, of less than 16 channels, behind a 1×1
 layer. shuffle: a pixel shuffle of codes. spread, transposed, repeat: one, a ConvTranspose of stride 2, or pixels that are
-repeated, between two 1×1 layers. image: the first Conv, with a fourth channel of zeros. Random weights; times as in
-latency.py, in processes of their own that take turns.
+repeated, between two 1×1 layers. windows: an image between two such layers cut into windows of 2×2 pixels, multiplied, and
+joined. image: the first Conv, with a fourth channel of zeros. Random weights; times as in latency.py, in processes of their
+own that take turns.
 Needs numpy, onnx and onnxruntime.
 """
 
@@ -63,6 +64,8 @@ class Net:
 
 
 Models = Mapping[str, onnx.ModelProto]
+Chain = tuple[tuple[list[int], list[int]], ...]
+"""Shapes, each with the order in which the axes are then turned."""
 
 
 def last(inputs: int, outputs: int, kernel: int, size: int) -> Models:
@@ -222,6 +225,31 @@ def repeat(channels: int, size: int, times: int) -> Models:
     return {way: _among_layers(change, channels, channels, size) for way, change in ways.items()}
 
 
+def windows(channels: int, size: int) -> Models:
+    half, image = size // 2, [1, channels, size, size]
+    cut = (([channels * half, 2, half, 2], [0, 2, 1, 3]), ([1, channels, half**2, 4], [0, 3, 2, 1]))
+    join = (([1, 4, half**2, channels], [0, 3, 2, 1]), ([channels * half, half, 2, 2], [0, 2, 1, 3]))
+    cut_last = (image, [0, 2, 3, 1]), ([half, 2, half, 2, channels], [1, 3, 0, 2, 4])
+    join_last = ([2, 2, half, half, channels], [2, 0, 3, 1, 4]), ([1, size, size, channels], [0, 3, 1, 2])
+
+    def through(before: Chain, behind: Chain) -> Callable[[Net, str, tuple[str, str]], str]:
+        def change(net: Net, codes: str, grid: tuple[str, str]) -> str:
+            tokens = net.op("Reshape", chained(net, codes, before), net.constant(np.array([4 * half**2, channels])))
+            weight = net.rounded(net.codes((channels, channels)), axis=1)
+            mixed = net.op("MatMul", net.op("DequantizeLinear", tokens, *grid), weight)
+            return chained(net, net.op("QuantizeLinear", mixed, *grid), behind)
+
+        return change
+
+    def chained(net: Net, codes: str, chain: Chain) -> str:
+        for shape, perm in chain:
+            codes = net.op("Transpose", net.op("Reshape", codes, net.constant(np.array(shape))), perm=perm)
+        return net.op("Reshape", codes, net.constant(np.array(image))) if chain is join else codes
+
+    ways = {"two Transposes each": through(cut, join), "one of pixels": through(cut_last, join_last)}
+    return {way: _among_layers(change, channels, channels, size) for way, change in ways.items()}
+
+
 def _among_layers(change: Callable[[Net, str, tuple[str, str]], str], given: int, read: int, size: int) -> onnx.ModelProto:
     """`change` of the codes of a 1×1 layer with `given` channels; another such layer reads the result, with `read` ones."""
     net = Net()
@@ -260,6 +288,7 @@ CASES: Mapping[str, tuple[Callable[..., Models], list[tuple[int, ...]]]] = {
     "transposed": (transposed, [(64, 32, 2, 28), (64, 32, 2, 56), (256, 128, 2, 16), (64, 64, 4, 28), (128, 64, 4, 14),
                                 (32, 4, 2, 56)]),
     "repeat": (repeat, [(64, 10, 2), (64, 20, 2), (128, 40, 2), (256, 20, 2), (32, 64, 4), (8, 32, 3)]),
+    "windows": (windows, [(144, 32), (192, 16), (240, 8), (32, 32), (8, 32), (4, 32), (4, 128), (3, 64)]),
     "image": (image, [(3, 32, 224, 2, False), (3, 32, 224, 2, True), (3, 16, 512, 2, False), (3, 16, 512, 2, True),
                       (3, 16, 32, 1, False), (3, 16, 32, 1, True), (1, 32, 224, 1, False), (1, 32, 224, 1, True)]),
 }  # fmt: skip

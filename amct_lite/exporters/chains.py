@@ -1,0 +1,193 @@
+"""Chains of Reshape and Transpose on codes, as transformers cut patches and windows, in one Transpose of whole pixels.
+
+ONNX Runtime moves single codes about as slowly as single floats (4 ns each), but blocks of them at the speed of memory.
+Channels last, as its integer convolutions read and write images, the channels of a pixel are such a block; but it does not look
+through a Reshape, and so each Transpose takes its turn, with one more to put the channels first, and one to put them back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from math import prod
+
+import numpy as np
+
+from amct_lite import ir
+from amct_lite.exporters.layout import is_computed_last, is_read_last
+from amct_lite.exporters.pairs import dequantizers, grid_of, quantizer_in_front
+from amct_lite.ir.build import Inserter
+
+_BLOCK = 4
+"""So many codes are moved faster as a block than one by one."""
+_LAST = (0, 2, 3, 1)
+_FIRST = (0, 3, 1, 2)
+_CHAINED = frozenset({"Reshape", "Transpose", "Flatten", "Squeeze", "Unsqueeze"})
+
+
+@dataclass(frozen=True)
+class Move:
+    """A Reshape to `apart`, a Transpose by `perm`, and a Reshape to what is wanted."""
+
+    apart: tuple[int, ...]
+    perm: tuple[int, ...]
+
+    @property
+    def block(self) -> int:
+        """So many neighbours stay together."""
+        last = len(self.perm) - 1
+        return self.apart[last] if self.perm and self.perm[last] == last else 1
+
+
+class Axes:
+    """A tensor of known sizes on its way through Reshapes and Transposes, its axes cut as finely as these need it.
+
+    Parts are numbers of `_sizes`; `_before` are those of each axis of the tensor that came in, `_now` of what became of it.
+    """
+
+    def __init__(self, sizes: Sequence[int]) -> None:
+        self._sizes = list(sizes)
+        self._before = [[axis] for axis in range(len(sizes))]
+        self._now = [[axis] for axis in range(len(sizes))]
+
+    def transpose(self, perm: Sequence[int] | None) -> None:
+        """None: in reverse."""
+        self._now = [self._now[axis] for axis in perm or range(len(self._now))[::-1]]
+
+    def reshape(self, sizes: Sequence[int]) -> bool:
+        """Whether the axes can be cut and joined to these sizes (all > 0, as many values in all)."""
+        parts = [part for axis in self._now for part in axis if self._sizes[part] > 1]
+        joined: list[list[int]] = []
+        for size in sizes:
+            axis: list[int] = []
+            while size > 1 and parts:
+                part = parts.pop(0)
+                if size % self._sizes[part]:
+                    if self._sizes[part] % size:
+                        return False
+                    parts.insert(0, self._cut(part, size))
+                axis.append(part)
+                size //= self._sizes[part]
+            joined.append(axis)
+        self._now = joined
+        return True
+
+    def _cut(self, part: int, size: int) -> int:
+        """Leave the first `size` of `part`; a new part for what is inside each of these."""
+        inner = len(self._sizes)
+        self._sizes.append(self._sizes[part] // size)
+        self._sizes[part] = size
+        for axis in self._before:
+            if part in axis:
+                axis.insert(axis.index(part) + 1, inner)
+        return inner
+
+    def move(self, front: Sequence[int], behind: Sequence[int]) -> Move:
+        """What leads from one to the other, where the axes lie in the orders `front` before and `behind` now."""
+        source = self._parts(self._before, front)
+        target = self._parts(self._now, behind)
+        runs: list[list[int]] = []
+        for part in target:
+            if runs and source.index(runs[-1][-1]) + 1 == source.index(part):
+                runs[-1].append(part)
+            else:
+                runs.append([part])
+        ordered = sorted(runs, key=lambda run: source.index(run[0]))
+        return Move(tuple(prod(self._sizes[part] for part in run) for run in ordered), tuple(map(ordered.index, runs)))
+
+    def _parts(self, axes: list[list[int]], order: Sequence[int]) -> list[int]:
+        return [part for axis in order for part in axes[axis] if self._sizes[part] > 1]
+
+
+def join_moves(ends: Iterable[ir.Node]) -> None:
+    """In place, for each chain whose last node is among `ends`, in a model all of whose pairs are written."""
+    for end in tuple(ends):
+        chain = _chain(end) if end.op_type in _CHAINED and not end.domain else []
+        if {node.op_type for node in chain} > {"Transpose"} and not any(node.op_type in _CHAINED for node in _readers(end)):
+            _join(chain)
+
+
+def _chain(end: ir.Node) -> list[ir.Node]:
+    """The nodes up to `end` whose results nobody else sees, of one grid, first node first."""
+    found = [end]
+    grid = grid_of(quantizer_in_front(end.inputs[0]))
+    while grid is not None:
+        front = quantizer_in_front(found[0].inputs[0])
+        before = front.inputs[0].producer() if front is not None and front.inputs[0] is not None else None
+        if (
+            before is None
+            or before.op_type not in _CHAINED
+            or before.domain
+            or grid_of(quantizer_in_front(before.inputs[0])) != grid
+        ):
+            break
+        if [use.node for use in ir.uses(before.outputs[0])] != [front] or _readers(before) != [found[0]]:
+            break
+        found.insert(0, before)
+    return found
+
+
+def _readers(node: ir.Node) -> list[ir.Node]:
+    """Who reads what `node` gives, rounded by the pairs behind it."""
+    rounded = [use.node for use in ir.uses(node.outputs[0]) if use.node.op_type == "QuantizeLinear"]
+    return [use.node for quantize in rounded for d in dequantizers(quantize) for use in ir.uses(d.outputs[0])]
+
+
+def _join(chain: list[ir.Node]) -> None:
+    source, result = chain[0].inputs[0], chain[-1].outputs[0]
+    front, behind = quantizer_in_front(source), [use.node for use in ir.uses(result)]
+    before, after = _sizes(source), _sizes(result)
+    axes = _followed(chain, before) if before is not None else None
+    if (
+        front is None
+        or axes is None
+        or before is None
+        or after is None
+        or not _alike(front, behind)
+        or result.is_graph_output()
+    ):
+        return
+    readers = _readers(chain[-1])
+    computed_last, read_last = is_computed_last(source), bool(readers) and all(map(is_read_last, readers))
+    move = axes.move(_LAST if computed_last else range(len(before)), _LAST if read_last else range(len(after)))
+    saved = sum(node.op_type == "Transpose" for node in chain) + computed_last + read_last
+    if move.block < _BLOCK or saved < 2:
+        return
+    b = Inserter(chain[-1], f"{chain[-1].name}.moved")
+    codes = front.outputs[0]
+    if computed_last:
+        codes = b.op("Transpose", codes, perm=list(_LAST))
+    if move.perm != tuple(range(len(move.perm))):
+        codes = b.op("Transpose", b.op("Reshape", codes, b.constant(move.apart, np.int64)), perm=list(move.perm))
+    whole = [after[axis] for axis in _LAST] if read_last else after
+    codes = b.op("Reshape", codes, b.constant(whole, np.int64))
+    if read_last:
+        codes = b.op("Transpose", codes, perm=list(_FIRST))
+    for quantize in behind:
+        for dequantize in tuple(dequantizers(quantize)):
+            ir.replace_input(dequantize, 0, codes)
+
+
+def _followed(chain: list[ir.Node], sizes: tuple[int, ...]) -> Axes | None:
+    """The way of a tensor of `sizes` through `chain`, if all is known of it."""
+    axes = Axes(sizes)
+    for node in chain:
+        after = _sizes(node.outputs[0])
+        if node.op_type == "Transpose":
+            axes.transpose(ir.attribute(node, "perm", None))
+        elif after is None or not axes.reshape(after):
+            return None
+    return axes
+
+
+def _alike(front: ir.Node, behind: list[ir.Node]) -> bool:
+    """Whether all of `behind` round to the grid of `front`, for somebody who wants floats."""
+    grid = grid_of(front)
+    pairs = all(node.op_type == "QuantizeLinear" and grid_of(node) == grid for node in behind)
+    return pairs and all(use.node.op_type == "DequantizeLinear" for node in behind for use in ir.uses(node.outputs[0]))
+
+
+def _sizes(value: ir.Value | None) -> tuple[int, ...] | None:
+    dims = ir.dims_of(value) if value is not None else None
+    sizes = tuple(size for size in dims or () if isinstance(size, int) and size > 0)
+    return sizes if dims is not None and len(sizes) == len(dims) else None

@@ -1,0 +1,34 @@
+"""Where ONNX Runtime has the channels of an image behind its pixels: around its integer convolutions."""
+
+from __future__ import annotations
+
+from amct_lite import ir
+from amct_lite.exporters.pairs import is_dequantized, is_rounded
+from amct_lite.flow.kernels import BOUNDS
+
+_KEPT = BOUNDS | {"QuantizeLinear", "DequantizeLinear", "Add", "Mul", "Sigmoid", "HardSigmoid", "HardSwish", "LeakyRelu"}
+
+
+def is_computed_last(image: ir.Value | None) -> bool:
+    """Whether an integer convolution writes `image`, or what it is made of value by value."""
+    waiting = [image] if image is not None and len(ir.dims_of(image) or ()) == 4 else []
+    seen = set(waiting)
+    while waiting:
+        node = waiting.pop().producer()
+        if node is not None and _is_integer(node):
+            return True
+        if node is not None and node.op_type in _KEPT:
+            data = [value for value in node.inputs if value is not None and value not in seen]
+            waiting += data
+            seen.update(data)
+    return False
+
+
+def is_read_last(reader: ir.Node) -> bool:
+    """Whether `reader` is an integer convolution of images."""
+    kernel = ir.attribute(reader, "kernel_shape", None)
+    return _is_integer(reader) and (kernel is None or len(kernel) == 2)
+
+
+def _is_integer(node: ir.Node) -> bool:
+    return node.op_type == "Conv" and is_dequantized(node.inputs[0]) and is_rounded(node.outputs[0])
