@@ -6,11 +6,12 @@ from amct_lite import ir
 from amct_lite.exporters.pairs import is_dequantized, is_rounded
 from amct_lite.flow.kernels import BOUNDS
 
-_KEPT = BOUNDS | {"QuantizeLinear", "DequantizeLinear", "Add", "Mul", "Sigmoid", "HardSigmoid", "HardSwish", "LeakyRelu"}
+_BY_VALUE = {"QuantizeLinear", "DequantizeLinear", "Add", "Mul", "Sigmoid", "HardSigmoid", "HardSwish", "LeakyRelu"}
+_KEPT = BOUNDS | _BY_VALUE | {"Concat", "MaxPool"}
 
 
 def is_computed_last(image: ir.Value | None) -> bool:
-    """Whether an integer convolution writes `image`, or what it is made of value by value."""
+    """Whether an integer convolution writes `image`, or what it is made of: value by value, pooled, or joined."""
     waiting = [image] if image is not None and len(ir.dims_of(image) or ()) == 4 else []
     seen = set(waiting)
     while waiting:

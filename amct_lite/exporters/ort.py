@@ -12,7 +12,7 @@ from math import prod
 import numpy as np
 
 from amct_lite import ir
-from amct_lite.exporters import channels, qdq
+from amct_lite.exporters import channels, gates, qdq
 from amct_lite.exporters.bounds import bound_codes
 from amct_lite.exporters.chains import join_moves
 from amct_lite.exporters.moves import name_shuffle, repeat_pixels, spread_channels
@@ -57,6 +57,8 @@ def export(model: ir.Model, record: QuantRecord) -> ir.Model:
         _average(pool)
     for conv in _all(result, "Conv"):
         _multiply(conv)
+    for product in _all(result, "Mul"):
+        gates.spread(product)
     for bound in BOUNDS:  # behind all that look for pairs: codes that are bounded are none
         for node in _all(result, bound):
             bound_codes(node)

@@ -1,14 +1,14 @@
 """Ways to write one layer for ONNX Runtime's integer kernels, timed side by side: what `--target ort` chooses between.
 
     python tools/bench/kernels.py last|means|groups|few|depthwise|shuffle|spread|transposed|repeat|
-        windows|image [--threads 2] [--rounds 9]
+        windows|gates|image [--threads 2] [--rounds 9]
 
 last: a Conv at the end of a network, behind a layer on integers. means: an AveragePool between integers. groups: a grouped
 Conv between integers, its groups joined. few, depthwise: a Conv, or a depthwise one, of less than 16 channels, behind a 1×1
 layer. shuffle: a pixel shuffle of codes. spread, transposed, repeat: one, a ConvTranspose of stride 2, or pixels that are
 repeated, between two 1×1 layers. windows: an image between two such layers cut into windows of 2×2 pixels, multiplied, and
-joined. image: the first Conv, with a fourth channel of zeros. Random weights; times as in latency.py, in processes of their
-own that take turns.
+joined. gates: an image of codes times one code a channel, channels last. image: the first Conv, with a fourth channel of
+zeros. Random weights; times as in latency.py, in processes of their own that take turns.
 Needs numpy, onnx and onnxruntime.
 """
 
@@ -261,6 +261,19 @@ def _among_layers(change: Callable[[Net, str, tuple[str, str]], str], given: int
     return net.model(UINT8, [1, given, size, size], UINT8)
 
 
+def gates(channels: int, size: int) -> Models:
+    models = {}
+    for way, times in (("once", None), ("a row", [1, 1, size, 1]), ("all pixels", [1, size, size, 1])):
+        net = Net()
+        grid = net.grid()
+        pixel = net.op("Slice", "x", *(net.constant(np.array(bounds)) for bounds in ([0, 0], [1, 1], [1, 2])))
+        gate = net.op("Expand", pixel, net.constant(np.array(times))) if times else pixel
+        product = net.op("Mul", *(net.op("DequantizeLinear", codes, *grid) for codes in (gate, "x")))
+        net.op("QuantizeLinear", product, *grid, out="y")
+        models[way] = net.model(UINT8, [1, size, size, channels], UINT8)
+    return models
+
+
 def image(channels: int, outputs: int, size: int, stride: int, channels_last: bool) -> Models:
     models = {}
     for way, missing in (("as it is", 0), ("four channels", 4 - channels)):
@@ -289,6 +302,8 @@ CASES: Mapping[str, tuple[Callable[..., Models], list[tuple[int, ...]]]] = {
                                 (32, 4, 2, 56)]),
     "repeat": (repeat, [(64, 10, 2), (64, 20, 2), (128, 40, 2), (256, 20, 2), (32, 64, 4), (8, 32, 3)]),
     "windows": (windows, [(144, 32), (192, 16), (240, 8), (32, 32), (8, 32), (4, 32), (4, 128), (3, 64)]),
+    "gates": (gates, [(32, 112), (96, 56), (72, 56), (256, 56), (144, 28), (240, 28), (320, 20), (480, 14), (1024, 14),
+                      (1152, 7)]),
     "image": (image, [(3, 32, 224, 2, False), (3, 32, 224, 2, True), (3, 16, 512, 2, False), (3, 16, 512, 2, True),
                       (3, 16, 32, 1, False), (3, 16, 32, 1, True), (1, 32, 224, 1, False), (1, 32, 224, 1, True)]),
 }  # fmt: skip
