@@ -16,6 +16,7 @@ from amct_lite.exporters import channels, gates, qdq
 from amct_lite.exporters.bounds import bound_codes
 from amct_lite.exporters.chains import join_moves
 from amct_lite.exporters.moves import name_shuffle, repeat_pixels, spread_channels
+from amct_lite.exporters.norms import scale_channels
 from amct_lite.exporters.pairs import UNSIGNED_SHIFT, dequantizers, grid_of, is_rounded, pair_around, quantizer_in_front
 from amct_lite.exporters.unfold import unfold
 from amct_lite.flow.kernels import BOUNDS, KERNELS, SIZES, is_product
@@ -55,6 +56,7 @@ def export(model: ir.Model, record: QuantRecord) -> ir.Model:
         _pool(mean)
     for pool in _all(result, "AveragePool"):
         _average(pool)
+    scale_channels(_all(result, "BatchNormalization"))
     for conv in _all(result, "Conv"):
         _multiply(conv)
     for product in _all(result, "Mul"):

@@ -9,8 +9,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
+import numpy as np
+
 from amct_lite import ir
 from amct_lite.ops.pool import dilated
+from amct_lite.passes.channel_affine import ChannelAffine, batch_norm_affine
 
 
 @dataclass(frozen=True)
@@ -48,6 +51,14 @@ def _spatial_mean(node: ir.Node) -> bool:
     return axes is not None and dims is not None and sorted(a % len(dims) for a in axes) == [2, 3] and len(dims) == 4
 
 
+def _scales_channels(node: ir.Node) -> bool:
+    """An image, each channel of which is multiplied by a number and moved by another: a depthwise Conv in other words."""
+    affine, dims = batch_norm_affine(node), ir.dims_of(node.outputs[0])
+    if not isinstance(affine, ChannelAffine) or dims is None or len(dims) != len(("N", "C", "H", "W")):
+        return False
+    return bool(np.isfinite(affine.scale).all() and np.isfinite(affine.shift).all())
+
+
 def _zero_padding(node: ir.Node) -> bool:
     """A Pad with zeros, which are the zero point among the codes."""
     value = node.inputs[2] if len(node.inputs) > 2 else None
@@ -60,6 +71,7 @@ KERNELS: Mapping[str, Kernel] = {
     "Add": Kernel(data=None),
     "Mul": Kernel(data=None),
     "AveragePool": Kernel(taken=lambda node: not dilated(node)),
+    "BatchNormalization": Kernel(taken=_scales_channels),
     "GlobalAveragePool": Kernel(),
     "LeakyRelu": Kernel(),
     "ReduceMean": Kernel(taken=_spatial_mean),
@@ -83,6 +95,13 @@ SIZES = frozenset({"Shape", "Size"})
 """They read no values: the integers of a tensor serve them as well."""
 INTEGERS_ONLY = frozenset({"Conv", "ConvTranspose"})
 """Layers whose integer kernel cannot write float. (A ConvTranspose becomes a Conv.)"""
+
+
+def joins_channels(node: ir.Node) -> bool:
+    """Whether `node` is a Concat of images one behind the other, channel by channel."""
+    dims = ir.dims_of(node.outputs[0])
+    rank = len(dims) if dims is not None else 0
+    return node.op_type == "Concat" and not node.domain and rank == 4 and ir.attribute(node, "axis", 0) % rank == 1
 
 
 def is_product(conv: ir.Node) -> bool:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from math import inf
 
 from amct_lite import ir
-from amct_lite.flow.kernels import BOUNDS, KERNELS, SIZES, integers_only
+from amct_lite.flow.kernels import BOUNDS, KERNELS, SIZES, integers_only, joins_channels
 from amct_lite.ops import WEIGHTED, weights_behind
 from amct_lite.ops.pool import dilated
 
@@ -65,6 +65,7 @@ class _Flow:
         self._between: set[ir.Node] = set()
         while self._update():
             pass
+        self._mixing = self._of_many_grids()
 
     def _update(self) -> bool:
         """One round towards the largest set of computing nodes that hold each other up; whether any fell."""
@@ -112,6 +113,18 @@ class _Flow:
             return True
         return (use.node in self._computing or use.node in movers) and use.idx in _data_indices(use.node)
 
+    def _of_many_grids(self) -> set[ir.Node]:
+        """The Concats of channels that, in the end, only BatchNormalizations read: these take a scale for each channel into
+        their own numbers, so what goes in keeps its scale, and what comes out is not rounded once more."""
+        found: set[ir.Node] = set()
+        for node in reversed(self._nodes):
+            if node in self._computing and joins_channels(node) and not node.outputs[0].is_graph_output():
+                readers = [use.node for use in ir.uses(node.outputs[0])]
+                norms = (reader.op_type == "BatchNormalization" and reader in self._computing for reader in readers)
+                if all(norm or reader in found for norm, reader in zip(norms, readers, strict=True)):
+                    found.add(node)
+        return found
+
     def reads(self) -> tuple[tuple[str, int], ...]:
         found: list[tuple[str, int]] = []
         for node in self._nodes:
@@ -124,7 +137,7 @@ class _Flow:
         """The tensors that are read as integers, those that must have one scale together."""
         groups: dict[ir.Value, set[ir.Value]] = {}
         for node in self._nodes:
-            if node in self._between and KERNELS[node.op_type].one_grid:
+            if node in self._between and KERNELS[node.op_type].one_grid and node not in self._mixing:
                 joined = {v for value in (*_data(node), *node.outputs) for v in groups.get(value, {value})}
                 groups.update(dict.fromkeys(joined, joined))
         read = dict.fromkeys(value for node in self._nodes for value in self._integers_into(node))
@@ -193,7 +206,7 @@ class _Flow:
 
     def _reads_integers(self, node: ir.Node, index: int, value: ir.Value) -> bool:
         if node in self._between:
-            return index in _data_indices(node)
+            return index in _data_indices(node) and value.producer() not in self._mixing
         if node.name in self._layers or not _is_float(value) or not self._must_round(value):
             return False
         if node.op_type in WEIGHTED | SIZES or dilated(node):

@@ -6,6 +6,7 @@ from collections.abc import Callable, Collection
 from dataclasses import replace
 
 from amct_lite import ir
+from amct_lite.flow.kernels import KERNELS, joins_channels
 from amct_lite.flow.placement import Placement, place
 from amct_lite.types import QuantPlan, TensorPlan, TensorRead
 
@@ -38,10 +39,20 @@ def narrowed_flow(plan: QuantPlan, model: ir.Model, left_out: Collection[str] = 
     in `left_out`, and none whose integers nobody hands on any more."""
     layers = {layer.name: layer.data for layer in plan.layers}
     reading = {read.node for read in plan.reads}
-    out = {str(node.name) for node in model.graph if node.name not in reading}
+    out = {str(node.name) for node in model.graph if not _takes_part(node, reading)}
     placement = place(model, layers, left_out=left_out, without=out)
     kept = tuple(read for read in plan.reads if not read.passed_on or (read.node, read.index) in placement.reads)
     return _on_grids(replace(plan, reads=kept), placement)
+
+
+def _takes_part(node: ir.Node, reading: Collection[str]) -> bool:
+    """Whether `node` reads integers: its own, or those that a Concat joins for it."""
+    if node.name in reading:
+        return True
+    kernel = KERNELS.get(node.op_type)
+    sources = [node.inputs[index] for index in kernel.indices(node)] if kernel is not None else []
+    makers = [value.producer() for value in sources if value is not None]
+    return bool(makers) and all(maker and joins_channels(maker) and _takes_part(maker, reading) for maker in makers)
 
 
 def _on_grids(plan: QuantPlan, placement: Placement) -> QuantPlan:

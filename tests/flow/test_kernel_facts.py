@@ -18,6 +18,7 @@ BETWEEN = {
     "Add": "s = Conv (a, w2) m = Add (s, a)",
     "Mul": "s = Conv (a, w2) m = Mul (s, a)",
     "AveragePool": "m = AveragePool <kernel_shape = [2, 2], pads = [1, 1, 0, 0]> (a)",
+    "BatchNormalization": "q = MaxPool <kernel_shape = [2, 2]> (a) n = BatchNormalization (q, one, one, one, one) m = Relu (n)",
     "GlobalAveragePool": "m = GlobalAveragePool (a)",
     "LeakyRelu": "m = LeakyRelu <alpha = 0.1> (a)",
     "ReduceMean": "m = ReduceMean <axes = [2, 3], keepdims = 1> (a)",
@@ -43,6 +44,7 @@ CONSTANTS = {
     "first": np.array([0, 0, 2, 2]),
     "last": np.array([1, 8, 12, 12]),
     "front": np.array([0]),
+    "one": np.ones(8, np.float32),
     "halves": np.array([4, 4]),
 }
 
@@ -67,7 +69,8 @@ def test_every_operator_of_the_table_is_tried() -> None:
 def test_integers_flow_through(op_type: str) -> None:
     """Between the two convolutions nothing is float: the last one, whose output leaves the network, is not asked for more."""
     found = kernels_of(BETWEEN[op_type])
-    assert found["QLinearConv"] == BETWEEN[op_type].count("Conv") + 1, found
+    convolutions = sum(BETWEEN[op_type].count(one) for one in ("Conv", "BatchNormalization"))
+    assert found["QLinearConv"] == convolutions + 1, found
     assert found["QuantizeLinear"] <= 1, found
 
 

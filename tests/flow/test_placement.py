@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from math import inf
 
+import numpy as np
 import pytest
 from small_nets import net
 
@@ -11,12 +12,13 @@ from amct_lite.flow.placement import Placement, place
 from amct_lite.ir import load_bytes
 from amct_lite.loading import load_prepared
 
-WEIGHTS = {"w": (4, 4, 1, 1), "v": (4, 4, 1, 1), "m": (256, 3)}
-ALL = {"c1": (0,), "c2": (0,), "c3": (0,), "g": (0,)}
+WEIGHTS = {"w": (4, 4, 1, 1), "v": (4, 4, 1, 1), "u": (4, 8, 1, 1), "m": (256, 3), "u12": (4, 12, 1, 1)}
+WEIGHTS |= {"ones": np.ones(8, np.float32), "o12": np.ones(12, np.float32)}
+ALL = {"c1": (0,), "c2": (0,), "c3": (0,), "c4": (0,), "g": (0,)}
 
 
 def placed(body: str, *, output: str = "float[1,4,8,8] y", left_out: str = "", without: str = "") -> Placement:
-    """Every Conv called c1 to c3 and every Gemm called g is a quantized layer."""
+    """Every Conv called c1 to c4 and every Gemm called g is a quantized layer."""
     text = f"net (float[1,4,8,8] x) => ({output}) {{ {body} }}"
     prepared = load_prepared(load_bytes(net(text, **WEIGHTS).SerializeToString())).prepared
     layers = {str(node.name): ALL[str(node.name)] for node in prepared.graph if node.name in ALL}
@@ -68,6 +70,30 @@ def test_a_concat_puts_what_it_joins_on_one_grid() -> None:
     )
     assert found.reads == (("cat", 0), ("cat", 1))
     assert found.grids["c"] == ("a", "b", "c")
+
+
+JOINED = """[c1] a = Conv (x, w) [c2] b = Conv (a, v) [cat] c = Concat <axis=1> (a, b)
+  [norm] n = BatchNormalization (c, ones, ones, ones, ones) [relu] r = Relu (n) [c3] d = Conv (r, u) BEHIND"""
+MORE = "[more] e = Concat <axis=1> (c, d) [n2]"
+EACH_ITS_OWN = (("cat", 0), ("cat", 1))
+
+
+@pytest.mark.parametrize(
+    ("behind", "alone"),
+    [
+        ("[end] y = Identity (d)", True),
+        (f"{MORE} y = BatchNormalization (e, o12, o12, o12, o12)", False),
+        (f"{MORE} f = BatchNormalization (e, o12, o12, o12, o12) [r2] h = Relu (f) [c4] y = Conv (h, u12)", True),
+        ("[other] e = Softmax (c) [more] y = Concat <axis=1> (e, d)", False),
+    ],
+    ids=["one normalization", "another one in float", "another one, of more", "a reader of floats"],
+)
+def test_a_concat_that_normalizations_alone_read_leaves_what_it_joins_their_own_grids(behind: str, alone: bool) -> None:
+    found = placed(JOINED.replace("BEHIND", behind), output="float[1,C,8,8] y")
+    assert set(EACH_ITS_OWN) <= set(found.reads)
+    assert (("norm", 0) in found.reads) is not alone
+    assert ("c" in found.grids) is not alone
+    assert found.bounds == {"r": (0.0, inf)} | ({"h": (0.0, inf)} if "[r2]" in behind else {})
 
 
 def test_values_are_rounded_before_they_are_moved_to_a_layer() -> None:

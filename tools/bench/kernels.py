@@ -1,15 +1,20 @@
 """Ways to write one layer for ONNX Runtime's integer kernels, timed side by side: what `--target ort` chooses between.
 
-    python tools/bench/kernels.py last|means|groups|few|depthwise|shuffle|spread|transposed|repeat|
-        windows|gates|image [--threads 2] [--rounds 9]
+    python tools/bench/kernels.py CASE [--threads 2] [--rounds 9]
 
-last: a Conv at the end of a network, behind a layer on integers. means: an AveragePool between integers. groups: a grouped
-Conv between integers, its groups joined. few, depthwise: a Conv, or a depthwise one, of less than 16 channels, behind a 1×1
-layer. shuffle: a pixel shuffle of codes. spread, transposed, repeat: one, a ConvTranspose of stride 2, or pixels that are
-repeated, between two 1×1 layers. windows: an image between two such layers cut into windows of 2×2 pixels, multiplied, and
-joined. gates: an image of codes times one code a channel, channels last. image: the first Conv, with a fourth channel of
-zeros. Random weights; times as in latency.py, in processes of their own that take turns.
-Needs numpy, onnx and onnxruntime.
+last: a Conv at the end of a network, behind a layer on integers
+means: an AveragePool between integers
+groups: a grouped Conv between integers, its groups joined
+few, depthwise: a Conv, or a depthwise one, of less than 16 channels, behind a 1×1 layer
+shuffle: a pixel shuffle of codes
+spread, transposed, repeat: one, a ConvTranspose of stride 2, or pixels that are repeated, between two 1×1 layers
+windows: an image between two such layers cut into windows of 2×2 pixels, multiplied, and joined
+gates: an image of codes times one code a channel, channels last
+image: the first Conv, with a fourth channel of zeros
+norms: a BatchNormalization between two 1×1 layers, from and to 16 channels
+joined: a Concat of codes, channels last, of which all but the last are joined already
+
+Random weights; times as in latency.py, in processes of their own that take turns. Needs numpy, onnx and onnxruntime.
 """
 
 from __future__ import annotations
@@ -17,6 +22,7 @@ from __future__ import annotations
 import argparse
 import tempfile
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -289,6 +295,45 @@ def image(channels: int, outputs: int, size: int, stride: int, channels_last: bo
     return models
 
 
+def norms(channels: int, size: int) -> Models:
+    def float_node(net: Net, codes: str, grid: tuple[str, str]) -> str:
+        numbers = (net.constant(net.random.random(channels, np.float32) + 1) for _ in ("gamma", "beta", "mean", "variance"))
+        return net.op("QuantizeLinear", net.op("BatchNormalization", net.op("DequantizeLinear", codes, *grid), *numbers), *grid)
+
+    def two_nodes(net: Net, codes: str, grid: tuple[str, str]) -> str:
+        for kind in ("Mul", "Add"):
+            numbers = net.op("DequantizeLinear", net.constant(net.codes((1, channels, 1, 1)).view(np.uint8)), *grid)
+            result = net.op(kind, net.op("DequantizeLinear", codes, *grid), numbers)
+            codes = net.op("QuantizeLinear", result, *grid)
+        return codes
+
+    def conv(net: Net, codes: str, grid: tuple[str, str], group: int = channels) -> str:
+        weight = net.rounded(net.codes((channels, channels // group, 1, 1)))
+        return net.op("QuantizeLinear", net.op("Conv", net.op("DequantizeLinear", codes, *grid), weight, group=group), *grid)
+
+    models = {}
+    ways = {"Mul and Add": two_nodes, "depthwise Conv": conv, "Conv": partial(conv, group=1)}
+    for way, change in ({"BatchNormalization": float_node} | ways).items():
+        net = Net()
+        grid = net.grid()
+        first, last = net.rounded(net.codes((channels, 16, 1, 1))), net.rounded(net.codes((16, channels, 1, 1)))
+        codes = net.op("QuantizeLinear", net.op("Conv", net.op("DequantizeLinear", "x", *grid), first), *grid)
+        data = net.op("DequantizeLinear", change(net, codes, grid), *grid)
+        net.op("QuantizeLinear", net.op("Conv", data, last), *grid, out="y")
+        models[way] = net.model(UINT8, [1, 16, size, size], UINT8)
+    return models
+
+
+def joined(channels: int, more: int, parts: int, size: int) -> Models:
+    models = {}
+    for way, first, others in (("all at once", channels, parts), ("two pieces", channels + more * (parts - 1), 1)):
+        net = Net()
+        pieces = [net.constant(net.codes((1, size, size, more)).view(np.uint8)) for _ in range(others)]
+        net.op("Concat", "x", *pieces, axis=3, out="y")
+        models[way] = net.model(UINT8, [1, size, size, first], UINT8)
+    return models
+
+
 CASES: Mapping[str, tuple[Callable[..., Models], list[tuple[int, ...]]]] = {
     "last": (last, [(32, 9, 3, 224), (64, 1, 3, 128), (64, 2, 1, 128), (256, 21, 1, 64), (128, 80, 1, 40), (128, 4, 3, 40),
                     (64, 3, 3, 224), (32, 3, 9, 128), (256, 256, 3, 14), (512, 512, 1, 14), (256, 256, 3, 56)]),
@@ -306,6 +351,9 @@ CASES: Mapping[str, tuple[Callable[..., Models], list[tuple[int, ...]]]] = {
                       (1152, 7)]),
     "image": (image, [(3, 32, 224, 2, False), (3, 32, 224, 2, True), (3, 16, 512, 2, False), (3, 16, 512, 2, True),
                       (3, 16, 32, 1, False), (3, 16, 32, 1, True), (1, 32, 224, 1, False), (1, 32, 224, 1, True)]),
+    "norms": (norms, [(64, 56), (256, 56), (72, 32), (60, 16), (24, 112), (256, 28), (512, 14), (1024, 14), (1024, 7)]),
+    "joined": (joined, [(64, 32, 2, 56), (64, 32, 6, 56), (128, 32, 12, 28), (256, 32, 24, 14), (512, 32, 16, 7),
+                        (24, 12, 5, 16)]),
 }  # fmt: skip
 
 
