@@ -11,6 +11,7 @@ from small_nets import ONE_THREAD, images, net
 from amct_lite import ir
 from amct_lite.config import QuantConfig
 from amct_lite.converting import convert
+from amct_lite.diagnosis.compare import compare
 from amct_lite.exporters.norms import fractions
 from amct_lite.passes.channel_affine import ChannelAffine
 from amct_lite.pipeline import quantize
@@ -108,6 +109,14 @@ def test_what_is_joined_for_normalizations_keeps_scales_of_its_own(text: str) ->
 def test_what_a_layer_reads_too_has_one_scale() -> None:
     entries = quantized(SEEN).record.by_key
     assert entries["cat1:0"].activation == entries["cat1:1"].activation == entries["n1:0"].activation
+
+
+def test_what_it_computes_is_compared_with_the_tensor_of_the_float_model() -> None:
+    deploy = quantized(RESIDUAL).exports.deploy
+    assert deploy is not None
+    found = compare(ir.load_bytes(net(RESIDUAL, **VALUES).SerializeToString()), deploy, images(4))
+    assert {"b", "f"} <= {row.name for row in found.tensors}
+    assert all(row.sqnr_db > 25 for row in found.tensors)
 
 
 def test_channels_that_are_joined_already_are_not_joined_again() -> None:
