@@ -7,14 +7,13 @@ between the layers hands integers on.
 
 from __future__ import annotations
 
-from math import prod
-
 import numpy as np
 
 from amct_lite import ir
 from amct_lite.exporters import channels, gates, qdq
 from amct_lite.exporters.bounds import bound_codes
 from amct_lite.exporters.chains import join_moves
+from amct_lite.exporters.means import average
 from amct_lite.exporters.moves import name_shuffle, repeat_pixels, spread_channels
 from amct_lite.exporters.norms import scale_channels
 from amct_lite.exporters.pairs import UNSIGNED_SHIFT, dequantizers, grid_of, is_rounded, pair_around, quantizer_in_front
@@ -55,7 +54,7 @@ def export(model: ir.Model, record: QuantRecord) -> ir.Model:
     for mean in _all(result, "ReduceMean"):
         _pool(mean)
     for pool in _all(result, "AveragePool"):
-        _average(pool)
+        average(pool)
     scale_channels(_all(result, "BatchNormalization"))
     for conv in _all(result, "Conv"):
         _multiply(conv)
@@ -240,30 +239,6 @@ def _pool(mean: ir.Node) -> None:
     codes = b.op("QuantizeLinear", pooled, *quantize.inputs[1:3])
     flat = b.op("Flatten", b.op("DequantizeLinear", codes, *quantize.inputs[1:3]))
     ir.redirect(mean.outputs[0], flat)
-
-
-def _average(pool: ir.Node) -> None:
-    """A mean of windows, between pairs, is the depthwise Conv with equal weights: ONNX Runtime takes 5 to 30 times as long to
-    pool codes, but for one window over the whole image. Pixels of the border count as zeros there, or there must be none."""
-    source, behind = pool.inputs[0], [use.node.op_type for use in ir.uses(pool.outputs[0])]
-    dims = ir.dims_of(source) if source is not None else None
-    if quantizer_in_front(source) is None or behind != ["QuantizeLinear"] or dims is None or len(dims) != 4:
-        return
-    kernel: list[int] = list(ir.attribute(pool, "kernel_shape", ()))
-    padded, auto_pad = any(ir.attribute(pool, "pads", ())), ir.attribute(pool, "auto_pad", "NOTSET")
-    plain = auto_pad in ({"NOTSET"} if padded else {"NOTSET", "VALID"}) and not ir.attribute(pool, "ceil_mode", 0)
-    counted = not padded or ir.attribute(pool, "count_include_pad", 0)
-    if not plain or not counted or not isinstance(dims[1], int) or list(dims[2:]) == kernel:
-        return
-    b = Inserter(pool, f"{pool.name}.mean")
-    share = b.constant(1 / prod(kernel), np.float32)
-    weight = b.op("DequantizeLinear", b.constant(np.ones((dims[1], 1, *kernel), np.int8)), share, b.constant(0, np.int8))
-    taken = {name: ir.attribute(pool, name, None) for name in ("kernel_shape", "strides", "pads", "dilations")}
-    given = {name: value for name, value in taken.items() if value is not None} | {"group": dims[1]}
-    conv = ir.new_node("Conv", [source, weight], name=str(pool.name), attributes=given)
-    ir.insert_before(pool, conv)
-    ir.redirect(pool.outputs[0], conv.outputs[0])
-    ir.remove_node(pool)
 
 
 def _multiply(conv: ir.Node) -> None:

@@ -4,6 +4,7 @@
 
 last: a Conv at the end of a network, behind a layer on integers
 means: an AveragePool between integers
+borders: one whose padding does not count, between two 1×1 layers
 groups: a grouped Conv between integers, its groups joined
 few, depthwise: a Conv, or a depthwise one, of less than 16 channels, behind a 1×1 layer
 shuffle: a pixel shuffle of codes
@@ -131,6 +132,23 @@ def means(channels: int, size: int, kernel: int, stride: int) -> Models:
         "depthwise Conv": _between("Conv", shape, ones, group=channels, **window),
         "pooled floats": plain.model(FLOAT, shape, FLOAT),
     }
+
+
+def borders(channels: int, size: int, kernel: int, stride: int) -> Models:
+    """What lies outside does not count; the pieces are those of the exporter."""
+    from amct_lite import ir
+    from amct_lite.exporters.means import average
+
+    window = {"kernel_shape": [kernel] * 2, "strides": [stride] * 2, "pads": [kernel // 2] * 4}
+
+    def mean(net: Net, codes: str, grid: tuple[str, str]) -> str:
+        return net.op("QuantizeLinear", net.op("AveragePool", net.op("DequantizeLinear", codes, *grid), **window), *grid)
+
+    pooled = onnx.shape_inference.infer_shapes(_among_layers(mean, channels, channels, size), data_prop=True)
+    cut = ir.load_bytes(pooled.SerializeToString())
+    average(next(node for node in cut.graph if node.op_type == "AveragePool"))
+    ir.remove_unused(cut)
+    return {"pooled codes": pooled, "pieces": onnx.load_from_string(ir.to_bytes(cut))}
 
 
 def groups(channels: int, outputs: int, group: int, size: int) -> Models:
@@ -338,6 +356,8 @@ CASES: Mapping[str, tuple[Callable[..., Models], list[tuple[int, ...]]]] = {
     "last": (last, [(32, 9, 3, 224), (64, 1, 3, 128), (64, 2, 1, 128), (256, 21, 1, 64), (128, 80, 1, 40), (128, 4, 3, 40),
                     (64, 3, 3, 224), (32, 3, 9, 128), (256, 256, 3, 14), (512, 512, 1, 14), (256, 256, 3, 56)]),
     "means": (means, [(16, 32, 2, 2), (64, 56, 2, 2), (256, 28, 2, 2), (64, 56, 3, 1), (192, 35, 3, 1), (128, 16, 8, 8)]),
+    "borders": (borders, [(192, 35, 3, 1), (768, 17, 3, 1), (2048, 8, 3, 1), (64, 112, 3, 2), (256, 28, 3, 2), (16, 32, 3, 1),
+                          (32, 14, 3, 1), (32, 7, 3, 1), (512, 7, 3, 1), (64, 28, 5, 1)]),
     "groups": (groups, [(128, 128, 32, 56), (256, 256, 32, 28), (512, 512, 32, 14), (64, 128, 64, 28), (96, 96, 12, 28)]),
     "few": (few, [(32, 9, 3, 224), (32, 3, 3, 112), (32, 15, 3, 56), (32, 4, 3, 56), (64, 6, 3, 14), (16, 9, 5, 28)]),
     "depthwise": (depthwise, [(64, 2, 40), (64, 4, 40), (64, 10, 40), (32, 6, 80), (32, 12, 80), (64, 4, 10)]),

@@ -1,0 +1,157 @@
+"""Means of windows, between pairs, as depthwise convolutions with equal weights.
+
+ONNX Runtime takes 5 to 30 times as long to pool codes, but for one window over the whole image.
+
+Where what lies outside the image does not count, a window that reaches beyond it is a smaller one. The image is cut so that all
+windows of a piece have one size; each piece is a convolution, and what they give is joined.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from math import ceil, prod
+
+import numpy as np
+
+from amct_lite import ir
+from amct_lite.exporters.pairs import quantizer_in_front
+from amct_lite.ir.build import Inserter
+
+_STRETCHES = 3
+"""A border on either side and what is between make nine pieces, which take less time"""
+_CODES = 10_000
+"""from so many codes on (`tools/bench/kernels.py borders`: 32 channels of 14x14 0.8 to 1.1, of 7x7 1.2 to 1.7, but 16 of 32x32
+0.4, 512 of 7x7 0.6 to 0.7, 192 of 35x35 0.2)."""
+
+
+@dataclass(frozen=True)
+class Stretch:
+    """Along one axis: `count` windows of one `size`, the first of which begins at `start`."""
+
+    start: int
+    size: int
+    count: int
+
+    def end(self, stride: int) -> int:
+        return self.start + (self.count - 1) * stride + self.size
+
+
+@dataclass(frozen=True)
+class Windows:
+    """Along one axis of `length`: `count` windows, each `stride` behind the one before; `before`: padding in front of all."""
+
+    length: int
+    size: int
+    stride: int
+    before: int
+    count: int
+
+    def stretches(self) -> tuple[Stretch, ...]:
+        """What of the windows lies inside the image."""
+        found: list[Stretch] = []
+        for start in range(-self.before, -self.before + self.count * self.stride, self.stride):
+            inside = range(max(start, 0), min(start + self.size, self.length))
+            last = found[-1] if found else None
+            if last and last.size == len(inside) and inside.start == last.start + last.count * self.stride:
+                found[-1] = replace(last, count=last.count + 1)
+            else:
+                found.append(Stretch(inside.start, len(inside), 1))
+        return tuple(found)
+
+
+def average(pool: ir.Node) -> None:
+    """`pool`: an AveragePool; it stays unless it is one of images of known sizes, between pairs."""
+    front, behind = quantizer_in_front(pool.inputs[0]), [use.node for use in ir.uses(pool.outputs[0])]
+    sizes = _sizes(pool)
+    if front is None or sizes is None or [node.op_type for node in behind] != ["QuantizeLinear"]:
+        return
+    mean, axes = _Mean(pool, sizes[0]), _axes(pool, sizes)
+    if pool.outputs[0].is_graph_output() or all(axis.count == 1 and axis.size >= axis.length for axis in axes):
+        return
+    pads: list[int] = list(ir.attribute(pool, "pads", ()))
+    same = _auto_pad(pool).startswith("SAME")
+    counted = bool(ir.attribute(pool, "count_include_pad", 0)) and (same or any(pads))
+    stretches = [axis.stretches() for axis in axes]
+    if counted and not same and not ir.attribute(pool, "ceil_mode", 0):
+        mean.replace([axis.size for axis in axes], pads)
+    elif all(len(one) == 1 and one[0].start == 0 for one in stretches):
+        mean.replace([one[0].size for one in stretches], (0, 0, 0, 0))
+    elif not counted and all(map(_is_cut_cheaply, stretches)) and prod(sizes[:3]) >= _CODES:
+        mean.join_pieces(front, behind[0], stretches)
+
+
+def _is_cut_cheaply(stretches: Sequence[Stretch]) -> bool:
+    return len(stretches) <= _STRETCHES and all(stretch.size > 0 for stretch in stretches)
+
+
+class _Mean:
+    """Writes convolutions for `pool`, whose image has so many `channels`."""
+
+    def __init__(self, pool: ir.Node, channels: int) -> None:
+        self._pool = pool
+        self._channels = channels
+        self._b = Inserter(pool, f"{pool.name}.mean")
+
+    def replace(self, kernel: Sequence[int], pads: Sequence[int]) -> None:
+        mean, name = self._conv(self._pool.inputs[0], kernel, pads), self._pool.name
+        ir.redirect(self._pool.outputs[0], mean)
+        ir.remove_node(self._pool)
+        conv = mean.producer()
+        assert conv is not None
+        conv.name = name
+
+    def join_pieces(self, front: ir.Node, behind: ir.Node, stretches: Sequence[Sequence[Stretch]]) -> None:
+        """Let who reads the codes of `behind` read what becomes of pieces of those of `front`."""
+
+        def piece(row: Stretch, column: Stretch) -> ir.Value:
+            ends = [one.end(stride) for one, stride in zip((row, column), _strides(self._pool), strict=True)]
+            bounds = [self._b.constant(array, np.int64) for array in ([row.start, column.start], ends, [2, 3])]
+            data = self._b.op("DequantizeLinear", self._b.op("Slice", front.outputs[0], *bounds), *front.inputs[1:3])
+            return self._b.op("QuantizeLinear", self._conv(data, [row.size, column.size], (0, 0, 0, 0)), *behind.inputs[1:3])
+
+        rows = [self._joined([piece(row, column) for column in stretches[1]], axis=3) for row in stretches[0]]
+        ir.redirect(behind.outputs[0], self._joined(rows, axis=2))
+
+    def _joined(self, pieces: Sequence[ir.Value], axis: int) -> ir.Value:
+        return pieces[0] if len(pieces) == 1 else self._b.op("Concat", *pieces, axis=axis)
+
+    def _conv(self, data: ir.Value | None, kernel: Sequence[int], pads: Sequence[int]) -> ir.Value:
+        codes = self._b.constant(np.ones((self._channels, 1, *kernel), np.int8))
+        share = self._b.constant(1 / prod(kernel), np.float32)
+        weight = self._b.op("DequantizeLinear", codes, share, self._b.constant(0, np.int8))
+        given = {"kernel_shape": list(kernel), "strides": _strides(self._pool), "pads": list(pads)}
+        return self._b.op("Conv", data, weight, group=self._channels, **given)  # type: ignore[arg-type] # lists
+
+
+def _strides(pool: ir.Node) -> list[int]:
+    return list(ir.attribute(pool, "strides", (1, 1)))
+
+
+def _auto_pad(pool: ir.Node) -> str:
+    return str(ir.attribute(pool, "auto_pad", "NOTSET"))
+
+
+def _sizes(pool: ir.Node) -> list[int] | None:
+    """Channels, height and width of the image, height and width of the result, if all are known."""
+    before, after = (ir.dims_of(value) if value is not None else None for value in (pool.inputs[0], pool.outputs[0]))
+    if before is None or after is None or len(before) != 4:
+        return None
+    sizes = [size for size in (*before[1:], *after[2:]) if isinstance(size, int) and size > 0]
+    return sizes if len(sizes) == 5 else None
+
+
+def _axes(pool: ir.Node, sizes: Sequence[int]) -> tuple[Windows, Windows]:
+    kernel, auto_pad = ir.attribute(pool, "kernel_shape", (1, 1)), _auto_pad(pool)
+    told: Sequence[int] = ir.attribute(pool, "pads", (0, 0, 0, 0))
+    rows, columns = (
+        Windows(length, size, stride, _same_padding(length, size, stride, auto_pad) if auto_pad[:4] == "SAME" else pad, count)
+        for length, size, stride, pad, count in zip(sizes[1:3], kernel, _strides(pool), told[:2], sizes[3:], strict=True)
+    )
+    return rows, columns
+
+
+def _same_padding(length: int, size: int, stride: int, auto_pad: str) -> int:
+    """In front; the greater half stands where `auto_pad` says."""
+    missing = max((ceil(length / stride) - 1) * stride + size - length, 0)
+    return missing // 2 if auto_pad == "SAME_UPPER" else missing - missing // 2
