@@ -80,7 +80,8 @@ def convert_qdq(
     Raises UnsupportedModelError when no layer's scales can be taken.
     """
     chosen, settings = options or RunOptions(), config or QuantConfig()
-    source = load_prepared(model, settings.folding, "take")
+    whole = replace(settings.folding, take_apart=False)  # the model's scales are of its own tensors
+    source = load_prepared(model, whole, "take")
     trained = require_trained(source)
     taken = take_scales(source, trained, settings.target)
     source = limited(source, taken.record)

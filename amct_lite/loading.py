@@ -59,6 +59,11 @@ class SourceModel:
         return tuple(dict.fromkeys(layer for report in self.reports for layer in report.unfused))
 
     @property
+    def taken_apart(self) -> bool:
+        """Whether operators of the model became several for the sake of integer kernels."""
+        return any(report.changed for report in self.reports if report.name == passes.take_apart.NAME)
+
+    @property
     def name(self) -> str:
         return self.path.name if self.path else "model"
 
@@ -158,13 +163,17 @@ def _without_qdq(model: ir.Model, fusion: Fusion, *, keep: bool) -> SourceModel:
     return SourceModel(joined, prepared.model, prepared.reports, notes, None, 0, trained=trained)
 
 
-def fusion_of(record: QuantRecord, fusion: Fusion, unfused: Iterable[str] = ()) -> Fusion:
-    """How a model was prepared that `record` holds the scales of: its layers with skip_fusion stay apart.
+def fusion_of(record: QuantRecord, fusion: Fusion, unfused: Iterable[str] = (), *, taken_apart: bool = False) -> Fusion:
+    """How a model was prepared that `record` holds the scales of: its layers with skip_fusion stay apart, and operators are
+    taken apart if it names their parts.
 
-    fusion: what else is wanted. unfused: of the calibration that the record came from; it decides for all other layers.
+    fusion: what else is wanted. unfused, taken_apart: of the calibration that the record came from; it decides for all other
+    layers, and for a record that names no parts, which may stay float.
     """
     named = {layer.key for layer in record.layers if layer.skip_fusion}
-    return replace(fusion, apart=fusion.apart | named | (set(unfused) - record.by_key.keys()))
+    taken_apart = taken_apart or any(f"{passes.take_apart.PART}:" in layer.key for layer in record.layers)
+    kept = fusion.apart | named | (set(unfused) - record.by_key.keys())
+    return replace(fusion, apart=kept, take_apart=taken_apart)
 
 
 def _refuse_quantized(loaded: ir.LoadedModel, qdq: Qdq) -> None:

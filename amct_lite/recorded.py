@@ -17,7 +17,7 @@ from amct_lite.plan import halves_of, layer_facts, require_input_shapes
 from amct_lite.prebalance import balance_of, balanced, fitted
 from amct_lite.record import LayerFacts, read_record, record_digest, require_valid
 from amct_lite.trained import limited
-from amct_lite.types import Balance, QuantRecord, Subject
+from amct_lite.types import Balance, Fusion, QuantRecord, Subject
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ def take_record(
     """
     given = record if isinstance(record, QuantRecord) else read_record(record)
     known, beside = _statistics_of(given, statistics)
-    source = load_prepared(model, fusion_of(given, settings.folding, known.unfused if known else ()), "take")
+    source = load_prepared(model, _prepared_as(given, known, settings.folding), "take")
     require_valid(given, facts_for(given, source, settings.target))
     require_input_shapes(settings, source.prepared)
     source = limited(source, given)
@@ -56,6 +56,12 @@ def take_record(
     taken = _with_statistics(source, given, known, beside)
     halves = (*halves_of(settings, source.prepared), *(taken.statistics.halves if taken.statistics else ()))
     return replace(taken, halves=halves)
+
+
+def _prepared_as(record: QuantRecord, known: Statistics | None, wanted: Fusion) -> Fusion:
+    if known is None:
+        return fusion_of(record, wanted)
+    return fusion_of(record, wanted, known.unfused, taken_apart=known.taken_apart)
 
 
 def facts_for(record: QuantRecord, source: SourceModel, target: str) -> Mapping[str, LayerFacts]:
@@ -81,6 +87,12 @@ def require_same_model(statistics: Statistics, source: SourceModel) -> None:
             raise CalibrationError(
                 f"the calibration was made with {then} kept apart from normalizations, now it is {now}. "
                 "Set fusion and skip_fusion as they were, or calibrate again."
+            )
+        if statistics.taken_apart != source.taken_apart:
+            then, now = ("", "another") if statistics.taken_apart else ("not ", "it")
+            raise CalibrationError(
+                f"the calibration was {then}made for the target ort, which takes HardSwish apart, and is used for {now}. "
+                "Choose the target that it was made for, or calibrate again."
             )
         raise CalibrationError(
             f"the calibration was made from another model than {source.name} (or the model has changed since). "

@@ -83,12 +83,14 @@ class Fusion:
     """Which layers take in the normalizations around them: all; none (not `enabled`); or all but some.
 
     skip: nodes that a user named, by name, pattern or operator type; place: where, for messages. apart: the exact names of
-    layers and normalizations that stay apart, which `passes.fusion` makes of `skip`, or a record holds.
+    layers and normalizations that stay apart, which `passes.fusion` makes of `skip`, or a record holds. take_apart: whether
+    operators become several for which ONNX Runtime has integer kernels.
     """
 
     enabled: bool = True
     skip: tuple[str, ...] = ()
     apart: frozenset[str] = frozenset()
+    take_apart: bool = False
     place: str = field(default="skip_fusion", compare=False)
 
     def keeps_apart(self, *nodes: str) -> bool:

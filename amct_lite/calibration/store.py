@@ -41,7 +41,8 @@ class Statistics:
     bias_record: digest of the record they were measured with. runs: inference runs they were collected in, where somebody
     else's loop made them. unfused: the layers that were kept apart from their normalizations when the model was prepared.
     roundings: layer → what was learned about rounding its weight. balance: how the model was balanced before. halves: the
-    layers left in float that compute in float16. task: what tells the runs of AMCT's flow from those for another record.
+    layers left in float that compute in float16. taken_apart: whether operators of the model became several, see `Fusion`.
+    task: what tells the runs of AMCT's flow from those for another record.
     """
 
     sketches: Sketches
@@ -60,6 +61,7 @@ class Statistics:
     roundings: dict[str, Rounding] = field(default_factory=dict)
     balance: Balance | None = None
     halves: tuple[str, ...] = ()
+    taken_apart: bool = False
     task: str = ""
 
     def usable(self) -> tuple[Sketches, dict[str, tuple[Outlier, ...]]]:
@@ -149,6 +151,8 @@ def to_bytes(statistics: Statistics) -> bytes:
         meta["roundings"] = [[name, r.weight, r.method, r.before, r.after] for name, r in statistics.roundings.items()]
     if statistics.halves:
         meta["halves"] = list(statistics.halves)
+    if statistics.taken_apart:
+        meta["taken_apart"] = True
     if statistics.balance is not None:
         meta["balance"] = {"strengths": dict(statistics.balance.strengths), "fold": statistics.balance.fold}
     arrays: dict[str, AnyArray] = {"meta": np.frombuffer(json.dumps(meta).encode(), np.uint8)}
@@ -262,6 +266,7 @@ def _statistics(meta: dict[str, Any], archive: Any) -> Statistics:
         },
         balance=_balance(meta.get("balance"), archive),
         halves=tuple(map(str, meta.get("halves", ()))),
+        taken_apart=bool(meta.get("taken_apart", False)),
         task=str(meta.get("task", "")),
     )
 

@@ -175,7 +175,8 @@ class QuantConfig:
     @property
     def folding(self) -> Fusion:
         """How the model is to be prepared."""
-        return Fusion(self.fusion, self.skip_fusion, place=self.place("skip_fusion"))
+        take_apart = self.target == "ort"
+        return Fusion(self.fusion, self.skip_fusion, take_apart=take_apart, place=self.place("skip_fusion"))
 
     @property
     def without_effect(self) -> tuple[str, ...]:

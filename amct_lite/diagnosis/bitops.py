@@ -18,10 +18,10 @@ from amct_lite.diagnosis.arithmetic import Arithmetic, Counted, count_work, floa
 from amct_lite.diagnosis.flops import static_shape
 from amct_lite.diagnosis.memory import Activations, Forms
 from amct_lite.errors import StaticShapeError
-from amct_lite.loading import SourceModel, load_prepared
+from amct_lite.loading import SourceModel, fusion_of, load_prepared
 from amct_lite.record import read_record, require_valid
 from amct_lite.recorded import facts_for, subject_of
-from amct_lite.types import QuantRecord, Skip, Subject
+from amct_lite.types import FUSE_ALL, QuantRecord, Skip, Subject
 from amct_lite.validate.static_shape import open_inputs, settle_shapes
 
 
@@ -109,8 +109,8 @@ def bitops(
     → dimensions, for inputs that the model leaves open.
     Raises StaticShapeError for an input without a fixed shape, RecordError for a record of another model.
     """
-    source = load_prepared(model)
     given = read_record(record) if isinstance(record, str | Path) else record
+    source = load_prepared(model, fusion_of(given, FUSE_ALL) if given is not None else FUSE_ALL)
     if given is not None:
         require_valid(given, facts_for(given, source, "generic"))
     settled = settled_model(source.prepared, input_shapes or {})

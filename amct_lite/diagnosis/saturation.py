@@ -8,10 +8,10 @@ from pathlib import Path
 from amct_lite import ir
 from amct_lite.calibration import store
 from amct_lite.errors import CalibrationError
-from amct_lite.loading import load_prepared
+from amct_lite.loading import fusion_of, load_prepared
 from amct_lite.numerics.clipping import clipped_share
 from amct_lite.ops import Layer, bind
-from amct_lite.types import QuantRecord
+from amct_lite.types import FUSE_ALL, QuantRecord
 
 
 def saturated_shares(record: QuantRecord, calibration: str | Path, model: str | Path | ir.Model) -> Mapping[str, float]:
@@ -20,8 +20,9 @@ def saturated_shares(record: QuantRecord, calibration: str | Path, model: str | 
     Exact up to 32768 values of a tensor, from a histogram beyond. Layers whose input was not observed are left out.
     Raises CalibrationError for a calibration of another model.
     """
-    prepared = load_prepared(model).prepared
     statistics = store.load(calibration)
+    fusion = fusion_of(record, FUSE_ALL, statistics.unfused, taken_apart=statistics.taken_apart)
+    prepared = load_prepared(model, fusion).prepared
     if statistics.model != ir.checksum(prepared):
         raise CalibrationError(f"{calibration} was made from another model. Give the model that was calibrated.")
     sketches = {name: sketch for (name, _), sketch in statistics.sketches.items()}

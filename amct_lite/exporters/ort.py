@@ -13,9 +13,11 @@ from amct_lite import ir
 from amct_lite.exporters import channels, gates, qdq
 from amct_lite.exporters.bounds import bound_codes
 from amct_lite.exporters.chains import join_moves
+from amct_lite.exporters.hard_sigmoids import add_codes
 from amct_lite.exporters.means import average
 from amct_lite.exporters.moves import name_shuffle, repeat_pixels, spread_channels
 from amct_lite.exporters.norms import scale_channels
+from amct_lite.exporters.numbers import NUMBERS, give_code
 from amct_lite.exporters.pairs import UNSIGNED_SHIFT, dequantizers, grid_of, is_rounded, pair_around, quantizer_in_front
 from amct_lite.exporters.unfold import unfold
 from amct_lite.flow.kernels import BOUNDS, KERNELS, SIZES, is_product
@@ -56,6 +58,11 @@ def export(model: ir.Model, record: QuantRecord) -> ir.Model:
     for pool in _all(result, "AveragePool"):
         average(pool)
     scale_channels(_all(result, "BatchNormalization"))
+    for gate in _all(result, "HardSigmoid"):
+        add_codes(gate)
+    for op_type in NUMBERS:
+        for node in _all(result, op_type):
+            give_code(node)
     for conv in _all(result, "Conv"):
         _multiply(conv)
     for product in _all(result, "Mul"):

@@ -8,29 +8,50 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from math import isfinite
 
 import numpy as np
 
 from amct_lite import ir
 from amct_lite.ops.pool import dilated
 from amct_lite.passes.channel_affine import ChannelAffine, batch_norm_affine
+from amct_lite.passes.constants import number_of
 
 
 @dataclass(frozen=True)
 class Kernel:
     """An operator with an integer kernel.
 
-    data: indices of its data inputs, None for all. one_grid: it only moves values, so what goes in and out must have one
-    scale. taken: whether this node is of the form that has the kernel.
+    data: indices of its data inputs, None for all. number: one of them may be a constant number instead. one_grid: it only
+    moves values, so what goes in and out must have one scale. taken: whether this node is of the form that has the kernel.
     """
 
     data: tuple[int, ...] | None = (0,)
+    number: bool = False
     one_grid: bool = False
     taken: Callable[[ir.Node], bool] = field(default=lambda _node: True)
 
     def indices(self, node: ir.Node) -> tuple[int, ...]:
         """The indices of the data inputs of `node`."""
-        return tuple(range(len(node.inputs))) if self.data is None else self.data
+        if self.data is not None:
+            return self.data
+        return tuple(i for i, value in enumerate(node.inputs) if not (self.number and number_of(value) is not None))
+
+
+def has_number(node: ir.Node) -> bool:
+    """Whether `node` computes with a constant number."""
+    return KERNELS[node.op_type].number and any(number_of(value) is not None for value in node.inputs)
+
+
+def _usable_number(node: ir.Node) -> bool:
+    """No number, or one that a code can stand for. (A zero would have no scale.)"""
+    numbers = [number for value in node.inputs if (number := number_of(value)) is not None]
+    return all(number != 0 and isfinite(number) for number in numbers)
+
+
+def _by_number(node: ir.Node) -> bool:
+    """A tensor, less or divided by a number: the sum or product with another number."""
+    return number_of(node.inputs[1]) is not None and _usable_number(node)
 
 
 def _nearest(node: ir.Node) -> bool:
@@ -59,6 +80,11 @@ def _scales_channels(node: ir.Node) -> bool:
     return bool(np.isfinite(affine.scale).all() and np.isfinite(affine.shift).all())
 
 
+def _rising(node: ir.Node) -> bool:
+    """A HardSigmoid that is what a sum with a positive number saturates to, but for its scale."""
+    return ir.attribute(node, "alpha", 0.2) > 0 and ir.attribute(node, "beta", 0.5) > 0
+
+
 def _zero_padding(node: ir.Node) -> bool:
     """A Pad with zeros, which are the zero point among the codes."""
     value = node.inputs[2] if len(node.inputs) > 2 else None
@@ -68,11 +94,14 @@ def _zero_padding(node: ir.Node) -> bool:
 
 
 KERNELS: Mapping[str, Kernel] = {
-    "Add": Kernel(data=None),
-    "Mul": Kernel(data=None),
+    "Add": Kernel(data=None, number=True, taken=_usable_number),
+    "Mul": Kernel(data=None, number=True, taken=_usable_number),
+    "Sub": Kernel(data=None, number=True, taken=_by_number),
+    "Div": Kernel(data=None, number=True, taken=_by_number),
     "AveragePool": Kernel(taken=lambda node: not dilated(node)),
     "BatchNormalization": Kernel(taken=_scales_channels),
     "GlobalAveragePool": Kernel(),
+    "HardSigmoid": Kernel(taken=_rising),
     "LeakyRelu": Kernel(),
     "ReduceMean": Kernel(taken=_spatial_mean),
     "Sigmoid": Kernel(),

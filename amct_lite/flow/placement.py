@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from math import inf
 
 from amct_lite import ir
-from amct_lite.flow.kernels import BOUNDS, KERNELS, SIZES, integers_only, joins_channels
+from amct_lite.flow.kernels import BOUNDS, KERNELS, SIZES, has_number, integers_only, joins_channels
 from amct_lite.ops import WEIGHTED, weights_behind
 from amct_lite.ops.pool import dilated
 
@@ -17,8 +17,9 @@ Bounds = tuple[float, float]
 @dataclass(frozen=True)
 class Placement:
     """reads: (node name, input index) of every tensor that a node other than a layer is to read as integers, in the order
-    of the graph. grids: for each tensor that must have the scale of others, all of them, sorted by name. bounds: what a Relu or
-    Clip keeps a tensor within, which vanishes if its range does not go beyond; tensors of one grid have the same."""
+    of the graph. grids: for each tensor that must have the scale of others, all of them, sorted by name. bounds: what a Relu,
+    Clip or HardSigmoid keeps a tensor within: it vanishes among codes whose range does not go beyond; tensors of one grid have
+    the same."""
 
     reads: tuple[tuple[str, int], ...]
     grids: Mapping[str, tuple[str, ...]]
@@ -49,7 +50,8 @@ class _Flow:
 
     Those that compute (and Concat) need integers on every input and somebody who wants theirs. Those that only move values do
     so wherever a kernel in front wrote nothing but integers, or where all readers want integers in the end; then the values
-    are rounded before they are moved.
+    are rounded before they are moved. What computes with a constant number follows only such a kernel: behind others, which
+    write floats, there would be one rounding more.
     """
 
     def __init__(
@@ -75,7 +77,7 @@ class _Flow:
         kept = {
             node
             for node in self._computing
-            if all(self._kernel_behind(value) in fed for value in _data(node))
+            if all(self._kernel_behind(value) in (only if has_number(node) else fed) for value in _data(node))
             and any(self._wanted(use, leads) for use in ir.uses(self._behind(node.outputs[0])))
         }
         fell = len(kept) < len(self._computing)
@@ -239,8 +241,10 @@ def _is_float(value: ir.Value) -> bool:
 
 
 def bounds_of(value: ir.Value) -> Bounds:
-    """What the Relu or Clip that computes `value` keeps it within."""
+    """What the Relu, Clip or HardSigmoid that computes `value` keeps it within."""
     node = value.producer()
+    if node is not None and node.op_type == "HardSigmoid" and not node.domain:
+        return 0.0, 1.0
     if node is None or node.op_type not in BOUNDS or node.domain:
         return -inf, inf
     if node.op_type == "Relu":

@@ -22,6 +22,7 @@ from amct_lite.passes import (
     normalize_gemm,
     remove_dead,
     remove_identity,
+    take_apart,
     widen_float16,
 )
 from amct_lite.passes.fusion import resolved
@@ -31,7 +32,7 @@ Pass = Callable[[ir.Model], PassReport]
 
 
 def passes_with(fusion: Fusion) -> tuple[Pass, ...]:
-    """All passes in their order; `fusion` (resolved) says which folds are left out."""
+    """All passes in their order; `fusion` (resolved) says which folds are left out, and whether operators are taken apart."""
     return (
         remove_dead.run,  # first: a dead reader would forbid folds
         lift_constants.run,  # before all that ask whether an input is constant
@@ -39,6 +40,7 @@ def passes_with(fusion: Fusion) -> tuple[Pass, ...]:
         fold_constants.run,  # makes weights of what constant subgraphs compute
         infer_shapes.run,  # shapes are known best now; the next passes ask for types and ranks
         remove_identity.run,  # after folding: whether a Dropout or Pad does nothing may be a computed constant
+        *((take_apart.run,) if fusion.take_apart else ()),  # before the folds, which would take the parts that they know
         normalize_gemm.run,  # before the folds into Gemm, which then see plain weights and biases
         # before fold_batch_norm: Mul and Add behind a BatchNormalization go with it
         partial(fold_decomposed_batch_norm.run, fusion=fusion),

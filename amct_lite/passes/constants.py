@@ -33,3 +33,9 @@ def take_name(fresh: ir.Value, old: ir.Value) -> None:
         return
     ir.remove_initializer(old)
     fresh.name = name
+
+
+def number_of(value: ir.Value | None) -> float | None:
+    """The number of a floating point constant that is one, whatever its rank."""
+    constant = ir.constant_of(value)
+    return float(constant.item()) if constant is not None and constant.size == 1 and constant.dtype.kind == "f" else None

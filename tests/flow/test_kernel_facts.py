@@ -17,8 +17,11 @@ from amct_lite.runtime import optimized
 BETWEEN = {
     "Add": "s = Conv (a, w2) m = Add (s, a)",
     "Mul": "s = Conv (a, w2) m = Mul (s, a)",
+    "Sub": "r = LeakyRelu (a) m = Sub (r, number)",
+    "Div": "r = LeakyRelu (a) m = Div (r, number)",
     "AveragePool": "m = AveragePool <kernel_shape = [2, 2], pads = [1, 1, 0, 0]> (a)",
     "BatchNormalization": "q = MaxPool <kernel_shape = [2, 2]> (a) n = BatchNormalization (q, one, one, one, one) m = Relu (n)",
+    "HardSigmoid": "m = HardSigmoid (a)",
     "GlobalAveragePool": "m = GlobalAveragePool (a)",
     "LeakyRelu": "m = LeakyRelu <alpha = 0.1> (a)",
     "ReduceMean": "m = ReduceMean <axes = [2, 3], keepdims = 1> (a)",
@@ -37,6 +40,7 @@ BETWEEN = {
     "Unsqueeze": "q = Squeeze (a, front) m = Unsqueeze (q, front)",
 }  # fmt: skip
 CONSTANTS = {
+    "number": np.float32(0.3),
     "back": np.array([-1, 8, 16, 16]),
     "around": np.array([0, 0, 1, 1, 0, 0, 1, 1]),
     "same": np.array([0, 8, 16, 16]),

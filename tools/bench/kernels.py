@@ -14,6 +14,9 @@ gates: an image of codes times one code a channel, channels last
 image: the first Conv, with a fourth channel of zeros
 norms: a BatchNormalization between two 1×1 layers, from and to 16 channels
 joined: a Concat of codes, channels last, of which all but the last are joined already
+swish: a HardSwish between two 1×1 layers
+gated: a depthwise layer and its gate between two, in whole blocks
+numbers: a product with one, between two
 
 Random weights; times as in latency.py, in processes of their own that take turns. Needs numpy, onnx and onnxruntime.
 """
@@ -67,7 +70,7 @@ class Net:
     def model(self, source: int, shape: list[int], result: int) -> onnx.ModelProto:
         ends = [[helper.make_tensor_value_info("x", source, shape)], [helper.make_tensor_value_info("y", result, None)]]
         graph = helper.make_graph(self.nodes, "net", *ends, self.constants)
-        return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
+        return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 14)], ir_version=8)
 
 
 Models = Mapping[str, onnx.ModelProto]
@@ -274,15 +277,19 @@ def windows(channels: int, size: int) -> Models:
     return {way: _among_layers(change, channels, channels, size) for way, change in ways.items()}
 
 
-def _among_layers(change: Callable[[Net, str, tuple[str, str]], str], given: int, read: int, size: int) -> onnx.ModelProto:
-    """`change` of the codes of a 1×1 layer with `given` channels; another such layer reads the result, with `read` ones."""
+def _among_layers(
+    change: Callable[[Net, str, tuple[str, str]], str], given: int, read: int, size: int, ends: int = 0
+) -> onnx.ModelProto:
+    """`change` of the codes of a 1×1 layer with `given` channels; another such layer reads the result, with `read` ones. ends:
+    how many the first reads and the last gives, if not as many."""
     net = Net()
     grid = net.grid()
-    first, last = (net.rounded(net.codes((count, count, 1, 1))) for count in (given, read))
+    first = net.rounded(net.codes((given, ends or given, 1, 1)))
+    last = net.rounded(net.codes((ends or read, read, 1, 1)))
     codes = net.op("QuantizeLinear", net.op("Conv", net.op("DequantizeLinear", "x", *grid), first), *grid)
     data = net.op("DequantizeLinear", change(net, codes, grid), *grid)
     net.op("QuantizeLinear", net.op("Conv", data, last), *grid, out="y")
-    return net.model(UINT8, [1, given, size, size], UINT8)
+    return net.model(UINT8, [1, ends or given, size, size], UINT8)
 
 
 def gates(channels: int, size: int) -> Models:
@@ -352,6 +359,54 @@ def joined(channels: int, more: int, parts: int, size: int) -> Models:
     return models
 
 
+def swish(channels: int, size: int) -> Models:
+    def floats(net: Net, codes: str, grid: tuple[str, str]) -> str:
+        return net.op("QuantizeLinear", net.op("HardSwish", net.op("DequantizeLinear", codes, *grid)), *grid)
+
+    ways = {"float": floats, "sum and product": _hard_swish}
+    return {way: _among_layers(change, channels, channels, size) for way, change in ways.items()}
+
+
+def _hard_swish(net: Net, codes: str, grid: tuple[str, str]) -> str:
+    data, zero = net.op("DequantizeLinear", codes, *grid), net.constant(np.uint8(0))
+    return net.op("QuantizeLinear", net.op("Mul", data, _saturated(net, data, zero)), *grid)
+
+
+def _saturated(net: Net, data: str, zero: str) -> str:
+    """A HardSigmoid as a sum."""
+    three = net.op("DequantizeLinear", net.constant(np.uint8(1)), net.constant(np.float32(3)), zero)
+    codes = net.op("QuantizeLinear", net.op("Add", data, three), net.constant(np.float32(6 / 255)), zero)
+    return net.op("DequantizeLinear", codes, net.constant(np.float32(1 / 255)), zero)
+
+
+def numbers(channels: int, size: int) -> Models:
+    def product(way: str, net: Net, codes: str, grid: tuple[str, str]) -> str:
+        number = net.constant(np.float32(0.3))
+        if way == "code":
+            number = net.op("DequantizeLinear", net.constant(np.uint8(1)), number, net.constant(np.uint8(0)))
+        return net.op("QuantizeLinear", net.op("Mul", net.op("DequantizeLinear", codes, *grid), number), *grid)
+
+    return {way: _among_layers(partial(product, way), channels, channels, size) for way in ("float", "code")}
+
+
+def gated(channels: int, kernel: int, size: int) -> Models:
+    wider = -(-channels // 16) * 16
+
+    def change(count: int, net: Net, codes: str, grid: tuple[str, str]) -> str:
+        def rounded(value: str) -> str:
+            return net.op("DequantizeLinear", net.op("QuantizeLinear", value, *grid), *grid)
+
+        data, weight = net.op("DequantizeLinear", codes, *grid), net.rounded(net.codes((count, 1, kernel, kernel)))
+        deep = rounded(net.op("Conv", data, weight, group=count, pads=[kernel // 2] * 4))
+        few = rounded(net.op("Conv", rounded(net.op("GlobalAveragePool", deep)), net.rounded(net.codes((32, count, 1, 1)))))
+        many = rounded(net.op("Conv", few, net.rounded(net.codes((count, 32, 1, 1)))))
+        gate = _saturated(net, many, net.constant(np.uint8(0)))
+        return net.op("QuantizeLinear", net.op("Mul", deep, gate), *grid)
+
+    ways = {"as it is": channels, "whole blocks": wider}
+    return {way: _among_layers(partial(change, count), count, count, size, ends=40) for way, count in ways.items()}
+
+
 CASES: Mapping[str, tuple[Callable[..., Models], list[tuple[int, ...]]]] = {
     "last": (last, [(32, 9, 3, 224), (64, 1, 3, 128), (64, 2, 1, 128), (256, 21, 1, 64), (128, 80, 1, 40), (128, 4, 3, 40),
                     (64, 3, 3, 224), (32, 3, 9, 128), (256, 256, 3, 14), (512, 512, 1, 14), (256, 256, 3, 56)]),
@@ -374,6 +429,9 @@ CASES: Mapping[str, tuple[Callable[..., Models], list[tuple[int, ...]]]] = {
     "norms": (norms, [(64, 56), (256, 56), (72, 32), (60, 16), (24, 112), (256, 28), (512, 14), (1024, 14), (1024, 7)]),
     "joined": (joined, [(64, 32, 2, 56), (64, 32, 6, 56), (128, 32, 12, 28), (256, 32, 24, 14), (512, 32, 16, 7),
                         (24, 12, 5, 16)]),
+    "swish": (swish, [(16, 112), (240, 28), (240, 14), (480, 14), (672, 14), (960, 7), (576, 1)]),
+    "numbers": (numbers, [(16, 112), (64, 28), (240, 14), (64, 7)]),
+    "gated": (gated, [(72, 5, 28), (120, 5, 28), (120, 5, 14), (200, 3, 14), (24, 3, 56)]),
 }  # fmt: skip
 
 

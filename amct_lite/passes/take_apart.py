@@ -1,0 +1,110 @@
+"""HardSwish, in one node or by hand, becomes the two operators that ONNX Runtime can compute on integers, each on its own:
+
+    HardSwish(x)                                          x · HardSigmoid<1/6, 1/2>(x)
+    Clip(x + c, 0, u) / u                                 HardSigmoid<1/u, c/u>(x)
+    m · Clip(x + c, 0, u) / u, multiplied first           m · HardSigmoid<1/u, c/u>(x)
+
+Between the two lies a tensor that can have a scale. Who does not compute on integers so keeps the nodes of the model.
+Source: ONNX operator spec, HardSwish and HardSigmoid.
+"""
+
+from __future__ import annotations
+
+from math import isclose
+
+from amct_lite import ir
+from amct_lite.ir.build import Inserter
+from amct_lite.passes.constants import number_of
+from amct_lite.passes.findings import Findings
+from amct_lite.passes.readers import sole_reader
+from amct_lite.types import PassReport
+
+NAME = "take_apart"
+PART = ".hardsigmoid"
+"""What the name of a HardSigmoid that is made here ends in, behind that of the node it was a part of."""
+_SAME = 1e-6
+"""1/6 is 0.16666667 in float32."""
+
+
+def run(model: ir.Model) -> PassReport:
+    findings = Findings(NAME)
+    for node in tuple(model.graph):
+        if node.domain or node.graph is None:
+            continue
+        if node.op_type == "HardSwish":
+            _multiply(node)
+        elif node.op_type != "Clip" or not _gate(node):
+            continue
+        findings.changed += 1
+    return findings.report()
+
+
+def _multiply(swish: ir.Node) -> None:
+    gate = Inserter(swish, str(swish.name)).op("HardSigmoid", swish.inputs[0], alpha=1 / 6, beta=0.5)
+    swish.op_type = "Mul"
+    ir.replace_input(swish, 1, gate)
+
+
+def _gate(clip: ir.Node) -> bool:
+    """Let a HardSigmoid stand for `clip`, the Add in front of it and the division behind, if that is what they are."""
+    added = clip.inputs[0].producer() if clip.inputs[0] is not None else None
+    low, high = (number_of(clip.inputs[index]) if len(clip.inputs) > index else None for index in (1, 2))
+    if added is None or added.op_type != "Add" or added.domain or low != 0.0 or high is None or high <= 0.0:
+        return False
+    source, shift = _with_number(added)
+    reader = sole_reader(clip.outputs[0])
+    if source is None or shift is None or shift <= 0.0 or reader is None or sole_reader(added.outputs[0]) is not clip:
+        return False
+    at_once = _divides(reader, high)
+    divided = reader if at_once else sole_reader(reader.outputs[0])
+    if divided is None or not _divides(divided, high) or not (at_once or _multiplies(reader)):
+        return False
+    gate = Inserter(clip, str(clip.name)).op("HardSigmoid", source, alpha=1 / high, beta=shift / high)
+    if at_once:
+        _stand_for(divided, gate)
+    else:
+        divided.op_type = "Mul"
+        for index, value in enumerate(tuple(reader.inputs)):
+            ir.replace_input(divided, index, gate if value is clip.outputs[0] else value)
+        ir.remove_node(reader)
+    ir.remove_node(clip)
+    ir.remove_node(added)
+    return True
+
+
+def _stand_for(node: ir.Node, value: ir.Value) -> None:
+    """Let `value` take the place of what `node` gives, under the same name."""
+    output = node.outputs[0]
+    value.type, value.shape, name = output.type, output.shape, output.name
+    ir.redirect(output, value)
+    ir.remove_node(node)
+    value.name = name
+
+
+def _multiplies(node: ir.Node) -> bool:
+    """Whether `node` is the product of two tensors."""
+    return node.op_type == "Mul" and not node.domain and len(set(node.inputs)) == 2 and _with_number(node)[1] is None
+
+
+def _divides(node: ir.Node, number: float) -> bool:
+    """Whether all that `node` does is to divide by `number`."""
+    if node.domain or node.op_type not in {"Div", "Mul"}:
+        return False
+    source, constant = _with_number(node)
+    if source is None or constant is None or (node.op_type == "Div" and node.inputs[0] is not source):
+        return False
+    return isclose(constant, number if node.op_type == "Div" else 1 / number, rel_tol=_SAME)
+
+
+def _with_number(node: ir.Node) -> tuple[ir.Value | None, float | None]:
+    """What `node` computes with a single number, and that number, which adds no axes."""
+    for source, other in (tuple(node.inputs), tuple(node.inputs[::-1])):
+        number = number_of(other)
+        if number is not None and source is not None and _rank(other) <= max(_rank(source), 1):
+            return source, number
+    return None, None
+
+
+def _rank(value: ir.Value | None) -> int:
+    """0 where it is not known."""
+    return len(ir.dims_of(value) or ()) if value is not None else 0

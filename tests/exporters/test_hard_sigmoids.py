@@ -1,0 +1,124 @@
+"""A HardSigmoid between integers is an addition whose codes saturate, and a HardSwish that and a product."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+import numpy as np
+import pytest
+from small_nets import ONE_THREAD, net, run
+
+from amct_lite import ir
+from amct_lite.config import QuantConfig
+from amct_lite.pipeline import quantize
+from amct_lite.result import QuantizeResult
+from amct_lite.runtime import optimized
+
+NET = """net (float[N,3,12,12] x) => (float[N,8,12,12] y) {
+  [stem] a = Conv <pads=[1,1,1,1]> (x, w) ACTIVATION [last] e = Conv (b, wl) [end] y = Relu (e) }"""
+PARTS = {"w": (8, 3, 3, 3), "wl": (8, 8, 1, 1), "three": np.float32(3), "six": np.float32(6), "zero": np.float32(0)}
+SWISH = "[act] b = HardSwish (a)"
+BY_HAND = "[plus] p = Add (a, three) [bound] c = Clip (p, zero, six) [times] m = Mul (a, c) [over] b = Div (m, six)"
+GATE = "[gate] b = HardSigmoid (a)"
+
+
+def samples(scale: float = 3.0, batch: int = 1) -> list[dict[str, np.ndarray]]:
+    rng = np.random.default_rng(0)
+    return [{"x": rng.standard_normal((batch, 3, 12, 12)).astype(np.float32) * np.float32(scale)} for _ in range(8)]
+
+
+def quantized(activation: str, *, opset: int = 17, scale: float = 3.0, **settings: Any) -> QuantizeResult:
+    model = net(NET.replace("ACTIVATION", activation), opset=opset, **PARTS)
+    config = QuantConfig(target="ort", **settings)
+    return quantize(ir.load_bytes(model.SerializeToString()), samples(scale), config, options=ONE_THREAD)
+
+
+def kernels(result: QuantizeResult) -> Counter[str]:
+    assert result.exports.deploy is not None
+    return Counter(node.op_type for node in optimized(result.exports.deploy).graph)
+
+
+@pytest.mark.parametrize("opset", [14, 17, 22])
+@pytest.mark.parametrize("activation", [SWISH, BY_HAND])
+def test_a_hard_swish_between_layers_is_integers_throughout(activation: str, opset: int) -> None:
+    found = kernels(quantized(activation, opset=opset))
+    assert found["QLinearAdd"] == found["QLinearMul"] == 1
+    assert found["QuantizeLinear"] == 1
+    assert not {"HardSigmoid", "Mul", "HardSwish"} & found.keys()
+
+
+@pytest.mark.parametrize("scale", [0.01, 0.5, 3.0, 40.0])
+@pytest.mark.parametrize("activation", [SWISH, GATE, "[gate] b = HardSigmoid <alpha = 0.3, beta = 0.7> (a)"])
+def test_it_gives_the_codes_of_the_hard_sigmoid_but_for_ties(activation: str, scale: float) -> None:
+    """Of all codes at most one in a hundred lies where the two ways to write the sum round to both sides of a half, and is one
+    apart then; the layer behind it, whose weights are all 1 here, adds eight of them."""
+    result = quantized(activation, scale=scale)
+    assert result.exports.deploy is not None
+    for sample in samples(scale)[:2]:
+        ours, theirs = (run(model, sample)[0] for model in (result.exports.deploy, result.exports.fake_quant))
+        step = np.ptp(theirs) / 255
+        assert np.abs(ours - theirs).max() <= 2 * step
+        assert np.mean(ours != theirs) < 0.05
+
+
+def test_every_code_of_every_grid_is_that_of_the_hard_sigmoid_or_beside_it_at_a_tie() -> None:
+    """All 256 codes of data on a hundred grids: the two differ where the exact value lies within float rounding of a half."""
+    rng = np.random.default_rng(1)
+    codes = np.arange(256)
+    for _ in range(100):
+        data = ((codes - rng.integers(256)) * np.float32(rng.uniform(0.005, 0.1))).astype(np.float32)
+        scale = np.float32(rng.uniform(0.5, 1) / 255)
+        exact = np.clip(data.astype(np.float64) / 6 + 0.5, 0, 1) / np.float64(scale)
+        hard = np.clip(np.rint(np.clip(data * np.float32(1 / 6) + np.float32(0.5), 0, 1) / scale), 0, 255)
+        added = np.clip(np.rint((data + np.float32(3)) / np.float32(scale / (1 / 6))), 0, 255)
+        apart = hard != added
+        assert np.abs(hard - added).max() <= 1
+        assert (np.abs(exact[apart] % 1 - 0.5) < 1e-4).all()
+
+
+def test_the_range_of_a_gate_ends_at_one() -> None:
+    """A range method may look beyond what it saw; codes above 1 would not saturate."""
+    result = quantized(GATE, scale=40.0)
+    (entry,) = (layer for layer in result.record.layers if layer.key == "last")
+    assert entry.activation.scale[0] * 255 <= 1
+    assert kernels(result)["QLinearAdd"] == 1
+
+
+def test_a_grid_around_zero_keeps_the_hard_sigmoid() -> None:
+    """Its codes go below zero and would not saturate there."""
+    result = quantized(SWISH, symmetric=True)
+    assert kernels(result)["HardSigmoid"] == 1
+
+
+def test_a_falling_one_stays() -> None:
+    assert kernels(quantized("[gate] b = HardSigmoid <alpha = -0.2> (a)"))["HardSigmoid"] == 1
+
+
+def test_one_whose_floats_are_an_output_stays() -> None:
+    text = NET.replace("ACTIVATION", GATE).replace("(float[N,8,12,12] y)", "(float[N,8,12,12] y, float[N,8,12,12] b)")
+    model = ir.load_bytes(net(text, **PARTS).SerializeToString())
+    result = quantize(model, samples(), QuantConfig(target="ort"), options=ONE_THREAD)
+    assert kernels(result)["HardSigmoid"] == 1
+
+
+def test_batches_of_several_images_are_computed_alike() -> None:
+    result = quantized(SWISH)
+    assert result.exports.deploy is not None
+    (wide,) = samples(batch=3)[:1]
+    ours = run(result.exports.deploy, wide)[0]
+    apart = [run(result.exports.deploy, {"x": wide["x"][i : i + 1]})[0] for i in range(3)]
+    np.testing.assert_array_equal(ours, np.concatenate(apart))
+
+
+@pytest.mark.parametrize("skipped", ["act", "act.hardsigmoid"])
+def test_a_configuration_that_skips_it_leaves_all_of_it_in_float(skipped: str) -> None:
+    found = kernels(quantized(SWISH, skip=(skipped,)))
+    assert found["HardSigmoid"] == found["Mul"] == 1
+
+
+def test_other_targets_keep_the_operator() -> None:
+    model = net(NET.replace("ACTIVATION", SWISH), **PARTS)
+    for target in ("ascend", "generic"):
+        result = quantize(ir.load_bytes(model.SerializeToString()), samples(), QuantConfig(target=target), options=ONE_THREAD)
+        assert [node.op_type for node in result.exports.fake_quant.graph if node.name == "act"] == ["HardSwish"]

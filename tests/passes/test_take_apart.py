@@ -1,0 +1,69 @@
+"""HardSwish, and what was written by hand for it, becomes operators that can be computed on integers one by one."""
+
+import numpy as np
+import pytest
+from graphs import apply, ops, parse
+
+from amct_lite import ir
+from amct_lite.passes.take_apart import run
+
+CONSTANTS = {
+    "three": np.float32(3),
+    "six": np.float32(6),
+    "sixth": np.float32([1 / 6]),
+    "zero": np.float32(0),
+    "one": np.float32(1),
+    "many": np.full((1, 4, 1), 3, np.float32),
+    "deep": np.full((1, 1, 1, 1), 3, np.float32),
+}
+INPUTS = ", ".join(["float[1,4,9] x"] + [f"float {name}" for name in CONSTANTS])
+
+
+def graph(body: str) -> ir.Model:
+    return parse(f"g ({INPUTS}) => (float[1,4,9] y) {{ r = Mul(x, six) {body} }}", **CONSTANTS)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "h = HardSwish(r) y = Neg(h)",
+        "a = Add(r, three) c = Clip(a, zero, six) m = Mul(r, c) h = Div(m, six) y = Neg(h)",
+        "a = Add(three, r) c = Clip(a, zero, six) m = Mul(c, r) h = Mul(m, sixth) y = Neg(h)",
+        "a = Add(r, three) c = Clip(a, zero, six) s = Div(c, six) h = Mul(r, s) y = Neg(h)",
+        "a = Add(r, three) c = Clip(a, zero, six) s = Mul(sixth, c) h = Mul(s, r) y = Neg(h)",
+    ],
+)
+def test_a_hard_swish_is_a_product_with_a_hard_sigmoid(body: str) -> None:
+    """Who reads it reads the same numbers under the same name."""
+    after, report = apply(run, graph(body))
+    assert (ops(after), report.changed) == (["Mul", "HardSigmoid", "Mul", "Neg"], 1)
+    assert [node.inputs[0].name for node in after.graph if node.op_type == "Neg"] == ["h"]
+    assert next(node.name for node in after.graph if node.op_type == "HardSigmoid").endswith(".hardsigmoid")
+
+
+def test_one_that_leaves_the_network_keeps_its_name() -> None:
+    assert ops(apply(run, graph("y = HardSwish(r)"))[0]) == ["Mul", "HardSigmoid", "Mul"]
+    alone, _ = apply(run, graph("a = Add(r, three) c = Clip(a, zero, six) y = Div(c, six)"))
+    assert ops(alone) == ["Mul", "HardSigmoid"]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "a = Add(r, three) c = Clip(a, zero, six) y = Div(c, three)",
+        "a = Add(r, three) c = Clip(a, one, six) y = Div(c, six)",
+        "a = Add(r, three) c = Clip(a, zero) y = Div(c, six)",
+        "a = Add(r, many) c = Clip(a, zero, six) y = Div(c, six)",
+        "a = Add(r, deep) c = Clip(a, zero, six) y = Div(c, six)",
+        "a = Add(r, three) c = Clip(a, zero, six) y = Div(six, c)",
+        "a = Add(r, three) c = Clip(a, zero, six) m = Mul(c, three) y = Div(m, six)",
+        "a = Add(r, three) c = Clip(a, zero, six) m = Mul(c, c) y = Div(m, six)",
+        "a = Add(r, three) c = Clip(a, zero, six) d = Div(c, six) y = Add(d, c)",
+        "a = Add(r, three) c = Clip(a, zero, six) d = Div(c, six) y = Add(d, a)",
+        "a = Add(r, three) c = Relu(a) y = Div(c, six)",
+    ],
+)
+def test_what_is_something_else_stays(body: str) -> None:
+    before = graph(body)
+    after, report = apply(run, before)
+    assert (ops(after), report.changed) == (ops(before), 0)
