@@ -19,6 +19,7 @@ from amct_lite.exporters.moves import name_shuffle, repeat_pixels, spread_channe
 from amct_lite.exporters.norms import scale_channels
 from amct_lite.exporters.numbers import NUMBERS, give_code
 from amct_lite.exporters.pairs import UNSIGNED_SHIFT, dequantizers, grid_of, is_rounded, pair_around, quantizer_in_front
+from amct_lite.exporters.shared_channels import fill_block
 from amct_lite.exporters.unfold import unfold
 from amct_lite.flow.kernels import BOUNDS, KERNELS, SIZES, is_product
 from amct_lite.ir.build import Inserter
@@ -63,6 +64,8 @@ def export(model: ir.Model, record: QuantRecord) -> ir.Model:
     for op_type in NUMBERS:
         for node in _all(result, op_type):
             give_code(node)
+    for conv in _all(result, "Conv"):
+        fill_block(conv)
     for conv in _all(result, "Conv"):
         _multiply(conv)
     for product in _all(result, "Mul"):

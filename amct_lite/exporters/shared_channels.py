@@ -1,0 +1,126 @@
+"""Channels that layers share become a multiple of sixteen, as many as the depthwise kernel takes at a time; no value changes.
+
+Between a convolution that writes them and those that sum them up, all that treats channels one by one takes channels of zeros
+along: an activation of two nodes, and the gate of squeeze and excitation with its own layers. A sum of two tensors does not:
+along a residual connection the layers of a whole stage would compute more.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from amct_lite import ir
+from amct_lite.exporters.convs import change_outputs, has_own_bias, is_dense, own_dequantizer, own_weight, rounded_by
+from amct_lite.flow.kernels import BOUNDS
+from amct_lite.types import AnyArray
+
+_BLOCK = 16
+_FIRST_ONLY = BOUNDS | {"QuantizeLinear", "DequantizeLinear"}
+"""All but their first input must be numbers, so that they treat all channels alike."""
+_ALIKE = _FIRST_ONLY | {"Add", "AveragePool", "GlobalAveragePool", "HardSigmoid", "LeakyRelu", "MaxPool", "Mul", "Sigmoid"}
+
+
+@dataclass
+class _Shared:
+    """writers: layers whose output channels they are, each once, the depthwise ones among them. readers: the dense
+    convolutions that sum them up. values: all tensors that hold them."""
+
+    writers: dict[ir.Node, None] = field(default_factory=dict)
+    readers: dict[ir.Node, None] = field(default_factory=dict)
+    values: dict[ir.Value, None] = field(default_factory=dict)
+
+
+def fill_block(conv: ir.Node) -> None:
+    """`conv`: one in a model all of whose pairs are written."""
+    weight, group = own_weight(conv), ir.attribute(conv, "group", 1)
+    missing = -group % _BLOCK
+    if weight is None or weight.ndim != 4 or weight.shape[:2] != (group, 1) or group == 1 or not missing:
+        return
+    shared = _shared_with(conv) if rounded_by(conv) is not None else None
+    if shared is None:
+        return
+    sizes = {value: ir.dims_of(value) for value in shared.values}
+    for writer in shared.writers:
+        change_outputs(writer, lambda array: _wider(array, 0, missing))
+        if not is_dense(writer):
+            ir.set_attribute(writer, "group", group + missing)
+    for reader in shared.readers:
+        _read_more(reader, missing)
+    for value, dims in sizes.items():
+        value.name = f"{str(value.name).removesuffix('.channels')}.channels"  # it is no tensor of the float model any more
+        value.shape = None if dims is None else ir.Shape([dims[0], group + missing, *dims[2:]])
+
+
+def _shared_with(conv: ir.Node) -> _Shared | None:
+    """All that holds the channels of the depthwise `conv`; None if somebody sees them who would see more."""
+    found, known, waiting = _Shared(), set[ir.Node](), [conv]
+    while waiting:
+        node = waiting.pop()
+        if node in known:
+            continue
+        known.add(node)
+        values = _values_of(node, ir.attribute(conv, "group", 1))
+        if values is None or node.graph is not conv.graph:
+            return None
+        if node.op_type == "Conv":
+            found.writers[node] = None
+        for value in values:
+            producer = value.producer()
+            if producer is None or value.is_graph_output():
+                return None
+            found.values[value] = None
+            summing = [use.node for use in ir.uses(value) if use.idx == 0 and is_dense(use.node)]
+            found.readers |= dict.fromkeys(summing)
+            waiting += [producer, *(use.node for use in ir.uses(value) if use.node not in summing)]
+    return found
+
+
+def _values_of(node: ir.Node, count: int) -> tuple[ir.Value, ...] | None:
+    """The tensors of `count` channels that go into `node`, but for those that it sums up, and that come out of it; None where
+    it does not treat channels one by one, or has no constants of its own."""
+    results = tuple(node.outputs)
+    if node.domain or len(results) != 1:
+        return None
+    if node.op_type == "Conv":
+        weight = own_weight(node)
+        if weight is None or len(weight) != count or not has_own_bias(node):
+            return None
+        if is_dense(node):
+            return results
+        depthwise = weight.shape[1] == 1 and ir.attribute(node, "group", 1) == count
+        return (*_tensors(node.inputs[:1]), *results) if depthwise else None
+    data = node.inputs[:1] if node.op_type in _FIRST_ONLY else node.inputs
+    if node.op_type not in _ALIKE or _tensors(node.inputs[len(data) :]) or (node.op_type == "Add" and len(_tensors(data)) > 1):
+        return None
+    return (*_tensors(data), *results)
+
+
+def _tensors(values: Sequence[ir.Value | None]) -> tuple[ir.Value, ...]:
+    return tuple(value for value in values if value is not None and not _is_number(value))
+
+
+def _is_number(value: ir.Value) -> bool:
+    """Whether it is one constant number, as it is or as a code."""
+    producer = value.producer()
+    source = producer.inputs[0] if producer is not None and producer.op_type == "DequantizeLinear" else value
+    constant = ir.constant_of(source)
+    return constant is not None and constant.size == 1
+
+
+def _read_more(conv: ir.Node, missing: int) -> None:
+    dequantize, weight = own_dequantizer(conv, 1), own_weight(conv)
+    assert dequantize is not None
+    assert weight is not None
+    assert isinstance(conv.graph, ir.Graph)
+    wider = ir.add_initializer(conv.graph, f"{conv.name}.weight.wider", _wider(weight, 1, missing))
+    ir.replace_input(dequantize, 0, wider)
+    dequantize.outputs[0].shape = None
+
+
+def _wider(array: AnyArray, axis: int, missing: int) -> AnyArray:
+    """Codes of zeros behind those of an axis; scales, which must not be zero, like the last one."""
+    widths = [(0, missing if dimension == axis else 0) for dimension in range(array.ndim)]
+    return np.pad(array, widths, mode="edge" if array.dtype.kind == "f" else "constant")
