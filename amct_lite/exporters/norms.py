@@ -141,4 +141,5 @@ def _write(b: Inserter, norm: ir.Node, data: ir.Value, whole: Fractions, step: f
     ir.insert_before(norm, conv)
     ir.redirect(norm.outputs[0], conv.outputs[0])
     ir.remove_node(norm)
-    conv.outputs[0].name, conv.outputs[0].shape = norm.outputs[0].name, norm.outputs[0].shape  # it is the same tensor
+    before, after = norm.outputs[0], conv.outputs[0]
+    after.name, after.type, after.shape = before.name, before.type, before.shape  # it is the same tensor

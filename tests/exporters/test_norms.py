@@ -128,7 +128,7 @@ def test_channels_that_are_joined_already_are_not_joined_again() -> None:
     assert second.inputs[0] is first.outputs[0]
 
 
-@pytest.mark.parametrize(("channels", "shape"), [(12, (12, 12, 1, 1)), (16, (16, 1, 1, 1)), (136, (136, 1, 1, 1))])
+@pytest.mark.parametrize(("channels", "shape"), [(12, (12, 12, 1, 1)), (16, (16, 1, 1, 1)), (136, (144, 1, 1, 1))])
 def test_what_the_depthwise_kernel_has_no_whole_blocks_for_is_a_product_with_a_diagonal_matrix(
     channels: int, shape: tuple[int, ...]
 ) -> None:
