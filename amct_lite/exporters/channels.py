@@ -14,6 +14,7 @@ from amct_lite.exporters.convs import (
     forget_channels,
     has_own_bias,
     is_dense,
+    kernel_behind,
     own_dequantizer,
     own_weight,
     private,
@@ -29,7 +30,10 @@ _WRITTEN = 16
 """if it writes as many as these; and the block of the depthwise kernel."""
 _COLOUR = 3
 _LARGE = 64 * 64
-"""An image with less than three channels gains from more only if it has so many pixels."""
+"""An image with less than three channels gains from more only if it has so many pixels. A depthwise layer of so many loses what
+it gains to two cuts, of"""
+_ENOUGH = 14 * 14
+"""it gains from one as from two."""
 _JOINED = 64
 """A group of so many channels is as fast as one of all of them."""
 
@@ -46,18 +50,37 @@ def align(model: ir.Model) -> None:
 
 
 def _widen_depthwise(conv: ir.Node) -> None:
-    """`conv` and the channels that it shares with the convolutions around it, if they are the only ones that see them. Where
-    there is less than one block of them, it pays to cut off those of zeros again for others."""
-    weight, group = own_weight(conv), ir.attribute(conv, "group", 1)
-    if weight is None or weight.ndim != 4 or weight.shape[:2] != (group, 1) or group == 1 or not (missing := -group % _WRITTEN):
+    """`conv` and the channels that it shares with the convolutions around it. Where others see its result, or what it reads,
+    the zeros are cut off again for them: that pays if it has less than one block, or enough pixels."""
+    missing, group = missing_channels(conv), ir.attribute(conv, "group", 1)
+    quantize = quantizer_in_front(conv.inputs[0]) if missing else None
+    front = kernel_behind(quantize) if quantize is not None else None
+    if quantize is None or front is None or not is_dense(front) or not has_own_bias(front) or not has_own_bias(conv):
         return
-    front = read_alone(conv)
-    if front is None or not is_dense(front) or not has_own_bias(front) or not has_own_bias(conv):
+    pixels, alone, absorbed = _pixels(conv.outputs[0]), read_alone(conv) is front, bool(_read_by_dense(conv))
+    cut = rounded_by(conv) is not None and pixels is not None and pixels >= _ENOUGH
+    if alone and not (absorbed or cut or (group < _WRITTEN and rounded_by(conv) is not None)):
         return
-    if _read_by_dense(conv) or (group < _WRITTEN and rounded_by(conv) is not None):
-        _add_outputs(front, missing)
-        ir.set_attribute(conv, "group", group + missing)
-        _give_more(conv, missing)
+    if not alone and not (rounded_by(front) is quantize and cut and pixels is not None and pixels < _LARGE):
+        return
+    if not alone:
+        _cut_for_others(conv, quantize, missing)
+    add_outputs(front, missing)
+    ir.set_attribute(conv, "group", group + missing)
+    _give_more(conv, missing)
+
+
+def _cut_for_others(conv: ir.Node, quantize: ir.Node, missing: int) -> None:
+    """All who read the codes but `conv` will find the last channels cut off."""
+    others = ir.uses(quantize.outputs[0])
+    ir.redirect(quantize.outputs[0], _without_last(quantize, str(conv.name), missing), others)
+    b = Inserter(conv, f"{conv.name}.aligned")
+    ir.replace_input(conv, 0, b.op("DequantizeLinear", quantize.outputs[0], *quantize.inputs[1:3]))
+
+
+def _without_last(quantize: ir.Node, name: str, missing: int) -> ir.Value:
+    b = Inserter.behind(quantize, f"{name}.aligned")
+    return b.op("Slice", quantize.outputs[0], *(b.constant([bound], np.int64) for bound in (0, -missing, 1)))
 
 
 def _widen_result(conv: ir.Node) -> None:
@@ -73,16 +96,14 @@ def _widen_result(conv: ir.Node) -> None:
 def _give_more(conv: ir.Node, missing: int) -> None:
     """So many channels of zeros more, which convolutions behind `conv` take over; for others the codes are cut off."""
     readers = _read_by_dense(conv)
-    _add_outputs(conv, missing)
+    add_outputs(conv, missing)
     for use in readers:
         _extend(use.node, 1, 1, missing)
     quantize = None if readers else rounded_by(conv)
     if quantize is None:
         return
     others = ir.uses(quantize.outputs[0])
-    b = Inserter.behind(quantize, f"{conv.name}.aligned")
-    codes = b.op("Slice", quantize.outputs[0], *(b.constant([bound], np.int64) for bound in (0, -missing, 1)))
-    ir.redirect(quantize.outputs[0], codes, others)
+    ir.redirect(quantize.outputs[0], _without_last(quantize, str(conv.name), missing), others)
 
 
 def _read_by_dense(conv: ir.Node) -> tuple[ir.Usage, ...]:
@@ -92,7 +113,15 @@ def _read_by_dense(conv: ir.Node) -> tuple[ir.Usage, ...]:
     return readers if all(use.idx == 0 and is_dense(use.node) for use in readers) else ()
 
 
-def _add_outputs(conv: ir.Node, missing: int) -> None:
+def missing_channels(conv: ir.Node) -> int:
+    """How many channels a depthwise convolution lacks to have whole blocks of them; 0 for others."""
+    weight = own_weight(conv) if conv.op_type == "Conv" else None
+    group = ir.attribute(conv, "group", 1) if weight is not None else 1
+    return -group % _WRITTEN if weight is not None and weight.ndim == 4 and group > 1 and weight.shape[:2] == (group, 1) else 0
+
+
+def add_outputs(conv: ir.Node, missing: int) -> None:
+    """So many channels of zeros at the end of what `conv` computes, whose weight and bias are its own."""
     for index in range(1, len(conv.inputs)):
         _extend(conv, index, 0, missing)
     forget_channels(conv)
@@ -167,6 +196,11 @@ def _is_channels_last(front: ir.Node) -> bool:
 
 
 def _is_large(image: ir.Value | None) -> bool:
-    dims = ir.dims_of(image) if image is not None else None
+    pixels = _pixels(image) if image is not None else None
+    return pixels is not None and pixels >= _LARGE
+
+
+def _pixels(image: ir.Value) -> int | None:
+    dims = ir.dims_of(image)
     sizes = [size for size in (dims or ())[2:] if isinstance(size, int)]
-    return dims is not None and len(sizes) == len(dims) - 2 and prod(sizes) >= _LARGE
+    return prod(sizes) if dims is not None and len(sizes) == len(dims) - 2 else None

@@ -65,6 +65,16 @@ def rounded_by(conv: ir.Node) -> ir.Node | None:
     return next((nodes[0] for nodes in readers if len(nodes) == 1 and nodes[0].op_type == "QuantizeLinear"), None)
 
 
+def kernel_behind(quantize: ir.Node) -> ir.Node | None:
+    """The node whose result, perhaps kept within bounds, `quantize` rounds."""
+    value = quantize.inputs[0]
+    node = value.producer() if value is not None else None
+    while node is not None and node.op_type in BOUNDS:
+        value = node.inputs[0]
+        node = value.producer() if value is not None else None
+    return node
+
+
 def read_alone(node: ir.Node) -> ir.Node | None:
     """Whose result `node`, and nobody else, reads, rounded and perhaps kept within bounds."""
     value = node.inputs[0]

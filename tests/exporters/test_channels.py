@@ -57,10 +57,21 @@ def test_a_depthwise_layer_gets_whole_blocks_of_sixteen_channels(without: str) -
     assert weight_shapes(after) == {"stem": (16, 4, 3, 3), "dw": (16, 1, 3, 3), "pw": (6, 16, 1, 1)}
 
 
-@pytest.mark.parametrize(("text", "why"), [(SEEN, "a Sigmoid sees them"), (SUMMED, "they are added to others")])
-def test_channels_that_others_see_stay_as_they_are(text: str, why: str) -> None:
-    shapes = weight_shapes(exported(text, PARTS | CLIP)[1])
-    assert (shapes["stem"], shapes["dw"], shapes["pw"]) == ((12, 3, 3, 3), (12, 1, 3, 3), (6, 12, 1, 1)), why
+@pytest.mark.parametrize(
+    ("text", "read"), [(SEEN, 16), (SUMMED, 12)], ids=["a Sigmoid sees what it reads", "what it reads is added to its result"]
+)
+def test_for_others_channels_of_zeros_are_cut_off_again(text: str, read: int) -> None:
+    after = exported(text, PARTS | CLIP)[1]
+    shapes = weight_shapes(after)
+    assert (shapes["stem"], shapes["dw"], shapes["pw"]) == ((16, 4, 3, 3), (16, 1, 3, 3), (6, read, 1, 1))
+    assert [node.op_type for node in after.graph].count("Slice") == (1 if read == 16 else 2)
+
+
+@pytest.mark.parametrize("text", [SEEN, SUMMED])
+@pytest.mark.parametrize("size", [8, 64])
+def test_few_pixels_are_not_worth_a_cut_and_many_not_worth_two(text: str, size: int) -> None:
+    shapes = weight_shapes(exported(text.replace("16,16", f"{size},{size}"), PARTS | CLIP, 3, (size, size))[1])
+    assert (shapes["stem"], shapes["dw"], shapes["pw"]) == ((12, 3, 3, 3), (12, 1, 3, 3), (6, 12, 1, 1))
 
 
 HEAD = """net (float[N,8,16,16] x) => (float[N,16,16,COUNT] y) {
@@ -69,8 +80,8 @@ HEAD = """net (float[N,8,16,16] x) => (float[N,16,16,COUNT] y) {
   [last] e = Transpose <perm=[0,2,3,1]> (d) [end] y = Sigmoid (e) }"""
 
 
-@pytest.mark.parametrize(("count", "computed"), [(1, 1), (2, 16), (10, 16), (24, 24)])
-def test_a_depthwise_layer_of_less_than_a_block_computes_one_and_others_see_its_own(count: int, computed: int) -> None:
+@pytest.mark.parametrize(("count", "computed"), [(1, 1), (2, 16), (10, 16), (24, 32)])
+def test_a_depthwise_layer_computes_whole_blocks_and_others_see_its_own(count: int, computed: int) -> None:
     weights = {"ws": (16, 8, 3, 3), "wp": (count, 16, 1, 1), "bp": (count,), "wd": (count, 1, 3, 3), "bd": (count,)}
     after = exported(HEAD.replace("COUNT", str(count)), weights, 8)[1]
     assert weight_shapes(after)["point"] == (computed, 16, 1, 1)
