@@ -32,8 +32,8 @@ _REPEATING = {
 
 def name_shuffle(join: ir.Node) -> None:
     """Let one DepthToSpace give what `join`, a Reshape, gives, if it is the end of a pixel shuffle of three nodes."""
-    transpose = _alone_in_front(join, "Transpose")
-    split = _alone_in_front(transpose, "Reshape") if transpose is not None else None
+    transpose = alone_in_front(join, "Transpose")
+    split = alone_in_front(transpose, "Reshape") if transpose is not None else None
     if transpose is None or split is None:
         return
     fronts = [quantizer_in_front(node.inputs[0]) for node in (split, transpose, join)]
@@ -124,7 +124,7 @@ def _times(resize: ir.Node) -> list[int] | None:
     return times[1:] if whole and told == [1, *times] else None
 
 
-def _alone_in_front(node: ir.Node, op_type: str) -> ir.Node | None:
+def alone_in_front(node: ir.Node, op_type: str) -> ir.Node | None:
     """The node of that type whose result `node`, and nobody else, reads, rounded or not."""
     value = node.inputs[0]
     while value is not None and len(ir.uses(value)) == 1 and not value.is_graph_output():

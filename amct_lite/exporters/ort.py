@@ -19,6 +19,7 @@ from amct_lite.exporters.moves import name_shuffle, repeat_pixels, spread_channe
 from amct_lite.exporters.norms import scale_channels
 from amct_lite.exporters.numbers import NUMBERS, give_code
 from amct_lite.exporters.pairs import UNSIGNED_SHIFT, dequantizers, grid_of, is_rounded, pair_around, quantizer_in_front
+from amct_lite.exporters.reroute import reroute
 from amct_lite.exporters.shared_channels import fill_block
 from amct_lite.exporters.unfold import unfold
 from amct_lite.flow.kernels import BOUNDS, KERNELS, SIZES, is_product
@@ -70,6 +71,7 @@ def export(model: ir.Model, record: QuantRecord) -> ir.Model:
         _multiply(conv)
     for product in _all(result, "Mul"):
         gates.spread(product)
+    reroute(result)
     for bound in BOUNDS:  # behind all that look for pairs: codes that are bounded are none
         for node in _all(result, bound):
             bound_codes(node)

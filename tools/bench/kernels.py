@@ -13,10 +13,12 @@ windows: an image between two such layers cut into windows of 2×2 pixels, multi
 gates: an image of codes times one code a channel, channels last
 image: the first Conv, with a fourth channel of zeros
 norms: a BatchNormalization between two 1×1 layers, from and to 16 channels
-joined: a Concat of codes, channels last, of which all but the last are joined already
 swish: a HardSwish between two 1×1 layers
 gated: a depthwise layer and its gate between two, in whole blocks
 numbers: a product with one, between two
+channels: a channel shuffle between two
+ghost: a depthwise layer beside what it reads, as in GhostNet
+joined: a Concat of codes, channels last, of which all but the last are joined already
 
 Random weights; times as in latency.py, in processes of their own that take turns. Needs numpy, onnx and onnxruntime.
 """
@@ -54,6 +56,11 @@ class Net:
         name = out or f"v{len(self.nodes)}"
         self.nodes.append(helper.make_node(kind, inputs, [name], **attributes))
         return name
+
+    def split(self, value: str, sizes: str) -> list[str]:
+        names = [f"v{len(self.nodes)}_{part}" for part in range(2)]
+        self.nodes.append(helper.make_node("Split", [value, sizes], names, axis=1))
+        return names
 
     def grid(self) -> tuple[str, str]:
         return self.constant(np.float32(SCALE)), self.constant(np.uint8(128))
@@ -176,10 +183,10 @@ def depthwise(inputs: int, channels: int, size: int) -> Models:
 
 
 def _in_blocks(first: np.ndarray, second: np.ndarray, size: int, *, widen_first: bool, **attributes: object) -> Models:
-    """Two layers, of which the second gives the channels it has, or sixteen that are cut again. widen_first: it is a depthwise
+    """Two layers, of which the second gives the channels it has, or sixteens that are cut again. widen_first: it is a depthwise
     one, whose channels the first layer gives."""
     models = {}
-    for way, missing in (("as it is", 0), ("sixteen, cut", 16 - len(second))):
+    for way, missing in (("as it is", 0), ("sixteens, cut", -len(second) % 16)):
         net, more = Net(), [(0, missing), (0, 0), (0, 0), (0, 0)]
         grid = net.grid()
         weights = net.rounded(np.pad(first, more) if widen_first else first), net.rounded(np.pad(second, more))
@@ -191,6 +198,54 @@ def _in_blocks(first: np.ndarray, second: np.ndarray, size: int, *, widen_first:
         net.op("DequantizeLinear", net.op("Slice", codes, *bounds) if missing else codes, *grid, out="y")
         models[way] = net.model(UINT8, [1, first.shape[1], size, size], FLOAT)
     return models
+
+
+def ghost(channels: int, size: int) -> Models:
+    wide = channels + -channels % 16
+    ways = {"as it is": (channels, channels), "cut": (wide, channels), "read with zeros": (wide, wide)}
+    return {way: _ghost(channels, size, *counts) for way, counts in ways.items()}
+
+
+def _ghost(channels: int, size: int, computed: int, read: int) -> onnx.ModelProto:
+    """A 1×1 layer, a depthwise one behind it, and a 1×1 layer that reads both: with so many channels each."""
+    net = Net()
+    grid = net.grid()
+    weights = [net.rounded(net.codes(shape)) for shape in ((computed, 32, 1, 1), (computed, 1, 3, 3), (32, 2 * read, 1, 1))]
+    first = net.op("QuantizeLinear", net.op("Conv", net.op("DequantizeLinear", "x", *grid), weights[0]), *grid)
+    second = net.op("Conv", net.op("DequantizeLinear", first, *grid), weights[1], group=computed, pads=[1] * 4)
+    both = [first, net.op("QuantizeLinear", second, *grid)]
+    if read < computed:
+        both = [net.op("Slice", codes, *(net.constant(np.array([number])) for number in (0, channels, 1))) for codes in both]
+    data = net.op("DequantizeLinear", net.op("Concat", *both, axis=1), *grid)
+    net.op("QuantizeLinear", net.op("Conv", data, weights[2]), *grid, out="y")
+    return net.model(UINT8, [1, 32, size, size], UINT8)
+
+
+def channels(count: int, size: int) -> Models:
+    return {way: _halves(count, size, runs) for way, runs in (("Transpose", False), ("runs", True))}
+
+
+def _halves(count: int, size: int, runs: bool) -> onnx.ModelProto:
+    """Two 1×1 layers of `count` channels each, which are shuffled, and two that read half of them each."""
+    net = Net()
+    grid = net.grid()
+    data, halves = net.op("DequantizeLinear", "x", *grid), net.constant(np.array([count // 2] * 2))
+    given = [net.op("Conv", data, net.rounded(net.codes((count, count, 1, 1)))) for _ in range(2)]
+    codes = [net.op("QuantizeLinear", result, *grid) for result in given]
+    if runs:
+        pieces = [net.split(value, halves) for value in codes]
+        parts = [net.op("Concat", *pair, axis=1) for pair in zip(*pieces, strict=True)]
+    else:
+        shapes = (net.constant(np.array(shape)) for shape in ([1, 2, count, size, size], [1, 2 * count, size, size]))
+        apart = net.op("Reshape", net.op("Concat", *codes, axis=1), next(shapes))
+        whole = net.op("Reshape", net.op("Transpose", apart, perm=[0, 2, 1, 3, 4]), next(shapes))
+        parts = net.split(whole, net.constant(np.array([count] * 2)))
+    read = [
+        net.op("Conv", net.op("DequantizeLinear", part, *grid), net.rounded(net.codes((16, count, 1, 1)))) for part in parts
+    ]
+    ends = [net.op("DequantizeLinear", net.op("QuantizeLinear", result, *grid), *grid) for result in read]
+    net.op("QuantizeLinear", net.op("Add", *ends), *grid, out="y")
+    return net.model(UINT8, [1, count, size, size], UINT8)
 
 
 def shuffle(channels: int, block: int, size: int) -> Models:
@@ -415,7 +470,10 @@ CASES: Mapping[str, tuple[Callable[..., Models], list[tuple[int, ...]]]] = {
                           (32, 14, 3, 1), (32, 7, 3, 1), (512, 7, 3, 1), (64, 28, 5, 1)]),
     "groups": (groups, [(128, 128, 32, 56), (256, 256, 32, 28), (512, 512, 32, 14), (64, 128, 64, 28), (96, 96, 12, 28)]),
     "few": (few, [(32, 9, 3, 224), (32, 3, 3, 112), (32, 15, 3, 56), (32, 4, 3, 56), (64, 6, 3, 14), (16, 9, 5, 28)]),
-    "depthwise": (depthwise, [(64, 2, 40), (64, 4, 40), (64, 10, 40), (32, 6, 80), (32, 12, 80), (64, 4, 10)]),
+    "depthwise": (depthwise, [(64, 2, 40), (64, 4, 40), (64, 10, 40), (32, 6, 80), (32, 12, 80), (64, 4, 10),
+                              (24, 72, 56), (24, 72, 28), (40, 200, 14), (64, 92, 7)]),
+    "ghost": (ghost, [(8, 112), (24, 112), (12, 56), (36, 56), (20, 28), (60, 28), (40, 14), (100, 14), (56, 7)]),
+    "channels": (channels, [(58, 28), (116, 14), (232, 7), (24, 56), (122, 28)]),
     "shuffle": (shuffle, [(1, 3, 224), (3, 2, 128), (3, 4, 64), (64, 2, 32), (256, 2, 14), (4, 2, 8)]),
     "spread": (spread, [(4, 2, 64), (8, 2, 64), (12, 2, 64), (64, 2, 32), (64, 2, 128), (16, 3, 32), (32, 4, 16)]),
     "transposed": (transposed, [(64, 32, 2, 28), (64, 32, 2, 56), (256, 128, 2, 16), (64, 64, 4, 28), (128, 64, 4, 14),
