@@ -15,6 +15,7 @@ from math import ceil, prod
 import numpy as np
 
 from amct_lite import ir
+from amct_lite.exporters.convs import rounded_by
 from amct_lite.exporters.pairs import quantizer_in_front
 from amct_lite.ir.build import Inserter
 
@@ -62,12 +63,11 @@ class Windows:
 
 def average(pool: ir.Node) -> None:
     """`pool`: an AveragePool; it stays unless it is one of images of known sizes, between pairs."""
-    front, behind = quantizer_in_front(pool.inputs[0]), [use.node for use in ir.uses(pool.outputs[0])]
-    sizes = _sizes(pool)
-    if front is None or sizes is None or [node.op_type for node in behind] != ["QuantizeLinear"]:
+    front, behind, sizes = quantizer_in_front(pool.inputs[0]), rounded_by(pool), _sizes(pool)
+    if front is None or behind is None or sizes is None:
         return
     mean, axes = _Mean(pool, sizes[0]), _axes(pool, sizes)
-    if pool.outputs[0].is_graph_output() or all(axis.count == 1 and axis.size >= axis.length for axis in axes):
+    if all(axis.count == 1 and axis.size >= axis.length for axis in axes):
         return
     pads: list[int] = list(ir.attribute(pool, "pads", ()))
     same = _auto_pad(pool).startswith("SAME")
@@ -78,7 +78,8 @@ def average(pool: ir.Node) -> None:
     elif all(len(one) == 1 and one[0].start == 0 for one in stretches):
         mean.replace([one[0].size for one in stretches], (0, 0, 0, 0))
     elif not counted and all(map(_is_cut_cheaply, stretches)) and prod(sizes[:3]) >= _CODES:
-        mean.join_pieces(front, behind[0], stretches)
+        if behind.inputs[0] is pool.outputs[0]:  # no Relu between
+            mean.join_pieces(front, behind, stretches)
 
 
 def _is_cut_cheaply(stretches: Sequence[Stretch]) -> bool:

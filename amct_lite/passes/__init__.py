@@ -13,6 +13,7 @@ from functools import partial
 
 from amct_lite import ir
 from amct_lite.passes import (
+    bound_parts,
     fold_batch_norm,
     fold_constants,
     fold_decomposed_batch_norm,
@@ -46,6 +47,7 @@ def passes_with(fusion: Fusion) -> tuple[Pass, ...]:
         partial(fold_decomposed_batch_norm.run, fusion=fusion),
         partial(fold_batch_norm.run, fusion=fusion),
         merge_matmul_bias.run,
+        bound_parts.run,  # behind the folds: what stood between a Concat and its bound may be gone
         remove_dead.run,  # last: what the folds left behind
         infer_shapes.run,  # for all later stages
     )

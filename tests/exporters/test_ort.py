@@ -151,6 +151,26 @@ def test_means_of_moved_codes_are_integer_kernels_too() -> None:
     assert (found["QLinearAveragePool"], found["ReduceMean"], found["DequantizeLinear"]) == (0, 0, 0)
 
 
+def test_a_mean_of_windows_that_is_bounded_is_one_too() -> None:
+    text = POOLED.replace("(a) [c2]", "(m) [relu] r = Relu (b) [c2]").replace("(b, w2)", "(r, w2)")
+    text = text.replace("[pool]", "[max] m = MaxPool <kernel_shape=[2,2]> (a) [pool]").replace("HOW", "kernel_shape=[2,2]")
+    model = ir.load_bytes(net(text, **SQUARE).SerializeToString())
+    result = quantize(model, images(4), ORT, options=ONE_THREAD)
+    assert result.exports.deploy is not None
+    assert not [node for node in optimized(result.exports.deploy).graph if "AveragePool" in node.op_type]
+
+
+def test_a_bound_behind_a_concat_leaves_nobody_in_float() -> None:
+    text = """net (float[1,3,16,16] x) => (float[N,C,H,W] y) {
+      [c1] a = Conv (x, w1) [c2] b = Conv (x, w1) [both] c = Concat <axis=1> (a, b) [relu] d = Relu (c)
+      [c3] e = Conv (d, w3) [add] f = Add (d, e) [relu2] g = Relu (f) [c4] y = Conv (g, w3) }"""
+    model = ir.load_bytes(net(text, w1=(4, 3, 1, 1), w3=(8, 8, 1, 1)).SerializeToString())
+    result = quantize(model, images(4), ORT, options=ONE_THREAD)
+    assert result.exports.deploy is not None
+    found = Counter(node.op_type for node in optimized(result.exports.deploy).graph)
+    assert (found["QLinearConv"], found["QLinearAdd"], found["Relu"], found["Add"]) == (3, 1, 0, 0)
+
+
 def test_who_asks_for_a_shape_keeps_no_layer_in_float() -> None:
     """The record has no entry for that, so that it is taken again."""
     model = ir.load_bytes(net(SHAPED, rows=np.array([0, -1])).SerializeToString())
