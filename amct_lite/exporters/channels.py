@@ -128,26 +128,35 @@ def add_outputs(conv: ir.Node, missing: int) -> None:
 
 
 def _join_groups(conv: ir.Node) -> None:
-    """Neighbouring groups become one, with weights of zero for the channels that they do not share. Depthwise kernels take one
-    channel each; all others multiply group by group, where a few channels take as long as many."""
-    dequantize, group = own_dequantizer(conv, 1), ir.attribute(conv, "group", 1)
-    weight = own_weight(conv)
-    if dequantize is None or weight is None or weight.shape[:2] == (group, 1) or rounded_by(conv) is None:
+    """Depthwise kernels take one channel each; others multiply group by group, where a few channels take as long as many."""
+    weight, group = own_weight(conv), ir.attribute(conv, "group", 1)
+    if weight is None or weight.shape[:2] == (group, 1) or rounded_by(conv) is None:
         return
     read = weight.shape[1]
-    joined = max(count for count in range(1, group + 1) if group % count == 0 and (count == 1 or count * read <= _JOINED))
-    if joined == 1:
+    join_groups(
+        conv, max(count for count in range(1, group + 1) if group % count == 0 and (count == 1 or count * read <= _JOINED))
+    )
+
+
+def join_groups(conv: ir.Node, count: int) -> None:
+    """So many neighbouring groups of `conv`, whose weight is its own, become one, with weights of zero for the channels that
+    they do not share."""
+    dequantize, weight, group = own_dequantizer(conv, 1), own_weight(conv), ir.attribute(conv, "group", 1)
+    assert dequantize is not None
+    assert weight is not None
+    if count == 1:
         return
-    blocks = weight.reshape(group // joined, joined, len(weight) // group, *weight.shape[1:])
-    wider = np.zeros((*blocks.shape[:3], joined, *weight.shape[1:]), weight.dtype)
-    for place in range(joined):
+    read = weight.shape[1]
+    blocks = weight.reshape(group // count, count, len(weight) // group, *weight.shape[1:])
+    wider = np.zeros((*blocks.shape[:3], count, *weight.shape[1:]), weight.dtype)
+    for place in range(count):
         wider[:, place, :, place] = blocks[:, place]
     graph = conv.graph
     assert isinstance(graph, ir.Graph)
-    array = wider.reshape(len(weight), joined * read, *weight.shape[2:])
+    array = wider.reshape(len(weight), count * read, *weight.shape[2:])
     ir.replace_input(dequantize, 0, ir.add_initializer(graph, f"{conv.name}.weight.joined", array))
     dequantize.outputs[0].shape = None
-    ir.set_attribute(conv, "group", group // joined)
+    ir.set_attribute(conv, "group", group // count)
 
 
 def _extend(conv: ir.Node, index: int, axis: int, missing: int) -> None:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from amct_lite import ir
-from amct_lite.exporters.channels import add_outputs, missing_channels
+from amct_lite.exporters.channels import add_outputs, join_groups, missing_channels
 from amct_lite.exporters.convs import (
     change_outputs,
     has_own_bias,
@@ -42,16 +42,17 @@ def reroute(model: ir.Model) -> None:
     """In place. `model`: all of its pairs are written."""
     routes = Routes(model.graph)
     readers = {conv for codes in routes.shuffled() for conv in _absorbing(codes, routes)}
-    wider: dict[ir.Value, int] = {}
+    wider: dict[ir.Value, tuple[ir.Node, int]] = {}
     for conv in model.graph:
         quantize = quantizer_in_front(conv.inputs[0]) if missing_channels(conv) else None
         front = _widening(quantize) if quantize is not None else None
-        taken = _absorbing(quantize.outputs[0], routes) if quantize is not None and front is not None else set()
-        if quantize is not None and front is not None and taken and quantize.outputs[0] not in wider:
+        if quantize is not None and front is not None and (taken := _absorbing(quantize.outputs[0], routes)):
             readers |= taken
-            wider[quantize.outputs[0]] = missing_channels(conv)
-            add_outputs(front, missing_channels(conv))
-    writer = _Writer(routes, wider)
+            wider[quantize.outputs[0]] = front, missing_channels(conv)
+    for front, missing in wider.values():
+        join_groups(front, ir.attribute(front, "group", 1))
+        add_outputs(front, missing)
+    writer = _Writer(routes, {codes: missing for codes, (_, missing) in wider.items()})
     for conv in model.graph:
         if conv in readers:
             writer.order(conv)
@@ -61,7 +62,13 @@ def reroute(model: ir.Model) -> None:
 def _widening(quantize: ir.Node) -> ir.Node | None:
     """The convolution that computes what is rounded, if it can give more channels."""
     front = kernel_behind(quantize)
-    can = front is not None and is_dense(front) and has_own_bias(front) and rounded_by(front) is quantize
+    can = (
+        front is not None
+        and _sums_up(front)
+        and not _is_depthwise(front)
+        and has_own_bias(front)
+        and rounded_by(front) is quantize
+    )
     return front if can else None
 
 
@@ -163,25 +170,14 @@ class _Writer:
 
 
 def _order_inputs(conv: ir.Node, places: Sequence[int]) -> None:
-    dequantize, weight = own_dequantizer(conv, 1), own_weight(conv)
+    join_groups(conv, ir.attribute(conv, "group", 1))
+    dequantize, weight, graph = own_dequantizer(conv, 1), own_weight(conv), conv.graph
     assert dequantize is not None
     assert weight is not None
-    graph = dequantize.graph
     assert isinstance(graph, ir.Graph)
-    ordered = np.moveaxis(_taken(np.moveaxis(_joined(weight, ir.attribute(conv, "group", 1)), 1, 0), places), 0, 1)
-    ir.replace_input(dequantize, 0, ir.add_initializer(graph, f"{conv.name}.weight.ordered", np.ascontiguousarray(ordered)))
+    ordered = np.ascontiguousarray(np.moveaxis(_taken(np.moveaxis(weight, 1, 0), places), 0, 1))
+    ir.replace_input(dequantize, 0, ir.add_initializer(graph, f"{conv.name}.weight.ordered", ordered))
     dequantize.outputs[0].shape = None
-    ir.set_attribute(conv, "group", 1)
-
-
-def _joined(weight: AnyArray, groups: int) -> AnyArray:
-    """The weight of one group that computes what `groups` of them do."""
-    written, read = len(weight) // groups, weight.shape[1]
-    joined = np.zeros((len(weight), groups * read, *weight.shape[2:]), weight.dtype)
-    for group in range(groups):
-        rows = slice(group * written, (group + 1) * written)
-        joined[rows, group * read : (group + 1) * read] = weight[rows]
-    return joined
 
 
 def _taken(array: AnyArray, places: Sequence[int]) -> AnyArray:
