@@ -30,10 +30,11 @@ _WRITTEN = 16
 """if it writes as many as these; and the block of the depthwise kernel."""
 _COLOUR = 3
 _LARGE = 64 * 64
-"""An image with less than three channels gains from more only if it has so many pixels. A depthwise layer of so many loses what
-it gains to two cuts, of"""
-_ENOUGH = 14 * 14
-"""it gains from one as from two."""
+"""An image with less than three channels gains from more only if it has so many pixels."""
+_CUT_ONCE = 14 * 14
+"""A depthwise layer of so many pixels gains more than it takes to cut off the zeros behind it,"""
+_CUT_TWICE = 64 * 64
+"""and of fewer than these, in front of it as well."""
 _JOINED = 64
 """A group of so many channels is as fast as one of all of them."""
 
@@ -58,10 +59,11 @@ def _widen_depthwise(conv: ir.Node) -> None:
     if quantize is None or front is None or not is_dense(front) or not has_own_bias(front) or not has_own_bias(conv):
         return
     pixels, alone, absorbed = _pixels(conv.outputs[0]), read_alone(conv) is front, bool(_read_by_dense(conv))
-    cut = rounded_by(conv) is not None and pixels is not None and pixels >= _ENOUGH
-    if alone and not (absorbed or cut or (group < _WRITTEN and rounded_by(conv) is not None)):
+    small = group < _WRITTEN and rounded_by(conv) is not None
+    cut = rounded_by(conv) is not None and pixels is not None and pixels >= _CUT_ONCE
+    if alone and not (absorbed or small or cut):
         return
-    if not alone and not (rounded_by(front) is quantize and cut and pixels is not None and pixels < _LARGE):
+    if not alone and not (rounded_by(front) is quantize and cut and pixels is not None and pixels < _CUT_TWICE):
         return
     if not alone:
         _cut_for_others(conv, quantize, missing)
