@@ -40,6 +40,7 @@ class _Run:
 
 def reroute(model: ir.Model) -> None:
     """In place. `model`: all of its pairs are written."""
+    ir.remove_unused(model)  # what other rewrites left behind is no reader
     routes = Routes(model.graph)
     readers = {conv for codes in routes.shuffled() for conv in _absorbing(codes, routes)}
     wider: dict[ir.Value, tuple[ir.Node, int]] = {}
