@@ -77,9 +77,13 @@ def average(pool: ir.Node) -> None:
         mean.replace([axis.size for axis in axes], pads)
     elif all(len(one) == 1 and one[0].start == 0 for one in stretches):
         mean.replace([one[0].size for one in stretches], (0, 0, 0, 0))
-    elif not counted and all(map(_is_cut_cheaply, stretches)) and prod(sizes[:3]) >= _CODES:
-        if behind.inputs[0] is pool.outputs[0]:  # no Relu between
-            mean.join_pieces(front, behind, stretches)
+    elif not counted and all(map(_is_cut_cheaply, stretches)) and prod(sizes[:3]) >= _CODES and _is_read_by(behind, pool):
+        mean.join_pieces(front, behind, stretches)
+
+
+def _is_read_by(quantize: ir.Node, pool: ir.Node) -> bool:
+    """Without a Relu between them."""
+    return quantize.inputs[0] is pool.outputs[0]
 
 
 def _is_cut_cheaply(stretches: Sequence[Stretch]) -> bool:
