@@ -147,7 +147,7 @@ def means(channels: int, size: int, kernel: int, stride: int) -> Models:
 def borders(channels: int, size: int, kernel: int, stride: int) -> Models:
     """What lies outside does not count; the pieces are those of the exporter."""
     from amct_lite import ir
-    from amct_lite.exporters.means import average
+    from amct_lite.exporters.rewrites.means import average
 
     window = {"kernel_shape": [kernel] * 2, "strides": [stride] * 2, "pads": [kernel // 2] * 4}
 

@@ -11,9 +11,9 @@ from __future__ import annotations
 import numpy as np
 
 from amct_lite import ir
-from amct_lite.exporters.convs import rounded_by
-from amct_lite.exporters.numbers import code_for
 from amct_lite.exporters.pairs import is_dequantized
+from amct_lite.exporters.rewrites.convs import rounded_by
+from amct_lite.exporters.rewrites.numbers import code_for
 from amct_lite.ir.build import Inserter
 
 

@@ -7,22 +7,22 @@ through a Reshape, and so each Transpose takes its turn, with one more to put th
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import prod
 
 import numpy as np
 
 from amct_lite import ir
-from amct_lite.exporters.layout import is_computed_last, is_read_last
 from amct_lite.exporters.pairs import dequantizers, grid_of, quantizer_in_front
+from amct_lite.exporters.rewrites.layout import is_computed_last, is_read_last
 from amct_lite.ir.build import Inserter
 
 _BLOCK = 4
 """So many codes are moved faster as a block than one by one."""
 _LAST = (0, 2, 3, 1)
 _FIRST = (0, 3, 1, 2)
-_CHAINED = frozenset({"Reshape", "Transpose", "Flatten", "Squeeze", "Unsqueeze"})
+CHAINED = frozenset({"Reshape", "Transpose", "Flatten", "Squeeze", "Unsqueeze"})
 
 
 @dataclass(frozen=True)
@@ -99,12 +99,11 @@ class Axes:
         return [part for axis in order for part in axes[axis] if self._sizes[part] > 1]
 
 
-def join_moves(ends: Iterable[ir.Node]) -> None:
-    """In place, for each chain whose last node is among `ends`, in a model all of whose pairs are written."""
-    for end in tuple(ends):
-        chain = _chain(end) if end.op_type in _CHAINED and not end.domain else []
-        if {node.op_type for node in chain} > {"Transpose"} and not any(node.op_type in _CHAINED for node in _readers(end)):
-            _join(chain)
+def join_moves(end: ir.Node) -> None:
+    """If `end`, in a model all of whose pairs are written, is the last node of a chain."""
+    chain = _chain(end)
+    if {node.op_type for node in chain} > {"Transpose"} and not any(node.op_type in CHAINED for node in _readers(end)):
+        _join(chain)
 
 
 def _chain(end: ir.Node) -> list[ir.Node]:
@@ -116,7 +115,7 @@ def _chain(end: ir.Node) -> list[ir.Node]:
         before = front.inputs[0].producer() if front is not None and front.inputs[0] is not None else None
         if (
             before is None
-            or before.op_type not in _CHAINED
+            or before.op_type not in CHAINED
             or before.domain
             or grid_of(quantizer_in_front(before.inputs[0])) != grid
         ):

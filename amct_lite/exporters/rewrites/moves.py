@@ -11,8 +11,8 @@ from collections.abc import Callable, Mapping
 import numpy as np
 
 from amct_lite import ir
-from amct_lite.exporters.convs import change_outputs, has_own_bias, is_dense, read_alone
 from amct_lite.exporters.pairs import dequantizers, grid_of, pair_around, quantizer_in_front
+from amct_lite.exporters.rewrites.convs import change_outputs, has_own_bias, is_dense, read_alone
 from amct_lite.ir.build import Inserter
 
 _MODES: Mapping[tuple[int, ...], tuple[str, int]] = {(0, 1, 4, 2, 5, 3): ("CRD", 1), (0, 3, 4, 1, 5, 2): ("DCR", 3)}

@@ -12,7 +12,7 @@ from amct_lite import ir
 from amct_lite.config import QuantConfig
 from amct_lite.converting import convert
 from amct_lite.diagnosis.compare import compare
-from amct_lite.exporters.norms import fractions
+from amct_lite.exporters.rewrites.norms import fractions
 from amct_lite.passes.channel_affine import ChannelAffine
 from amct_lite.pipeline import quantize
 from amct_lite.record import read_record

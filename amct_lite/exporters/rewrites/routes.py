@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterator, Mapping
 import numpy as np
 
 from amct_lite import ir
-from amct_lite.exporters.moves import alone_in_front
 from amct_lite.exporters.pairs import grid_of, quantizer_in_front
+from amct_lite.exporters.rewrites.moves import alone_in_front
 from amct_lite.types import AnyArray
 
 Channel = tuple[ir.Value, int]

@@ -10,8 +10,8 @@ from __future__ import annotations
 import numpy as np
 
 from amct_lite import ir
-from amct_lite.exporters.layout import is_computed_last
 from amct_lite.exporters.pairs import grid_of, is_dequantized, is_rounded
+from amct_lite.exporters.rewrites.layout import is_computed_last
 from amct_lite.ir.build import Inserter
 
 _PIXELS = 20 * 20

@@ -10,7 +10,7 @@ from small_nets import ONE_THREAD, net
 from test_channels import ORT
 
 from amct_lite import ir
-from amct_lite.exporters.means import Stretch, Windows
+from amct_lite.exporters.rewrites.means import Stretch, Windows
 from amct_lite.pipeline import quantize
 from amct_lite.runtime import open_session
 from amct_lite.validate.kernels import optimized

@@ -13,8 +13,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from amct_lite import ir
-from amct_lite.exporters.channels import add_outputs, join_groups, missing_channels
-from amct_lite.exporters.convs import (
+from amct_lite.exporters.pairs import quantizer_in_front
+from amct_lite.exporters.rewrites.channels import add_outputs, join_groups, missing_channels
+from amct_lite.exporters.rewrites.convs import (
     change_outputs,
     has_own_bias,
     is_dense,
@@ -23,8 +24,7 @@ from amct_lite.exporters.convs import (
     own_weight,
     rounded_by,
 )
-from amct_lite.exporters.pairs import quantizer_in_front
-from amct_lite.exporters.routes import Channel, Routes
+from amct_lite.exporters.rewrites.routes import Channel, Routes
 from amct_lite.ir.build import Inserter
 from amct_lite.types import AnyArray
 

@@ -15,8 +15,8 @@ from math import ceil, prod
 import numpy as np
 
 from amct_lite import ir
-from amct_lite.exporters.convs import rounded_by
 from amct_lite.exporters.pairs import quantizer_in_front
+from amct_lite.exporters.rewrites.convs import rounded_by
 from amct_lite.ir.build import Inserter
 
 _STRETCHES = 3

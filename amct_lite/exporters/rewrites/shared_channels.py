@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from amct_lite import ir
-from amct_lite.exporters.convs import change_outputs, has_own_bias, is_dense, own_dequantizer, own_weight, rounded_by
+from amct_lite.exporters.rewrites.convs import change_outputs, has_own_bias, is_dense, own_dequantizer, own_weight, rounded_by
 from amct_lite.flow.kernels import BOUNDS
 from amct_lite.types import AnyArray
 

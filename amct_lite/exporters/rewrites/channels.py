@@ -10,7 +10,8 @@ from math import prod
 import numpy as np
 
 from amct_lite import ir
-from amct_lite.exporters.convs import (
+from amct_lite.exporters.pairs import quantizer_in_front
+from amct_lite.exporters.rewrites.convs import (
     forget_channels,
     has_own_bias,
     is_dense,
@@ -21,7 +22,6 @@ from amct_lite.exporters.convs import (
     read_alone,
     rounded_by,
 )
-from amct_lite.exporters.pairs import quantizer_in_front
 from amct_lite.ir.build import Inserter
 
 _READ = 4

@@ -1,0 +1,93 @@
+"""How codes, weights and biases are stored where ONNX Runtime's integer kernels look for them."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from amct_lite import ir
+from amct_lite.exporters.pairs import UNSIGNED_SHIFT, dequantizers
+from amct_lite.flow.kernels import SIZES
+from amct_lite.ir.build import Inserter
+from amct_lite.ops import WEIGHTED
+
+_LOWEST = -128
+
+
+def make_unsigned(quantize: ir.Node) -> None:
+    zero_point = ir.constant_of(quantize.inputs[2]) if len(quantize.inputs) > 2 else None
+    if zero_point is None or zero_point.dtype != np.int8 or quantize.outputs[0].is_graph_output():
+        return
+    moved = Inserter(quantize, str(quantize.name)).constant((zero_point.astype(np.int16) + UNSIGNED_SHIFT).astype(np.uint8))
+    for node in (quantize, *dequantizers(quantize)):
+        ir.replace_input(node, 2, moved)
+    quantize.outputs[0].type = ir.TensorType(ir.DataType.UINT8)
+
+
+def measure_codes(model: ir.Model) -> None:
+    """Who asks for the shape of a tensor asks its codes: beside a reader of floats, the kernel in front would stay float."""
+    asking = [
+        (use.node, quantize)
+        for quantize in model.graph
+        if quantize.op_type == "QuantizeLinear" and quantize.inputs[0] is not None
+        for use in ir.uses(quantize.inputs[0])
+        if use.node.op_type in SIZES and use.node.graph is quantize.graph
+    ]
+    for node, quantize in asking:
+        ir.replace_input(node, 0, quantize.outputs[0])
+    if asking:
+        model.graph.sort()  # a shape may have been asked for before there were codes
+
+
+def keep_float_bias(dequantize: ir.Node) -> None:
+    """The bias Add behind a MatMul has no integer kernel: its bias is stored as the float that the integers stand for. (Of
+    matrices, or where all sizes are known, ONNX Runtime makes a Gemm of both, whose integer kernel wants the integers.)"""
+    steps, scale = (ir.constant_of(value) for value in dequantize.inputs[:2])
+    output = dequantize.outputs[0]
+    readers = {use.node.op_type for use in ir.uses(output)}
+    if steps is None or scale is None or steps.dtype != np.int32 or readers != {"Add"} or _becomes_gemm(output):
+        return
+    graph = dequantize.graph
+    assert isinstance(graph, ir.Graph)
+    ir.redirect(output, ir.add_initializer(graph, f"{output.name}.float", (steps * scale).astype(np.float32)))
+
+
+def _becomes_gemm(bias: ir.Value) -> bool:
+    """Whether what `bias` is added to is a matrix, or all its sizes are known."""
+    dims = [ir.dims_of(value) for use in ir.uses(bias) for value in use.node.inputs if value is not None and value is not bias]
+    return all(d is not None and (len(d) == 2 or all(isinstance(size, int) for size in d)) for d in dims)
+
+
+def spell_zero_point(dequantize: ir.Node) -> None:
+    """An absent zero point of a weight means 0, but the fusion into an integer Gemm looks for one."""
+    codes, scale = (ir.constant_of(value) for value in dequantize.inputs[:2])
+    if codes is None or scale is None or (len(dequantize.inputs) > 2 and dequantize.inputs[2] is not None):
+        return
+    b = Inserter(dequantize, str(dequantize.name))
+    ir.replace_input(dequantize, 2, b.constant(np.zeros(scale.shape, codes.dtype)))
+
+
+def keep_one_extreme(dequantize: ir.Node) -> None:
+    """Of the weights of -128 that one output sums up, all but the first become -127: kernels on ARM add two products of int8 in
+    16 bits, and (-128)(-128) + (-128)(-128) is one more than these hold: what comes out is wrong by half the range. Scales
+    decided for this target leave no -128 but among weights that they clip; those of other records do."""
+    codes = ir.constant_of(dequantize.inputs[0])
+    readers = {(use.node.op_type, ir.attribute(use.node, "transB", 0)) for use in ir.uses(dequantize.outputs[0])}
+    if codes is None or codes.dtype != np.int8 or codes.ndim < 2 or len(readers) != 1:
+        return
+    ((op_type, transposed),) = readers
+    if op_type not in WEIGHTED or op_type == "ConvTranspose":  # a float kernel follows
+        return
+    axis = 0 if op_type == "Conv" or transposed else codes.ndim - 1
+    sums = np.moveaxis(codes, axis, 0).reshape(codes.shape[axis], -1)
+    crowded = (sums == _LOWEST).sum(axis=1) > 1
+    if not crowded.any():
+        return
+    spread = np.array(sums)
+    few = spread[crowded]
+    few[(few == _LOWEST) & (np.cumsum(few == _LOWEST, axis=1) > 1)] = _LOWEST + 1
+    spread[crowded] = few
+    shape = (codes.shape[axis], *np.delete(codes.shape, axis))
+    graph = dequantize.graph
+    assert isinstance(graph, ir.Graph)
+    array = np.ascontiguousarray(np.moveaxis(spread.reshape(shape), 0, axis))
+    ir.replace_input(dequantize, 0, ir.add_initializer(graph, f"{dequantize.name}.codes", array))
