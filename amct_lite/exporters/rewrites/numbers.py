@@ -30,11 +30,16 @@ def give_code(node: ir.Node) -> None:
     if not is_dequantized(node.inputs[1 - index]) or number == 0 or (index == 0 and node.op_type in {"Sub", "Div"}):
         return
     op_type, change = NUMBERS[node.op_type]
-    ir.replace_input(node, index, code_for(Inserter(node, str(node.name)), change(number)))
+    data = node.inputs[1 - index]
+    assert data is not None
+    ir.replace_input(node, index, code_for(Inserter(node, str(node.name)), change(number), data))
     node.op_type = op_type
 
 
-def code_for(b: Inserter, number: float) -> ir.Value:
-    """`number`, not zero, as one step above or below the zero point of its grid."""
-    code, zero_point = (b.constant(value, np.uint8) for value in ((1, 0) if number > 0 else (0, 1)))
-    return b.op("DequantizeLinear", code, b.constant(abs(number), np.float32), zero_point)
+def code_for(b: Inserter, number: float, data: ir.Value) -> ir.Value:
+    """`number`, not zero, as one step above or below the zero point of its grid. It has as many axes as `data`, which it meets:
+    with fewer, ONNX Runtime takes 38 µs instead of 1 for a single pixel of 1280 channels."""
+    shape = [1] * len(ir.dims_of(data) or ())
+    code, zero_point = (1, 0) if number > 0 else (0, 1)
+    given = b.constant(abs(number), np.float32), b.constant(zero_point, np.uint8)
+    return b.op("DequantizeLinear", b.constant(np.full(shape, code, np.uint8)), *given)

@@ -31,7 +31,10 @@ def kernels(model: ir.Model) -> Counter[str]:
 )
 def test_the_number_is_a_code_and_the_results_are_the_same(form: str, number: str) -> None:
     """Bit for bit: `exported` compares them."""
-    found = kernels(exported(NET.replace("OP", form.replace("NUMBER", number)), PARTS, 3, (12, 12))[1])
+    after = exported(NET.replace("OP", form.replace("NUMBER", number)), PARTS, 3, (12, 12))[1]
+    codes = [ir.constant_of(node.inputs[0]) for node in after.graph if node.op_type == "DequantizeLinear"]
+    assert [code.shape for code in codes if code is not None and code.size == 1] == [(1, 1, 1, 1)], "as many axes as `b`"
+    found = kernels(after)
     assert found["QLinearMul" if "Mul" in form else "QLinearAdd"] == 1
     assert found["QuantizeLinear"] == 1
 
