@@ -16,6 +16,8 @@ from amct_lite.flow.reads import with_flow
 from amct_lite.observers import make_observer
 from amct_lite.ops import OPS, Layer, bind
 from amct_lite.ops.widths import data_problem, weight_problem, widths, with_codes
+from amct_lite.passes.take_apart import whole_of
+from amct_lite.record import split_key
 from amct_lite.record.check import LayerFacts
 from amct_lite.registry import did_you_mean
 from amct_lite.tensors import plan_reads, read_facts
@@ -113,9 +115,21 @@ def not_in_record(record: QuantRecord, model: ir.Model, target: str) -> tuple[Sk
     """What stays in float where `record` decides, in the order of `model` (prepared): what cannot be quantized, and the
     layers that have no entry."""
     plan = resolve(QuantConfig(target=target), model)
-    missing = [Skip(p.name, p.op_type, "the record has no entry for it") for p in plan.layers if p.name not in record.by_key]
+    alone = {split_key(entry.key)[0]: entry.key for entry in record.layers if entry.tensor_quantize}
+    missing = [
+        Skip(layer.name, layer.op_type, _without_entry(layer, alone.get(layer.name)))
+        for layer in plan.layers
+        if layer.name not in record.by_key
+    ]
     order = {str(node.name): place for place, node in enumerate(model.graph)}
     return tuple(sorted((*plan.skips, *missing), key=lambda skip: order.get(skip.node, len(order))))
+
+
+def _without_entry(layer: LayerPlan, tensor: str | None) -> str:
+    """tensor: the entry of a single tensor that the layer reads, where it has one."""
+    if tensor is None or layer.weight is not None:
+        return "the record has no entry for it"
+    return f"the record was made for the target ort, where {layer.op_type} is no layer: it has the tensor {tensor} only"
 
 
 def require_input_shapes(config: QuantConfig, model: ir.Model) -> None:
@@ -160,11 +174,21 @@ def _require_bytes(plan: QuantPlan) -> None:
 
 def _passed_on(config: QuantConfig, node: ir.Node, value: ir.Value) -> TensorPlan | None:
     """How a tensor is quantized that `node` passes on as integers; None where the configuration skips the node."""
-    wanted = config.for_layer(str(node.name), node.op_type)
+    wanted = _wanted(config, node)
     if wanted.skip:
         return None
     spec = QuantSpec(symmetric=wanted.symmetric)
     return TensorPlan(str(value.name), spec, None, 1, wanted.algorithm, tuple(sorted(wanted.options.items())))
+
+
+def _wanted(config: QuantConfig, node: ir.Node) -> LayerConfig:
+    """What holds for `node`. A part of an operator that was taken apart is skipped with the operator that the user's model has,
+    and is quantized like that where nothing is said of the part."""
+    own, whole = config.for_layer(str(node.name), node.op_type), whole_of(node)
+    if whole is None:
+        return own
+    asked, unasked = config.for_layer(*whole), config.for_layer("", "")
+    return asked if asked.skip or own == unasked else own
 
 
 def _target_refusal(bound: Layer, target: str, shared: Counter[ir.Value]) -> str:
@@ -300,8 +324,10 @@ def _check_names(config: QuantConfig, model: ir.Model) -> None:
 
 
 def _unknown_names(config: QuantConfig, patterns: Iterable[str], model: ir.Model) -> list[str]:
-    names = [str(node.name) for node in model.graph.all_nodes()]
-    known = {*names, *(node.op_type for node in model.graph.all_nodes()), *OPS.names()}
+    wholes = [whole for node in model.graph if (whole := whole_of(node)) is not None]
+    nodes = [*wholes, *((str(node.name), node.op_type) for node in model.graph.all_nodes())]
+    names = [name for name, _ in nodes]
+    known = {*names, *(op_type for _, op_type in nodes), *OPS.names()}
     return [
         f"{config.place_of(pattern)}: {pattern!r} is no node, pattern or operator type of the model"
         f"{did_you_mean(pattern, known)}. `amct-lite inspect` lists the names."

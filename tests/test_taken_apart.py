@@ -8,13 +8,14 @@ import pytest
 from small_nets import ONE_THREAD, images, net, saved
 
 from amct_lite import ir
-from amct_lite.config import QuantConfig
+from amct_lite.config import Override, QuantConfig
 from amct_lite.converting import convert
 from amct_lite.diagnosis.bitops import bitops
 from amct_lite.diagnosis.saturation import saturated_shares
-from amct_lite.errors import CalibrationError
+from amct_lite.errors import CalibrationError, ConfigError
 from amct_lite.loading import load_prepared
 from amct_lite.pipeline import quantize
+from amct_lite.plan import not_in_record, resolve
 from amct_lite.result import QuantizeResult
 from amct_lite.types import Fusion
 
@@ -103,3 +104,60 @@ def test_a_model_without_such_operators_is_prepared_alike_for_all(tmp_path: Path
     prepared = [load_prepared(path, Fusion(take_apart=apart)) for apart in (False, True)]
     assert not prepared[1].taken_apart
     assert len({ir.checksum(source.prepared) for source in prepared}) == 1
+
+
+GATED = """net (float[N,3,16,16] x) => (float[N,8,16,16] y) {
+  [conv1] a = Conv <pads=[1,1,1,1]> (x, w1, b1) [act] b = HardSwish (a) [gate] g = Mul (b, a) [conv3] c = Conv (g, w3, b3)
+  [act2] d = HardSwish (c) [conv4] e = Conv (d, w5, b3) [end] y = Relu (e) }"""
+
+
+@pytest.mark.parametrize(
+    ("skip", "left"),
+    [
+        (("HardSwish",), {"gate"}),
+        (("act",), {"gate", "act2", "act2.hardsigmoid"}),
+        (("act.hardsigmoid",), {"act", "gate", "act2", "act2.hardsigmoid"}),
+        (("act?",), {"act", "act.hardsigmoid", "gate"}),
+    ],
+)
+def test_a_skipped_operator_is_skipped_with_all_its_parts(tmp_path: Path, skip: tuple[str, ...], left: set[str]) -> None:
+    """Under the name and the type that it has in the user's model, though the prepared one has two others in its place."""
+    path = saved(net(GATED, w5=(8, 8, 1, 1)), tmp_path)
+    config = QuantConfig(target="ort", skip=skip)
+    plan = resolve(config, load_prepared(path, config.folding).prepared)
+    assert {read.node for read in plan.reads} == left
+
+
+def test_what_is_said_of_the_whole_holds_for_its_parts(tmp_path: Path) -> None:
+    """But for what is said of a part itself."""
+    path = saved(net(GATED, w5=(8, 8, 1, 1)), tmp_path)
+    own = {"act.hardsigmoid": Override(algorithm="kl"), "act2.hardsigmoid": Override(algorithm="kl")}
+    config = QuantConfig(target="ort", types={"HardSwish": Override(algorithm="minmax")}, skip=("act2",), layers=own)
+    plan = resolve(config, load_prepared(path, config.folding).prepared)
+    found = {read.key: read.tensor.algorithm for read in plan.reads}
+    assert found == {"act.hardsigmoid:0": "kl", "act:0": "kl", "act:1": "minmax", "gate:0": "ifmr", "gate:1": "kl"}
+
+
+def test_a_wrong_name_is_answered_with_the_operator_of_the_model(tmp_path: Path) -> None:
+    path = saved(net(GATED, w5=(8, 8, 1, 1)), tmp_path)
+    config = QuantConfig(target="ort", skip=("HardSwich",))
+    with pytest.raises(ConfigError, match="did you mean 'HardSwish'"):
+        resolve(config, load_prepared(path, config.folding).prepared)
+
+
+def test_a_run_says_what_the_names_of_parts_mean(model: Path, tmp_path: Path) -> None:
+    notes = written(model, tmp_path, target="ort").report.notes
+    assert any("HardSwish (1 ×)" in note and "x.hardsigmoid" in note for note in notes)
+    assert not any("HardSwish" in note for note in written(model, tmp_path, target="ascend").report.notes)
+
+
+def test_a_record_of_integers_between_the_layers_says_why_a_pool_has_no_entry(tmp_path: Path) -> None:
+    """A layer of the targets ascend and generic, and a tensor of the target ort."""
+    pool = "[pool] p = AveragePool <kernel_shape=[2,2]> (b) [conv3] c = Conv (p, w3, b3)"
+    pooled = TEXT.replace("[conv3] c = Conv (b, w3, b3)", pool).replace("float[N,8,16,16] y", "float[N,8,15,15] y")
+    path = saved(net(pooled), tmp_path)
+    record = written(path, tmp_path, target="ort").record
+    prepared = load_prepared(path, Fusion(take_apart=True)).prepared
+    assert not_in_record(record, prepared, "ort") == ()
+    (skip,) = not_in_record(record, prepared, "ascend")
+    assert (skip.node, "it has the tensor pool:0 only" in skip.reason) == ("pool", True)

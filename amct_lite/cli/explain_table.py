@@ -10,7 +10,7 @@ from rich.markup import escape
 from amct_lite.cli.layout import NARROW, console, count_of, print_annotated, print_table, say
 from amct_lite.diagnosis.explain import DeployExplanation, Explanation, LayerKernel
 from amct_lite.diagnosis.requantizing import Handover
-from amct_lite.reports.wording import is_slower
+from amct_lite.reports.wording import is_slower, on_integers
 
 _MOST_KINDS = 12
 
@@ -44,7 +44,7 @@ def _print_kernels(out: Console, found: Explanation) -> None:
     against = f", float model {found.float_microseconds:,.0f} µs" if found.float_microseconds is not None else ""
     say(
         out,
-        f"{integer} of {count_of(len(found.layers), 'layer')} run as integer kernels; {found.quantize} QuantizeLinear and "
+        f"{on_integers(integer, len(found.layers))}; {found.quantize} QuantizeLinear and "
         f"{found.dequantize} DequantizeLinear between kernels; all kernels {found.microseconds:,.0f} µs{against}",
     )
     if found.stored:

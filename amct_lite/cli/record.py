@@ -92,7 +92,7 @@ def check(record: Path, model: Path, target: str, as_json: bool) -> None:
 
     found = read_record(record)
     facts = facts_for(found, load_prepared(model, fusion_of(found, FUSE_ALL)), target)
-    rest = _quantizable_without_entry(found, facts)
+    rest = _quantizable_without_entry(found, facts, target)
     if as_json:
         problems = check_record(found, facts)
         tensors = sum(entry.tensor_quantize for entry in found.layers)
@@ -173,5 +173,9 @@ def diff(ctx: click.Context, a: Path, b: Path, as_json: bool) -> None:
     ctx.exit(0 if found.identical else 1)
 
 
-def _quantizable_without_entry(record: QuantRecord, facts: Mapping[str, LayerFacts]) -> list[str]:
-    return [name for name, fact in facts.items() if fact.quantizable and name not in record.by_key]
+def _quantizable_without_entry(record: QuantRecord, facts: Mapping[str, LayerFacts], target: str) -> list[str]:
+    from amct_lite.flow.kernels import KERNELS
+
+    no_layers = KERNELS.keys() if target == "ort" else ()  # their inputs are quantized there
+    open_ones = [name for name, fact in facts.items() if fact.quantizable and name not in record.by_key]
+    return [name for name in open_ones if facts[name].op_type not in no_layers]

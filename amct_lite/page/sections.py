@@ -8,7 +8,7 @@ from math import inf, isfinite
 from typing import Any
 
 from amct_lite.page.values import Analysis, Flow, Front, Pairs, Point, Series, Table
-from amct_lite.reports.wording import is_slower
+from amct_lite.reports.wording import is_slower, on_integers
 
 Content = Mapping[str, Any]
 
@@ -188,7 +188,7 @@ def explain(empty: Analysis, content: Content) -> Analysis:
     return replace(
         empty,
         findings=(
-            f"{content['model']}: {integer} of {len(layers)} layers run as integer kernels.",
+            f"{content['model']}: {on_integers(integer, len(layers))}.",
             f"Left between kernels: {content['quantize']} QuantizeLinear, {content['dequantize']} DequantizeLinear.",
             f"All kernels of one run take {_time(content['microseconds'])} µs{beside}.",
             *_sentences(

@@ -28,15 +28,41 @@ _SAME = 1e-6
 
 def run(model: ir.Model) -> PassReport:
     findings = Findings(NAME)
+    whole, by_hand = 0, 0
     for node in tuple(model.graph):
         if node.domain or node.graph is None:
             continue
         if node.op_type == "HardSwish":
             _multiply(node)
-        elif node.op_type != "Clip" or not _gate(node):
-            continue
-        findings.changed += 1
+            whole += 1
+        elif node.op_type == "Clip" and _gate(node):
+            by_hand += 1
+    findings.changed = whole + by_hand
+    if whole:
+        said = f"for integer kernels, HardSwish ({whole} ×) is computed in two steps"
+        findings.notes.append(f"{said}: where the model has x, there are x{PART} and the Mul x behind it")
+    if by_hand:
+        said = f"for integer kernels, Add, Clip and a division ({by_hand} ×) are a HardSigmoid"
+        findings.notes.append(f"{said}: where the model has Clip x, there is x{PART}")
     return findings.report()
+
+
+def whole_of(node: ir.Node) -> tuple[str, str] | None:
+    """Name and operator type, in the user's model, of what `node` is a part of; None for a node that stands there itself.
+
+    A HardSigmoid is named after what it was a part of, and the product behind it has that name: a HardSwish; one without such
+    a product stands for a Clip.
+    """
+    if node.op_type == "HardSigmoid" and str(node.name).endswith(PART):
+        name = str(node.name).removesuffix(PART)
+        products = {use.node.name for use in ir.uses(node.outputs[0]) if use.node.op_type == "Mul"}
+        return name, "HardSwish" if name in products else "Clip"
+    if node.op_type == "Mul" and any(
+        maker is not None and maker.op_type == "HardSigmoid" and maker.name == f"{node.name}{PART}"
+        for maker in (value.producer() for value in node.inputs if value is not None)
+    ):
+        return str(node.name), "HardSwish"
+    return None
 
 
 def _multiply(swish: ir.Node) -> None:

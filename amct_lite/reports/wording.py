@@ -16,6 +16,11 @@ def is_slower(microseconds: float | None, float_microseconds: float | None) -> b
     return microseconds is not None and float_microseconds is not None and microseconds > SLOWER * float_microseconds
 
 
+def on_integers(integer: int, count: int) -> str:
+    """How many of the `count` convolutions and matrix products of a model, whatever stood in their place in the float model."""
+    return f"{integer} of {count} convolutions and matrix products run as integer kernels"
+
+
 def decibels(sqnr_db: float, before: str = "") -> str:
     """`35.9 dB`, with `before` in front; where there is no error there are none."""
     return "no difference" if sqnr_db == inf else f"{before}{sqnr_db:.1f} dB"

@@ -11,7 +11,7 @@ def test_a_row_a_layer_then_the_kernels_then_a_summary(amct, calibrated, digits)
     assert done.code == 0
     rows = {line.split()[0]: line.split() for line in done.out.splitlines() if line.strip()}
     assert rows["stem.conv"][1] in {"QLinearConv", "FusedConv", "Conv"}
-    assert "of 6 layers run as integer kernels" in done.out
+    assert "of 6 convolutions and matrix products run as integer kernels" in done.out
     assert "float model" in done.out
 
 

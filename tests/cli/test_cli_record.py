@@ -156,6 +156,16 @@ def test_check_says_ok_with_counts(amct, calibrated, digits):
     assert done.out.endswith("no other layer could be quantized.\n")
 
 
+def test_check_counts_a_pool_as_a_layer_only_for_a_target_that_has_it_as_one(amct, calibrated, digits, tmp_path):
+    """For the target ort its input is quantized, as a tensor between the layers."""
+    text = calibrated.file("record.txt").read_text(encoding="utf-8")
+    without = tmp_path / "without.txt"
+    without.write_text("".join(part for part in re.split(r"(?m)^(?=record)", text) if 'key: "pool"' not in part))
+    answers = {target: amct("record", "check", without, digits, "--target", target).out for target in ("ascend", "ort")}
+    assert answers["ascend"].endswith("1 more layer could be quantized.\n")
+    assert answers["ort"].endswith("no other layer could be quantized.\n")
+
+
 def test_check_lists_all_problems_with_their_lines(amct, calibrated, digits, tmp_path):
     text = calibrated.file("record.txt").read_text(encoding="utf-8")
     wrong = tmp_path / "wrong.txt"

@@ -89,7 +89,7 @@ def explanation(**changed: Any) -> dict[str, Any]:
 def test_speed_shows_layers_with_reasons_and_times_beside_the_float_model() -> None:
     found = read("explain.json", explanation())
     assert found.findings == (
-        "q.onnx: 1 of 2 layers run as integer kernels.",
+        "q.onnx: 1 of 2 convolutions and matrix products run as integer kernels.",
         "Left between kernels: 2 QuantizeLinear, 3 DequantizeLinear.",
         "All kernels of one run take 25 µs; those of the float model 10 µs.",
         "Slower on integers than in float: a.",
