@@ -11,6 +11,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.markup import escape
 
+from amct_lite.cli.alike import SHARED, labels, sharing
 from amct_lite.cli.layout import (
     NARROW,
     TIGHT,
@@ -139,14 +140,25 @@ def _print_layers(out: Console, report: Report) -> None:
     tight = out.width < TIGHT
     columns = ["layer", "op", *(["types"] if typed else []), "#scale_d", "#offset_d", *([] if tight else ["weights"])]
     columns += ["#SQNR dB", *([] if narrow else ["#cosine"])] if measured else []
+    shown = sharing(report.layers, terminal=out.is_terminal)
     rows = []
-    for row in report.layers:
+    printed = [row for row in report.layers if row.name in shown]
+    for row in printed:
         weights = [] if tight else [row.weight.partition(" (")[0] if narrow else row.weight]
-        cells = [row.name, row.op_type, *([row.types] if typed else []), f"{row.scale_d:.6g}", str(row.offset_d), *weights]
+        cells = [
+            *labels(row, shown[row.name]),
+            *([row.types] if typed else []),
+            f"{row.scale_d:.6g}",
+            str(row.offset_d),
+            *weights,
+        ]
         cells += _measured(row)[: 1 if narrow else 2] if measured else []
         rows.append(cells)
-    notes = ["; ".join(row.notes) for row in report.layers]
+    notes = ["; ".join(row.notes) for row in printed]
     print_annotated(out, f"{report.model}: quantized layers", columns, rows, notes)
+    if len(printed) < len(report.layers):
+        say(out, f"[dim]{SHARED}[/]")
+        out.print()
 
 
 def _measured(row: LayerRow) -> tuple[str, str]:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from math import log1p
 
 from rich.console import Console
 from rich.markup import escape
 
+from amct_lite.cli.alike import SHARED, labels, sharing
 from amct_lite.cli.layout import NARROW, TIGHT, console, print_annotated, print_table, say
 from amct_lite.cli.output import print_in_float, print_skips
 from amct_lite.cli.report_analyses import print_analyses
@@ -28,11 +28,13 @@ def print_page(page: Page) -> None:
         say(out, f"[dim]{escape(fact.name.lower())}:[/] [bold]{escape(fact.value)}[/] ({escape(fact.detail)})")
     out.print()
     _print_layers(out, page)
+    shown = sharing([layer.row for layer in page.layers], terminal=True)  # five times one tensor are no five layers
     worst = sorted(
-        (layer for layer in page.layers if layer.row.sqnr_db is not None), key=lambda layer: layer.row.sqnr_db or 0.0
+        (layer for layer in page.layers if layer.row.sqnr_db is not None and layer.row.name in shown),
+        key=lambda layer: layer.row.sqnr_db or 0.0,
     )
     if len(page.layers) > 2 * _WORST:
-        rows = [(layer.row.name, layer.row.op_type, _sqnr(layer)) for layer in worst[:_WORST]]
+        rows = [(*labels(layer.row, shown[layer.row.name]), _sqnr(layer)) for layer in worst[:_WORST]]
         print_table(out, "weakest layers", ("layer", "op", "#SQNR dB"), rows)
     if page.report.skips:
         print_skips(out, page.report.skips)
@@ -55,20 +57,20 @@ def _print_layers(out: Console, page: Page) -> None:
         *([] if narrow else ["#low", "#high"]),
         "#clipped",
     ]
+    shown = sharing([layer.row for layer in page.layers], terminal=out.is_terminal)
+    printed = [layer for layer in page.layers if layer.row.name in shown]
     rows = []
-    for layer in page.layers:
+    for layer in printed:
         tensor = layer.tensors[0] if layer.tensors else None
         low, high = tensor.seen if tensor and tensor.seen else (None, None)
-        cells = [layer.row.name, layer.row.op_type, _sqnr(layer), sparkline(tensor, width)]
+        cells = [*labels(layer.row, shown[layer.row.name]), _sqnr(layer), sparkline(tensor, width)]
         cells += [] if narrow else [number(low), number(high)]
         rows.append([*cells, percent(tensor.clipped if tensor else None)])
-    print_annotated(
-        out, "layers: the values each one reads, the part that its codes reach underlined", columns, rows, _remarks(page)
-    )
-
-
-def _remarks(page: Page) -> Sequence[str]:
-    return ["; ".join(remarks_of(layer)) for layer in page.layers]
+    remarks = ["; ".join(remarks_of(layer)) for layer in printed]
+    print_annotated(out, "layers: the values each one reads, the part that its codes reach underlined", columns, rows, remarks)
+    if len(printed) < len(page.layers):
+        say(out, f"[dim]{SHARED}[/]")
+        out.print()
 
 
 def _sqnr(layer: LayerView) -> str:

@@ -116,22 +116,31 @@ def bitops(
     settled = settled_model(source.prepared, input_shapes or {})
     activations = Activations(settled)
     counted, skips = count_work(settled)
-    arithmetics = [Arithmetic("fp32", Forms(32)), Arithmetic("fp16", Forms(16))]
+    main = Arithmetic.of(given, settled, 32, _halves(source, given)) if given else Arithmetic("fp32", Forms(32))
+    whole = settled_model(load_prepared(model).prepared, input_shapes or {}) if source.taken_apart else settled
+    totals = _float_totals(whole)  # of the user's model, whatever the record takes apart in it
     if given:
-        arithmetics.append(Arithmetic.of(given, settled, 32, _halves(source, given)))
-    layers = tuple(layer_cost(item, arithmetics[2 if given else 0], activations) for item in counted)
+        totals[main.name] = total_of(settled, counted, main, activations)
+    layers = tuple(layer_cost(item, main, activations) for item in counted)
     return Cost(
         source.name,
         {str(value.name): static_shape(value) or () for value in settled.graph.inputs},
         sum(layer.macs for layer in layers),
         sum(layer.flops for layer in layers),
         sum(float_constants(settled).values()),
-        {arithmetic.name: total_of(settled, counted, arithmetic, activations) for arithmetic in arithmetics},
+        totals,
         layers,
         skips,
         tuple(str(value.name) for value in activations.unknown),
         subject_of(source, given),
     )
+
+
+def _float_totals(model: ir.Model) -> dict[str, Total]:
+    counted, _ = count_work(model)
+    activations = Activations(model)
+    arithmetics = (Arithmetic("fp32", Forms(32)), Arithmetic("fp16", Forms(16)))
+    return {arithmetic.name: total_of(model, counted, arithmetic, activations) for arithmetic in arithmetics}
 
 
 def _halves(source: SourceModel, record: QuantRecord) -> dict[str, int]:

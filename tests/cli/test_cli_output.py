@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from io import StringIO
 from math import inf
 
@@ -45,6 +46,28 @@ def test_many_layers_with_one_reason_share_a_row_where_people_read(terminal: boo
     lines = text.getvalue().splitlines()
     assert all(any(line.startswith(row) for line in lines) for row in rows)
     assert sum("both inputs are activations" in line for line in lines) == (1 if terminal else 12)
+
+
+@pytest.mark.parametrize(("terminal", "names"), [(True, ["conv", "cat1:0", "cat1:1", "add:0"]), (False, None)])
+def test_a_tensor_that_several_nodes_of_a_kind_read_has_one_row_where_people_read(
+    terminal: bool, names: list[str] | None
+) -> None:
+    """With the count of its readers; rows of other numbers, operators or layers stay."""
+    same = LayerRow("", "Concat", 0.5, -3, "—", 40.0, 0.9999, tensor=True)
+    rows = (
+        replace(same, name="conv", op_type="Conv", tensor=False),
+        *(replace(same, name=f"cat{number}:0") for number in (1, 2, 3)),
+        replace(same, name="cat1:1", sqnr_db=41.0),
+        replace(same, name="add:0", op_type="Add"),
+    )
+    text = StringIO()
+    report = Report("m.onnx", "ort", 8, rows, (), (), ())
+    print_report(Console(file=text, width=200, force_terminal=terminal, color_system=None), report, (), 1.0)
+    lines = [line for line in text.getvalue().splitlines() if " 0.5 " in line]
+    assert [line.split()[0] for line in lines] == (names or [row.name for row in rows])
+    assert (lines[1].split()[1:5] == ["and", "others", "3", "Concat"]) == terminal
+    assert ("share a row" in text.getvalue()) == terminal
+    assert "1 layer and 5 tensors quantized" in text.getvalue()
 
 
 def test_in_sixty_columns_no_word_of_the_table_is_broken() -> None:
