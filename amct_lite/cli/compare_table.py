@@ -6,11 +6,18 @@ from math import inf
 
 from rich.markup import escape
 
+from amct_lite.build import TARGETS
 from amct_lite.cli.layout import NARROW, console, count_of, print_table, say
 from amct_lite.diagnosis.compare import JUMP_DB, Comparison, TensorError
 from amct_lite.reports.wording import decibels
 
 _NAMED = 5
+
+
+_ELSEWHERE = (
+    "The model for ONNX Runtime has other tensors where operators or channels were rewritten; the fake-quant model of its run "
+    "has them all."
+)
 
 
 def print_comparison(found: Comparison) -> None:
@@ -40,6 +47,8 @@ def print_comparison(found: Comparison) -> None:
         if names:
             shown = ", ".join(names[:_NAMED] if narrow else names)
             say(out, f"{what}: {escape(shown)}{f' and {len(names) - _NAMED} more' if narrow and len(names) > _NAMED else ''}")
+    if found.unmatched and found.other.endswith(TARGETS["ort"].suffix):
+        say(out, f"[dim]{_ELSEWHERE}[/]")
     worst = {row.name: row for row in found.tensors if row.name in found.outputs}
     for name, row in worst.items():
         error = decibels(row.sqnr_db, "SQNR ") + (f", cosine {row.cosine:.6f}" if row.sqnr_db != inf else "")

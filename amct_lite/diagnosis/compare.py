@@ -188,10 +188,19 @@ class _Pair:
         wanted = [self._fed[name] for name in alone.input_names if name in self._fed]
         fetched = list(dict.fromkeys((*names, *wanted)))
         exact = dict(zip(fetched, self._exact.run(feeds, fetched), strict=True))
-        given = {name: exact[self._fed[name]] if name in self._fed else feeds[name] for name in alone.input_names}
+        given = {name: self._as_read(name, exact) if name in self._fed else feeds[name] for name in alone.input_names}
         free = self._free.run(feeds, others)
         for name, a, b in zip(names, free, alone.run(given, others), strict=True):
-            yield name, exact[name], a, b
+            kept = slice(-self._matches[name].more or None)
+            yield name, exact[name], *((a[:, kept], b[:, kept]) if kept.stop else (a, b))
+
+    def _as_read(self, entry: str, exact: Mapping[str, AnyArray]) -> AnyArray:
+        """The float model's tensor for the input `entry`, with zeros in the channels that only the other model has: nobody
+        reads them for a value of the float model."""
+        name = self._fed[entry]
+        more = self._matches[name].more
+        array = exact[name]
+        return np.pad(array, [(0, more if axis == 1 else 0) for axis in range(array.ndim)]) if more else array
 
     def _isolated(self, outputs: tuple[str, ...]) -> _Runner:
         if outputs not in self._alone:

@@ -12,6 +12,7 @@ from amct_lite import ir
 from amct_lite.calibration.feeds import input_specs
 from amct_lite.diagnosis.requantizing import is_deploy
 from amct_lite.errors import ConfigError
+from amct_lite.exporters.rewrites.convs import GROWN
 from amct_lite.ops import Layer, bind
 from amct_lite.passes import prepare
 from amct_lite.validate.lowering import lower
@@ -21,12 +22,14 @@ _QUANTIZED = frozenset({"QuantizeLinear", "DequantizeLinear"})
 
 @dataclass(frozen=True)
 class Match:
-    """One tensor of the float model, and what it is called in the other; node: who computes it in the float model."""
+    """One tensor of the float model, and what it is called in the other; node: who computes it in the float model. more: how
+    many channels the other model's has behind them."""
 
     name: str
     other: str
     node: str
     op_type: str
+    more: int = 0
 
 
 @dataclass(frozen=True)
@@ -60,18 +63,28 @@ def match(exact: ir.Model, other: ir.Model, names: tuple[str, str]) -> Matched:
     exact, other = ir.clone(exact), ir.clone(other)
     for model in (exact, other):
         ir.infer_shapes(model)
-    produced = {str(v.name) for node in other.graph for v in node.outputs if _is_float(v)}
+    produced = {str(v.name): v for node in other.graph for v in node.outputs if _is_float(v)}
     matches, unmatched = [], []
     for node in exact.graph:
         for value in node.outputs:
             name = str(value.name)
             if not name or not _is_float(value):
                 continue
-            if renamed.get(name, name) in produced:
-                matches.append(Match(name, renamed.get(name, name), str(node.name), node.op_type))
+            theirs = renamed.get(name, name)
+            grown = produced.get(f"{theirs}{GROWN}")
+            if theirs in produced:
+                matches.append(Match(name, theirs, str(node.name), node.op_type))
+            elif grown is not None and (more := _more_channels(value, grown)):
+                matches.append(Match(name, str(grown.name), str(node.name), node.op_type, more))
             else:
                 unmatched.append(name)
     return Matched(exact, other, tuple(matches), tuple(unmatched))
+
+
+def _more_channels(value: ir.Value, grown: ir.Value) -> int:
+    """0 where it is not known how many, or where there are none."""
+    ours, theirs = (dims[1] if dims is not None and len(dims) > 1 else None for dims in map(ir.dims_of, (value, grown)))
+    return theirs - ours if isinstance(ours, int) and isinstance(theirs, int) and theirs > ours else 0
 
 
 def _is_quantized(model: ir.Model) -> bool:

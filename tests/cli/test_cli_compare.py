@@ -4,6 +4,11 @@ from __future__ import annotations
 
 import json
 
+import pytest
+
+from amct_lite.cli.compare_table import print_comparison
+from amct_lite.diagnosis.compare import Comparison
+
 
 def test_a_row_a_tensor_and_the_file_that_was_asked_for(amct, calibrated, digits, samples, tmp_path):
     done = amct(
@@ -18,6 +23,14 @@ def test_a_row_a_tensor_and_the_file_that_was_asked_for(amct, calibrated, digits
     written = json.loads((tmp_path / "digits_compare.json").read_text(encoding="utf-8"))
     assert written["tensors"][0]["name"] == "stem.conv.output"
     assert written["samples"] == 8
+
+
+@pytest.mark.parametrize(("other", "told"), [("m_ort_model.onnx", True), ("another.onnx", False)])
+def test_what_the_model_for_onnx_runtime_lacks_is_said_to_be_elsewhere(capsys, other, told):
+    print_comparison(Comparison("m.onnx", other, 1, (), (), ("hidden",), ()))
+    out = capsys.readouterr().out
+    assert "not in the second model: hidden" in out
+    assert ("the fake-quant model of its run has them all" in " ".join(out.split())) == told
 
 
 def test_two_equal_models_have_no_decibels(amct, digits):

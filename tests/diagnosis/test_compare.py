@@ -194,3 +194,17 @@ def test_a_quantized_model_in_the_place_of_the_float_one_is_refused(tmp_path: Pa
     for exported in (result.exports.fake_quant, result.exports.deploy):
         with pytest.raises(ConfigError, match="The float model comes first: swap them"):
             compare(exported, tmp_path / "model.onnx", images(1))
+
+
+def test_of_a_tensor_with_channels_more_the_others_are_compared() -> None:
+    """The name says so. What the rest of the model makes of them alone is computed with zeros behind."""
+    text = "net (float[1,2,1] x) => (float[1,1,1] y) { [one] a = Conv (x, w1) [two] y = Conv (a, w2) }"
+    first, second = np.float32([[[1], [0]], [[0], [2]]]), np.float32([[[1], [1]]])
+    more = np.concatenate([first * np.float32(1.1), np.float32([[[5], [5]]])]), np.float32([[[1], [1], [0]]])
+    other = model(text, w1=more[0], w2=more[1])
+    next(iter(other.graph)).outputs[0].name = "a.grown"
+    data = [{"x": np.float32([[[1], [2]]])}]
+    found = rows(compare(model(text, w1=first, w2=second), other, data, runtime=RUNTIME))
+    assert found["a"].sqnr_db == pytest.approx(20, abs=1e-3)
+    assert found["a"].max_value == 4.0
+    assert (found["y"].sqnr_db, found["y"].isolated_db) == (pytest.approx(20, abs=1e-3), inf)

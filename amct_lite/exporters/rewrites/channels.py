@@ -12,6 +12,7 @@ import numpy as np
 from amct_lite import ir
 from amct_lite.exporters.pairs import quantizer_in_front
 from amct_lite.exporters.rewrites.convs import (
+    GROWN,
     forget_channels,
     has_own_bias,
     is_dense,
@@ -126,7 +127,7 @@ def add_outputs(conv: ir.Node, missing: int) -> None:
     """So many channels of zeros at the end of what `conv` computes, whose weight and bias are its own."""
     for index in range(1, len(conv.inputs)):
         _extend(conv, index, 0, missing)
-    forget_channels(conv)
+    forget_channels(conv, GROWN)
 
 
 def _join_groups(conv: ir.Node) -> None:

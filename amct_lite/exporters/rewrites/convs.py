@@ -8,6 +8,10 @@ from amct_lite import ir
 from amct_lite.flow.kernels import BOUNDS
 from amct_lite.types import AnyArray
 
+GROWN = ".grown"
+"""What the name of a tensor ends in that is the one of the float model, with channels more at the end."""
+OTHER = ".channels"
+"""What the name of a tensor ends in that holds other channels than the one of the float model."""
 _PASSING = BOUNDS | {"QuantizeLinear", "DequantizeLinear"}
 
 
@@ -35,9 +39,9 @@ def has_own_bias(conv: ir.Node) -> bool:
     return len(conv.inputs) < 3 or own_dequantizer(conv, 2) is not None
 
 
-def change_outputs(conv: ir.Node, change: Callable[[AnyArray], AnyArray]) -> None:
+def change_outputs(conv: ir.Node, change: Callable[[AnyArray], AnyArray], ending: str = OTHER) -> None:
     """Let `change` make others of all arrays that lie along the output channels: weight and bias, which must be the own ones
-    of `conv`, their scales and their zero points where each channel has one."""
+    of `conv`, their scales and their zero points where each channel has one. ending: GROWN where it only adds some."""
     for index in range(1, len(conv.inputs)):
         dequantize = own_dequantizer(conv, index)
         assert dequantize is not None, "only of its own can be changed"
@@ -48,15 +52,20 @@ def change_outputs(conv: ir.Node, change: Callable[[AnyArray], AnyArray]) -> Non
             if value is not None and array is not None and array.ndim:
                 ir.replace_input(dequantize, place, ir.add_initializer(graph, str(value.name), change(array)))
         dequantize.outputs[0].shape = None
-    forget_channels(conv)
+    forget_channels(conv, ending)
 
 
-def forget_channels(conv: ir.Node) -> None:
-    """What `conv` computes holds other channels than in the float model: its shape is no longer known, and it has no name of
-    the float model, whose tensors are found by name."""
+def forget_channels(conv: ir.Node, ending: str) -> None:
+    """What `conv` computes holds other channels than in the float model, or more: its shape is no longer known, and its name
+    says so, since tensors of the float model are found by name."""
     for value in private(conv.outputs[0]):
         value.shape = None
-        value.name = f"{value.name}.channels"
+        mark(value, ending)
+
+
+def mark(value: ir.Value, ending: str) -> None:
+    """Let the name of `value` end so, once."""
+    value.name = f"{str(value.name).removesuffix(ending)}{ending}"
 
 
 def rounded_by(conv: ir.Node) -> ir.Node | None:

@@ -13,7 +13,16 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from amct_lite import ir
-from amct_lite.exporters.rewrites.convs import change_outputs, has_own_bias, is_dense, own_dequantizer, own_weight, rounded_by
+from amct_lite.exporters.rewrites.convs import (
+    GROWN,
+    change_outputs,
+    has_own_bias,
+    is_dense,
+    mark,
+    own_dequantizer,
+    own_weight,
+    rounded_by,
+)
 from amct_lite.flow.kernels import BOUNDS
 from amct_lite.types import AnyArray
 
@@ -44,13 +53,13 @@ def fill_block(conv: ir.Node) -> None:
         return
     sizes = {value: ir.dims_of(value) for value in shared.values}
     for writer in shared.writers:
-        change_outputs(writer, lambda array: _wider(array, 0, missing))
+        change_outputs(writer, lambda array: _wider(array, 0, missing), GROWN)
         if not is_dense(writer):
             ir.set_attribute(writer, "group", group + missing)
     for reader in shared.readers:
         _read_more(reader, missing)
     for value, dims in sizes.items():
-        value.name = f"{str(value.name).removesuffix('.channels')}.channels"  # it is no tensor of the float model any more
+        mark(value, GROWN)
         value.shape = None if dims is None else ir.Shape([dims[0], group + missing, *dims[2:]])
 
 

@@ -69,6 +69,20 @@ def test_where_all_windows_lie_inside_one_is_enough(how: str) -> None:
 
 
 @pytest.mark.parametrize(
+    "pool", ["AveragePool <kernel_shape=[33,3], strides=[1,3]>", "ReduceMean <axes=[2,3]>"], ids=["windows", "all"]
+)
+def test_the_mean_keeps_its_name(pool: str) -> None:
+    """Who compares tensors by name finds it: it is the same, whoever computes it."""
+    text = POOLED.replace("AveragePool <HOW>", pool).replace("(c, w2)", "(c, w2, b2)")
+    model = ir.load_bytes(net(text, w=(16, 3, 3, 3), w2=(16, 16, 1, 1), b2=(16,)).SerializeToString())
+    samples = [{"x": np.random.default_rng(0).standard_normal((1, 3, 33, 30)).astype(np.float32)}]
+    deploy = quantize(model, samples, ORT, options=ONE_THREAD).exports.deploy
+    assert deploy is not None
+    (maker,) = (node for node in deploy.graph if any(value.name == "c" for value in node.outputs))
+    assert maker.op_type in {"Conv", "GlobalAveragePool"}
+
+
+@pytest.mark.parametrize(
     ("how", "text"),
     [
         ('kernel_shape=[3,3], auto_pad="SAME_UPPER", count_include_pad=1', POOLED),
