@@ -162,3 +162,14 @@ def test_a_record_of_integers_between_the_layers_says_why_a_pool_has_no_entry(tm
     assert not_in_record(record, prepared, "ort") == ()
     (skip,) = not_in_record(record, prepared, "ascend")
     assert (skip.node, "it has the tensor pool:0 only" in skip.reason) == ("pool", True)
+
+
+def test_a_pool_that_is_a_layer_is_in_float_because_of_who_reads_it(tmp_path: Path) -> None:
+    """As a record of another target has it; its integer kernel cannot write float."""
+    pool = "[conv3] c = Conv (b, w3, b3) [pool] p = AveragePool <kernel_shape=[2,2]> (c) [end] y = Tanh (p)"
+    text = TEXT.replace("[conv3] c = Conv (b, w3, b3) [end] y = Relu (c)", pool).replace("N,8,16,16] y", "N,8,15,15] y")
+    path = saved(net(text), tmp_path)
+    written(path, tmp_path, target="generic")
+    kernels = convert(path, tmp_path / "m_record.txt", config=QuantConfig(target="ort"), options=ONE_THREAD).report.kernels
+    assert kernels is not None
+    assert {skip.node: skip.reason for skip in kernels.in_float}["pool"] == "end (Tanh) reads its output as float"

@@ -16,6 +16,8 @@ from amct_lite.ops import WEIGHTED
 
 WITHOUT_KERNEL = frozenset({"ConvTranspose"})
 """Layers that ONNX Runtime has no integer kernel for (1.31, CPU)."""
+_CODES_ONLY = INTEGERS_ONLY | {"AveragePool"}
+"""Quantized operators whose integer kernels cannot write float."""
 _HALF = 0.5
 """A range may stick out by less than this share of a step: no code lies there."""
 _EIGHT_BITS = frozenset({ir.DataType.INT8, ir.DataType.UINT8})
@@ -85,7 +87,7 @@ def _unspelled_zero_point(node: ir.Node) -> str | None:
 
 def _float_output(node: ir.Node) -> str | None:
     """What keeps the QuantizeLinear away that the integer kernel of this layer needs right behind it."""
-    if node.op_type not in INTEGERS_ONLY:
+    if node.op_type not in _CODES_ONLY:
         return None
     value, bound = node.outputs[0], None
     while True:
