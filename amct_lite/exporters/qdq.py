@@ -13,6 +13,7 @@ from math import prod
 import numpy as np
 
 from amct_lite import ir
+from amct_lite.exporters.all_axes import name_all_axes
 from amct_lite.exporters.integers import (
     QuantizedLayer,
     attach_bias,
@@ -21,7 +22,6 @@ from amct_lite.exporters.integers import (
 )
 from amct_lite.exporters.pairs import UNSIGNED_SHIFT
 from amct_lite.exporters.reads import QuantizedRead, in_graph_order
-from amct_lite.exporters.resizes import name_all_axes
 from amct_lite.ir.build import Inserter
 from amct_lite.numerics.affine import dequantize
 from amct_lite.ops.widths import with_codes
@@ -42,9 +42,7 @@ def export(model: ir.Model, record: QuantRecord) -> ir.Model:
     """
     bits = {layer.activation.bits for layer in record.layers}
     result, _ = with_codes(ir.clone(model), bits)
-    for node in tuple(result.graph):
-        if node.op_type == "Resize" and not node.domain:
-            name_all_axes(node)
+    name_all_axes(result)
     writer = _Writer(unsigned=ir.opset(result) >= _UNSIGNED_FROM)
     for item in in_graph_order(result, record):
         if isinstance(item, QuantizedRead):

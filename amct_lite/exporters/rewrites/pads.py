@@ -16,7 +16,7 @@ def pad_codes(pad: ir.Node) -> None:
     if pair is None or _padded_by_convs(pad, pair[1]):
         return
     front, behind = pair
-    inputs = [front.outputs[0], pad.inputs[1], front.inputs[2]]
+    inputs = [front.outputs[0], pad.inputs[1], front.inputs[2], *pad.inputs[3:]]
     padded = ir.new_node("Pad", inputs, name=f"{pad.name}.codes", attributes={"mode": "constant"})
     ir.insert_before(pad, padded)
     for dequantize in tuple(dequantizers(behind)):

@@ -29,12 +29,13 @@ AROUND = {"ws": (12, 3, 3, 3), "wp": (6, 12, 3, 3), "around": np.array([0, 0, 0,
 
 
 def exported(
-    text: str, values: dict[str, object], channels: int = 3, sizes: tuple[int, ...] = (16, 16)
+    text: str, values: dict[str, object], channels: int = 3, sizes: tuple[int, ...] = (16, 16), *, opset: int = 17
 ) -> tuple[ir.Model, ir.Model]:
     """The fake-quant model and the one for ONNX Runtime; they were run beside each other, node by node, and are equal."""
     rng = np.random.default_rng(0)
     samples = [{"x": rng.standard_normal((1, channels, *sizes)).astype(np.float32)} for _ in range(8)]
-    exports = quantize(ir.load_bytes(net(text, **values).SerializeToString()), samples, ORT, options=ONE_THREAD).exports
+    model = ir.load_bytes(net(text, opset=opset, **values).SerializeToString())
+    exports = quantize(model, samples, ORT, options=ONE_THREAD).exports
     assert exports.deploy is not None
     sessions = [open_session(model, ONE_THREAD.runtime, optimize=False) for model in (exports.fake_quant, exports.deploy)]
     for sample in samples[:4]:
@@ -194,3 +195,13 @@ def test_channels_that_a_layer_in_float_reads_beside_integers_stay_as_few_as_the
     _, deploy = exported(text, {"ws": (8, 8, 3, 3), "wt": (8, 8, 3, 3), "wg": (8, 8, 1, 1)}, channels=8)
     few = next(node for node in deploy.graph if node.name == "few")
     assert few.inputs[1].producer().inputs[0].shape.numpy() == (8, 8, 3, 3)
+
+
+@pytest.mark.parametrize("around", ["pad, , axes", "pad, nothing, axes"])
+@pytest.mark.parametrize("reader", ["Conv (c, wp)", "MaxPool <kernel_shape=[2,2]> (c)"])
+def test_a_pad_of_some_axes_adds_nothing_along_the_others(around: str, reader: str) -> None:
+    text = f"""net (float[N,3,16,16] x) => (float[N,6,h,w] y) {{
+      [first] a = Conv <pads=[1,1,1,1]> (x, ws) [relu] b = Relu (a) [pad] c = Pad (b, {around})
+      [second] d = {reader} [last] y = Conv (d, wl) }}"""
+    values = {"ws": (6, 3, 3, 3), "wp": (6, 6, 1, 1), "wl": (6, 6, 1, 1), "pad": np.array([1, 2, 0, 1])}
+    exported(text, values | {"axes": np.array([-2, 3]), "nothing": np.float32(0)}, opset=18)

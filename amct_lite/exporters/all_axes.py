@@ -1,4 +1,8 @@
-"""A Resize that names some axes, told for all of them."""
+"""A Resize or Pad that names some axes, told for all of them.
+
+Where ONNX Runtime (1.31) puts channels behind pixels for the sake of integer kernels, it takes what is told of some axes for
+what is told of all, and then refuses its own node.
+"""
 
 from __future__ import annotations
 
@@ -11,9 +15,17 @@ _SCALES = 2
 """Their place among the inputs of a Resize; sizes come behind them."""
 
 
-def name_all_axes(resize: ir.Node) -> None:
-    """Let `resize` keep the size of the axes that it does not name. Where ONNX Runtime (1.31) puts channels behind pixels for
-    the sake of integer kernels, it takes the scales or sizes for those of all axes, and then refuses its own node."""
+def name_all_axes(model: ir.Model) -> None:
+    """In place."""
+    for node in tuple(model.graph):
+        if node.op_type == "Resize" and not node.domain:
+            _resize(node)
+        elif node.op_type == "Pad" and not node.domain:
+            _pad(node)
+
+
+def _resize(resize: ir.Node) -> None:
+    """Let `resize` keep the size of the axes that it does not name."""
     source, place = resize.inputs[0], len(resize.inputs) - 1
     axes, dims = ir.attribute(resize, "axes", None), ir.dims_of(source) if source is not None else None
     told = ir.constant_of(resize.inputs[place])
@@ -31,3 +43,15 @@ def name_all_axes(resize: ir.Node) -> None:
         all_told = b.op("ScatterElements", b.op("Shape", source), b.constant(named, np.int64), b.constant(told))
     ir.replace_input(resize, place, all_told)
     resize.attributes.pop("axes")
+
+
+def _pad(pad: ir.Node) -> None:
+    """Let `pad` add nothing along the axes that it does not name."""
+    widths, axes = (ir.constant_of(pad.inputs[index]) if index < len(pad.inputs) else None for index in (1, 3))
+    dims = ir.dims_of(pad.outputs[0])
+    if widths is None or axes is None or dims is None:
+        return
+    whole = np.zeros((2, len(dims)), np.int64)
+    whole[:, axes] = widths.reshape(2, -1)
+    ir.replace_input(pad, 1, Inserter(pad, f"{pad.name}.axes").constant(whole.reshape(-1)))
+    pad.resize_inputs(3)
