@@ -23,6 +23,8 @@ def add_codes(gate: ir.Node) -> None:
     alpha, beta = ir.attribute(gate, "alpha", 0.2), ir.attribute(gate, "beta", 0.5)
     if quantize is None or data is None or not is_dequantized(data) or alpha <= 0 or beta <= 0:
         return
+    if quantize.inputs[0] is not gate.outputs[0]:  # a Relu or Clip between them says when the codes saturate
+        return
     scale, lowest = (ir.constant_of(value) for value in quantize.inputs[1:3])
     if scale is None or scale.size != 1 or lowest is None or lowest.dtype != np.uint8 or lowest.any() or scale > 1 / 255:
         return

@@ -122,3 +122,15 @@ def test_other_targets_keep_the_operator() -> None:
     for target in ("ascend", "generic"):
         result = quantize(ir.load_bytes(model.SerializeToString()), samples(), QuantConfig(target=target), options=ONE_THREAD)
         assert [node.op_type for node in result.exports.fake_quant.graph if node.name == "act"] == ["HardSwish"]
+
+
+@pytest.mark.parametrize("bound", ["Relu (g)", "Clip (g, half, most)"])
+def test_a_bound_behind_a_hard_sigmoid_stays(bound: str) -> None:
+    """Codes that saturate at the ends of the HardSigmoid would not at those of the bound."""
+    text = NET.replace("ACTIVATION", f"[gate] g = HardSigmoid (a) [bound] b = {bound}")
+    model = net(text, **PARTS, half=np.float32(0.5), most=np.float32(0.8))
+    exports = quantize(
+        ir.load_bytes(model.SerializeToString()), samples(), QuantConfig(target="ort"), options=ONE_THREAD
+    ).exports
+    assert exports.deploy is not None
+    np.testing.assert_array_equal(*(run(one, samples()[0])[0] for one in (exports.deploy, exports.fake_quant)))
