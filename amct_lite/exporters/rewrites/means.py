@@ -17,6 +17,7 @@ import numpy as np
 from amct_lite import ir
 from amct_lite.exporters.pairs import quantizer_in_front
 from amct_lite.exporters.rewrites.convs import rounded_by
+from amct_lite.flow.kernels import KERNELS
 from amct_lite.ir.build import Inserter
 
 _STRETCHES = 3
@@ -64,20 +65,19 @@ class Windows:
 def average(pool: ir.Node) -> None:
     """`pool`: an AveragePool; it stays unless it is one of images of known sizes, between pairs."""
     front, behind, sizes = quantizer_in_front(pool.inputs[0]), rounded_by(pool), _sizes(pool)
-    if front is None or behind is None or sizes is None:
+    if front is None or behind is None or sizes is None or not KERNELS[pool.op_type].taken(pool):
         return
     mean, axes = _Mean(pool, sizes[0]), _axes(pool, sizes)
     if all(axis.count == 1 and axis.size >= axis.length for axis in axes):
         return
-    pads: list[int] = list(ir.attribute(pool, "pads", ()))
-    same = _auto_pad(pool).startswith("SAME")
-    counted = bool(ir.attribute(pool, "count_include_pad", 0)) and (same or any(pads))
     stretches = [axis.stretches() for axis in axes]
-    if counted and not same and not ir.attribute(pool, "ceil_mode", 0):
-        mean.replace([axis.size for axis in axes], pads)
+    reaches_beyond = any(stretch.size < axis.size for axis, parts in zip(axes, stretches, strict=True) for stretch in parts)
+    if reaches_beyond and ir.attribute(pool, "count_include_pad", 0):
+        if not _auto_pad(pool).startswith("SAME") and not ir.attribute(pool, "ceil_mode", 0):
+            mean.replace([axis.size for axis in axes], ir.attribute(pool, "pads", ()))
     elif all(len(one) == 1 and one[0].start == 0 for one in stretches):
         mean.replace([one[0].size for one in stretches], (0, 0, 0, 0))
-    elif not counted and all(map(_is_cut_cheaply, stretches)) and prod(sizes[:3]) >= _CODES and _is_read_by(behind, pool):
+    elif all(map(_is_cut_cheaply, stretches)) and prod(sizes[:3]) >= _CODES and _is_read_by(behind, pool):
         mean.join_pieces(front, behind, stretches)
 
 

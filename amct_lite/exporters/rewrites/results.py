@@ -6,6 +6,7 @@ from amct_lite import ir
 from amct_lite.exporters.pairs import dequantizers, grid_of, quantizer_in_front
 from amct_lite.flow.kernels import KERNELS
 from amct_lite.ops import weights_behind
+from amct_lite.ops.pool import dilated
 
 
 def round_results(node: ir.Node) -> None:
@@ -19,8 +20,9 @@ def round_results(node: ir.Node) -> None:
 
 
 def _round_result(output: ir.Value, name: str, front: ir.Node) -> None:
-    """By the grid of `front`. A layer in float does not read the pair: its weights would be quantized unasked."""
-    readers = [use for use in ir.uses(output) if not any(weights_behind(use.node))]
+    """By the grid of `front`. A layer in float does not read the pair: its weights would be quantized unasked. Nor does a mean
+    with gaps: ONNX Runtime would make an integer kernel of it and refuse that."""
+    readers = [use for use in ir.uses(output) if not any(weights_behind(use.node)) and not dilated(use.node)]
     node = output.producer()
     if node is None or (not readers and not output.is_graph_output()):
         return

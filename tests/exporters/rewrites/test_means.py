@@ -19,10 +19,11 @@ POOLED = """net (float[N,3,33,30] x) => (float[N,16,H,W] y) {
   [c1] a = Conv <pads=[1,1,1,1]> (x, w) [relu] b = Relu (a) [pool] c = AveragePool <HOW> (b) [c2] y = Conv (c, w2) }"""
 
 
-def kernels(how: str, text: str = POOLED) -> Counter[str]:
+def kernels(how: str, text: str = POOLED, *, opset: int = 17, **values: object) -> Counter[str]:
     """As ONNX Runtime runs it; node by node, it was compared with the fake-quant model."""
     rng = np.random.default_rng(0)
-    model = ir.load_bytes(net(text.replace("HOW", how), w=(16, 3, 3, 3), w2=(16, 16, 1, 1)).SerializeToString())
+    given = {"w": (16, 3, 3, 3), "w2": (16, 16, 1, 1)} | values
+    model = ir.load_bytes(net(text.replace("HOW", how), opset=opset, **given).SerializeToString())
     samples = [{"x": rng.standard_normal((1, 3, 33, 30)).astype(np.float32)} for _ in range(4)]
     exports = quantize(model, samples, ORT, options=ONE_THREAD).exports
     assert exports.deploy is not None
@@ -87,14 +88,24 @@ def test_the_mean_keeps_its_name(pool: str) -> None:
     [
         ('kernel_shape=[3,3], auto_pad="SAME_UPPER", count_include_pad=1', POOLED),
         ("kernel_shape=[3,3], strides=[2,2], pads=[1,1,1,1], ceil_mode=1, count_include_pad=1", POOLED),
+        ("kernel_shape=[34,2], strides=[1,2], pads=[1,0,0,0], ceil_mode=1, count_include_pad=1", POOLED),
+        ('kernel_shape=[34,2], strides=[33,2], auto_pad="SAME_UPPER", count_include_pad=1', POOLED),
         ("kernel_shape=[5,5], pads=[2,2,2,2]", POOLED),
         ("kernel_shape=[3,3], pads=[1,1,1,1]", POOLED.replace("[c1] a = Conv <", "[c1] a = Conv <strides=[3,3], ")),
         ("kernel_shape=[3,3], pads=[1,1,1,1]", POOLED.replace("33,30] x", "H0,W0] x")),
     ],
-    ids=["counted", "counted, ceil_mode", "many pieces", "small", "open"],
+    ids=["counted", "counted, ceil_mode", "one row, ceil_mode", "one row", "many pieces", "small", "open"],
 )
 def test_others_stay_pools(how: str, text: str) -> None:
     assert kernels(how, text)["QLinearAveragePool"] == 1
+
+
+def test_windows_with_gaps_stay_pools() -> None:
+    """Of floats: ONNX Runtime has no kernel for codes."""
+    text = POOLED.replace("(b) [c2]", "(m) [c2]").replace("[pool]", "[half] m = Slice (b, low, high, axis) [pool]")
+    text = text.replace("y) {", "y, float[N,16,H2,W2] z) {").replace("[c2]", "[also] z = Conv (m, w2) [c2]")
+    bounds = {"low": np.array([1]), "high": np.array([20]), "axis": np.array([2])}
+    assert kernels("kernel_shape=[2,2], dilations=[2,2]", text, opset=19, **bounds)["AveragePool"] == 1
 
 
 def test_stretches_are_windows_of_one_size() -> None:
