@@ -15,7 +15,7 @@ import numpy as np
 
 from amct_lite import ir
 from amct_lite.exporters.pairs import dequantizers, grid_of, quantizer_in_front
-from amct_lite.exporters.rewrites.layout import is_computed_last, is_read_last
+from amct_lite.exporters.rewrites.layout import is_computed_last, is_integer_conv
 from amct_lite.ir.build import Inserter
 
 _BLOCK = 4
@@ -147,7 +147,8 @@ def _join(chain: list[ir.Node]) -> None:
     ):
         return
     readers = _readers(chain[-1])
-    computed_last, read_last = is_computed_last(source), bool(readers) and all(map(is_read_last, readers))
+    computed_last = is_computed_last(source)
+    read_last = len(after) == len(_LAST) and bool(readers) and all(map(is_integer_conv, readers))
     move = axes.move(_LAST if computed_last else range(len(before)), _LAST if read_last else range(len(after)))
     saved = sum(node.op_type == "Transpose" for node in chain) + computed_last + read_last
     if move.block < _BLOCK or saved < 2:

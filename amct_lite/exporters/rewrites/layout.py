@@ -16,7 +16,7 @@ def is_computed_last(image: ir.Value | None) -> bool:
     seen = set(waiting)
     while waiting:
         node = waiting.pop().producer()
-        if node is not None and _is_integer(node):
+        if node is not None and is_integer_conv(node):
             return True
         if node is not None and node.op_type in _KEPT:
             data = [value for value in node.inputs if value is not None and value not in seen]
@@ -25,11 +25,5 @@ def is_computed_last(image: ir.Value | None) -> bool:
     return False
 
 
-def is_read_last(reader: ir.Node) -> bool:
-    """Whether `reader` is an integer convolution of images."""
-    kernel = ir.attribute(reader, "kernel_shape", None)
-    return _is_integer(reader) and (kernel is None or len(kernel) == 2)
-
-
-def _is_integer(node: ir.Node) -> bool:
+def is_integer_conv(node: ir.Node) -> bool:
     return node.op_type == "Conv" and is_dequantized(node.inputs[0]) and is_rounded(node.outputs[0])

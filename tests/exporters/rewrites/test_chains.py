@@ -112,3 +112,12 @@ def test_any_chain_is_one_transpose_between_two_reshapes(data: st.DataObject) ->
     np.testing.assert_array_equal(moved.reshape(-1), after.transpose(behind).reshape(-1))
     if move.perm and move.perm[-1] == len(move.perm) - 1:
         assert move.block == move.apart[-1]
+
+
+@pytest.mark.parametrize(("sizes", "perm"), [([64, 8], [0, 2, 1]), ([4, 4, 4, 8], [0, 4, 1, 2, 3])], ids=["signals", "volumes"])
+def test_what_is_joined_for_other_convolutions_than_of_images(sizes: list[int], perm: list[int]) -> None:
+    text = f"""net (float[1,3,8,8] x) => (float[A,B,{"C," * (len(sizes) - 2)}D] y) {{
+      [stem] a = Conv <pads=[1,1,1,1]> (x, w) [flat] b = Reshape (a, rows) [order] c = Transpose <perm=[0,2,1]> (b)
+      [apart] d = Reshape (c, parts) [back] e = Transpose <perm={perm}> (d) [mix] f = Conv (e, m) [last] y = Conv (f, m) }}"""
+    values = {"w": (8, 3, 3, 3), "rows": np.array([1, 8, 64]), "parts": np.array([1, *sizes])}
+    exported(text, values | {"m": (8, 8, *[1] * (len(sizes) - 1))}, 3, (8, 8))
