@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from math import isfinite
 
 import numpy as np
 
@@ -16,6 +15,8 @@ from amct_lite import ir
 from amct_lite.ops.pool import dilated
 from amct_lite.passes.channel_affine import ChannelAffine, batch_norm_affine
 from amct_lite.passes.constants import number_of
+
+_SMALLEST = float(np.finfo(np.float32).tiny)
 
 
 @dataclass(frozen=True)
@@ -44,9 +45,9 @@ def has_number(node: ir.Node) -> bool:
 
 
 def _usable_number(node: ir.Node) -> bool:
-    """No number, or one that a code can stand for. (A zero would have no scale.)"""
+    """No number, or one that a code can stand for, as can its reciprocal: it becomes a scale."""
     numbers = [number for value in node.inputs if (number := number_of(value)) is not None]
-    return all(number != 0 and isfinite(number) for number in numbers)
+    return all(_SMALLEST <= abs(number) <= 1 / _SMALLEST for number in numbers)
 
 
 def _by_number(node: ir.Node) -> bool:

@@ -19,9 +19,9 @@ from amct_lite.ir.build import Inserter
 
 def add_codes(gate: ir.Node) -> None:
     """`gate`: a HardSigmoid of a model whose codes are unsigned. The DequantizeLinear behind it keep their scale."""
-    quantize, data = rounded_by(gate), gate.inputs[0]
+    quantize = rounded_by(gate)
     alpha, beta = ir.attribute(gate, "alpha", 0.2), ir.attribute(gate, "beta", 0.5)
-    if quantize is None or data is None or not is_dequantized(data) or alpha <= 0 or beta <= 0:
+    if quantize is None or not is_dequantized(gate.inputs[0]) or alpha <= 0 or beta <= 0:
         return
     if quantize.inputs[0] is not gate.outputs[0]:  # a Relu or Clip between them says when the codes saturate
         return
@@ -29,7 +29,7 @@ def add_codes(gate: ir.Node) -> None:
     if scale is None or scale.size != 1 or lowest is None or lowest.dtype != np.uint8 or lowest.any() or scale > 1 / 255:
         return
     b = Inserter(gate, str(gate.name))
-    total = b.op("Add", data, code_for(b, beta / alpha, data))
+    total = b.op("Add", gate.inputs[0], code_for(b, beta / alpha, gate.outputs[0]))
     ir.replace_input(quantize, 0, total)
     ir.replace_input(quantize, 1, b.constant(scale / alpha, np.float32))
     ir.remove_node(gate)

@@ -68,3 +68,16 @@ def test_behind_a_kernel_that_writes_floats_they_stay_floats() -> None:
 def test_a_number_whose_sum_leaves_the_network_stays() -> None:
     text = NET.replace("OP", "Add (b, half)").replace("(float[N,8,12,12] y)", "(float[N,8,12,12] y, float[N,8,12,12] c)")
     assert kernels(exported(text, PARTS, 3, (12, 12))[1])["Add"] == 1
+
+
+def test_a_number_with_more_axes_than_the_tensor_adds_them() -> None:
+    text = NET.replace("[last] d = Conv (c, wl)", "[less] s = Squeeze (c, first) [last] d = Conv (s, wl)")
+    many = {"many": np.full((1, 1, 1, 1, 1), 0.5, np.float32), "first": np.array([0])}
+    found = kernels(exported(text.replace("OP", "Add (b, many)"), PARTS | many, 3, (12, 12))[1])
+    assert found["QLinearAdd"] == 1
+
+
+def test_a_divisor_without_a_reciprocal_stays() -> None:
+    """1 / 1e-39 is no float32."""
+    small = {"w": np.full((8, 3, 3, 3), 1e-5, np.float32), "least": np.float32(1e-39)}
+    assert kernels(exported(NET.replace("OP", "Div (b, least)"), PARTS | small, 3, (12, 12))[1])["Div"] == 1
