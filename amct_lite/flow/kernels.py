@@ -140,7 +140,8 @@ def is_product(conv: ir.Node) -> bool:
     before, kernel, behind = (ir.dims_of(value) if value is not None else None for value in (data, weight, conv.outputs[0]))
     if before is None or kernel is None or behind is None or ir.attribute(conv, "group", 1) != 1:
         return False
-    return all(size == 1 for size in (*before[2:], *kernel[2:], *behind[2:]))
+    pads: list[int] = ir.attribute(conv, "pads", [])
+    return not any(pads) and all(size == 1 for size in (*before[2:], *kernel[2:], *behind[2:]))
 
 
 def integers_only(layer: ir.Node) -> bool:

@@ -308,6 +308,14 @@ def test_convolutions_of_one_pixel_that_share_their_weight_become_products_and_t
     assert Counter(node.op_type for node in result.exports.deploy.graph)["Gemm"] == 2
 
 
+def test_a_convolution_beside_its_only_pixel_is_no_product() -> None:
+    """It sees a border of zeros: its result is its bias."""
+    text = """net (float[N,3,16,16] x) => (float[N,4,1,1] y) { [all] a = GlobalAveragePool (x)
+      [first] b = Conv (a, w) [beside] y = Conv <strides=[3,3], pads=[1,1,1,1]> (b, w2, b2) }"""
+    _, theirs, ours = pair_of(text, ORT, w=(8, 3, 1, 1), w2=(4, 8, 1, 1), b2=(4,))
+    np.testing.assert_array_equal(ours, theirs)
+
+
 def test_a_mean_that_leaves_the_network_is_not_rounded() -> None:
     _, (_, theirs), (_, ours) = pair_of(OUTPUT_MEAN, g=(8, 5), gb=(5,))
     np.testing.assert_array_equal(ours, theirs)
