@@ -12,12 +12,15 @@ import numpy as np
 from amct_lite import ir
 from amct_lite.exporters.pairs import quantizer_in_front
 from amct_lite.exporters.rewrites.convs import (
-    GROWN,
-    forget_channels,
+    DEPTHWISE_BLOCK,
+    add_inputs,
+    add_outputs,
     has_own_bias,
     is_dense,
+    is_depthwise,
+    join_groups,
     kernel_behind,
-    own_dequantizer,
+    missing_channels,
     own_weight,
     private,
     read_alone,
@@ -28,7 +31,7 @@ from amct_lite.ir.build import Inserter
 _READ = 4
 """Channels that the kernel of a convolution over pixels reads at a time,"""
 _WRITTEN = 16
-"""if it writes as many as these; and the block of the depthwise kernel."""
+"""if it writes as many as these."""
 _COLOUR = 3
 _LARGE = 64 * 64
 """An image with less than three channels gains from more only if it has so many pixels."""
@@ -60,7 +63,7 @@ def _widen_depthwise(conv: ir.Node) -> None:
     if quantize is None or front is None or not is_dense(front) or not has_own_bias(front) or not has_own_bias(conv):
         return
     pixels, alone, absorbed = _pixels(conv.outputs[0]), read_alone(conv) is front, bool(_read_by_dense(conv))
-    small = group < _WRITTEN and rounded_by(conv) is not None
+    small = group < DEPTHWISE_BLOCK and rounded_by(conv) is not None
     cut = rounded_by(conv) is not None and pixels is not None and pixels >= _CUT_ONCE
     if alone and not (absorbed or small or cut):
         return
@@ -101,7 +104,7 @@ def _give_more(conv: ir.Node, missing: int) -> None:
     readers = _read_by_dense(conv)
     add_outputs(conv, missing)
     for use in readers:
-        _extend(use.node, 1, 1, missing)
+        add_inputs(use.node, missing)
     quantize = None if readers else rounded_by(conv)
     if quantize is None:
         return
@@ -116,66 +119,15 @@ def _read_by_dense(conv: ir.Node) -> tuple[ir.Usage, ...]:
     return readers if all(use.idx == 0 and is_dense(use.node) for use in readers) else ()
 
 
-def missing_channels(conv: ir.Node) -> int:
-    """How many channels a depthwise convolution lacks to have whole blocks of them; 0 for others."""
-    weight = own_weight(conv) if conv.op_type == "Conv" else None
-    group = ir.attribute(conv, "group", 1) if weight is not None else 1
-    return -group % _WRITTEN if weight is not None and weight.ndim == 4 and group > 1 and weight.shape[:2] == (group, 1) else 0
-
-
-def add_outputs(conv: ir.Node, missing: int) -> None:
-    """So many channels of zeros at the end of what `conv` computes, whose weight and bias are its own."""
-    for index in range(1, len(conv.inputs)):
-        _extend(conv, index, 0, missing)
-    forget_channels(conv, GROWN)
-
-
 def _join_groups(conv: ir.Node) -> None:
     """Depthwise kernels take one channel each; others multiply group by group, where a few channels take as long as many."""
     weight, group = own_weight(conv), ir.attribute(conv, "group", 1)
-    if weight is None or weight.shape[:2] == (group, 1) or rounded_by(conv) is None:
+    if weight is None or is_depthwise(conv) or rounded_by(conv) is None:
         return
     read = weight.shape[1]
     join_groups(
         conv, max(count for count in range(1, group + 1) if group % count == 0 and (count == 1 or count * read <= _JOINED))
     )
-
-
-def join_groups(conv: ir.Node, count: int) -> None:
-    """So many neighbouring groups of `conv`, whose weight is its own, become one, with weights of zero for the channels that
-    they do not share."""
-    dequantize, weight, group = own_dequantizer(conv, 1), own_weight(conv), ir.attribute(conv, "group", 1)
-    assert dequantize is not None
-    assert weight is not None
-    if count == 1:
-        return
-    read = weight.shape[1]
-    blocks = weight.reshape(group // count, count, len(weight) // group, *weight.shape[1:])
-    wider = np.zeros((*blocks.shape[:3], count, *weight.shape[1:]), weight.dtype)
-    for place in range(count):
-        wider[:, place, :, place] = blocks[:, place]
-    graph = conv.graph
-    assert isinstance(graph, ir.Graph)
-    array = wider.reshape(len(weight), count * read, *weight.shape[2:])
-    ir.replace_input(dequantize, 0, ir.add_initializer(graph, f"{conv.name}.weight.joined", array))
-    dequantize.outputs[0].shape = None
-    ir.set_attribute(conv, "group", group // count)
-
-
-def _extend(conv: ir.Node, index: int, axis: int, missing: int) -> None:
-    """So many zeros more along `axis` of a weight or bias; where each channel has a scale, they have the last one's."""
-    dequantize = own_dequantizer(conv, index)
-    assert dequantize is not None
-    graph = dequantize.graph
-    assert isinstance(graph, ir.Graph)
-    for place, value in enumerate(dequantize.inputs):
-        array = ir.constant_of(value)
-        if array is None or (place > 0 and (array.size == 1 or axis != 0)):
-            continue
-        widths = [(0, missing if dimension == axis else 0) for dimension in range(array.ndim)]
-        wider = np.pad(array, widths, mode="edge") if place == 1 else np.pad(array, widths)
-        ir.replace_input(dequantize, place, ir.add_initializer(graph, f"{value.name if value else ''}.wider", wider))
-    dequantize.outputs[0].shape = None
 
 
 def _add_to_image(conv: ir.Node) -> None:
@@ -188,7 +140,7 @@ def _add_to_image(conv: ir.Node) -> None:
         return
     if _is_channels_last(front):
         return
-    _extend(conv, 1, 1, missing)
+    add_inputs(conv, missing)
     b = Inserter(conv, f"{conv.name}.aligned")
     behind = [0] * weight.ndim
     behind[1] = missing

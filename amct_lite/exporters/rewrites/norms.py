@@ -17,7 +17,7 @@ import numpy as np
 
 from amct_lite import ir
 from amct_lite.exporters.pairs import UNSIGNED_SHIFT, grid_of, quantizer_in_front
-from amct_lite.exporters.rewrites.convs import rounded_by
+from amct_lite.exporters.rewrites.convs import DEPTHWISE_BLOCK, rounded_by
 from amct_lite.flow.kernels import KERNELS, joins_channels
 from amct_lite.ir.build import Inserter
 from amct_lite.passes.channel_affine import ChannelAffine, batch_norm_affine
@@ -26,10 +26,9 @@ from amct_lite.types import AnyArray, DoubleArray, FloatArray
 _LARGEST = 127
 _BEYOND = 1 << 22
 """Where the bias is more than so many codes of x, scaled, all of x is less than a code of the result: only the bias is left."""
-_BLOCK = 16
-"""Channels that the depthwise kernel takes at a time; where some are left over, which it takes one by one,"""
 _DENSE = 128
-"""and there are no more than these, the product with a diagonal matrix takes less time."""
+"""Where channels are left over that the depthwise kernel takes one by one, and there are no more than these in all, the product
+with a diagonal matrix takes less time."""
 
 
 @dataclass(frozen=True)
@@ -131,7 +130,7 @@ def _in_large_pieces(parts: tuple[ir.Value, ...], known: Joints) -> tuple[ir.Val
 
 def _write(b: Inserter, norm: ir.Node, data: ir.Value, whole: Fractions, step: float) -> None:
     channels = len(whole.scale)
-    dense = channels % _BLOCK != 0 and channels <= _DENSE
+    dense = channels % DEPTHWISE_BLOCK != 0 and channels <= _DENSE
     matrix = np.diag(whole.weight) if dense else whole.weight[:, None]
     codes, zeros = b.constant(matrix[:, :, None, None]), b.constant(np.zeros(channels), np.int8)
     weight = b.op("DequantizeLinear", codes, b.constant(whole.scale), zeros, axis=0)

@@ -14,13 +14,16 @@ import numpy as np
 
 from amct_lite import ir
 from amct_lite.exporters.pairs import quantizer_in_front
-from amct_lite.exporters.rewrites.channels import add_outputs, join_groups, missing_channels
 from amct_lite.exporters.rewrites.convs import (
+    add_outputs,
     change_outputs,
+    change_weight,
     has_own_bias,
     is_dense,
+    is_depthwise,
+    join_groups,
     kernel_behind,
-    own_dequantizer,
+    missing_channels,
     own_weight,
     rounded_by,
 )
@@ -66,7 +69,7 @@ def _widening(quantize: ir.Node) -> ir.Node | None:
     can = (
         front is not None
         and _sums_up(front)
-        and not _is_depthwise(front)
+        and not is_depthwise(front)
         and has_own_bias(front)
         and rounded_by(front) is quantize
     )
@@ -84,7 +87,7 @@ def _absorbing(codes: ir.Value, routes: Routes) -> set[ir.Node]:
             return set()
         for use in routes.readers(codes):
             conv = use.node
-            behind = rounded_by(conv) if _is_depthwise(conv) else None
+            behind = _behind_depthwise(conv)
             if use.idx != 0 or conv.graph is not codes.graph or not (behind or _sums_up(conv)):
                 return set()
             if behind is not None and conv not in found:
@@ -93,10 +96,9 @@ def _absorbing(codes: ir.Value, routes: Routes) -> set[ir.Node]:
     return found
 
 
-def _is_depthwise(conv: ir.Node) -> bool:
-    weight = own_weight(conv) if conv.op_type == "Conv" else None
-    group = ir.attribute(conv, "group", 1) if weight is not None else 1
-    return weight is not None and group > 1 and weight.shape[:2] == (group, 1) and has_own_bias(conv)
+def _behind_depthwise(conv: ir.Node) -> ir.Node | None:
+    """The QuantizeLinear behind `conv`, if that is a depthwise convolution which can give its channels in another order."""
+    return rounded_by(conv) if is_depthwise(conv) and has_own_bias(conv) else None
 
 
 def _sums_up(conv: ir.Node) -> bool:
@@ -124,11 +126,10 @@ class _Writer:
         placed = self._placed(channels)
         places = [place for _, place in placed]
         self._runs[conv] = _runs(channel for channel, _ in placed)
-        if not _is_depthwise(conv):
+        behind = _behind_depthwise(conv)
+        if behind is None:
             _order_inputs(conv, places)
             return
-        behind = rounded_by(conv)
-        assert behind is not None
         self._layouts[behind.outputs[0]] = places
         change_outputs(conv, lambda array: _taken(array, places))
         ir.set_attribute(conv, "group", len(places))
@@ -172,13 +173,7 @@ class _Writer:
 
 def _order_inputs(conv: ir.Node, places: Sequence[int]) -> None:
     join_groups(conv, ir.attribute(conv, "group", 1))
-    dequantize, weight, graph = own_dequantizer(conv, 1), own_weight(conv), conv.graph
-    assert dequantize is not None
-    assert weight is not None
-    assert isinstance(graph, ir.Graph)
-    ordered = np.ascontiguousarray(np.moveaxis(_taken(np.moveaxis(weight, 1, 0), places), 0, 1))
-    ir.replace_input(dequantize, 0, ir.add_initializer(graph, f"{conv.name}.weight.ordered", ordered))
-    dequantize.outputs[0].shape = None
+    change_weight(conv, lambda array: np.moveaxis(_taken(np.moveaxis(array, 1, 0), places), 0, 1))
 
 
 def _taken(array: AnyArray, places: Sequence[int]) -> AnyArray:

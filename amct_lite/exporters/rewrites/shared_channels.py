@@ -10,23 +10,21 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-import numpy as np
-
 from amct_lite import ir
 from amct_lite.exporters.rewrites.convs import (
     GROWN,
-    change_outputs,
+    add_inputs,
+    add_outputs,
     has_own_bias,
     is_dense,
+    is_depthwise,
     mark,
-    own_dequantizer,
+    missing_channels,
     own_weight,
     rounded_by,
 )
 from amct_lite.flow.kernels import BOUNDS
-from amct_lite.types import AnyArray
 
-_BLOCK = 16
 _FIRST_ONLY = BOUNDS | {"QuantizeLinear", "DequantizeLinear"}
 """All but their first input must be numbers, so that they treat all channels alike."""
 _ALIKE = _FIRST_ONLY | {"Add", "AveragePool", "GlobalAveragePool", "HardSigmoid", "LeakyRelu", "MaxPool", "Mul", "Sigmoid"}
@@ -44,20 +42,17 @@ class _Shared:
 
 def fill_block(conv: ir.Node) -> None:
     """`conv`: one in a model all of whose pairs are written."""
-    weight, group = own_weight(conv), ir.attribute(conv, "group", 1)
-    missing = -group % _BLOCK
-    if weight is None or weight.ndim != 4 or weight.shape[:2] != (group, 1) or group == 1 or not missing:
-        return
-    shared = _shared_with(conv) if rounded_by(conv) is not None else None
+    missing, group = missing_channels(conv), ir.attribute(conv, "group", 1)
+    shared = _shared_with(conv) if missing and rounded_by(conv) is not None else None
     if shared is None:
         return
     sizes = {value: ir.dims_of(value) for value in shared.values}
     for writer in shared.writers:
-        change_outputs(writer, lambda array: _wider(array, 0, missing), GROWN)
+        add_outputs(writer, missing)
         if not is_dense(writer):
             ir.set_attribute(writer, "group", group + missing)
     for reader in shared.readers:
-        _read_more(reader, missing)
+        add_inputs(reader, missing)
     for value, dims in sizes.items():
         mark(value, GROWN)
         value.shape = None if dims is None else ir.Shape([dims[0], group + missing, *dims[2:]])
@@ -99,8 +94,7 @@ def _values_of(node: ir.Node, count: int) -> tuple[ir.Value, ...] | None:
             return None
         if is_dense(node):
             return results
-        depthwise = weight.shape[1] == 1 and ir.attribute(node, "group", 1) == count
-        return (*_tensors(node.inputs[:1]), *results) if depthwise else None
+        return (*_tensors(node.inputs[:1]), *results) if is_depthwise(node) else None
     data = node.inputs[:1] if node.op_type in _FIRST_ONLY else node.inputs
     if node.op_type not in _ALIKE or _tensors(node.inputs[len(data) :]) or (node.op_type == "Add" and len(_tensors(data)) > 1):
         return None
@@ -117,19 +111,3 @@ def _is_number(value: ir.Value) -> bool:
     source = producer.inputs[0] if producer is not None and producer.op_type == "DequantizeLinear" else value
     constant = ir.constant_of(source)
     return constant is not None and constant.size == 1
-
-
-def _read_more(conv: ir.Node, missing: int) -> None:
-    dequantize, weight = own_dequantizer(conv, 1), own_weight(conv)
-    assert dequantize is not None
-    assert weight is not None
-    assert isinstance(conv.graph, ir.Graph)
-    wider = ir.add_initializer(conv.graph, f"{conv.name}.weight.wider", _wider(weight, 1, missing))
-    ir.replace_input(dequantize, 0, wider)
-    dequantize.outputs[0].shape = None
-
-
-def _wider(array: AnyArray, axis: int, missing: int) -> AnyArray:
-    """Codes of zeros behind those of an axis; scales, which must not be zero, like the last one."""
-    widths = [(0, missing if dimension == axis else 0) for dimension in range(array.ndim)]
-    return np.pad(array, widths, mode="edge" if array.dtype.kind == "f" else "constant")

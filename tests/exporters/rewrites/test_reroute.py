@@ -157,3 +157,8 @@ def test_channels_of_zeros_are_cut_off_for_those_who_add(size: int, computed: in
     assert weight_shapes(after)["cheap"] == (computed, 1, 3, 3)
     assert weight_shapes(after)["stride"] == ((24, 1, 3, 3))
     assert Counter(node.op_type for node in after.graph)["Slice"] == (2 if computed == 16 else 0)
+
+
+def test_a_depthwise_layer_of_single_pixels_that_leaves_the_network_sums_up_its_channels() -> None:
+    after = exported(also(UNITS, "[also] z = Conv <group=12> (k3, wz)"), VALUES | {"wz": (12, 1, 1, 1)}, 3, (8, 8))[1]
+    assert weight_shapes(after)["also"] == (12, 12, 1, 1)
