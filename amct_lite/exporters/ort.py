@@ -38,13 +38,14 @@ from amct_lite.types import QuantRecord
 
 Rewrite = tuple[Iterable[str], Callable[[ir.Node], None]]
 """Operators, and what is done to each node of them."""
+# Nodes are found by the pairs around them: a rewrite stands behind those that write the pairs or operators it looks for.
 _STORED: tuple[Rewrite, ...] = (
     (["QuantizeLinear"], make_unsigned),
     (["DequantizeLinear"], keep_float_bias),
     (["DequantizeLinear"], spell_zero_point),
     (["DequantizeLinear"], keep_one_extreme),
-    (["Reshape"], name_shuffle),
-    ([name for name, kernel in KERNELS.items() if kernel.one_grid], round_results),
+    (["Reshape"], name_shuffle),  # its three nodes are one before each of them gets a pair
+    ([name for name, kernel in KERNELS.items() if kernel.one_grid], round_results),  # all below ask for the pair behind
 )
 _MOVED: tuple[Rewrite, ...] = (
     (["Pad"], pad_codes),
@@ -57,7 +58,7 @@ _COMPUTED: tuple[Rewrite, ...] = (
     (["AveragePool"], average),
     (["HardSigmoid"], add_codes),
     (NUMBERS, give_code),
-    (["Conv"], fill_block),  # the shapes that it changes are asked for by those below
+    (["Conv"], fill_block),  # knows sums and products, not what they were; those below ask for its shapes
     (["Conv"], multiply),
     (["Mul"], spread),
 )
@@ -72,7 +73,7 @@ def export(model: ir.Model, record: QuantRecord) -> ir.Model:
     _rewrite(result, (*_STORED, *_MOVED))
     scale_channels(_all(result, ["BatchNormalization"]))
     _rewrite(result, _COMPUTED)
-    reroute(result)
+    reroute(result)  # before `align`, which would cut off again the zeros that these readers take along
     _rewrite(result, ((BOUNDS, bound_codes),))  # behind all that look for pairs: codes that are bounded are none
     ir.remove_unused(result)
     align(result)

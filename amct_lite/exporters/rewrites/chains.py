@@ -15,13 +15,9 @@ import numpy as np
 
 from amct_lite import ir
 from amct_lite.exporters.pairs import dequantizers, grid_of, quantizer_in_front
-from amct_lite.exporters.rewrites.layout import is_computed_last, is_integer_conv
+from amct_lite.exporters.rewrites.layout import BLOCK, CHANNELS_FIRST, CHANNELS_LAST, is_computed_last, is_integer_conv
 from amct_lite.ir.build import Inserter
 
-_BLOCK = 4
-"""So many codes are moved faster as a block than one by one."""
-_LAST = (0, 2, 3, 1)
-_FIRST = (0, 3, 1, 2)
 CHAINED = frozenset({"Reshape", "Transpose", "Flatten", "Squeeze", "Unsqueeze"})
 
 
@@ -148,21 +144,21 @@ def _join(chain: list[ir.Node]) -> None:
         return
     readers = _readers(chain[-1])
     computed_last = is_computed_last(source)
-    read_last = len(after) == len(_LAST) and bool(readers) and all(map(is_integer_conv, readers))
-    move = axes.move(_LAST if computed_last else range(len(before)), _LAST if read_last else range(len(after)))
+    read_last = len(after) == len(CHANNELS_LAST) and bool(readers) and all(map(is_integer_conv, readers))
+    move = axes.move(CHANNELS_LAST if computed_last else range(len(before)), CHANNELS_LAST if read_last else range(len(after)))
     saved = sum(node.op_type == "Transpose" for node in chain) + computed_last + read_last
-    if move.block < _BLOCK or saved < 2:
+    if move.block < BLOCK or saved < 2:
         return
     b = Inserter(chain[-1], f"{chain[-1].name}.moved")
     codes = front.outputs[0]
     if computed_last:
-        codes = b.op("Transpose", codes, perm=list(_LAST))
+        codes = b.op("Transpose", codes, perm=list(CHANNELS_LAST))
     if move.perm != tuple(range(len(move.perm))):
         codes = b.op("Transpose", b.op("Reshape", codes, b.constant(move.apart, np.int64)), perm=list(move.perm))
-    whole = [after[axis] for axis in _LAST] if read_last else after
+    whole = [after[axis] for axis in CHANNELS_LAST] if read_last else after
     codes = b.op("Reshape", codes, b.constant(whole, np.int64))
     if read_last:
-        codes = b.op("Transpose", codes, perm=list(_FIRST))
+        codes = b.op("Transpose", codes, perm=list(CHANNELS_FIRST))
     for quantize in behind:
         for dequantize in tuple(dequantizers(quantize)):
             ir.replace_input(dequantize, 0, codes)

@@ -6,6 +6,12 @@ from amct_lite import ir
 from amct_lite.exporters.pairs import is_dequantized, is_rounded
 from amct_lite.flow.kernels import BOUNDS
 
+CHANNELS_LAST = (0, 2, 3, 1)
+"""The order of the axes of an image that puts the channels behind its pixels,"""
+CHANNELS_FIRST = (0, 3, 1, 2)
+"""and the one back."""
+BLOCK = 4
+"""So many codes are moved faster as a block than one by one."""
 _BY_VALUE = {"QuantizeLinear", "DequantizeLinear", "Add", "Mul", "Sigmoid", "HardSigmoid", "HardSwish", "LeakyRelu"}
 _KEPT = BOUNDS | _BY_VALUE | {"Concat", "MaxPool"}
 

@@ -13,12 +13,11 @@ import numpy as np
 from amct_lite import ir
 from amct_lite.exporters.pairs import dequantizers, grid_of, pair_around, quantizer_in_front
 from amct_lite.exporters.rewrites.convs import change_outputs, has_own_bias, is_dense, read_alone
+from amct_lite.exporters.rewrites.layout import BLOCK, CHANNELS_FIRST, CHANNELS_LAST
 from amct_lite.ir.build import Inserter
 
 _MODES: Mapping[tuple[int, ...], tuple[str, int]] = {(0, 1, 4, 2, 5, 3): ("CRD", 1), (0, 3, 4, 1, 5, 2): ("DCR", 3)}
 """Order of the axes → ONNX's word for it, and the axis of the channels that remain."""
-_TOGETHER = 4
-"""So many channels are moved faster as a block than one by one."""
 _USUAL = {"mode": "nearest", "coordinate_transformation_mode": "half_pixel", "nearest_mode": "round_prefer_floor"}
 _REPEATING = {
     ("nearest", "asymmetric", "floor"),
@@ -77,7 +76,7 @@ def spread_channels(shuffle: ir.Node) -> None:
     blocks of those that stay, if there are some. The convolution in front gives them in that order."""
     pair, block = pair_around(shuffle), int(ir.attribute(shuffle, "blocksize", 1))
     sizes = _sizes(pair[0].inputs[0]) if pair is not None else None
-    if pair is None or sizes is None or len(sizes) != 3 or sizes[0] < _TOGETHER * block**2:
+    if pair is None or sizes is None or len(sizes) != 3 or sizes[0] < BLOCK * block**2:
         return
     channels, height, width = sizes[0] // block**2, *sizes[1:]
     if ir.attribute(shuffle, "mode", "DCR") == "CRD" and not _reordered(shuffle, channels, block):
@@ -92,9 +91,9 @@ def _move_pixels(
 ) -> None:
     """Let who reads the codes of the second of `pair` read what `move` makes of those of the first, channels last: these are
     as `apart` before, as `whole` behind (the shapes of one sample)."""
-    pixels = b.op("Transpose", pair[0].outputs[0], perm=[0, 2, 3, 1])
+    pixels = b.op("Transpose", pair[0].outputs[0], perm=list(CHANNELS_LAST))
     moved = move(b.op("Reshape", pixels, b.constant([-1, *apart], np.int64)))
-    codes = b.op("Transpose", b.op("Reshape", moved, b.constant([-1, *whole], np.int64)), perm=[0, 3, 1, 2])
+    codes = b.op("Transpose", b.op("Reshape", moved, b.constant([-1, *whole], np.int64)), perm=list(CHANNELS_FIRST))
     for dequantize in tuple(dequantizers(pair[1])):
         ir.replace_input(dequantize, 0, codes)
 
