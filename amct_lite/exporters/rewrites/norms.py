@@ -26,6 +26,8 @@ from amct_lite.types import AnyArray, DoubleArray, FloatArray
 _LARGEST = 127
 _BEYOND = 1 << 22
 """Where the bias is more than so many codes of x, scaled, all of x is less than a code of the result: only the bias is left."""
+_NEAR = 0.125
+"""Codes of the result that a bias may be off by. It can be more only where one code of x is worth more than thirty of them."""
 _DENSE = 128
 """Where channels are left over that the depthwise kernel takes one by one, and there are no more than these in all, the product
 with a diagonal matrix takes less time."""
@@ -56,20 +58,30 @@ class Fractions:
 
 
 def scale_channels(norms: Iterable[ir.Node]) -> None:
-    """In place, for each of `norms` whose data are codes and whose result is rounded."""
+    """In place, for each of `norms` whose data are codes and whose result is rounded, unless it is finer by far."""
     known: Joints = {}
     for norm in norms:
-        affine, source = batch_norm_affine(norm), norm.inputs[0]
-        if source is None or rounded_by(norm) is None or not KERNELS[norm.op_type].taken(norm):
+        affine, source, behind = batch_norm_affine(norm), norm.inputs[0], grid_of(rounded_by(norm))
+        if source is None or behind is None or not KERNELS[norm.op_type].taken(norm):
             continue
         assert isinstance(affine, ChannelAffine), "the kernel takes constants"
-        b = Inserter(norm, f"{norm.name}.scaled")
         if (grid := grid_of(quantizer_in_front(source))) is not None:
-            _write(b, norm, source, fractions(affine, grid[0]), grid[0])
+            data, step = source, grid[0]
         elif (joined := _joined(source, known, norm)) is not None:
+            data, step = _one_each(norm, joined), 1.0
             own = ChannelAffine(joined.scale, joined.scale * (UNSIGNED_SHIFT - joined.zero_point))  # codes, less 128, to values
-            data = b.op("DequantizeLinear", joined.codes, b.constant(1, np.float32), b.constant(UNSIGNED_SHIFT, np.uint8))
-            _write(b, norm, data, fractions(own.then(affine.scale, affine.shift), 1.0), 1.0)
+            affine = own.then(affine.scale, affine.shift)
+        else:
+            continue
+        whole = fractions(affine, step)
+        if np.abs(whole.bias * whole.scale.astype(np.float64) * step - affine.shift).max() <= _NEAR * behind[0]:
+            _write(norm, data, whole, step)
+
+
+def _one_each(norm: ir.Node, joined: Joined) -> ir.Value:
+    """The codes of what `norm` reads, less 128."""
+    b = Inserter(norm, f"{norm.name}.scaled")
+    return b.op("DequantizeLinear", joined.codes, b.constant(1, np.float32), b.constant(UNSIGNED_SHIFT, np.uint8))
 
 
 def fractions(affine: ChannelAffine, step: float) -> Fractions:
@@ -128,8 +140,8 @@ def _in_large_pieces(parts: tuple[ir.Value, ...], known: Joints) -> tuple[ir.Val
     return longest.codes, *parts[len(longest.parts) :]
 
 
-def _write(b: Inserter, norm: ir.Node, data: ir.Value, whole: Fractions, step: float) -> None:
-    channels = len(whole.scale)
+def _write(norm: ir.Node, data: ir.Value, whole: Fractions, step: float) -> None:
+    b, channels = Inserter(norm, f"{norm.name}.scaled"), len(whole.scale)
     dense = channels % DEPTHWISE_BLOCK != 0 and channels <= _DENSE
     matrix = np.diag(whole.weight) if dense else whole.weight[:, None]
     codes, zeros = b.constant(matrix[:, :, None, None]), b.constant(np.zeros(channels), np.int8)

@@ -196,6 +196,23 @@ def test_other_targets_keep_it(target: str) -> None:
         assert Counter(node.op_type for node in exported.graph)["BatchNormalization"] == 2
 
 
+@pytest.mark.parametrize("text", [RESIDUAL, FLAT], ids=["residual", "flat"])
+def test_it_stays_where_its_result_is_finer_by_far(text: str) -> None:
+    """A Clip leaves nothing but the smallest values: one code of x is worth thousands of those behind."""
+    text = (
+        text.replace("[relu] c = Relu (b)", "[relu] c = Clip (b, low, high)")
+        .replace(
+            "(e, g8, b8, m8, v8) [two] y = Conv <pads=[1,1,1,1]> (f, w8)",
+            "(e, g8, b8, m8, v8) [near] f2 = Clip (f, low, high) [two] y = Conv <pads=[1,1,1,1]> (f2, w8)",
+        )
+        .replace("[r1] h = Relu (f)", "[r1] h = Clip (f, low, high)")
+    )
+    values = VALUES | {"low": np.float32(-0.001), "high": np.float32(0.001)}
+    result = quantize(ir.load_bytes(net(text, **values).SerializeToString()), images(8), ORT, options=ONE_THREAD)
+    assert result.exports.deploy is not None
+    assert "BatchNormalization" in {node.op_type for node in result.exports.deploy.graph}
+
+
 def test_fractions_stand_for_the_numbers() -> None:
     """The bias is off by half a 127th of a code at most, mostly by far less; the weight by float32's last bit."""
     rng = np.random.default_rng(0)
