@@ -272,6 +272,14 @@ def redirect(value: Value, replacement: Value, users: Iterable[tuple[Node, int]]
         _take_over_output(value, replacement)
 
 
+def _most_known(inferred: Shape | None, declared: Shape | None) -> Shape | None:
+    """The sizes of one tensor that are inferred, and those that are declared where nothing is."""
+    if inferred is None or declared is None or len(inferred) != len(declared):
+        return declared if inferred is None else inferred
+    unknown = [not isinstance(dim, int) and dim.value is None for dim in inferred]
+    return Shape([old if new else dim for dim, old, new in zip(inferred, declared, unknown, strict=True)])
+
+
 def _take_over_output(value: Value, replacement: Value) -> None:
     graph = value.graph
     assert isinstance(graph, Graph), "a graph output belongs to a graph"
@@ -281,7 +289,7 @@ def _take_over_output(value: Value, replacement: Value) -> None:
         append(graph, node)
         replacement = node.outputs[0]
     replacement.type = replacement.type or value.type
-    replacement.shape = value.shape if replacement.shape is None else replacement.shape
+    replacement.shape = _most_known(replacement.shape, value.shape)
     for index, output in enumerate(tuple(graph.outputs)):
         if output is value:
             graph.outputs[index] = replacement

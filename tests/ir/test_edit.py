@@ -263,3 +263,14 @@ def test_redirect_to_itself_changes_nothing():
     before = ir.to_bytes(model)
     ir.redirect(value(model, "y"), value(model, "y"))
     assert ir.to_bytes(model) == before
+
+
+def test_who_takes_an_output_over_keeps_the_sizes_and_names_that_it_was_declared_with():
+    model = ir.from_text(
+        """<ir_version: 8, opset_import: ["": 17]> net (float[N, 3, 4] x) => (float[N, 3, K] y) <float[N, 3, A] a> {
+          a = Relu (x) y = Neg (a) }"""
+    )
+    first, last = model.graph
+    first.outputs[0].shape = ir.Shape([None, 3, None])
+    ir.redirect(last.outputs[0], first.outputs[0])
+    assert [ir.dims_of(value) for value in model.graph.outputs] == [("N", 3, "K")]
