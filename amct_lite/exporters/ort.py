@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable
 
 from amct_lite import ir
 from amct_lite.exporters import qdq
+from amct_lite.exporters.pools import round_down
 from amct_lite.exporters.rewrites.bounds import bound_codes
 from amct_lite.exporters.rewrites.chains import CHAINED, join_moves
 from amct_lite.exporters.rewrites.channels import align
@@ -28,7 +29,7 @@ from amct_lite.exporters.rewrites.means import average
 from amct_lite.exporters.rewrites.moves import name_shuffle, repeat_pixels, spread_channels
 from amct_lite.exporters.rewrites.norms import scale_channels
 from amct_lite.exporters.rewrites.numbers import NUMBERS, give_code
-from amct_lite.exporters.rewrites.pads import pad_codes
+from amct_lite.exporters.rewrites.pads import pad_codes, pad_counted
 from amct_lite.exporters.rewrites.reroute import reroute
 from amct_lite.exporters.rewrites.results import round_results
 from amct_lite.exporters.rewrites.shared_channels import fill_block
@@ -56,6 +57,7 @@ _MOVED: tuple[Rewrite, ...] = (
 _COMPUTED: tuple[Rewrite, ...] = (
     (["ReduceMean"], pool_pixels),
     (["AveragePool"], average),
+    (["AveragePool"], pad_counted),
     (["HardSigmoid"], add_codes),
     (NUMBERS, give_code),
     (["Conv"], fill_block),  # knows sums and products, not what they were; those below ask for its shapes
@@ -67,6 +69,7 @@ _COMPUTED: tuple[Rewrite, ...] = (
 def export(model: ir.Model, record: QuantRecord) -> ir.Model:
     """A new model; `model` (prepared, opset >= 13) is not modified. Raises ExportError where the record does not fit it."""
     result = qdq.export(model, record)
+    round_down(result)
     measure_codes(result)
     _rewrite(result, ((["ConvTranspose"], unfold),))
     ir.infer_shapes(result)

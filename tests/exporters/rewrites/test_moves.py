@@ -56,6 +56,15 @@ def test_a_shuffle_whose_parts_are_seen_stays() -> None:
     assert "Transpose" in operators([-1, 2, 3, 3, 6, 10], CRD, [-1, 2, 18, 30], text)
 
 
+def test_a_shuffle_of_an_image_whose_size_onnx_counts_wrong_is_computed_all_the_same() -> None:
+    """Of 8 pixels 4 windows in steps of 3 are said to be left, and 3 are."""
+    text = """net (float[N,3,9,10] x) => (float[N,C,H,W] y) {
+      [stem] a = Conv <pads=[1,1,1,1]> (x, w) [act] b = Relu (a)
+      [mean] c = AveragePool <ceil_mode=1, kernel_shape=[2,3], strides=[3,3]> (b) [shuffle] d = DepthToSpace <blocksize=2> (c)
+      [last] e = Conv (d, wl) [end] y = Relu (e) }"""
+    exported(text, {"w": (16, 3, 3, 3), "wl": (8, 4, 1, 1)}, 3, (9, 10))
+
+
 REPEAT = """net (float[N,3,6,10] x) => (float[N,8,H,W] y) {
   [stem] a = Conv <pads=[1,1,1,1]> (x, w) [act] b = Relu (a)
   [large] c = Resize <MODES> (b, , INPUTS) [last] d = Conv (c, wl) [end] y = Relu (d) }"""
