@@ -1,8 +1,6 @@
-"""The pairs of QuantizeLinear and DequantizeLinear in a finished model: finding them."""
+"""The pairs of QuantizeLinear and DequantizeLinear in a finished model: finding them, and other codes between the two."""
 
 from __future__ import annotations
-
-from collections.abc import Iterator
 
 from amct_lite import ir
 from amct_lite.flow.kernels import BOUNDS
@@ -42,11 +40,15 @@ def pair_around(node: ir.Node) -> tuple[ir.Node, ir.Node] | None:
     return (front, behind) if grid is not None and grid == grid_of(behind) else None
 
 
-def dequantizers(quantize: ir.Node) -> Iterator[ir.Node]:
-    """Those that read its codes."""
-    for use in ir.uses(quantize.outputs[0]):
-        if use.node.op_type == "DequantizeLinear":
-            yield use.node
+def dequantizers(quantize: ir.Node) -> tuple[ir.Node, ...]:
+    """Those that read its codes now."""
+    return tuple(use.node for use in ir.uses(quantize.outputs[0]) if use.node.op_type == "DequantizeLinear")
+
+
+def replace_codes(quantize: ir.Node, codes: ir.Value) -> None:
+    """Let who dequantizes the codes of `quantize` dequantize these instead."""
+    for dequantize in dequantizers(quantize):
+        ir.replace_input(dequantize, 0, codes)
 
 
 def is_rounded(value: ir.Value) -> bool:

@@ -14,7 +14,7 @@ from math import prod
 import numpy as np
 
 from amct_lite import ir
-from amct_lite.exporters.pairs import dequantizers, grid_of, quantizer_in_front
+from amct_lite.exporters.pairs import dequantizers, grid_of, quantizer_in_front, replace_codes
 from amct_lite.exporters.rewrites.layout import BLOCK, CHANNELS_FIRST, CHANNELS_LAST, is_computed_last, is_integer_conv
 from amct_lite.ir.build import Inserter
 
@@ -160,8 +160,7 @@ def _join(chain: list[ir.Node]) -> None:
     if read_last:
         codes = b.op("Transpose", codes, perm=list(CHANNELS_FIRST))
     for quantize in behind:
-        for dequantize in tuple(dequantizers(quantize)):
-            ir.replace_input(dequantize, 0, codes)
+        replace_codes(quantize, codes)
 
 
 def _followed(chain: list[ir.Node], sizes: tuple[int, ...]) -> Axes | None:

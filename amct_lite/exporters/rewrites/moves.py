@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 
 from amct_lite import ir
-from amct_lite.exporters.pairs import dequantizers, grid_of, pair_around, quantizer_in_front
+from amct_lite.exporters.pairs import grid_of, pair_around, quantizer_in_front, replace_codes
 from amct_lite.exporters.rewrites.convs import change_outputs, has_own_bias, is_dense, read_alone
 from amct_lite.exporters.rewrites.layout import BLOCK, CHANNELS_FIRST, CHANNELS_LAST
 from amct_lite.ir.build import Inserter
@@ -94,8 +94,7 @@ def _move_pixels(
     pixels = b.op("Transpose", pair[0].outputs[0], perm=list(CHANNELS_LAST))
     moved = move(b.op("Reshape", pixels, b.constant([-1, *apart], np.int64)))
     codes = b.op("Transpose", b.op("Reshape", moved, b.constant([-1, *whole], np.int64)), perm=list(CHANNELS_FIRST))
-    for dequantize in tuple(dequantizers(pair[1])):
-        ir.replace_input(dequantize, 0, codes)
+    replace_codes(pair[1], codes)
 
 
 def _reordered(shuffle: ir.Node, channels: int, block: int) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from amct_lite import ir
-from amct_lite.exporters.pairs import dequantizers, pair_around, quantizer_in_front
+from amct_lite.exporters.pairs import dequantizers, pair_around, quantizer_in_front, replace_codes
 from amct_lite.exporters.pools import counts_too_much, pads_of
 from amct_lite.flow.kernels import KERNELS
 from amct_lite.ir.build import Inserter
@@ -21,8 +21,7 @@ def pad_codes(pad: ir.Node) -> None:
     inputs = [front.outputs[0], pad.inputs[1], front.inputs[2], *pad.inputs[3:]]
     padded = ir.new_node("Pad", inputs, name=f"{pad.name}.codes", attributes={"mode": "constant"})
     ir.insert_before(pad, padded)
-    for dequantize in tuple(dequantizers(behind)):
-        ir.replace_input(dequantize, 0, padded.outputs[0])
+    replace_codes(behind, padded.outputs[0])
 
 
 def _padded_by_convs(pad: ir.Node, behind: ir.Node) -> bool:

@@ -37,7 +37,7 @@ def _round_result(output: ir.Value, name: str, front: ir.Node) -> None:
         ir.replace_input(quantize, 0, output)
     for use in readers:
         if use.node.op_type == "QuantizeLinear" and grid_of(use.node) == grid_of(front):
-            for again in tuple(dequantizers(use.node)):
+            for again in dequantizers(use.node):
                 ir.redirect(again.outputs[0], result)
                 ir.remove_node(again)
             ir.redirect(use.node.outputs[0], quantize.outputs[0])  # somebody may measure them
