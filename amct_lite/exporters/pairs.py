@@ -5,6 +5,7 @@ from __future__ import annotations
 from amct_lite import ir
 from amct_lite.flow.kernels import BOUNDS
 
+PAIR = frozenset({"QuantizeLinear", "DequantizeLinear"})
 UNSIGNED_SHIFT = 128
 """How much higher a code of 8 bits is in the unsigned grid of the same numbers."""
 
@@ -15,6 +16,12 @@ def quantizer_in_front(value: ir.Value | None) -> ir.Node | None:
     codes = dequantize.inputs[0] if dequantize is not None and dequantize.op_type == "DequantizeLinear" else None
     quantize = codes.producer() if codes is not None else None
     return quantize if quantize is not None and quantize.op_type == "QuantizeLinear" else None
+
+
+def source_of(value: ir.Value | None, through: frozenset[str]) -> ir.Node | None:
+    """The node that `value` comes from, in front of those of the types `through`."""
+    node = value.producer() if value is not None else None
+    return source_of(node.inputs[0], through) if node is not None and node.op_type in through else node
 
 
 def is_dequantized(value: ir.Value | None) -> bool:

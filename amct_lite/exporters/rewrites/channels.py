@@ -10,7 +10,7 @@ from math import prod
 import numpy as np
 
 from amct_lite import ir
-from amct_lite.exporters.pairs import quantizer_in_front
+from amct_lite.exporters.pairs import PAIR, quantizer_in_front, source_of
 from amct_lite.exporters.rewrites.convs import (
     DEPTHWISE_BLOCK,
     add_inputs,
@@ -19,7 +19,7 @@ from amct_lite.exporters.rewrites.convs import (
     is_dense,
     is_depthwise,
     join_groups,
-    kernel_behind,
+    kernel_in_front,
     missing_channels,
     own_weight,
     private,
@@ -59,7 +59,7 @@ def _widen_depthwise(conv: ir.Node) -> None:
     the zeros are cut off again for them: that pays if it has less than one block, or enough pixels."""
     missing, group = missing_channels(conv), ir.attribute(conv, "group", 1)
     quantize = quantizer_in_front(conv.inputs[0]) if missing else None
-    front = kernel_behind(quantize) if quantize is not None else None
+    front = kernel_in_front(quantize) if quantize is not None else None
     if quantize is None or front is None or not is_dense(front) or not has_own_bias(front) or not has_own_bias(conv):
         return
     pixels, alone, absorbed = _pixels(conv.outputs[0]), read_alone(conv) is front, bool(_read_by_dense(conv))
@@ -152,9 +152,7 @@ def _add_to_image(conv: ir.Node) -> None:
 def _is_channels_last(front: ir.Node) -> bool:
     """Whether `front` rounds an image whose channels were behind its pixels: ONNX Runtime leaves them there, where a Pad writes
     pixel by pixel and takes longer than the convolution."""
-    node: ir.Node | None = front
-    while node is not None and node.op_type in {"QuantizeLinear", "DequantizeLinear"}:
-        node = node.inputs[0].producer() if node.inputs[0] is not None else None
+    node = source_of(front.inputs[0], PAIR)
     order = ir.attribute(node, "perm", ()) if node is not None and node.op_type == "Transpose" else ()
     return len(order) > 1 and order[1] == len(order) - 1
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable
 import numpy as np
 
 from amct_lite import ir
+from amct_lite.exporters.pairs import PAIR, source_of
 from amct_lite.flow.kernels import BOUNDS
 from amct_lite.types import AnyArray
 
@@ -16,7 +17,7 @@ OTHER = ".channels"
 """What the name of a tensor ends in that holds other channels than the one of the float model."""
 DEPTHWISE_BLOCK = 16
 """Channels that ONNX Runtime's depthwise kernel takes at a time."""
-_PASSING = BOUNDS | {"QuantizeLinear", "DequantizeLinear"}
+_PASSING = BOUNDS | PAIR
 
 
 def own_dequantizer(conv: ir.Node, index: int) -> ir.Node | None:
@@ -136,30 +137,22 @@ def rounded_by(conv: ir.Node) -> ir.Node | None:
     return next((nodes[0] for nodes in readers if len(nodes) == 1 and nodes[0].op_type == "QuantizeLinear"), None)
 
 
-def kernel_behind(quantize: ir.Node) -> ir.Node | None:
+def kernel_in_front(quantize: ir.Node) -> ir.Node | None:
     """The node whose result, perhaps kept within bounds, `quantize` rounds."""
-    value = quantize.inputs[0]
-    node = value.producer() if value is not None else None
-    while node is not None and node.op_type in BOUNDS:
-        value = node.inputs[0]
-        node = value.producer() if value is not None else None
-    return node
+    return source_of(quantize.inputs[0], BOUNDS)
 
 
-def read_alone(node: ir.Node) -> ir.Node | None:
-    """Whose result `node`, and nobody else, reads, rounded and perhaps kept within bounds."""
-    value = node.inputs[0]
-    front = value.producer() if value is not None else None
-    while front is not None and front.op_type in _PASSING:
-        value = front.inputs[0]
-        front = value.producer() if value is not None else None
-    behind = private(front.outputs[0]) if front is not None else ()
+def read_alone(node: ir.Node, through: frozenset[str] = _PASSING) -> ir.Node | None:
+    """The node whose result `node`, and nobody else, reads. Between the two may stand nodes of the types `through`."""
+    front = source_of(node.inputs[0], through)
+    behind = private(front.outputs[0], through) if front is not None else ()
     return front if behind and [use.node for use in ir.uses(behind[-1])] == [node] else None
 
 
-def private(value: ir.Value) -> tuple[ir.Value, ...]:
-    """`value` and what is made of it on the way to the layers that read it; empty if it is seen elsewhere, too."""
+def private(value: ir.Value, through: frozenset[str] = _PASSING) -> tuple[ir.Value, ...]:
+    """`value` and what nodes of the types `through` make of it on the way to those that read it; empty if it is seen
+    elsewhere, too."""
     found = [value]
-    while len(readers := ir.uses(found[-1])) == 1 and readers[0].node.op_type in _PASSING:
+    while len(readers := ir.uses(found[-1])) == 1 and readers[0].node.op_type in through:
         found.append(readers[0].node.outputs[0])
     return () if any(one.is_graph_output() for one in found) else tuple(found)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from amct_lite import ir
-from amct_lite.exporters.pairs import is_dequantized, is_rounded
+from amct_lite.exporters.pairs import PAIR, is_dequantized, is_rounded
 from amct_lite.flow.kernels import BOUNDS
 
 CHANNELS_LAST = (0, 2, 3, 1)
@@ -12,8 +12,8 @@ CHANNELS_FIRST = (0, 3, 1, 2)
 """and the one back."""
 BLOCK = 4
 """So many codes are moved faster as a block than one by one."""
-_BY_VALUE = {"QuantizeLinear", "DequantizeLinear", "Add", "Mul", "Sigmoid", "HardSigmoid", "HardSwish", "LeakyRelu"}
-_KEPT = BOUNDS | _BY_VALUE | {"Concat", "MaxPool"}
+_BY_VALUE = PAIR | BOUNDS | {"Add", "Mul", "Sigmoid", "HardSigmoid", "HardSwish", "LeakyRelu"}
+_KEPT = _BY_VALUE | {"Concat", "MaxPool"}
 
 
 def is_computed_last(image: ir.Value | None) -> bool:

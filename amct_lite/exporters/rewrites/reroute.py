@@ -22,7 +22,7 @@ from amct_lite.exporters.rewrites.convs import (
     is_dense,
     is_depthwise,
     join_groups,
-    kernel_behind,
+    kernel_in_front,
     missing_channels,
     own_weight,
     rounded_by,
@@ -65,7 +65,7 @@ def reroute(model: ir.Model) -> None:
 
 def _widening(quantize: ir.Node) -> ir.Node | None:
     """The convolution that computes what is rounded, if it can give more channels."""
-    front = kernel_behind(quantize)
+    front = kernel_in_front(quantize)
     can = (
         front is not None
         and _sums_up(front)

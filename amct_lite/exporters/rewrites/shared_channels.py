@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from amct_lite import ir
+from amct_lite.exporters.pairs import PAIR
 from amct_lite.exporters.rewrites.convs import (
     GROWN,
     add_inputs,
@@ -25,7 +26,7 @@ from amct_lite.exporters.rewrites.convs import (
 )
 from amct_lite.flow.kernels import BOUNDS
 
-_FIRST_ONLY = BOUNDS | {"QuantizeLinear", "DequantizeLinear"}
+_FIRST_ONLY = BOUNDS | PAIR
 """All but their first input must be numbers, so that they treat all channels alike."""
 _ALIKE = _FIRST_ONLY | {"Add", "AveragePool", "GlobalAveragePool", "HardSigmoid", "LeakyRelu", "MaxPool", "Mul", "Sigmoid"}
 
