@@ -47,6 +47,12 @@ def pair_around(node: ir.Node) -> tuple[ir.Node, ir.Node] | None:
     return (front, behind) if grid is not None and grid == grid_of(behind) else None
 
 
+def quantizers(node: ir.Node) -> tuple[ir.Node, ...]:
+    """Those that round what it gives now."""
+    uses = (use.node for value in node.outputs for use in ir.uses(value))
+    return tuple(reader for reader in uses if reader.op_type == "QuantizeLinear")
+
+
 def dequantizers(quantize: ir.Node) -> tuple[ir.Node, ...]:
     """Those that read its codes now."""
     return tuple(use.node for use in ir.uses(quantize.outputs[0]) if use.node.op_type == "DequantizeLinear")

@@ -14,7 +14,7 @@ from math import prod
 import numpy as np
 
 from amct_lite import ir
-from amct_lite.exporters.pairs import dequantizers, grid_of, quantizer_in_front, replace_codes
+from amct_lite.exporters.pairs import dequantizers, grid_of, quantizer_in_front, quantizers, replace_codes
 from amct_lite.exporters.rewrites.layout import BLOCK, CHANNELS_FIRST, CHANNELS_LAST, is_computed_last, is_integer_conv
 from amct_lite.ir.build import Inserter
 
@@ -124,8 +124,7 @@ def _chain(end: ir.Node) -> list[ir.Node]:
 
 def _readers(node: ir.Node) -> list[ir.Node]:
     """Who reads what `node` gives, rounded by the pairs behind it."""
-    rounded = [use.node for use in ir.uses(node.outputs[0]) if use.node.op_type == "QuantizeLinear"]
-    return [use.node for quantize in rounded for d in dequantizers(quantize) for use in ir.uses(d.outputs[0])]
+    return [use.node for quantize in quantizers(node) for d in dequantizers(quantize) for use in ir.uses(d.outputs[0])]
 
 
 def _join(chain: list[ir.Node]) -> None:

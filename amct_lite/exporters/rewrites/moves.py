@@ -11,9 +11,10 @@ from collections.abc import Callable, Mapping
 import numpy as np
 
 from amct_lite import ir
-from amct_lite.exporters.pairs import grid_of, pair_around, quantizer_in_front, replace_codes
+from amct_lite.exporters.pairs import grid_of, pair_around, replace_codes
 from amct_lite.exporters.rewrites.convs import change_outputs, has_own_bias, is_dense, read_alone
 from amct_lite.exporters.rewrites.layout import BLOCK, CHANNELS_FIRST, CHANNELS_LAST
+from amct_lite.exporters.rewrites.shuffles import shuffle_that_ends
 from amct_lite.ir.build import Inserter
 
 _MODES: Mapping[tuple[int, ...], tuple[str, int]] = {(0, 1, 4, 2, 5, 3): ("CRD", 1), (0, 3, 4, 1, 5, 2): ("DCR", 3)}
@@ -31,26 +32,24 @@ _REPEATING = {
 
 def name_shuffle(join: ir.Node) -> None:
     """Let one DepthToSpace give what `join`, a Reshape, gives, if it is the end of a pixel shuffle of three nodes."""
-    transpose = alone_in_front(join, "Transpose")
-    split = alone_in_front(transpose, "Reshape") if transpose is not None else None
-    if transpose is None or split is None:
+    found = shuffle_that_ends(join)
+    if found is None:
         return
-    fronts = [quantizer_in_front(node.inputs[0]) for node in (split, transpose, join)]
-    grid, *others = [grid_of(front) for front in fronts if front is not None] or [None]
-    if others and (fronts[0] is None or grid is None or set(others) != {grid}):
+    grid, *others = [grid_of(front) for front in found.fronts if front is not None] or [None]
+    if others and (found.fronts[0] is None or grid is None or set(others) != {grid}):
         return
-    mode, channel = _MODES.get(tuple(ir.attribute(transpose, "perm", [])), ("", 0))
-    parts, whole = _sizes(split.outputs[0]), _sizes(join.outputs[0])
+    mode, channel = _MODES.get(found.perm, ("", 0))
+    before, parts, whole = (_sizes(value) for value in (found.split.inputs[0], found.split.outputs[0], join.outputs[0]))
     if not mode or parts is None:
         return
     channels, height, width = parts[channel - 1], *parts[3:]
     block = parts[1]
     if sorted(parts[:3]) != sorted([channels, block, block]):
         return
-    if _sizes(split.inputs[0]) != [channels * block**2, height, width] or whole != [channels, height * block, width * block]:
+    if before != [channels * block**2, height, width] or whole != [channels, height * block, width * block]:
         return
     attributes = {"blocksize": block, "mode": mode}
-    shuffle = ir.new_node("DepthToSpace", split.inputs[:1], name=f"{join.name}.shuffle", attributes=attributes)
+    shuffle = ir.new_node("DepthToSpace", found.split.inputs[:1], name=f"{join.name}.shuffle", attributes=attributes)
     ir.insert_before(join, shuffle)
     ir.redirect(join.outputs[0], shuffle.outputs[0])
 
@@ -120,17 +119,6 @@ def _times(resize: ir.Node) -> list[int] | None:
     told = scales.tolist() if scales is not None else [1, *times] if len(resize.inputs) == 4 else []
     whole = times[0] == 1 and after == [size * count for size, count in zip(before, times, strict=True)]
     return times[1:] if whole and told == [1, *times] else None
-
-
-def alone_in_front(node: ir.Node, op_type: str) -> ir.Node | None:
-    """The node of that type whose result `node`, and nobody else, reads, rounded or not."""
-    value = node.inputs[0]
-    while value is not None and len(ir.uses(value)) == 1 and not value.is_graph_output():
-        front = value.producer()
-        if front is None or front.op_type not in {"QuantizeLinear", "DequantizeLinear"}:
-            return front if front is not None and front.op_type == op_type and not front.domain else None
-        value = front.inputs[0]
-    return None
 
 
 def _sizes(value: ir.Value | None) -> list[int] | None:

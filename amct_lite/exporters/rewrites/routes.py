@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterator, Mapping
 import numpy as np
 
 from amct_lite import ir
-from amct_lite.exporters.pairs import grid_of, quantizer_in_front
-from amct_lite.exporters.rewrites.moves import alone_in_front
+from amct_lite.exporters.pairs import grid_of, quantizer_in_front, quantizers
+from amct_lite.exporters.rewrites.shuffles import shuffle_that_ends
 from amct_lite.types import AnyArray
 
 Channel = tuple[ir.Value, int]
@@ -28,7 +28,7 @@ class Routes:
     def shuffled(self) -> Iterator[ir.Value]:
         """The codes of what channel shuffles give, in the order of the graph."""
         for join in self._joins.values():
-            yield from (quantize.outputs[0] for quantize in _behind(join))
+            yield from (quantize.outputs[0] for quantize in quantizers(join))
 
     def of(self, codes: ir.Value) -> tuple[Channel, ...] | None:
         """Of each channel of `codes`, which one it was when it was computed; None where their number is not known."""
@@ -64,8 +64,8 @@ class Routes:
 
     def _moved(self, node: ir.Node) -> list[ir.Value]:
         """The codes of all that `node` gives, if it moves them, and nobody sees them but by these."""
-        uses = [use.node for value in node.outputs for use in ir.uses(value)]
-        codes = [use.outputs[0] for use in uses if use.op_type == "QuantizeLinear"]
+        uses = [use for value in node.outputs for use in ir.uses(value)]
+        codes = [quantize.outputs[0] for quantize in quantizers(node)]
         seen = any(value.is_graph_output() for value in (*node.outputs, *codes))
         return codes if len(codes) == len(uses) and not seen and all(map(self._passes, codes)) else []
 
@@ -95,27 +95,20 @@ def _fronts(node: ir.Node) -> list[ir.Node] | None:
         return None
     data = first.inputs if first.op_type == "Concat" else first.inputs[:1]
     fronts = [front for value in data if (front := quantizer_in_front(value)) is not None]
-    grids = {grid_of(quantize) for quantize in (*fronts, *_behind(node))}
+    grids = {grid_of(quantize) for quantize in (*fronts, *quantizers(node))}
     return fronts if len(fronts) == len(data) and len(grids) == 1 and None not in grids else None
 
 
-def _behind(node: ir.Node) -> list[ir.Node]:
-    return [use.node for value in node.outputs for use in ir.uses(value) if use.node.op_type == "QuantizeLinear"]
-
-
 def _shuffle(join: ir.Node) -> ir.Node | None:
-    """The Reshape at the other end of the channel shuffle that `join` ends, whose parts nobody else sees."""
-    order = alone_in_front(join, "Transpose")
-    parts = alone_in_front(order, "Reshape") if order is not None else None
-    if order is None or parts is None:
+    """The Reshape at the other end of the channel shuffle that `join` ends."""
+    found = shuffle_that_ends(join)
+    if found is None or len(set(map(grid_of, found.fronts))) > 1:
         return None
-    if len({grid_of(quantizer_in_front(node.inputs[0])) for node in (parts, order, join)}) > 1:
-        return None
-    before, apart, after = (_sizes(value) for value in (parts.inputs[0], parts.outputs[0], join.outputs[0]))
+    before, apart, after = (_sizes(value) for value in (found.split.inputs[0], found.split.outputs[0], join.outputs[0]))
     if before is None or apart is None or before != after or len(apart) != len(before) + 1 or len(before) < 2:
         return None
-    swapped = ir.attribute(order, "perm", []) == [0, 2, 1, *range(3, len(apart) + 1)]
-    return parts if swapped and before == [apart[0] * apart[1], *apart[2:]] else None
+    swapped = found.perm == (0, 2, 1, *range(3, len(apart) + 1))
+    return found.split if swapped and before == [apart[0] * apart[1], *apart[2:]] else None
 
 
 def _sizes(value: ir.Value | None) -> list[int] | None:
