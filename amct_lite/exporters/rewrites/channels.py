@@ -78,15 +78,17 @@ def _widen_depthwise(conv: ir.Node) -> None:
 
 def _cut_for_others(conv: ir.Node, quantize: ir.Node, missing: int) -> None:
     """All who read the codes but `conv` will find the last channels cut off."""
-    others = ir.uses(quantize.outputs[0])
-    ir.redirect(quantize.outputs[0], _without_last(quantize, str(conv.name), missing), others)
+    _cut(quantize, missing, f"{conv.name}.aligned")
     b = Inserter(conv, f"{conv.name}.aligned")
     ir.replace_input(conv, 0, b.op("DequantizeLinear", quantize.outputs[0], *quantize.inputs[1:3]))
 
 
-def _without_last(quantize: ir.Node, name: str, missing: int) -> ir.Value:
-    b = Inserter.behind(quantize, f"{name}.aligned")
-    return b.op("Slice", quantize.outputs[0], *(b.constant([bound], np.int64) for bound in (0, -missing, 1)))
+def _cut(quantize: ir.Node, missing: int, name: str) -> None:
+    """All who read the codes now will find the last channels cut off."""
+    codes, readers = quantize.outputs[0], ir.uses(quantize.outputs[0])
+    b = Inserter.behind(quantize, name)
+    bounds = [b.constant([bound], np.int64) for bound in (0, -missing, 1)]
+    ir.redirect(codes, b.op("Slice", codes, *bounds), readers)
 
 
 def _widen_result(conv: ir.Node) -> None:
@@ -106,10 +108,8 @@ def _give_more(conv: ir.Node, missing: int) -> None:
     for use in readers:
         add_inputs(use.node, missing)
     quantize = None if readers else rounded_by(conv)
-    if quantize is None:
-        return
-    others = ir.uses(quantize.outputs[0])
-    ir.redirect(quantize.outputs[0], _without_last(quantize, str(conv.name), missing), others)
+    if quantize is not None:
+        _cut(quantize, missing, f"{conv.name}.aligned")
 
 
 def _read_by_dense(conv: ir.Node) -> tuple[ir.Usage, ...]:
