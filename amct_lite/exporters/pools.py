@@ -2,6 +2,8 @@
 
 Below opset 22 onnx, and ONNX Runtime with it, infers that a window which would start behind the image exists; who computes
 leaves it out. And of means that count the pads, what lies behind these does not count; the kernel for integers counts it.
+
+What the attributes of a pool say, or leave to their defaults, is asked for here.
 """
 
 from __future__ import annotations
@@ -11,16 +13,33 @@ from amct_lite import ir
 _POOLS = frozenset({"AveragePool", "MaxPool"})
 
 
-def counts_too_much(pool: ir.Node) -> bool:
-    """Whether the integer kernel for `pool`, an AveragePool, might count what it must not."""
-    counted = ir.attribute(pool, "ceil_mode", 0) and ir.attribute(pool, "count_include_pad", 0)
-    return bool(counted) and not str(ir.attribute(pool, "auto_pad", "NOTSET")).startswith("SAME")
+def kernel_of(pool: ir.Node) -> list[int]:
+    return ir.attribute(pool, "kernel_shape", [])
+
+
+def auto_pad_of(pool: ir.Node) -> str:
+    return str(ir.attribute(pool, "auto_pad", "NOTSET"))
+
+
+def is_same_padded(pool: ir.Node) -> bool:
+    """Whether the size of the image decides how many pads there are."""
+    return auto_pad_of(pool).startswith("SAME")
 
 
 def pads_of(pool: ir.Node) -> list[int]:
-    """Those in front of all axes, then those behind."""
-    given = ir.attribute(pool, "auto_pad", "NOTSET") == "NOTSET"
-    return list(ir.attribute(pool, "pads", [])) if given else []
+    """Those in front of all axes, then those behind; zeros where `pool` names none."""
+    none = [0] * (2 * len(kernel_of(pool)))
+    return ir.attribute(pool, "pads", none) if auto_pad_of(pool) == "NOTSET" else none
+
+
+def strides_of(pool: ir.Node) -> list[int]:
+    return ir.attribute(pool, "strides", [1] * len(kernel_of(pool)))
+
+
+def counts_too_much(pool: ir.Node) -> bool:
+    """Whether the integer kernel for `pool`, an AveragePool, might count what it must not."""
+    counted = ir.attribute(pool, "ceil_mode", 0) and ir.attribute(pool, "count_include_pad", 0)
+    return bool(counted) and not is_same_padded(pool)
 
 
 def count_no_pads(pool: ir.Node) -> None:
@@ -48,13 +67,11 @@ def round_down(model: ir.Model) -> None:
 
 def _round_down(pool: ir.Node) -> bool:
     """Whether it was necessary, and possible: pads that count would change the mean."""
-    kernel: list[int] = ir.attribute(pool, "kernel_shape", [])
-    same = str(ir.attribute(pool, "auto_pad", "NOTSET")).startswith("SAME")
-    if not ir.attribute(pool, "ceil_mode", 0) or ir.attribute(pool, "count_include_pad", 0) or same:
+    if not ir.attribute(pool, "ceil_mode", 0) or ir.attribute(pool, "count_include_pad", 0) or is_same_padded(pool):
         return False
+    kernel, strides, pads = kernel_of(pool), strides_of(pool), pads_of(pool)
     rank = len(kernel)
-    strides, apart = (ir.attribute(pool, name, [1] * rank) for name in ("strides", "dilations"))
-    pads = pads_of(pool) or [0] * (2 * rank)
+    apart = ir.attribute(pool, "dilations", [1] * rank)
     last = [(size - 1) * step for size, step in zip(kernel, apart, strict=True)]
     ceiled = [pad + stride - 1 for pad, stride in zip(pads[rank:], strides, strict=True)]
     behind = list(map(min, ceiled, last))

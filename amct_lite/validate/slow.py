@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from amct_lite import ir
 from amct_lite.exporters.pairs import is_dequantized, is_rounded
+from amct_lite.exporters.pools import is_same_padded, pads_of
 from amct_lite.types import Skip
 
 FEW_CHANNELS = 16
@@ -35,5 +36,5 @@ def _slow_form(node: ir.Node) -> str:
 
 def _has_unequal_windows(pool: ir.Node) -> bool:
     """Of these the integer kernel takes 4 to 16 times as long as the float one (1.31)."""
-    padded = any(ir.attribute(pool, "pads", ())) or str(ir.attribute(pool, "auto_pad", "NOTSET")).startswith("SAME")
+    padded = any(pads_of(pool)) or is_same_padded(pool)
     return bool(ir.attribute(pool, "ceil_mode", 0)) or (padded and not ir.attribute(pool, "count_include_pad", 0))

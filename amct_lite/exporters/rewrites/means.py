@@ -16,6 +16,7 @@ import numpy as np
 
 from amct_lite import ir
 from amct_lite.exporters.pairs import quantizer_in_front
+from amct_lite.exporters.pools import auto_pad_of, is_same_padded, kernel_of, pads_of, strides_of
 from amct_lite.exporters.rewrites.convs import rounded_by
 from amct_lite.flow.kernels import KERNELS
 from amct_lite.ir.build import Inserter
@@ -73,8 +74,8 @@ def average(pool: ir.Node) -> None:
     stretches = [axis.stretches() for axis in axes]
     reaches_beyond = any(stretch.size < axis.size for axis, parts in zip(axes, stretches, strict=True) for stretch in parts)
     if reaches_beyond and ir.attribute(pool, "count_include_pad", 0):
-        if not _auto_pad(pool).startswith("SAME") and not ir.attribute(pool, "ceil_mode", 0):
-            mean.replace([axis.size for axis in axes], ir.attribute(pool, "pads", ()))
+        if not is_same_padded(pool) and not ir.attribute(pool, "ceil_mode", 0):
+            mean.replace([axis.size for axis in axes], pads_of(pool))
     elif all(len(one) == 1 and one[0].start == 0 for one in stretches):
         mean.replace([one[0].size for one in stretches], (0, 0, 0, 0))
     elif all(map(_is_cut_cheaply, stretches)) and prod(sizes[:3]) >= _CODES and _is_read_by(behind, pool):
@@ -111,7 +112,7 @@ class _Mean:
         """Let who reads the codes of `behind` read what becomes of pieces of those of `front`."""
 
         def piece(row: Stretch, column: Stretch) -> ir.Value:
-            ends = [one.end(stride) for one, stride in zip((row, column), _strides(self._pool), strict=True)]
+            ends = [one.end(stride) for one, stride in zip((row, column), strides_of(self._pool), strict=True)]
             bounds = [self._b.constant(array, np.int64) for array in ([row.start, column.start], ends, [2, 3])]
             data = self._b.op("DequantizeLinear", self._b.op("Slice", front.outputs[0], *bounds), *front.inputs[1:3])
             return self._b.op("QuantizeLinear", self._conv(data, [row.size, column.size], (0, 0, 0, 0)), *behind.inputs[1:3])
@@ -126,16 +127,8 @@ class _Mean:
         codes = self._b.constant(np.ones((self._channels, 1, *kernel), np.int8))
         share = self._b.constant(1 / prod(kernel), np.float32)
         weight = self._b.op("DequantizeLinear", codes, share, self._b.constant(0, np.int8))
-        given = {"kernel_shape": list(kernel), "strides": _strides(self._pool), "pads": list(pads)}
+        given = {"kernel_shape": list(kernel), "strides": strides_of(self._pool), "pads": list(pads)}
         return self._b.op("Conv", data, weight, group=self._channels, **given)  # type: ignore[arg-type] # lists
-
-
-def _strides(pool: ir.Node) -> list[int]:
-    return list(ir.attribute(pool, "strides", (1, 1)))
-
-
-def _auto_pad(pool: ir.Node) -> str:
-    return str(ir.attribute(pool, "auto_pad", "NOTSET"))
 
 
 def _sizes(pool: ir.Node) -> list[int] | None:
@@ -148,16 +141,16 @@ def _sizes(pool: ir.Node) -> list[int] | None:
 
 
 def _axes(pool: ir.Node, sizes: Sequence[int]) -> tuple[Windows, Windows]:
-    kernel, auto_pad = ir.attribute(pool, "kernel_shape", (1, 1)), _auto_pad(pool)
-    told: Sequence[int] = ir.attribute(pool, "pads", (0, 0, 0, 0))
-    rows, columns = (
-        Windows(length, size, stride, _same_padding(length, size, stride, auto_pad) if auto_pad[:4] == "SAME" else pad, count)
-        for length, size, stride, pad, count in zip(sizes[1:3], kernel, _strides(pool), told[:2], sizes[3:], strict=True)
-    )
+    lengths, kernel, strides = sizes[1:3], kernel_of(pool), strides_of(pool)
+    fronts = pads_of(pool)[:2]
+    if is_same_padded(pool):
+        spans = zip(lengths, kernel, strides, strict=True)
+        fronts = [_same_padding(*span, greater_behind=auto_pad_of(pool) == "SAME_UPPER") for span in spans]
+    rows, columns = (Windows(*axis) for axis in zip(lengths, kernel, strides, fronts, sizes[3:], strict=True))
     return rows, columns
 
 
-def _same_padding(length: int, size: int, stride: int, auto_pad: str) -> int:
-    """In front; the greater half stands where `auto_pad` says."""
+def _same_padding(length: int, size: int, stride: int, *, greater_behind: bool) -> int:
+    """So many pads stand in front: half of all."""
     missing = max((ceil(length / stride) - 1) * stride + size - length, 0)
-    return missing // 2 if auto_pad == "SAME_UPPER" else missing - missing // 2
+    return missing // 2 if greater_behind else missing - missing // 2

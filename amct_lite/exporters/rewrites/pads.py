@@ -6,7 +6,7 @@ import numpy as np
 
 from amct_lite import ir
 from amct_lite.exporters.pairs import dequantizers, pair_around, quantizer_in_front, replace_codes
-from amct_lite.exporters.pools import counts_too_much, pads_of
+from amct_lite.exporters.pools import counts_too_much, kernel_of, pads_of, strides_of
 from amct_lite.flow.kernels import KERNELS
 from amct_lite.ir.build import Inserter
 
@@ -61,6 +61,5 @@ def pad_counted(pool: ir.Node) -> None:
 
 def _starts_in_pads(pool: ir.Node, behind: list[int]) -> bool:
     """Whether a window might start in the pads `behind` the image. It does not exist, but would if they were part of it."""
-    kernel: list[int] = ir.attribute(pool, "kernel_shape", [])
-    strides = ir.attribute(pool, "strides", [1] * len(kernel))
-    return any(pad > 0 and pad + stride > size for pad, stride, size in zip(behind, strides, kernel, strict=True))
+    sides = zip(behind, strides_of(pool), kernel_of(pool), strict=True)
+    return any(pad > 0 and pad + stride > size for pad, stride, size in sides)
