@@ -34,7 +34,8 @@ from amct_lite.exporters.rewrites.reroute import reroute
 from amct_lite.exporters.rewrites.results import round_results
 from amct_lite.exporters.rewrites.shared_channels import fill_block
 from amct_lite.exporters.rewrites.unfold import unfold
-from amct_lite.flow.kernels import BOUNDS, KERNELS
+from amct_lite.flow.kernels import KERNELS
+from amct_lite.passes.bound_parts import BOUNDS
 from amct_lite.types import QuantRecord
 
 Rewrite = tuple[Iterable[str], Callable[[ir.Node], None]]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from amct_lite import ir
-from amct_lite.flow.kernels import BOUNDS
+from amct_lite.passes.bound_parts import BOUNDS
 
 PAIR = frozenset({"QuantizeLinear", "DequantizeLinear"})
 UNSIGNED_SHIFT = 128

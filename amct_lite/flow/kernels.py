@@ -119,8 +119,6 @@ KERNELS: Mapping[str, Kernel] = {
     "Transpose": Kernel(one_grid=True),
     "Unsqueeze": Kernel(one_grid=True),
 }
-BOUNDS = frozenset({"Relu", "Clip"})
-"""They vanish into the range of the tensor behind them, if nobody reads the one in front."""
 SIZES = frozenset({"Shape", "Size"})
 """They read no values: the integers of a tensor serve them as well."""
 INTEGERS_ONLY = frozenset({"Conv", "ConvTranspose"})

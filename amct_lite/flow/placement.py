@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from math import inf
 
 from amct_lite import ir
-from amct_lite.flow.kernels import BOUNDS, KERNELS, SIZES, has_number, integers_only, joins_channels
+from amct_lite.flow.kernels import KERNELS, SIZES, has_number, integers_only, joins_channels
 from amct_lite.ops import WEIGHTED, weights_behind
 from amct_lite.ops.pool import dilated
+from amct_lite.passes.bound_parts import BOUNDS
 
 Bounds = tuple[float, float]
 

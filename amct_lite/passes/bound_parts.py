@@ -11,13 +11,14 @@ from amct_lite import ir
 from amct_lite.passes.findings import Findings
 from amct_lite.types import PassReport
 
-_BOUNDS = frozenset({"Relu", "Clip"})
+BOUNDS = frozenset({"Relu", "Clip"})
+"""They keep a tensor within bounds, and vanish into its range where it is rounded and nobody reads the one in front."""
 
 
 def run(model: ir.Model) -> PassReport:
     findings = Findings("bound_parts")
     for node in tuple(model.graph):
-        source = node.inputs[0] if node.op_type in _BOUNDS and not node.domain else None
+        source = node.inputs[0] if node.op_type in BOUNDS and not node.domain else None
         concat = source.producer() if source is not None else None
         if concat is not None and _is_joined_for(node, concat):
             _bound_parts(node, concat)

@@ -10,9 +10,10 @@ from collections.abc import Callable
 import numpy as np
 
 from amct_lite import ir
-from amct_lite.flow.kernels import BOUNDS, INTEGERS_ONLY
+from amct_lite.flow.kernels import INTEGERS_ONLY
 from amct_lite.flow.placement import bounds_of
 from amct_lite.ops import WEIGHTED
+from amct_lite.passes.bound_parts import BOUNDS
 
 WITHOUT_KERNEL = frozenset({"ConvTranspose"})
 """Layers that ONNX Runtime has no integer kernel for (1.31, CPU)."""

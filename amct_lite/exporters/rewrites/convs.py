@@ -8,7 +8,7 @@ import numpy as np
 
 from amct_lite import ir
 from amct_lite.exporters.pairs import PAIR, source_of
-from amct_lite.flow.kernels import BOUNDS
+from amct_lite.passes.bound_parts import BOUNDS
 from amct_lite.types import AnyArray
 
 GROWN = ".grown"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from amct_lite import ir
 from amct_lite.exporters.pairs import PAIR, is_dequantized, is_rounded
-from amct_lite.flow.kernels import BOUNDS
+from amct_lite.passes.bound_parts import BOUNDS
 
 CHANNELS_LAST = (0, 2, 3, 1)
 """The order of the axes of an image that puts the channels behind its pixels,"""

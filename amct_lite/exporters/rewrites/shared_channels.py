@@ -24,7 +24,7 @@ from amct_lite.exporters.rewrites.convs import (
     own_weight,
     rounded_by,
 )
-from amct_lite.flow.kernels import BOUNDS
+from amct_lite.passes.bound_parts import BOUNDS
 
 _FIRST_ONLY = BOUNDS | PAIR
 """All but their first input must be numbers, so that they treat all channels alike."""
