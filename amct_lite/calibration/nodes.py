@@ -136,11 +136,8 @@ def _thinned_at_run_time(subset: int) -> str:
 
 def _sample_shape(value: ir.Value) -> tuple[int, ...] | None:
     """The shape behind the leading axis, None when a dimension of it is not known."""
-    dims = ir.dims_of(value)
-    if dims is None or len(dims) < 2:
-        return None
-    sample = tuple(d for d in dims[1:] if isinstance(d, int) and d > 0)
-    return sample if len(sample) == len(dims) - 1 else None
+    sample = ir.sizes_of(value, 1)
+    return sample if sample and min(sample) > 0 else None
 
 
 def _never_negative(value: ir.Value) -> bool:

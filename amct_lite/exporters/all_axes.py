@@ -27,7 +27,7 @@ def name_all_axes(model: ir.Model) -> None:
 def _resize(resize: ir.Node) -> None:
     """Let `resize` keep the size of the axes that it does not name."""
     source, place = resize.inputs[0], len(resize.inputs) - 1
-    axes, dims = ir.attribute(resize, "axes", None), ir.dims_of(source) if source is not None else None
+    axes, dims, sizes = ir.attribute(resize, "axes", None), ir.dims_of(source), ir.sizes_of(source)
     told = ir.constant_of(resize.inputs[place])
     proportional = ir.attribute(resize, "keep_aspect_ratio_policy", "stretch") != "stretch"
     cropped = ir.attribute(resize, "coordinate_transformation_mode", "half_pixel") == "tf_crop_and_resize"
@@ -35,8 +35,8 @@ def _resize(resize: ir.Node) -> None:
         return
     named = [axis % len(dims) for axis in axes]
     b = Inserter(resize, f"{resize.name}.axes")
-    if place == _SCALES or all(isinstance(size, int) for size in dims):
-        each = np.ones(len(dims), told.dtype) if place == _SCALES else np.array(dims, told.dtype)
+    if place == _SCALES or sizes is not None:
+        each = np.ones(len(dims), told.dtype) if place == _SCALES else np.array(sizes, told.dtype)
         each[named] = told
         all_told = b.constant(each)
     else:

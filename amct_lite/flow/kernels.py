@@ -69,7 +69,7 @@ def _spatial_mean(node: ir.Node) -> bool:
     if axes is None and len(node.inputs) > 1:
         constant = ir.constant_of(node.inputs[1])
         axes = None if constant is None else constant.tolist()
-    dims = ir.dims_of(node.inputs[0]) if node.inputs[0] is not None else None
+    dims = ir.dims_of(node.inputs[0])
     return axes is not None and dims is not None and sorted(a % len(dims) for a in axes) == [2, 3] and len(dims) == 4
 
 
@@ -134,8 +134,7 @@ def joins_channels(node: ir.Node) -> bool:
 
 def is_product(conv: ir.Node) -> bool:
     """Whether `conv` sees a single pixel, as a classifier behind a global pooling does: then it is a matrix product."""
-    data, weight = (conv.inputs[index] for index in (0, 1))
-    before, kernel, behind = (ir.dims_of(value) if value is not None else None for value in (data, weight, conv.outputs[0]))
+    before, kernel, behind = map(ir.dims_of, (*conv.inputs[:2], conv.outputs[0]))
     if before is None or kernel is None or behind is None or ir.attribute(conv, "group", 1) != 1:
         return False
     pads: list[int] = ir.attribute(conv, "pads", [])

@@ -48,7 +48,7 @@ from amct_lite.ir.functions import add_function
 from amct_lite.ir.io import LoadedModel, clone, from_text, load, load_bytes
 from amct_lite.ir.naming import name_nodes, unique_name
 from amct_lite.ir.opset import opset, raise_opset
-from amct_lite.ir.shapes import Dims, dims_of, fix_input_shapes, infer_shapes, unknown_dims
+from amct_lite.ir.shapes import Dims, dims_of, fix_input_shapes, infer_shapes, sizes_of, unknown_dims
 from amct_lite.ir.signature import Signature, signature
 from amct_lite.ir.sizes import parameter_count, weight_bytes
 from amct_lite.ir.stored import tensor_of
@@ -114,6 +114,7 @@ __all__ = [
     "save",
     "set_attribute",
     "signature",
+    "sizes_of",
     "tensor_of",
     "to_bytes",
     "unique_name",

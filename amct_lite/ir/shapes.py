@@ -23,11 +23,18 @@ _INVENTED = "unk__"
 """How onnx calls dimensions it knows nothing about; written into the model they would look like facts."""
 
 
-def dims_of(value: Value) -> Dims | None:
-    """The dimensions of a value; None when not even their number is known."""
-    if value.shape is None:
+def dims_of(value: Value | None) -> Dims | None:
+    """The dimensions of a value; None when not even their number is known, and for an absent input."""
+    if value is None or value.shape is None:
         return None
     return tuple(dim if isinstance(dim, int) else dim.value for dim in value.shape)
+
+
+def sizes_of(value: Value | None, first: int = 0) -> tuple[int, ...] | None:
+    """The dimensions of a value from axis `first` on; None unless all of these, and their number, are known."""
+    dims = dims_of(value)
+    sizes = tuple(dim for dim in (dims or ())[first:] if isinstance(dim, int))
+    return sizes if dims is not None and len(sizes) == len(dims) - first else None
 
 
 def infer_shapes(model: Model) -> None:
@@ -128,8 +135,7 @@ def _forget_shapes(model: Model) -> None:
 def unknown_dims(model: Model) -> list[tuple[Value, Dims | None]]:
     """The inputs and used results of the main graph, in its order, that have a dimension without a fixed size."""
     values = (*model.graph.inputs, *(v for v in _results(model) if v.uses() or v.is_graph_output()))
-    found = ((value, dims_of(value)) for value in values)
-    return [(value, dims) for value, dims in found if dims is None or not all(isinstance(dim, int) for dim in dims)]
+    return [(value, dims_of(value)) for value in values if sizes_of(value) is None]
 
 
 def _results(model: Model) -> Iterator[Value]:

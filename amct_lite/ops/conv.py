@@ -81,8 +81,7 @@ def _inside(layer: Layer, kernel: tuple[int, ...]) -> DoubleArray:
     """Shape `kernel`: the share of output positions for which each kernel position reads data instead of padding."""
     node = layer.node
     spatial = len(kernel)
-    value = node.inputs[0]
-    dims = (ir.dims_of(value) if value is not None else None) or (None,) * (spatial + 2)
+    dims = ir.dims_of(node.inputs[0]) or (None,) * (spatial + 2)
     pads = ir.attribute(node, "pads", [0] * 2 * spatial)
     strides = ir.attribute(node, "strides", [1] * spatial)
     dilations = ir.attribute(node, "dilations", [1] * spatial)

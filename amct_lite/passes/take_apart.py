@@ -133,4 +133,4 @@ def _with_number(node: ir.Node) -> tuple[ir.Value | None, float | None]:
 
 def _rank(value: ir.Value | None) -> int:
     """0 where it is not known."""
-    return len(ir.dims_of(value) or ()) if value is not None else 0
+    return len(ir.dims_of(value) or ())

@@ -22,7 +22,7 @@ def slow_kernels(model: ir.Model) -> tuple[Skip, ...]:
 def _slow_form(node: ir.Node) -> str:
     """Empty for forms with a fast kernel. Most pools are written as convolutions for the target ort."""
     value = node.inputs[0] if node.inputs else None
-    dims = ir.dims_of(value) if value is not None else None
+    dims = ir.dims_of(value)
     if dims is None or node.domain:
         return ""
     whole = list(dims[2:]) == list(ir.attribute(node, "kernel_shape", ()))  # one window, whose kernel is fast

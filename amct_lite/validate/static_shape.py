@@ -82,10 +82,10 @@ def _fold_shapes(model: ir.Model) -> int:
     count = 0
     for node in tuple(model.graph):
         value = node.inputs[0] if node.op_type in {"Shape", "Size"} and not node.domain else None
-        dims = None if value is None else ir.dims_of(value)
-        if dims is None or not all(isinstance(d, int) for d in dims):
+        sizes = ir.sizes_of(value)
+        if sizes is None:
             continue
-        array = np.array(dims, np.int64)
+        array = np.array(sizes, np.int64)
         if node.op_type == "Shape":
             array = array[ir.attribute(node, "start", 0) : ir.attribute(node, "end", None)]
         else:

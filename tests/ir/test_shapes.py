@@ -143,6 +143,30 @@ def test_dims_of_a_value_without_rank_is_none():
     assert ir.dims_of(ir.Value(name="v")) is None
 
 
+@pytest.mark.parametrize(
+    ("declared", "first", "sizes"),
+    [
+        ("[2,3]", 0, (2, 3)),
+        ("[N,3,4]", 0, None),
+        ("[N,3,4]", 1, (3, 4)),
+        ("[N,3,?]", 1, None),
+        ("[N,0]", 1, (0,)),
+        ("[N]", 1, ()),
+        ("[N]", 2, None),
+        ("", 0, ()),
+        ("[]", 0, None),
+    ],
+)
+def test_sizes_are_told_where_all_of_them_are_known(declared, first, sizes):
+    model = ir.from_text(f'<ir_version: 8, opset_import: ["": 17]> net (float{declared} x) => (float[A] y) {{ y = Neg (x) }}')
+    assert ir.sizes_of(model.graph.inputs[0], first) == sizes
+
+
+def test_an_absent_input_has_no_sizes():
+    assert ir.dims_of(None) is None
+    assert ir.sizes_of(None) is None
+
+
 @pytest.mark.parametrize(("length", "followed"), [(100, True), (10**12, False)])
 def test_values_of_long_vectors_are_not_followed(length, followed, monkeypatch):
     """onnx would take 200 bytes for each element: a damaged file of 14 KB took all memory of the machine."""

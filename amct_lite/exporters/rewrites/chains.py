@@ -182,6 +182,6 @@ def _alike(front: ir.Node, behind: list[ir.Node]) -> bool:
 
 
 def _sizes(value: ir.Value | None) -> tuple[int, ...] | None:
-    dims = ir.dims_of(value) if value is not None else None
-    sizes = tuple(size for size in dims or () if isinstance(size, int) and size > 0)
-    return sizes if dims is not None and len(sizes) == len(dims) else None
+    """None where one of them is not known, or 0."""
+    sizes = ir.sizes_of(value)
+    return sizes if sizes is not None and all(size > 0 for size in sizes) else None

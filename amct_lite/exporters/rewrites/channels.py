@@ -158,11 +158,10 @@ def _is_channels_last(front: ir.Node) -> bool:
 
 
 def _is_large(image: ir.Value | None) -> bool:
-    pixels = _pixels(image) if image is not None else None
+    pixels = _pixels(image)
     return pixels is not None and pixels >= _LARGE
 
 
-def _pixels(image: ir.Value) -> int | None:
-    dims = ir.dims_of(image)
-    sizes = [size for size in (dims or ())[2:] if isinstance(size, int)]
-    return prod(sizes) if dims is not None and len(sizes) == len(dims) - 2 else None
+def _pixels(image: ir.Value | None) -> int | None:
+    sizes = ir.sizes_of(image, 2)
+    return prod(sizes) if sizes is not None else None

@@ -53,8 +53,8 @@ def keep_float_bias(dequantize: ir.Node) -> None:
 
 def _becomes_gemm(bias: ir.Value) -> bool:
     """Whether what `bias` is added to is a matrix, or all its sizes are known."""
-    dims = [ir.dims_of(value) for use in ir.uses(bias) for value in use.node.inputs if value is not None and value is not bias]
-    return all(d is not None and (len(d) == 2 or all(isinstance(size, int) for size in d)) for d in dims)
+    others = (value for use in ir.uses(bias) for value in use.node.inputs if value is not None and value is not bias)
+    return all(len(ir.dims_of(value) or ()) == 2 or ir.sizes_of(value) is not None for value in others)
 
 
 def spell_zero_point(dequantize: ir.Node) -> None:

@@ -31,7 +31,7 @@ def spread(product: ir.Node) -> None:
     for index, (gate, image) in enumerate((product.inputs, product.inputs[::-1])):
         assert gate is not None
         assert image is not None
-        dequantize, times = gate.producer(), _times(ir.dims_of(gate), ir.dims_of(image))
+        dequantize, times = gate.producer(), _times(gate, image)
         if times is not None and grid_of(dequantize) is not None and is_computed_last(image):
             assert dequantize is not None
             b = Inserter(product, f"{product.name}.gate")
@@ -40,13 +40,12 @@ def spread(product: ir.Node) -> None:
             ir.replace_input(product, index, b.op("DequantizeLinear", pixels, *dequantize.inputs[1:]))
 
 
-def _times(gate: ir.Dims | None, image: ir.Dims | None) -> list[int] | None:
+def _times(gate: ir.Value, image: ir.Value) -> list[int] | None:
     """How many times the codes of `gate` are to stand along each axis, channels last; None where once is best."""
-    if gate is None or image is None or len(gate) != 4 or len(image) != 4:
+    sizes = ir.sizes_of(image, 1)
+    if sizes is None or len(sizes) != 3 or ir.sizes_of(gate, 1) != (sizes[0], 1, 1):
         return None
-    channels, height, width = image[1:]
-    if gate[1:] != (channels, 1, 1) or not (isinstance(channels, int) and isinstance(height, int) and isinstance(width, int)):
-        return None
+    channels, height, width = sizes
     if channels * height * width >= _CODES:
         return [1, height, width, 1]
     return [1, 1, width, 1] if height * width >= _PIXELS else None

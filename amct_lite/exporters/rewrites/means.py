@@ -131,13 +131,12 @@ class _Mean:
         return self._b.op("Conv", data, weight, group=self._channels, **given)  # type: ignore[arg-type] # lists
 
 
-def _sizes(pool: ir.Node) -> list[int] | None:
+def _sizes(pool: ir.Node) -> tuple[int, ...] | None:
     """Channels, height and width of the image, height and width of the result, if all are known."""
-    before, after = (ir.dims_of(value) if value is not None else None for value in (pool.inputs[0], pool.outputs[0]))
-    if before is None or after is None or len(before) != 4:
+    image, result = ir.sizes_of(pool.inputs[0], 1), ir.sizes_of(pool.outputs[0], 2)
+    if image is None or result is None or (len(image), len(result)) != (3, 2) or min(*image, *result) < 1:
         return None
-    sizes = [size for size in (*before[1:], *after[2:]) if isinstance(size, int) and size > 0]
-    return sizes if len(sizes) == 5 else None
+    return *image, *result
 
 
 def _axes(pool: ir.Node, sizes: Sequence[int]) -> tuple[Windows, Windows]:

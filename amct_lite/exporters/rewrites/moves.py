@@ -28,6 +28,8 @@ _REPEATING = {
     ("nearest", "pytorch_half_pixel", "round_prefer_ceil"),
 }
 """What takes the pixel i // n for the pixel i of an image that is n times as large."""
+_BEHIND_BATCH = 1
+"""From this axis on sizes must be known; how many samples there are follows from them."""
 
 
 def name_shuffle(join: ir.Node) -> None:
@@ -39,14 +41,15 @@ def name_shuffle(join: ir.Node) -> None:
     if others and (found.fronts[0] is None or grid is None or set(others) != {grid}):
         return
     mode, channel = _MODES.get(found.perm, ("", 0))
-    before, parts, whole = (_sizes(value) for value in (found.split.inputs[0], found.split.outputs[0], join.outputs[0]))
+    values = found.split.inputs[0], found.split.outputs[0], join.outputs[0]
+    before, parts, whole = (ir.sizes_of(value, _BEHIND_BATCH) for value in values)
     if not mode or parts is None:
         return
     channels, height, width = parts[channel - 1], *parts[3:]
     block = parts[1]
     if sorted(parts[:3]) != sorted([channels, block, block]):
         return
-    if before != [channels * block**2, height, width] or whole != [channels, height * block, width * block]:
+    if before != (channels * block**2, height, width) or whole != (channels, height * block, width * block):
         return
     attributes = {"blocksize": block, "mode": mode}
     shuffle = ir.new_node("DepthToSpace", found.split.inputs[:1], name=f"{join.name}.shuffle", attributes=attributes)
@@ -57,7 +60,7 @@ def name_shuffle(join: ir.Node) -> None:
 def repeat_pixels(resize: ir.Node) -> None:
     """Let codes be repeated where `resize`, between equal pairs, does no more than that."""
     pair, times = pair_around(resize), _times(resize)
-    sizes = _sizes(pair[0].inputs[0]) if pair is not None else None
+    sizes = ir.sizes_of(pair[0].inputs[0], _BEHIND_BATCH) if pair is not None else None
     if pair is None or sizes is None or times is None:
         return
     channels, height, width = sizes
@@ -74,7 +77,7 @@ def spread_channels(shuffle: ir.Node) -> None:
     """Let the channels of `shuffle`, a DepthToSpace between equal pairs, become pixels while they lie behind one another: as
     blocks of those that stay, if there are some. The convolution in front gives them in that order."""
     pair, block = pair_around(shuffle), int(ir.attribute(shuffle, "blocksize", 1))
-    sizes = _sizes(pair[0].inputs[0]) if pair is not None else None
+    sizes = ir.sizes_of(pair[0].inputs[0], _BEHIND_BATCH) if pair is not None else None
     if pair is None or sizes is None or len(sizes) != 3 or sizes[0] < BLOCK * block**2:
         return
     channels, height, width = sizes[0] // block**2, *sizes[1:]
@@ -109,7 +112,7 @@ def _reordered(shuffle: ir.Node, channels: int, block: int) -> bool:
 def _times(resize: ir.Node) -> list[int] | None:
     """How many times each pixel stands below, and beside, itself, where that is all that `resize` does."""
     modes = [ir.attribute(resize, name, usual) for name, usual in _USUAL.items()]
-    before, after = _sizes(resize.inputs[0]), _sizes(resize.outputs[0])
+    before, after = ir.sizes_of(resize.inputs[0], _BEHIND_BATCH), ir.sizes_of(resize.outputs[0], _BEHIND_BATCH)
     if before is None or after is None or len(before) != 3 or tuple(modes) not in _REPEATING or "axes" in resize.attributes:
         return None
     if not all(before):  # an empty image
@@ -117,12 +120,5 @@ def _times(resize: ir.Node) -> list[int] | None:
     times = [new // old for new, old in zip(after, before, strict=True)]
     scales = ir.constant_of(resize.inputs[2]) if len(resize.inputs) == 3 else None  # a fourth input tells sizes
     told = scales.tolist() if scales is not None else [1, *times] if len(resize.inputs) == 4 else []
-    whole = times[0] == 1 and after == [size * count for size, count in zip(before, times, strict=True)]
+    whole = times[0] == 1 and after == tuple(size * count for size, count in zip(before, times, strict=True))
     return times[1:] if whole and told == [1, *times] else None
-
-
-def _sizes(value: ir.Value | None) -> list[int] | None:
-    """Of all axes but the first, where they are known; that of the batch follows from them."""
-    dims = ir.dims_of(value) if value is not None else None
-    sizes = [size for size in (dims or ())[1:] if isinstance(size, int)]
-    return sizes if dims is not None and len(sizes) == len(dims) - 1 else None

@@ -104,34 +104,28 @@ def _shuffle(join: ir.Node) -> ir.Node | None:
     found = shuffle_that_ends(join)
     if found is None or len(set(map(grid_of, found.fronts))) > 1:
         return None
-    before, apart, after = (_sizes(value) for value in (found.split.inputs[0], found.split.outputs[0], join.outputs[0]))
+    values = found.split.inputs[0], found.split.outputs[0], join.outputs[0]
+    before, apart, after = (ir.sizes_of(_sized(value), _CHANNELS) for value in values)  # not that of the batch
     if before is None or apart is None or before != after or len(apart) != len(before) + 1 or len(before) < 2:
         return None
     swapped = found.perm == (0, 2, 1, *range(3, len(apart) + 1))
-    return found.split if swapped and before == [apart[0] * apart[1], *apart[2:]] else None
+    return found.split if swapped and before == (apart[0] * apart[1], *apart[2:]) else None
 
 
-def _sizes(value: ir.Value | None) -> list[int] | None:
-    """Of all axes but the first, where they are known; that of the batch follows from them."""
-    sizes = [size for size in (_dims(value) or ())[1:] if isinstance(size, int)]
-    return sizes if sizes and len(sizes) == len(_dims(value) or ()) - 1 else None
-
-
-def _dims(value: ir.Value | None) -> ir.Dims | None:
+def _sized(value: ir.Value | None) -> ir.Value | None:
     """Sizes are known of what is rounded, not of what that is dequantized to."""
     quantize = quantizer_in_front(value)
-    told = value if quantize is None else quantize.inputs[0]
-    return ir.dims_of(told) if told is not None else None
+    return value if quantize is None else quantize.inputs[0]
 
 
 def _count(value: ir.Value | None) -> int | None:
-    dims = _dims(value)
+    dims = ir.dims_of(_sized(value))
     count = dims[_CHANNELS] if dims is not None and len(dims) > _CHANNELS else None
     return count if isinstance(count, int) else None
 
 
 def _is_channels(axis: int, value: ir.Value | None) -> bool:
-    dims = _dims(value)
+    dims = ir.dims_of(_sized(value))
     return axis == _CHANNELS or (dims is not None and axis + len(dims) == _CHANNELS)
 
 
@@ -164,10 +158,10 @@ def _cut(cut: ir.Node, _result: ir.Value) -> Places:
 
 def _shuffled(join: ir.Node, _result: ir.Value) -> Places:
     parts = _shuffle(join)
-    dims = _dims(parts.outputs[0]) if parts is not None else None
-    if dims is None:
+    sizes = ir.sizes_of(_sized(parts.outputs[0]), _CHANNELS) if parts is not None else None
+    if sizes is None:
         return None
-    groups, each = (size for size in dims[1:3] if isinstance(size, int))
+    groups, each = sizes[:2]
     return np.arange(groups * each).reshape(groups, each).T.reshape(-1)
 
 
