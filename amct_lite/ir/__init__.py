@@ -22,25 +22,22 @@ from onnx_ir import (
     Value,
 )
 
+from amct_lite.ir.attributes import attribute, set_attribute
 from amct_lite.ir.bodies import bodies
 from amct_lite.ir.checksum import checksum
 from amct_lite.ir.edit import (
     Usage,
     add_initializer,
-    attribute,
     constant_of,
     copy_node,
     insert_after,
     insert_before,
     new_input,
     new_node,
-    redirect,
     remove_initializer,
     remove_node,
     remove_unused,
     replace_constant,
-    replace_input,
-    set_attribute,
     uses,
 )
 from amct_lite.ir.extract import extract, reads
@@ -48,6 +45,7 @@ from amct_lite.ir.functions import add_function
 from amct_lite.ir.io import LoadedModel, clone, from_text, load, load_bytes
 from amct_lite.ir.naming import name_nodes, unique_name
 from amct_lite.ir.opset import opset, raise_opset
+from amct_lite.ir.rewire import redirect, replace_input
 from amct_lite.ir.shapes import Dims, dims_of, fix_input_shapes, infer_shapes, sizes_of, unknown_dims
 from amct_lite.ir.signature import Signature, signature
 from amct_lite.ir.sizes import parameter_count, weight_bytes

@@ -13,7 +13,8 @@ from collections.abc import Callable
 import numpy as np
 
 from amct_lite.ir.adapting import NotAdaptable, Site
-from amct_lite.ir.edit import attribute, replace_input, set_attribute
+from amct_lite.ir.attributes import attribute, set_attribute
+from amct_lite.ir.rewire import replace_input
 from amct_lite.ir.shapes import dims_of
 
 Adapter = Callable[[Site], None]

@@ -9,17 +9,10 @@ from typing import Any
 import numpy as np
 from onnx_ir import Graph, Node, Value
 
-from amct_lite.ir.edit import (
-    add_initializer,
-    attribute,
-    constant_of,
-    insert_after,
-    insert_before,
-    new_node,
-    redirect,
-    replace_input,
-)
+from amct_lite.ir.attributes import attribute
+from amct_lite.ir.edit import add_initializer, constant_of, insert_after, insert_before, new_node
 from amct_lite.ir.naming import unique_name
+from amct_lite.ir.rewire import redirect, replace_input
 from amct_lite.types import AnyArray
 
 

@@ -1,4 +1,4 @@
-"""Small edits of a graph, each of which leaves it valid.
+"""What a graph is made of, put in and taken out: nodes, initializers, inputs. Each edit leaves it valid.
 
 Values and nodes are held as objects; a value's users include the nodes of subgraphs that capture it.
 """
@@ -7,10 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from types import MappingProxyType
-from typing import Any, NamedTuple, TypeVar, cast, overload
+from typing import Any, NamedTuple
 
-import numpy as np
-import onnx_ir
 from onnx_ir import (
     Attr,
     AttributeType,
@@ -19,21 +17,15 @@ from onnx_ir import (
     Model,
     Node,
     Shape,
-    StringTensor,
-    Tensor,
-    TensorProtocol,
     TensorType,
     Value,
 )
 
+from amct_lite.ir.attributes import new_attribute, text_tensor
 from amct_lite.ir.bodies import bodies
 from amct_lite.ir.naming import note_edit, unique_name
 from amct_lite.ir.stored import tensor_of
 from amct_lite.types import AnyArray
-
-T = TypeVar("T")
-_SCALARS = {int: AttributeType.INT, float: AttributeType.FLOAT, str: AttributeType.STRING}
-_LISTS = {int: AttributeType.INTS, float: AttributeType.FLOATS, str: AttributeType.STRINGS}
 
 
 class Usage(NamedTuple):
@@ -58,50 +50,10 @@ def constant_of(value: Value | None) -> AnyArray | None:
     return value.const_value.numpy()
 
 
-@overload
-def attribute(node: Node, name: str, default: None = None) -> Any: ...
-@overload
-def attribute(node: Node, name: str, default: T) -> T: ...
-def attribute(node: Node, name: str, default: Any = None) -> Any:
-    """The attribute as a Python value: int, float, str, a list of these, an array, or a Graph.
-
-    Raises ValueError for a reference to an attribute of the enclosing function, whose value is not known here.
-    """
-    found = node.attributes.get(name)
-    if found is None:
-        return default
-    if found.is_ref():
-        raise ValueError(f"attribute {name!r} of {node.name!r} refers to an attribute of the function around it")
-    value = found.value
-    if found.type == AttributeType.TENSOR:  # asking the value for its protocol takes fifty times as long
-        return value.numpy()
-    return list(value) if isinstance(value, tuple | list) else value
-
-
-def set_attribute(node: Node, name: str, value: Any) -> None:
-    """Set an attribute from a Python value, an array, or an Attr."""
-    node.attributes[name] = _attribute(name, value)
-
-
-def _attribute(name: str, value: Any) -> Attr:
-    if isinstance(value, np.generic):
-        value = value.item()
-    if isinstance(value, np.ndarray):
-        value = _text(value, name) if value.dtype.kind in "OSU" else Tensor(np.asarray(value, order="C"), name=name)
-        kind: AttributeType | None = AttributeType.TENSOR
-    elif isinstance(value, list | tuple):
-        value = [item.item() if isinstance(item, np.generic) else item for item in value]
-        # an empty list does not tell its type; lists of ints are the ones that ops leave empty
-        kind = next((kind for of, kind in _LISTS.items() if all(isinstance(item, of) for item in value)), None)
-    else:
-        kind = next((kind for of, kind in _SCALARS.items() if isinstance(value, of)), None)
-    return Attr(name, kind, value) if kind else onnx_ir.convenience.convert_attribute(name, value)
-
-
 def add_initializer(graph: Graph, name: str, array: AnyArray) -> Value:
     """A new initializer; its name is made unique, `value.name` tells it. array : text, or as `tensor_of` takes it."""
     unique = unique_name(graph, name)
-    tensor = _text(array, unique) if array.dtype.kind in "OSU" else tensor_of(array, None, unique)
+    tensor = text_tensor(array, unique) if array.dtype.kind in "OSU" else tensor_of(array, None, unique)
     value = Value(name=unique, type=TensorType(tensor.dtype), shape=Shape(array.shape), const_value=tensor)
     graph.register_initializer(value)
     note_edit(graph, initializers=1)
@@ -114,11 +66,6 @@ def remove_initializer(value: Value) -> None:
     graph = value.graph
     del graph.initializers[str(value.name)]
     note_edit(graph, initializers=-1)
-
-
-def _text(array: AnyArray, name: str) -> TensorProtocol:
-    words = [word if isinstance(word, bytes) else str(word).encode() for word in array.flat]
-    return StringTensor(words, shape=Shape(array.shape), name=name)
 
 
 def replace_constant(value: Value, array: AnyArray) -> None:
@@ -153,7 +100,7 @@ def new_node(
         domain,
         op_type,
         tuple(inputs),
-        [_attribute(key, value) for key, value in (attributes or {}).items() if value is not None],
+        [new_attribute(key, value) for key, value in (attributes or {}).items() if value is not None],
         outputs=[Value(name=output) for output in names],
         name=name,
     )
@@ -248,60 +195,6 @@ def remove_unused(model: Model) -> int:
             remove_initializer(value)
             removed += 1
     return removed
-
-
-def replace_input(node: Node, index: int, value: Value | None) -> None:
-    """Make input `index` read `value`; inputs that the node does not have yet are added as absent."""
-    if index >= len(node.inputs):
-        node.resize_inputs(index + 1)
-    node.replace_input_with(index, value)
-
-
-def redirect(value: Value, replacement: Value, users: Iterable[tuple[Node, int]] | None = None) -> None:
-    """Let the readers of `value` read `replacement` instead, nodes of subgraphs included.
-
-    users : (node, index) pairs to move; None moves all of them and also lets `replacement` be the graph output that
-    `value` was, under the same name (the two swap names). A replacement that must keep its own name, since it is an
-    input or another output of the graph, is passed on through an Identity.
-    """
-    if value is replacement:
-        return
-    for node, index in value.uses() if users is None else tuple(users):
-        node.replace_input_with(index, replacement)
-    if users is None and value.is_graph_output():
-        _take_over_output(value, replacement)
-
-
-def _most_known(inferred: Shape | None, declared: Shape | None) -> Shape | None:
-    """The sizes of one tensor that are inferred, and those that are declared where nothing is."""
-    if inferred is None or declared is None or len(inferred) != len(declared):
-        return declared if inferred is None else inferred
-    unknown = [not isinstance(dim, int) and dim.value is None for dim in inferred]
-    return Shape([old if new else dim for dim, old, new in zip(inferred, declared, unknown, strict=True)])
-
-
-def _take_over_output(value: Value, replacement: Value) -> None:
-    graph = value.graph
-    assert isinstance(graph, Graph), "a graph output belongs to a graph"
-    if replacement.is_graph_input() or replacement.is_graph_output() or replacement.graph is not graph:
-        name = unique_name(graph, f"{value.name}.identity")
-        node = new_node("Identity", [replacement], name=name)
-        append(graph, node)
-        replacement = node.outputs[0]
-    replacement.type = replacement.type or value.type
-    replacement.shape = _most_known(replacement.shape, value.shape)
-    for index, output in enumerate(tuple(graph.outputs)):
-        if output is value:
-            graph.outputs[index] = replacement
-    kept, freed = cast(str, value.name), replacement.name
-    if value.is_initializer():
-        value.name = unique_name(graph, f"{kept}.value")
-        replacement.name = kept
-        value.name = freed
-    else:
-        value.name = None
-        replacement.name = kept
-        value.name = freed
 
 
 def _graph_of(node: Node) -> Graph:

@@ -1,0 +1,65 @@
+"""Who reads what: other values in the place of those that are read. What becomes a graph output is called as that was."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import cast
+
+from onnx_ir import Graph, Node, Shape, Value
+
+from amct_lite.ir.edit import append, new_node
+from amct_lite.ir.naming import unique_name
+
+
+def replace_input(node: Node, index: int, value: Value | None) -> None:
+    """Make input `index` read `value`; inputs that the node does not have yet are added as absent."""
+    if index >= len(node.inputs):
+        node.resize_inputs(index + 1)
+    node.replace_input_with(index, value)
+
+
+def redirect(value: Value, replacement: Value, users: Iterable[tuple[Node, int]] | None = None) -> None:
+    """Let the readers of `value` read `replacement` instead, nodes of subgraphs included.
+
+    users : (node, index) pairs to move; None moves all of them and also lets `replacement` be the graph output that
+    `value` was, under the same name (the two swap names). A replacement that must keep its own name, since it is an
+    input or another output of the graph, is passed on through an Identity.
+    """
+    if value is replacement:
+        return
+    for node, index in value.uses() if users is None else tuple(users):
+        node.replace_input_with(index, replacement)
+    if users is None and value.is_graph_output():
+        _take_over_output(value, replacement)
+
+
+def _most_known(inferred: Shape | None, declared: Shape | None) -> Shape | None:
+    """The sizes of one tensor that are inferred, and those that are declared where nothing is."""
+    if inferred is None or declared is None or len(inferred) != len(declared):
+        return declared if inferred is None else inferred
+    unknown = [not isinstance(dim, int) and dim.value is None for dim in inferred]
+    return Shape([old if new else dim for dim, old, new in zip(inferred, declared, unknown, strict=True)])
+
+
+def _take_over_output(value: Value, replacement: Value) -> None:
+    graph = value.graph
+    assert isinstance(graph, Graph), "a graph output belongs to a graph"
+    if replacement.is_graph_input() or replacement.is_graph_output() or replacement.graph is not graph:
+        name = unique_name(graph, f"{value.name}.identity")
+        node = new_node("Identity", [replacement], name=name)
+        append(graph, node)
+        replacement = node.outputs[0]
+    replacement.type = replacement.type or value.type
+    replacement.shape = _most_known(replacement.shape, value.shape)
+    for index, output in enumerate(tuple(graph.outputs)):
+        if output is value:
+            graph.outputs[index] = replacement
+    kept, freed = cast(str, value.name), replacement.name
+    if value.is_initializer():
+        value.name = unique_name(graph, f"{kept}.value")
+        replacement.name = kept
+        value.name = freed
+    else:
+        value.name = None
+        replacement.name = kept
+        value.name = freed
