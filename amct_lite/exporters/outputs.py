@@ -44,6 +44,5 @@ def _replace(node: ir.Node) -> None:
         },
     )
     ir.insert_before(node, quant)
-    quant.outputs[0].shape, quant.outputs[0].type = codes.shape, ir.TensorType(dtype)
-    ir.redirect(codes, quant.outputs[0])
-    ir.remove_node(node)
+    quant.outputs[0].type = ir.TensorType(dtype)
+    ir.replace_node(node, quant.outputs[0])

@@ -7,7 +7,7 @@ from typing import cast
 
 from onnx_ir import Graph, Node, Shape, Value
 
-from amct_lite.ir.edit import append, new_node
+from amct_lite.ir.edit import append, new_node, remove_node
 from amct_lite.ir.naming import unique_name
 
 
@@ -31,6 +31,20 @@ def redirect(value: Value, replacement: Value, users: Iterable[tuple[Node, int]]
         node.replace_input_with(index, replacement)
     if users is None and value.is_graph_output():
         _take_over_output(value, replacement)
+
+
+def replace_node(node: Node, value: Value) -> None:
+    """Remove `node`; `value`, which another node gives, takes the place of its only result, under the same name.
+
+    value : no input and no output of the graph. Its type, and sizes, are those of the result where it has none.
+    """
+    result = node.outputs[0]
+    name = result.name  # which an output of the graph swaps with who takes it over
+    value.type = value.type or result.type
+    value.shape = _most_known(value.shape, result.shape)
+    redirect(result, value)
+    remove_node(node)
+    value.name = name
 
 
 def _most_known(inferred: Shape | None, declared: Shape | None) -> Shape | None:

@@ -49,9 +49,4 @@ def _bound_parts(bound: ir.Node, concat: ir.Node) -> None:
             fresh.outputs[0].type, fresh.outputs[0].shape = part.type, part.shape
         ir.insert_before(concat, fresh)
         ir.replace_input(concat, index, fresh.outputs[0])
-    old, result = bound.outputs[0], concat.outputs[0]
-    kept = old.is_graph_output()
-    ir.redirect(old, result)
-    ir.remove_node(bound)
-    if not kept:  # else it has the name already
-        result.name = old.name
+    ir.replace_node(bound, concat.outputs[0])

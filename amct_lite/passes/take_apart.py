@@ -87,7 +87,7 @@ def _gate(clip: ir.Node) -> bool:
         return False
     gate = Inserter(clip, str(clip.name)).op("HardSigmoid", source, alpha=1 / high, beta=shift / high)
     if at_once:
-        _stand_for(divided, gate)
+        ir.replace_node(divided, gate)
     else:
         divided.op_type = "Mul"
         for index, value in enumerate(tuple(reader.inputs)):
@@ -96,15 +96,6 @@ def _gate(clip: ir.Node) -> bool:
     ir.remove_node(clip)
     ir.remove_node(added)
     return True
-
-
-def _stand_for(node: ir.Node, value: ir.Value) -> None:
-    """Let `value` take the place of what `node` gives, under the same name."""
-    output = node.outputs[0]
-    value.type, value.shape, name = output.type, output.shape, output.name
-    ir.redirect(output, value)
-    ir.remove_node(node)
-    value.name = name
 
 
 def _multiplies(node: ir.Node) -> bool:

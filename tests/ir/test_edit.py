@@ -274,3 +274,19 @@ def test_who_takes_an_output_over_keeps_the_sizes_and_names_that_it_was_declared
     first.outputs[0].shape = ir.Shape([None, 3, None])
     ir.redirect(last.outputs[0], first.outputs[0])
     assert [ir.dims_of(value) for value in model.graph.outputs] == [("N", 3, "K")]
+
+
+@pytest.mark.parametrize("replaced", ["a", "z"])
+def test_who_takes_the_place_of_a_node_has_its_readers_name_and_sizes(replaced):
+    """Also where it is an output of the graph."""
+    model = ir.from_text(CHAIN)
+    ir.infer_shapes(model)
+    old = value(model, replaced).producer()
+    new = ir.new_node("Softplus", old.inputs, name="new")
+    ir.insert_before(old, new)
+    ir.replace_node(old, new.outputs[0])
+    assert old not in model.graph
+    assert new.outputs[0].name == replaced
+    assert ir.dims_of(new.outputs[0]) == (4,)
+    assert outputs(model) == ["y", "z"]
+    reload(model)

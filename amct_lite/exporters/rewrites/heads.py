@@ -21,10 +21,7 @@ def pool_pixels(mean: ir.Node) -> None:
     b = Inserter(mean, str(mean.name))
     pooled = b.op("GlobalAveragePool", mean.inputs[0])
     if ir.attribute(mean, "keepdims", 1):
-        name = mean.outputs[0].name
-        ir.redirect(mean.outputs[0], pooled)
-        ir.remove_node(mean)
-        pooled.name = name  # the tensor is the same
+        ir.replace_node(mean, pooled)
         return
     codes = b.op("QuantizeLinear", pooled, *quantize.inputs[1:3])
     flat = b.op("Flatten", b.op("DequantizeLinear", codes, *quantize.inputs[1:3]))

@@ -101,12 +101,11 @@ class _Mean:
 
     def replace(self, kernel: Sequence[int], pads: Sequence[int]) -> None:
         """Node and tensor keep their names: who compares tensors by name finds the same values."""
-        mean, name, result = self._conv(self._pool.inputs[0], kernel, pads), self._pool.name, self._pool.outputs[0].name
-        ir.redirect(self._pool.outputs[0], mean)
-        ir.remove_node(self._pool)
+        mean = self._conv(self._pool.inputs[0], kernel, pads)
         conv = mean.producer()
         assert conv is not None
-        conv.name, mean.name = name, result
+        conv.name = self._pool.name
+        ir.replace_node(self._pool, mean)
 
     def join_pieces(self, front: ir.Node, behind: ir.Node, stretches: Sequence[Sequence[Stretch]]) -> None:
         """Let who reads the codes of `behind` read what becomes of pieces of those of `front`."""

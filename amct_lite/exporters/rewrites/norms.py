@@ -150,7 +150,4 @@ def _write(norm: ir.Node, data: ir.Value, whole: Fractions, step: float) -> None
     given = {"group": 1 if dense else channels, "kernel_shape": [1, 1]}
     conv = ir.new_node("Conv", [data, weight, bias], name=str(norm.name), attributes=given)
     ir.insert_before(norm, conv)
-    ir.redirect(norm.outputs[0], conv.outputs[0])
-    ir.remove_node(norm)
-    before, after = norm.outputs[0], conv.outputs[0]
-    after.name, after.type, after.shape = before.name, before.type, before.shape  # it is the same tensor
+    ir.replace_node(norm, conv.outputs[0])
