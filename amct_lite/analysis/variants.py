@@ -106,8 +106,7 @@ class _Writer:
                 ir.replace_input(copy.node, index, self._rounded(layer, index, params))
         if not variant.half:
             return copy.output
-        graph = copy.node.graph
-        assert isinstance(graph, ir.Graph), "a copy stands beside its layer"
+        graph = ir.graph_of(copy.node)
         return _through_half(Inserter.at_end(graph, f"{layer.name}{suffix}"), copy.output)
 
     def _rounded(self, layer: Layer, index: int, params: QParams | None) -> ir.Value:

@@ -93,7 +93,7 @@ def _operator(node: ir.Node, names: Names) -> dict[str, object]:
 def _layer_of(dequant: ir.Node) -> str:
     """The node in front of it: a layer, or the Add of its bias."""
     value = dequant.inputs[0]
-    maker = None if value is None else value.producer()
+    maker = ir.producer_of(value)
     assert maker is not None, f"{dequant.name} reads a layer"
     return str(maker.name)
 

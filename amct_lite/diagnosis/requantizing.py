@@ -41,7 +41,7 @@ def handovers(model: ir.Model) -> tuple[Handover, ...]:
 
 def _layer_type(dequant: ir.Node) -> str:
     value = dequant.inputs[0]
-    node = value.producer() if value is not None else None
+    node = ir.producer_of(value)
     if node is not None and node.op_type == "Add" and node.inputs[0] is not None:  # a MatMul and its bias
         node = node.inputs[0].producer() or node
     return node.op_type if node is not None else "?"

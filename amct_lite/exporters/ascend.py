@@ -77,9 +77,7 @@ def anti_quant_name(node: str, index: int) -> str:
 
 def _output_name(beside: ir.Node, name: str) -> str:
     """`<name>.output0`, if no value of the model is called so."""
-    graph = beside.graph
-    assert isinstance(graph, ir.Graph)
-    return ir.unique_name(graph, f"{name}.output0")
+    return ir.unique_name(ir.graph_of(beside), f"{name}.output0")
 
 
 def dequant_param(scales: FloatArray) -> AnyArray:
@@ -148,8 +146,7 @@ def _round_trip(read: QuantizedRead, quants: dict[tuple[ir.Value, QParams], ir.N
 
 def _quantize_constants(item: QuantizedLayer) -> None:
     layer = item.layer
-    graph = layer.node.graph
-    assert graph is not None
+    graph = ir.graph_of(layer.node)
     bias = quantized_bias(item)
     if layer.weight is not None:
         codes = quantized_weight(item)
@@ -171,8 +168,7 @@ def _packed(item: QuantizedLayer, codes: AnyArray) -> AnyArray:
 def _dequantize_output(item: QuantizedLayer) -> None:
     """AscendDequant behind the layer (behind the bias Add of a MatMul); it takes over the name of a graph output."""
     layer = item.layer
-    graph = layer.node.graph
-    assert isinstance(graph, ir.Graph)
+    graph = ir.graph_of(layer.node)
     output = layer.output
     readers = ir.uses(output)
     param = ir.add_initializer(graph, f"{layer.name}.dequant.param", dequant_param(item.accumulator_scale))
@@ -211,7 +207,7 @@ def _relax_clip(node: ir.Node) -> None:
     """Clip(0, 6) between AscendDequant and AscendQuant becomes Relu where every quant saturates below 6 anyway."""
     bounds = [ir.constant_of(value) for value in node.inputs[1:]]
     source, output = node.inputs[0], node.outputs[0]
-    producer = source.producer() if source is not None else None
+    producer = ir.producer_of(source)
     quants = [usage.node for usage in ir.uses(output)]
     if (
         producer is None

@@ -167,8 +167,7 @@ def _remove_needless(node: ir.Node) -> None:
     if result.is_graph_output():
         if source.is_graph_input() or source.is_graph_output() or source.is_initializer():
             return
-        graph, name = node.graph, result.name
-        assert isinstance(graph, ir.Graph)
+        graph, name = ir.graph_of(node), result.name
         for index, output in enumerate(tuple(graph.outputs)):
             if output is result:
                 graph.outputs[index] = source

@@ -12,21 +12,21 @@ UNSIGNED_SHIFT = 128
 
 def quantizer_in_front(value: ir.Value | None) -> ir.Node | None:
     """The QuantizeLinear of the pair whose result `value` is."""
-    dequantize = value.producer() if value is not None else None
+    dequantize = ir.producer_of(value)
     codes = dequantize.inputs[0] if dequantize is not None and dequantize.op_type == "DequantizeLinear" else None
-    quantize = codes.producer() if codes is not None else None
+    quantize = ir.producer_of(codes)
     return quantize if quantize is not None and quantize.op_type == "QuantizeLinear" else None
 
 
 def source_of(value: ir.Value | None, through: frozenset[str]) -> ir.Node | None:
     """The node that `value` comes from, in front of those of the types `through`."""
-    node = value.producer() if value is not None else None
+    node = ir.producer_of(value)
     return source_of(node.inputs[0], through) if node is not None and node.op_type in through else node
 
 
 def is_dequantized(value: ir.Value | None) -> bool:
     """Whether `value` is made of codes, those of a pair or what became of them."""
-    node = value.producer() if value is not None else None
+    node = ir.producer_of(value)
     return node is not None and node.op_type == "DequantizeLinear"
 
 

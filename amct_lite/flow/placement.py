@@ -186,7 +186,7 @@ class _Flow:
 
     def _vanishes(self, node: ir.Node) -> bool:
         source = node.inputs[0]
-        producer = source.producer() if source is not None else None
+        producer = ir.producer_of(source)
         if source is None or producer is None or source.is_graph_output() or len(ir.uses(source)) != 1:
             return False
         moved = producer.op_type in KERNELS and KERNELS[producer.op_type].one_grid

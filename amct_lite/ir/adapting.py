@@ -10,7 +10,7 @@ import numpy as np
 from onnx_ir import Graph, Node, Value
 
 from amct_lite.ir.attributes import attribute
-from amct_lite.ir.edit import add_initializer, constant_of, insert_after, insert_before, new_node
+from amct_lite.ir.edit import add_initializer, constant_of, insert_after, insert_before, new_node, producer_of
 from amct_lite.ir.naming import unique_name
 from amct_lite.ir.rewire import redirect, replace_input
 from amct_lite.types import AnyArray
@@ -36,7 +36,7 @@ class Site:
     def known(self, index: int) -> AnyArray | None:
         """The value of an input, if an initializer or a Constant node gives it."""
         value = self.node.inputs[index] if index < len(self.node.inputs) else None
-        producer = None if value is None else value.producer()
+        producer = producer_of(value)
         if producer is not None and producer.op_type == "Constant" and producer.domain == "":
             return None if "value" not in producer.attributes else np.asarray(attribute(producer, "value"))
         return constant_of(value)

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from onnx_ir import DataType, Graph, Node, Value
 
-from amct_lite.ir.edit import add_initializer, append, insert_after, insert_before, new_node
+from amct_lite.ir.edit import add_initializer, append, graph_of, insert_after, insert_before, new_node
 from amct_lite.ir.naming import unique_name
 
 
@@ -18,9 +18,7 @@ class Inserter:
     """Each call inserts one node before `anchor` and returns its first output; names start with `prefix`."""
 
     def __init__(self, anchor: Node, prefix: str) -> None:
-        graph = anchor.graph
-        assert isinstance(graph, Graph), "the anchor stands in a graph"
-        self._graph = graph
+        self._graph = graph_of(anchor)
         self._place: Callable[[Node], None] = partial(insert_before, anchor)
         self._prefix = prefix
 

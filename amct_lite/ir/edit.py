@@ -40,6 +40,18 @@ def uses(value: Value) -> tuple[Usage, ...]:
     return tuple(Usage(node, index) for node, index in value.uses())
 
 
+def producer_of(value: Value | None) -> Node | None:
+    """The node that gives `value`; None for inputs and constants, and for an absent input."""
+    return value.producer() if value is not None else None
+
+
+def graph_of(node: Node) -> Graph:
+    """The graph in which `node` stands. Raises ValueError if it stands in none."""
+    if not isinstance(node.graph, Graph):
+        raise ValueError(f"{node.name!r} stands in no graph")  # noqa: TRY004 - the type is not what is wrong
+    return node.graph
+
+
 def constant_of(value: Value | None) -> AnyArray | None:
     """The array of an initializer (not a copy: never write to it); None for everything else.
 
@@ -143,14 +155,14 @@ def _copied_body(body: Any, replaced: Mapping[Value, Value]) -> Any:
 
 def insert_before(node: Node, new: Node | Sequence[Node]) -> None:
     """Insert `new` right before `node`, in its graph."""
-    graph = _graph_of(node)
+    graph = graph_of(node)
     graph.insert_before(node, new)
     note_edit(graph, inserted=_tuple(new))
 
 
 def insert_after(node: Node, new: Node | Sequence[Node]) -> None:
     """Insert `new` right after `node`, in its graph."""
-    graph = _graph_of(node)
+    graph = graph_of(node)
     graph.insert_after(node, new)
     note_edit(graph, inserted=_tuple(new))
 
@@ -166,7 +178,7 @@ def remove_node(node: Node) -> None:
 
     Raises ValueError, and changes nothing, while one of its outputs is read or is a graph output.
     """
-    graph = _graph_of(node)
+    graph = graph_of(node)
     for output in node.outputs:
         if output.uses() or output.is_graph_output():
             raise ValueError(f"{node.name!r} cannot be removed: its output {output.name!r} is still in use")
@@ -195,12 +207,6 @@ def remove_unused(model: Model) -> int:
             remove_initializer(value)
             removed += 1
     return removed
-
-
-def _graph_of(node: Node) -> Graph:
-    if not isinstance(node.graph, Graph):
-        raise ValueError(f"{node.name!r} stands in no graph")  # noqa: TRY004 - the type is not what is wrong
-    return node.graph
 
 
 def _tuple(nodes: Node | Sequence[Node]) -> Sequence[Node]:

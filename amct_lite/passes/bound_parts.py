@@ -19,7 +19,7 @@ def run(model: ir.Model) -> PassReport:
     findings = Findings("bound_parts")
     for node in tuple(model.graph):
         source = node.inputs[0] if node.op_type in BOUNDS and not node.domain else None
-        concat = source.producer() if source is not None else None
+        concat = ir.producer_of(source)
         if concat is not None and _is_joined_for(node, concat):
             _bound_parts(node, concat)
             findings.changed += 1
@@ -39,11 +39,9 @@ def _is_joined_for(bound: ir.Node, concat: ir.Node) -> bool:
 
 def _bound_parts(bound: ir.Node, concat: ir.Node) -> None:
     """The result keeps its name: who compares tensors by name finds the same values."""
-    graph = bound.graph
-    assert isinstance(graph, ir.Graph)
     for index, part in enumerate(concat.inputs):
         attributes = {name: ir.attribute(bound, name) for name in bound.attributes}
-        name = ir.unique_name(graph, f"{bound.name}.part{index}")
+        name = ir.unique_name(ir.graph_of(bound), f"{bound.name}.part{index}")
         fresh = ir.new_node(bound.op_type, [part, *bound.inputs[1:]], name=name, attributes=attributes)
         if part is not None:
             fresh.outputs[0].type, fresh.outputs[0].shape = part.type, part.shape

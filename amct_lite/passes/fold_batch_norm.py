@@ -96,5 +96,5 @@ def _fold_forward(node: ir.Node, fusion: Fusion, findings: Findings) -> str | No
 def _producer(node: ir.Node) -> ir.Node | None:
     """The layer that makes the values to normalize, if it is one that can take the normalization."""
     source = node.inputs[0]
-    layer = None if source is None else source.producer()
+    layer = ir.producer_of(source)
     return layer if layer is not None and layer.op_type in LAYERS and not layer.domain else None

@@ -73,7 +73,7 @@ def _multiply(swish: ir.Node) -> None:
 
 def _gate(clip: ir.Node) -> bool:
     """Let a HardSigmoid stand for `clip`, the Add in front of it and the division behind, if that is what they are."""
-    added = clip.inputs[0].producer() if clip.inputs[0] is not None else None
+    added = ir.producer_of(clip.inputs[0])
     low, high = (number_of(clip.inputs[index]) if len(clip.inputs) > index else None for index in (1, 2))
     if added is None or added.op_type != "Add" or added.domain or low != 0.0 or high is None or high <= 0.0:
         return False

@@ -99,11 +99,11 @@ def _coded(dq: ir.Node) -> Coded | None:
 
 def _rounded(value: ir.Value | None, grid: Grid, dq: ir.Node) -> AnyArray | None:
     """The codes that a Q makes of a float constant, within the bounds of a Clip behind it."""
-    node = value.producer() if value is not None else None
+    node = ir.producer_of(value)
     low, high = -np.inf, np.inf
     if node is not None and node.op_type == "Clip":
         low, high = clip_bounds(node)
-        node = node.inputs[0].producer() if node.inputs[0] is not None else None
+        node = ir.producer_of(node.inputs[0])
     array = ir.constant_of(node.inputs[0]) if node is not None and is_q(node) else None
     if node is None or array is None:
         return None

@@ -139,7 +139,7 @@ def _code_type(node: ir.Node, zero_point: ir.Value | None) -> str:
         return ir.DataType(wanted).name
     if is_dq(node) and codes is not None and codes.dtype is not None:
         return codes.dtype.name
-    maker = codes.producer() if codes is not None else None
+    maker = ir.producer_of(codes)
     if is_dq(node) and maker is not None and is_q(maker):
         return _code_type(maker, maker.inputs[2] if len(maker.inputs) > 2 else None)
     return "UINT8"

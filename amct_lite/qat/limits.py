@@ -80,7 +80,7 @@ def restore_activations(model: ir.Model) -> int:
     """Edit `model` (joined): behind each DQ whose Q does what a Relu or Clip does, put that Clip; returns how many."""
     count = 0
     for dq in tuple(model.graph):
-        q = dq.inputs[0].producer() if is_dq(dq) and dq.inputs[0] is not None else None
+        q = ir.producer_of(dq.inputs[0]) if is_dq(dq) else None
         if q is None:
             continue
         grid = grid_of(q)
@@ -111,7 +111,7 @@ def _clip(source: ir.Value, item: Limit) -> ir.Value:
 
 def _range(value: ir.Value | None) -> tuple[float, float]:
     """Bounds of `value` that its makers guarantee."""
-    node = value.producer() if value is not None else None
+    node = ir.producer_of(value)
     if node is None or node.domain:
         return -np.inf, np.inf
     if node.op_type in _BOUNDED:

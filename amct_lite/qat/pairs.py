@@ -72,8 +72,7 @@ def sign_outputs(model: ir.Model) -> tuple[str, ...]:
 
 def _dequantize_output(q: ir.Node, grid: Grid) -> None:
     """The output of the model that is the codes of `q` becomes what its DQ makes of them."""
-    codes, graph = q.outputs[0], q.graph
-    assert isinstance(graph, ir.Graph)
+    codes, graph = q.outputs[0], ir.graph_of(q)
     own = next((usage.node for usage in ir.uses(codes) if is_dq(usage.node)), None)
     if own is None:
         own = ir.new_node("DequantizeLinear", [codes, *q.inputs[1:]], name=f"{q.name}.dequantize", attributes=_axis(grid))
@@ -206,9 +205,7 @@ def _passes(node: ir.Node) -> bool:
 
 def _move_behind(q: ir.Node, dq: ir.Node) -> None:
     """The DQ may have stood behind readers that read its numbers now."""
-    graph = q.graph
-    assert isinstance(graph, ir.Graph)
-    graph.remove(dq)
+    ir.graph_of(q).remove(dq)
     ir.insert_after(q, dq)
 
 

@@ -72,7 +72,7 @@ def trained_of(reference: ir.Model, prepared: ir.Model, constants: Mapping[Reade
             reading = _reading(value, known) if value is not None else None
             if reading is not None:
                 readings[str(node.name), index] = Reading(reading.grid, (*reading.path, (str(node.name), index)))
-        q = node.inputs[0].producer() if is_dq(node) and node.inputs[0] is not None else None
+        q = ir.producer_of(node.inputs[0]) if is_dq(node) else None
         if q is not None:
             values, grid = node.outputs[0], grid_of(q)
             readers = tuple((str(usage.node.name), usage.idx) for usage in ir.uses(values))
@@ -129,7 +129,7 @@ def _made_by(node: ir.Node | None, value: ir.Value, known: dict[ir.Value, Readin
     if node is None or node.domain:
         return None
     if is_dq(node):
-        q = node.inputs[0].producer() if node.inputs[0] is not None else None
+        q = ir.producer_of(node.inputs[0])
         return Reading(grid_of(q)) if q is not None and is_q(q) else None
     if node.op_type == "Concat":
         parts = [_reading(source, known) if source is not None else None for source in node.inputs]

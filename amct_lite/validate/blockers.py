@@ -42,7 +42,7 @@ def blockers(node: ir.Node, executed: ir.Node | None = None) -> tuple[str, ...]:
 
 
 def _dequantizer(value: ir.Value | None) -> ir.Node | None:
-    node = value.producer() if value is not None else None
+    node = ir.producer_of(value)
     return node if node is not None and node.op_type == "DequantizeLinear" else None
 
 
@@ -59,7 +59,7 @@ def _not_quantized(node: ir.Node) -> str | None:
 
 def _is_stack(weight: ir.Value | None) -> bool:
     """Whether it is written as a stack of matrices with a scale for each channel is (`exporters/qdq.py`)."""
-    reshape = weight.producer() if weight is not None else None
+    reshape = ir.producer_of(weight)
     return reshape is not None and reshape.op_type == "Reshape" and _dequantizer(reshape.inputs[0]) is not None
 
 

@@ -208,7 +208,7 @@ def _result_of(node: ir.Node) -> ir.Value:
     for usage in ir.uses(value):
         if usage.node.op_type == "Add" and usage.idx == 0:
             other = usage.node.inputs[1]
-            producer = other.producer() if other is not None else None
+            producer = ir.producer_of(other)
             if producer is not None and producer.name == f"{node.name}.bias.dequantizelinear":
                 return usage.node.outputs[0]
     return value

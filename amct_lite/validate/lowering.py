@@ -120,7 +120,7 @@ def _lower_layer(dequant: ir.Node) -> LoweredLayer:
         result.dtype = ir.DataType.FLOAT16  # for an AscendQuant right behind
     ir.redirect(dequant.outputs[0], result)
     total = dequant.inputs[0]
-    add = total.producer() if total is not None else None
+    add = ir.producer_of(total)
     for dead in dict.fromkeys((dequant, add, node)):
         if dead is not None:
             ir.remove_node(dead)
@@ -130,11 +130,11 @@ def _lower_layer(dequant: ir.Node) -> LoweredLayer:
 def _layer_behind(dequant: ir.Node) -> tuple[ir.Node, np.ndarray | None]:
     """The layer node and its int32 bias: its own third input, or the constant of the Add between MatMul and dequant."""
     value = dequant.inputs[0]
-    node = value.producer() if value is not None else None
+    node = ir.producer_of(value)
     if node is None:
         raise VerificationError(f"{dequant.name} reads no layer.")
     if node.op_type == "Add":
-        product = node.inputs[0].producer() if node.inputs[0] is not None else None
+        product = ir.producer_of(node.inputs[0])
         if product is None:
             raise VerificationError(f"{node.name} adds a bias to nothing.")
         return product, ir.constant_of(node.inputs[1])

@@ -43,6 +43,13 @@ def test_constant_of_is_the_array_of_an_initializer_and_nothing_else():
     assert ir.constant_of(weight) is None
 
 
+def test_what_is_no_result_has_no_producer():
+    model = ir.from_text(CHAIN)
+    assert ir.producer_of(value(model, "a")) is model.graph[0]
+    assert ir.producer_of(model.graph.inputs[0]) is None
+    assert ir.producer_of(None) is None
+
+
 @pytest.mark.parametrize(
     ("given", "read"),
     [

@@ -20,7 +20,7 @@ from amct_lite.passes.bound_parts import BOUNDS
 
 def bound_codes(node: ir.Node) -> None:
     """`node`: one of BOUNDS, in a model all of whose pairs are written."""
-    kernel = node.inputs[0].producer() if node.inputs[0] is not None else None
+    kernel = ir.producer_of(node.inputs[0])
     if kernel is None or kernel.op_type in BOUNDS or not kernel.inputs or not is_dequantized(kernel.inputs[0]):
         return
     quantize = rounded_by(kernel)

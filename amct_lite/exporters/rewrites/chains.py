@@ -108,7 +108,7 @@ def _chain(end: ir.Node) -> list[ir.Node]:
     grid = grid_of(quantizer_in_front(end.inputs[0]))
     while grid is not None:
         front = quantizer_in_front(found[0].inputs[0])
-        before = front.inputs[0].producer() if front is not None and front.inputs[0] is not None else None
+        before = ir.producer_of(front.inputs[0]) if front is not None else None
         if (
             before is None
             or before.op_type not in CHAINED

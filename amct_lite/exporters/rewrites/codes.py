@@ -46,9 +46,7 @@ def keep_float_bias(dequantize: ir.Node) -> None:
     readers = {use.node.op_type for use in ir.uses(output)}
     if steps is None or scale is None or steps.dtype != np.int32 or readers != {"Add"} or _becomes_gemm(output):
         return
-    graph = dequantize.graph
-    assert isinstance(graph, ir.Graph)
-    ir.redirect(output, ir.add_initializer(graph, f"{output.name}.float", (steps * scale).astype(np.float32)))
+    ir.redirect(output, ir.add_initializer(ir.graph_of(dequantize), f"{output.name}.float", (steps * scale).astype(np.float32)))
 
 
 def _becomes_gemm(bias: ir.Value) -> bool:
@@ -87,7 +85,5 @@ def keep_one_extreme(dequantize: ir.Node) -> None:
     few[(few == _LOWEST) & (np.cumsum(few == _LOWEST, axis=1) > 1)] = _LOWEST + 1
     spread[crowded] = few
     shape = (codes.shape[axis], *np.delete(codes.shape, axis))
-    graph = dequantize.graph
-    assert isinstance(graph, ir.Graph)
     array = np.ascontiguousarray(np.moveaxis(spread.reshape(shape), 0, axis))
-    ir.replace_input(dequantize, 0, ir.add_initializer(graph, f"{dequantize.name}.codes", array))
+    ir.replace_input(dequantize, 0, ir.add_initializer(ir.graph_of(dequantize), f"{dequantize.name}.codes", array))

@@ -23,7 +23,7 @@ _PASSING = BOUNDS | PAIR
 def own_dequantizer(conv: ir.Node, index: int) -> ir.Node | None:
     """What gives `conv`, and nobody else, its weight or bias."""
     value = conv.inputs[index] if index < len(conv.inputs) else None
-    node = value.producer() if value is not None else None
+    node = ir.producer_of(value)
     if value is None or node is None or node.op_type != "DequantizeLinear" or len(ir.uses(value)) != 1:
         return None
     return node if ir.constant_of(node.inputs[0]) is not None else None
@@ -74,8 +74,7 @@ def _change(conv: ir.Node, index: int, places: Iterable[int], change: Callable[[
     """Of what is dequantized to the weight or bias of `conv`: codes, scale and zero point lie at the places 0 to 2."""
     dequantize = own_dequantizer(conv, index)
     assert dequantize is not None, "only of its own can be changed"
-    graph = dequantize.graph
-    assert isinstance(graph, ir.Graph)
+    graph = ir.graph_of(dequantize)
     for place in places:
         value = dequantize.inputs[place] if place < len(dequantize.inputs) else None
         array = ir.constant_of(value)

@@ -32,7 +32,7 @@ def multiply(conv: ir.Node) -> None:
     """A Conv of a single pixel, nobody behind which wants integers, is the Gemm whose integer kernel writes float: what a
     classifier says is not rounded."""
     front = quantizer_in_front(conv.inputs[0])
-    scaled = conv.inputs[1].producer() if conv.inputs[1] is not None else None
+    scaled = ir.producer_of(conv.inputs[1])
     weight = ir.constant_of(scaled.inputs[0]) if scaled is not None else None
     if front is None or scaled is None or weight is None or not is_product(conv) or is_rounded(conv.outputs[0]):
         return

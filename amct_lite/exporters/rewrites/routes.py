@@ -77,7 +77,7 @@ class Routes:
 def _computing(codes: ir.Value) -> ir.Node | None:
     """The node that moves what is rounded to `codes`."""
     quantize = codes.producer()
-    node = quantize.inputs[0].producer() if quantize is not None and quantize.inputs[0] is not None else None
+    node = ir.producer_of(quantize.inputs[0]) if quantize is not None else None
     return node if node is not None and node.op_type in _MOVES and not node.domain else None
 
 
