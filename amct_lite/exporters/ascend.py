@@ -190,12 +190,8 @@ def _dequantize_output(item: QuantizedLayer) -> None:
 
 
 def _take_over_outputs(graph: ir.Graph, old: ir.Value, new: ir.Value, internal_name: str) -> None:
-    name = old.name
-    old.name = internal_name
-    new.name = name
-    outputs = [new if value is old else value for value in graph.outputs]
-    graph.outputs.clear()
-    graph.outputs.extend(outputs)
+    new.name, old.name = old.name, internal_name
+    ir.replace_output(graph, old, new)
 
 
 def _describe(value: ir.Value, like: ir.Value, dtype: ir.DataType) -> None:

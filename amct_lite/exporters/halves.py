@@ -47,6 +47,4 @@ def _hand_out(value: ir.Value) -> None:
     ir.insert_after(producer, cast)
     result = cast.outputs[0]
     result.type, result.shape = ir.TensorType(ir.DataType.FLOAT), value.shape
-    for index, output in enumerate(tuple(graph.outputs)):
-        if output is value:
-            graph.outputs[index] = result
+    ir.replace_output(graph, value, result)

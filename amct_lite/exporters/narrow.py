@@ -168,9 +168,7 @@ def _remove_needless(node: ir.Node) -> None:
         if source.is_graph_input() or source.is_graph_output() or source.is_initializer():
             return
         graph, name = ir.graph_of(node), result.name
-        for index, output in enumerate(tuple(graph.outputs)):
-            if output is result:
-                graph.outputs[index] = source
+        ir.replace_output(graph, result, source)
         result.name, source.name = f"{name}.cast", name
     ir.redirect(result, source)
     ir.remove_node(node)

@@ -47,7 +47,7 @@ from amct_lite.ir.functions import add_function
 from amct_lite.ir.io import LoadedModel, clone, from_text, load, load_bytes
 from amct_lite.ir.naming import name_nodes, unique_name
 from amct_lite.ir.opset import opset, raise_opset
-from amct_lite.ir.rewire import redirect, replace_input, replace_node
+from amct_lite.ir.rewire import redirect, replace_input, replace_node, replace_output
 from amct_lite.ir.shapes import Dims, dims_of, fix_input_shapes, infer_shapes, sizes_of, unknown_dims
 from amct_lite.ir.signature import Signature, signature
 from amct_lite.ir.sizes import parameter_count, weight_bytes
@@ -113,6 +113,7 @@ __all__ = [
     "replace_constant",
     "replace_input",
     "replace_node",
+    "replace_output",
     "require_seen",
     "save",
     "set_attribute",

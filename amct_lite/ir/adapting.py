@@ -12,7 +12,7 @@ from onnx_ir import Graph, Node, Value
 from amct_lite.ir.attributes import attribute
 from amct_lite.ir.edit import add_initializer, constant_of, insert_after, insert_before, new_node, producer_of
 from amct_lite.ir.naming import unique_name
-from amct_lite.ir.rewire import redirect, replace_input
+from amct_lite.ir.rewire import redirect, replace_input, replace_output
 from amct_lite.types import AnyArray
 
 
@@ -69,9 +69,7 @@ class Site:
         final = node.outputs[0]
         final.type, final.shape, result.shape = result.type, result.shape, None
         redirect(result, final, readers)
-        for index, output in enumerate(tuple(self.graph.outputs)):
-            if output is result:
-                self.graph.outputs[index] = final
+        replace_output(self.graph, result, final)
         result.name, final.name = final.name, name
 
     @property

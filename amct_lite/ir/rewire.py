@@ -33,6 +33,13 @@ def redirect(value: Value, replacement: Value, users: Iterable[tuple[Node, int]]
         _take_over_output(value, replacement)
 
 
+def replace_output(graph: Graph, old: Value, new: Value) -> None:
+    """Make `new` the output of `graph` that `old` is; both keep their names."""
+    for index, output in enumerate(tuple(graph.outputs)):
+        if output is old:
+            graph.outputs[index] = new
+
+
 def replace_node(node: Node, value: Value) -> None:
     """Remove `node`; `value`, which another node gives, takes the place of its only result, under the same name.
 
@@ -65,9 +72,7 @@ def _take_over_output(value: Value, replacement: Value) -> None:
         replacement = node.outputs[0]
     replacement.type = replacement.type or value.type
     replacement.shape = _most_known(replacement.shape, value.shape)
-    for index, output in enumerate(tuple(graph.outputs)):
-        if output is value:
-            graph.outputs[index] = replacement
+    replace_output(graph, value, replacement)
     kept, freed = cast(str, value.name), replacement.name
     if value.is_initializer():
         value.name = unique_name(graph, f"{kept}.value")

@@ -80,9 +80,7 @@ def _dequantize_output(q: ir.Node, grid: Grid) -> None:
         _retype(own.outputs[0], q.inputs[0])
     numbers, name = own.outputs[0], codes.name
     numbers.shape = codes.shape
-    outputs = [numbers if value is codes else value for value in graph.outputs]
-    graph.outputs.clear()
-    graph.outputs.extend(outputs)
+    ir.replace_output(graph, codes, numbers)
     codes.name = ir.unique_name(graph, f"{name}.codes")
     numbers.name = name
 
