@@ -18,10 +18,11 @@ def quantizer_in_front(value: ir.Value | None) -> ir.Node | None:
     return quantize if quantize is not None and quantize.op_type == "QuantizeLinear" else None
 
 
-def source_of(value: ir.Value | None, through: frozenset[str]) -> ir.Node | None:
-    """The node that `value` comes from, in front of those of the types `through`."""
-    node = ir.producer_of(value)
-    return source_of(node.inputs[0], through) if node is not None and node.op_type in through else node
+def quantizer_behind(node: ir.Node) -> ir.Node | None:
+    """The QuantizeLinear that alone sees what `node` gives."""
+    readers = ir.uses(node.outputs[0])
+    alone = len(readers) == 1 and readers[0].node.op_type == "QuantizeLinear" and not node.outputs[0].is_graph_output()
+    return readers[0].node if alone else None
 
 
 def is_dequantized(value: ir.Value | None) -> bool:
@@ -40,11 +41,11 @@ def grid_of(quantize: ir.Node | None) -> tuple[float, int] | None:
 
 def pair_around(node: ir.Node) -> tuple[ir.Node, ir.Node] | None:
     """The QuantizeLinears in front of `node` and behind it, where they have one grid and nobody else sees what it gives."""
-    front, readers = quantizer_in_front(node.inputs[0]), ir.uses(node.outputs[0])
-    if front is None or len(readers) != 1 or readers[0].node.op_type != "QuantizeLinear" or node.outputs[0].is_graph_output():
+    front, behind = quantizer_in_front(node.inputs[0]), quantizer_behind(node)
+    grid = grid_of(front)
+    if front is None or behind is None or grid is None or grid != grid_of(behind):
         return None
-    behind, grid = readers[0].node, grid_of(front)
-    return (front, behind) if grid is not None and grid == grid_of(behind) else None
+    return front, behind
 
 
 def quantizers(node: ir.Node) -> tuple[ir.Node, ...]:

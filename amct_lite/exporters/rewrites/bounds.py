@@ -12,7 +12,7 @@ import numpy as np
 
 from amct_lite import ir
 from amct_lite.exporters.pairs import grid_of, is_dequantized
-from amct_lite.exporters.rewrites.convs import rounded_by
+from amct_lite.exporters.rewrites.neighbours import rounded_by
 from amct_lite.flow.placement import bounds_of
 from amct_lite.ir.build import Inserter
 from amct_lite.passes.bound_parts import BOUNDS

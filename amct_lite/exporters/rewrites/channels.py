@@ -10,7 +10,7 @@ from math import prod
 import numpy as np
 
 from amct_lite import ir
-from amct_lite.exporters.pairs import PAIR, quantizer_in_front, source_of
+from amct_lite.exporters.pairs import PAIR, quantizer_in_front
 from amct_lite.exporters.rewrites.convs import (
     DEPTHWISE_BLOCK,
     add_inputs,
@@ -19,13 +19,10 @@ from amct_lite.exporters.rewrites.convs import (
     is_dense,
     is_depthwise,
     join_groups,
-    kernel_in_front,
     missing_channels,
     own_weight,
-    private,
-    read_alone,
-    rounded_by,
 )
+from amct_lite.exporters.rewrites.neighbours import kernel_in_front, private, read_alone, rounded_by, source_of
 from amct_lite.ir.build import Inserter
 
 _READ = 4

@@ -1,4 +1,4 @@
-"""A convolution of a finished model: its constants, and others in their place; who wrote its data, who sees its result."""
+"""A convolution of a finished model: its constants, and others in their place."""
 
 from __future__ import annotations
 
@@ -7,8 +7,7 @@ from collections.abc import Callable, Iterable
 import numpy as np
 
 from amct_lite import ir
-from amct_lite.exporters.pairs import PAIR, source_of
-from amct_lite.passes.bound_parts import BOUNDS
+from amct_lite.exporters.rewrites.neighbours import private
 from amct_lite.types import AnyArray
 
 GROWN = ".grown"
@@ -17,7 +16,6 @@ OTHER = ".channels"
 """What the name of a tensor ends in that holds other channels than the one of the float model."""
 DEPTHWISE_BLOCK = 16
 """Channels that ONNX Runtime's depthwise kernel takes at a time."""
-_PASSING = BOUNDS | PAIR
 
 
 def own_dequantizer(conv: ir.Node, index: int) -> ir.Node | None:
@@ -128,30 +126,3 @@ def forget_channels(conv: ir.Node, ending: str) -> None:
 def mark(value: ir.Value, ending: str) -> None:
     """Let the name of `value` end so, once."""
     value.name = f"{str(value.name).removesuffix(ending)}{ending}"
-
-
-def rounded_by(conv: ir.Node) -> ir.Node | None:
-    """The QuantizeLinear that alone sees what `conv` computes, whose kernel is an integer one then."""
-    readers = [[use.node for use in ir.uses(value)] for value in private(conv.outputs[0])]
-    return next((nodes[0] for nodes in readers if len(nodes) == 1 and nodes[0].op_type == "QuantizeLinear"), None)
-
-
-def kernel_in_front(quantize: ir.Node) -> ir.Node | None:
-    """The node whose result, perhaps kept within bounds, `quantize` rounds."""
-    return source_of(quantize.inputs[0], BOUNDS)
-
-
-def read_alone(node: ir.Node, through: frozenset[str] = _PASSING) -> ir.Node | None:
-    """The node whose result `node`, and nobody else, reads. Between the two may stand nodes of the types `through`."""
-    front = source_of(node.inputs[0], through)
-    behind = private(front.outputs[0], through) if front is not None else ()
-    return front if behind and [use.node for use in ir.uses(behind[-1])] == [node] else None
-
-
-def private(value: ir.Value, through: frozenset[str] = _PASSING) -> tuple[ir.Value, ...]:
-    """`value` and what nodes of the types `through` make of it on the way to those that read it; empty if it is seen
-    elsewhere, too."""
-    found = [value]
-    while len(readers := ir.uses(found[-1])) == 1 and readers[0].node.op_type in through:
-        found.append(readers[0].node.outputs[0])
-    return () if any(one.is_graph_output() for one in found) else tuple(found)

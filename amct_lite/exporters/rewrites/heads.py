@@ -5,19 +5,16 @@ from __future__ import annotations
 import numpy as np
 
 from amct_lite import ir
-from amct_lite.exporters.pairs import is_rounded, quantizer_in_front
+from amct_lite.exporters.pairs import is_rounded, quantizer_behind, quantizer_in_front
 from amct_lite.flow.kernels import KERNELS, is_product
 from amct_lite.ir.build import Inserter
 
 
 def pool_pixels(mean: ir.Node) -> None:
     """A mean over height and width, between pairs, is the GlobalAveragePool that has an integer kernel."""
-    behind = [use.node.op_type for use in ir.uses(mean.outputs[0])]
-    if quantizer_in_front(mean.inputs[0]) is None or behind != ["QuantizeLinear"] or not KERNELS["ReduceMean"].taken(mean):
+    quantize = quantizer_behind(mean)
+    if quantizer_in_front(mean.inputs[0]) is None or quantize is None or not KERNELS["ReduceMean"].taken(mean):
         return
-    if mean.outputs[0].is_graph_output():  # what leaves the network is not rounded
-        return
-    quantize = ir.uses(mean.outputs[0])[0].node
     b = Inserter(mean, str(mean.name))
     pooled = b.op("GlobalAveragePool", mean.inputs[0])
     if ir.attribute(mean, "keepdims", 1):

@@ -17,7 +17,7 @@ import numpy as np
 from amct_lite import ir
 from amct_lite.exporters.pairs import quantizer_in_front
 from amct_lite.exporters.pools import auto_pad_of, is_same_padded, kernel_of, pads_of, strides_of
-from amct_lite.exporters.rewrites.convs import rounded_by
+from amct_lite.exporters.rewrites.neighbours import rounded_by
 from amct_lite.flow.kernels import KERNELS
 from amct_lite.ir.build import Inserter
 

@@ -12,8 +12,9 @@ import numpy as np
 
 from amct_lite import ir
 from amct_lite.exporters.pairs import grid_of, pair_around, replace_codes
-from amct_lite.exporters.rewrites.convs import change_outputs, has_own_bias, is_dense, read_alone
+from amct_lite.exporters.rewrites.convs import change_outputs, has_own_bias, is_dense
 from amct_lite.exporters.rewrites.layout import BLOCK, CHANNELS_FIRST, CHANNELS_LAST
+from amct_lite.exporters.rewrites.neighbours import read_alone
 from amct_lite.exporters.rewrites.shuffles import shuffle_that_ends
 from amct_lite.ir.build import Inserter
 

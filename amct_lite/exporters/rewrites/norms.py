@@ -17,7 +17,8 @@ import numpy as np
 
 from amct_lite import ir
 from amct_lite.exporters.pairs import UNSIGNED_SHIFT, grid_of, quantizer_in_front
-from amct_lite.exporters.rewrites.convs import DEPTHWISE_BLOCK, rounded_by
+from amct_lite.exporters.rewrites.convs import DEPTHWISE_BLOCK
+from amct_lite.exporters.rewrites.neighbours import rounded_by
 from amct_lite.flow.kernels import KERNELS, joins_channels
 from amct_lite.ir.build import Inserter
 from amct_lite.passes.channel_affine import ChannelAffine, batch_norm_affine

@@ -8,7 +8,7 @@ import numpy as np
 
 from amct_lite import ir
 from amct_lite.exporters.pairs import is_dequantized
-from amct_lite.exporters.rewrites.convs import rounded_by
+from amct_lite.exporters.rewrites.neighbours import rounded_by
 from amct_lite.flow.kernels import KERNELS
 from amct_lite.ir.build import Inserter
 from amct_lite.passes.constants import number_of

@@ -22,11 +22,10 @@ from amct_lite.exporters.rewrites.convs import (
     is_dense,
     is_depthwise,
     join_groups,
-    kernel_in_front,
     missing_channels,
     own_weight,
-    rounded_by,
 )
+from amct_lite.exporters.rewrites.neighbours import kernel_in_front, rounded_by
 from amct_lite.exporters.rewrites.routes import Channel, Routes
 from amct_lite.ir.build import Inserter
 from amct_lite.types import AnyArray

@@ -22,8 +22,8 @@ from amct_lite.exporters.rewrites.convs import (
     mark,
     missing_channels,
     own_weight,
-    rounded_by,
 )
+from amct_lite.exporters.rewrites.neighbours import rounded_by
 from amct_lite.passes.bound_parts import BOUNDS
 
 _FIRST_ONLY = BOUNDS | PAIR

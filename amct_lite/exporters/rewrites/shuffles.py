@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from amct_lite import ir
 from amct_lite.exporters.pairs import PAIR, quantizer_in_front
-from amct_lite.exporters.rewrites.convs import read_alone
+from amct_lite.exporters.rewrites.neighbours import read_alone
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from amct_lite import ir
-from amct_lite.exporters.rewrites.convs import change_outputs, has_own_bias, own_dequantizer, own_weight, rounded_by
+from amct_lite.exporters.rewrites.convs import change_outputs, has_own_bias, own_dequantizer, own_weight
+from amct_lite.exporters.rewrites.neighbours import rounded_by
 from amct_lite.ir.build import Inserter
 from amct_lite.ops.phases import phases_of
 
