@@ -8,91 +8,16 @@ through a Reshape, and so each Transpose takes its turn, with one more to put th
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from math import prod
 
 import numpy as np
 
 from amct_lite import ir
 from amct_lite.exporters.pairs import dequantizers, grid_of, quantizer_in_front, quantizers, replace_codes
+from amct_lite.exporters.rewrites.axes import Axes, Move
 from amct_lite.exporters.rewrites.layout import BLOCK, CHANNELS_FIRST, CHANNELS_LAST, is_computed_last, is_integer_conv
 from amct_lite.ir.build import Inserter
 
 CHAINED = frozenset({"Reshape", "Transpose", "Flatten", "Squeeze", "Unsqueeze"})
-
-
-@dataclass(frozen=True)
-class Move:
-    """A Reshape to `apart`, a Transpose by `perm`, and a Reshape to what is wanted."""
-
-    apart: tuple[int, ...]
-    perm: tuple[int, ...]
-
-    @property
-    def block(self) -> int:
-        """So many neighbours stay together."""
-        last = len(self.perm) - 1
-        return self.apart[last] if self.perm and self.perm[last] == last else 1
-
-
-class Axes:
-    """A tensor of known sizes on its way through Reshapes and Transposes, its axes cut as finely as these need it.
-
-    Parts are numbers of `_sizes`; `_before` are those of each axis of the tensor that came in, `_now` of what became of it.
-    """
-
-    def __init__(self, sizes: Sequence[int]) -> None:
-        self._sizes = list(sizes)
-        self._before = [[axis] for axis in range(len(sizes))]
-        self._now = [[axis] for axis in range(len(sizes))]
-
-    def transpose(self, perm: Sequence[int] | None) -> None:
-        """None: in reverse."""
-        self._now = [self._now[axis] for axis in perm or range(len(self._now))[::-1]]
-
-    def reshape(self, sizes: Sequence[int]) -> bool:
-        """Whether the axes can be cut and joined to these sizes (all > 0, as many values in all)."""
-        parts = [part for axis in self._now for part in axis if self._sizes[part] > 1]
-        joined: list[list[int]] = []
-        for size in sizes:
-            axis: list[int] = []
-            while size > 1 and parts:
-                part = parts.pop(0)
-                if size % self._sizes[part]:
-                    if self._sizes[part] % size:
-                        return False
-                    parts.insert(0, self._cut(part, size))
-                axis.append(part)
-                size //= self._sizes[part]
-            joined.append(axis)
-        self._now = joined
-        return True
-
-    def _cut(self, part: int, size: int) -> int:
-        """Leave the first `size` of `part`; a new part for what is inside each of these."""
-        inner = len(self._sizes)
-        self._sizes.append(self._sizes[part] // size)
-        self._sizes[part] = size
-        for axis in self._before:
-            if part in axis:
-                axis.insert(axis.index(part) + 1, inner)
-        return inner
-
-    def move(self, front: Sequence[int], behind: Sequence[int]) -> Move:
-        """What leads from one to the other, where the axes lie in the orders `front` before and `behind` now."""
-        source = self._parts(self._before, front)
-        target = self._parts(self._now, behind)
-        runs: list[list[int]] = []
-        for part in target:
-            if runs and source.index(runs[-1][-1]) + 1 == source.index(part):
-                runs[-1].append(part)
-            else:
-                runs.append([part])
-        ordered = sorted(runs, key=lambda run: source.index(run[0]))
-        return Move(tuple(prod(self._sizes[part] for part in run) for run in ordered), tuple(map(ordered.index, runs)))
-
-    def _parts(self, axes: list[list[int]], order: Sequence[int]) -> list[int]:
-        return [part for axis in order for part in axes[axis] if self._sizes[part] > 1]
 
 
 def join_moves(end: ir.Node) -> None:
@@ -106,20 +31,19 @@ def _chain(end: ir.Node) -> list[ir.Node]:
     """The nodes up to `end` whose results nobody else sees, of one grid, first node first."""
     found = [end]
     grid = grid_of(quantizer_in_front(end.inputs[0]))
-    while grid is not None:
-        front = quantizer_in_front(found[0].inputs[0])
-        before = ir.producer_of(front.inputs[0]) if front is not None else None
-        if (
-            before is None
-            or before.op_type not in CHAINED
-            or before.domain
-            or grid_of(quantizer_in_front(before.inputs[0])) != grid
-        ):
-            break
-        if [use.node for use in ir.uses(before.outputs[0])] != [front] or _readers(before) != [found[0]]:
-            break
+    while grid is not None and (before := _in_front(found[0], grid)) is not None:
         found.insert(0, before)
     return found
+
+
+def _in_front(node: ir.Node, grid: tuple[float, int]) -> ir.Node | None:
+    """The one whose result `node`, and nobody else, reads, if it belongs to the chain."""
+    front = quantizer_in_front(node.inputs[0])
+    before = ir.producer_of(front.inputs[0]) if front is not None else None
+    if before is None or before.op_type not in CHAINED or before.domain:
+        return None
+    alone = [use.node for use in ir.uses(before.outputs[0])] == [front] and _readers(before) == [node]
+    return before if alone and grid_of(quantizer_in_front(before.inputs[0])) == grid else None
 
 
 def _readers(node: ir.Node) -> list[ir.Node]:
@@ -132,14 +56,9 @@ def _join(chain: list[ir.Node]) -> None:
     front, behind = quantizer_in_front(source), [use.node for use in ir.uses(result)]
     before, after = _sizes(source), _sizes(result)
     axes = _followed(chain, before) if before is not None else None
-    if (
-        front is None
-        or axes is None
-        or before is None
-        or after is None
-        or not _alike(front, behind)
-        or result.is_graph_output()
-    ):
+    if front is None or axes is None or before is None or after is None:
+        return
+    if result.is_graph_output() or not _alike(front, behind):
         return
     readers = _readers(chain[-1])
     computed_last = is_computed_last(source)
@@ -152,14 +71,18 @@ def _join(chain: list[ir.Node]) -> None:
     codes = front.outputs[0]
     if computed_last:
         codes = b.op("Transpose", codes, perm=list(CHANNELS_LAST))
-    if move.perm != tuple(range(len(move.perm))):
-        codes = b.op("Transpose", b.op("Reshape", codes, b.constant(move.apart, np.int64)), perm=list(move.perm))
-    whole = [after[axis] for axis in CHANNELS_LAST] if read_last else after
-    codes = b.op("Reshape", codes, b.constant(whole, np.int64))
+    codes = _moved(b, codes, move, [after[axis] for axis in CHANNELS_LAST] if read_last else after)
     if read_last:
         codes = b.op("Transpose", codes, perm=list(CHANNELS_FIRST))
     for quantize in behind:
         replace_codes(quantize, codes)
+
+
+def _moved(b: Inserter, codes: ir.Value, move: Move, sizes: Sequence[int]) -> ir.Value:
+    """`codes` after `move`, of these sizes."""
+    if move.perm != tuple(range(len(move.perm))):
+        codes = b.op("Transpose", b.op("Reshape", codes, b.constant(move.apart, np.int64)), perm=list(move.perm))
+    return b.op("Reshape", codes, b.constant(sizes, np.int64))
 
 
 def _followed(chain: list[ir.Node], sizes: tuple[int, ...]) -> Axes | None:

@@ -12,7 +12,7 @@ from small_nets import ONE_THREAD, net
 from test_channels import ORT, exported
 
 from amct_lite import ir
-from amct_lite.exporters.rewrites.chains import Axes
+from amct_lite.exporters.rewrites.axes import Axes
 from amct_lite.pipeline import quantize
 from amct_lite.validate.kernels import optimized
 
