@@ -38,8 +38,9 @@ def name_shuffle(join: ir.Node) -> None:
     found = shuffle_that_ends(join)
     if found is None:
         return
-    grid, *others = [grid_of(front) for front in found.fronts if front is not None] or [None]
-    if others and (found.fronts[0] is None or grid is None or set(others) != {grid}):
+    first, *others = found.fronts
+    grids = {grid_of(front) for front in others if front is not None}
+    if None in grids or grids - {grid_of(first)}:
         return
     mode, channel = _MODES.get(found.perm, ("", 0))
     values = found.split.inputs[0], found.split.outputs[0], join.outputs[0]

@@ -29,13 +29,19 @@ AROUND = {"ws": (12, 3, 3, 3), "wp": (6, 12, 3, 3), "around": np.array([0, 0, 0,
 
 
 def exported(
-    text: str, values: dict[str, object], channels: int = 3, sizes: tuple[int, ...] = (16, 16), *, opset: int = 17
+    text: str,
+    values: dict[str, object],
+    channels: int = 3,
+    sizes: tuple[int, ...] = (16, 16),
+    *,
+    opset: int = 17,
+    config: QuantConfig = ORT,
 ) -> tuple[ir.Model, ir.Model]:
     """The fake-quant model and the one for ONNX Runtime; they were run beside each other, node by node, and are equal."""
     rng = np.random.default_rng(0)
     samples = [{"x": rng.standard_normal((1, channels, *sizes)).astype(np.float32)} for _ in range(8)]
     model = ir.load_bytes(net(text, opset=opset, **values).SerializeToString())
-    exports = quantize(model, samples, ORT, options=ONE_THREAD).exports
+    exports = quantize(model, samples, config, options=ONE_THREAD).exports
     assert exports.deploy is not None
     sessions = [open_session(model, ONE_THREAD.runtime, optimize=False) for model in (exports.fake_quant, exports.deploy)]
     for sample in samples[:4]:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from small_nets import ONE_THREAD, net
-from test_channels import exported
+from test_channels import ORT, exported
 
 from amct_lite import ir
-from amct_lite.config import QuantConfig
+from amct_lite.config import Override, QuantConfig
 from amct_lite.pipeline import quantize
 from amct_lite.runtime import open_session
 from amct_lite.types import AnyArray
@@ -54,6 +56,17 @@ def test_a_shuffle_whose_parts_are_seen_stays() -> None:
         "[end]", "[also] z = Sigmoid (c) [end]"
     )
     assert "Transpose" in operators([-1, 2, 3, 3, 6, 10], CRD, [-1, 2, 18, 30], text)
+
+
+@pytest.mark.parametrize("rounded", ["order:0", "join:0"])
+def test_a_shuffle_of_floats_that_are_rounded_on_the_way_stays(rounded: str) -> None:
+    text = """net (float[N,18,6,10] x) => (float[N,C,H,W] y, float[N,4,6,10] z) {
+      [split] a = Reshape (x, parts) [order] b = Transpose <perm=[0,1,4,2,5,3]> (a) [join] c = Reshape (b, whole)
+      [end] y = Exp (c) [other] z = Conv (x, w) }"""
+    values = {"w": (4, 18, 1, 1), "parts": np.array([-1, 2, 3, 3, 6, 10]), "whole": np.array([-1, 2, 18, 30])}
+    asked = replace(ORT, tensors={rounded: Override()})
+    _, after = exported(text, values, 18, (6, 10), config=asked)
+    assert "DepthToSpace" not in {node.op_type for node in after.graph}
 
 
 def test_a_shuffle_of_an_image_whose_size_onnx_counts_wrong_is_computed_all_the_same() -> None:
