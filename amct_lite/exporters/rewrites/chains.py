@@ -14,7 +14,14 @@ import numpy as np
 from amct_lite import ir
 from amct_lite.exporters.pairs import dequantizers, grid_of, quantizer_in_front, quantizers, replace_codes
 from amct_lite.exporters.rewrites.axes import Axes, Move
-from amct_lite.exporters.rewrites.layout import BLOCK, CHANNELS_FIRST, CHANNELS_LAST, is_computed_last, is_integer_conv
+from amct_lite.exporters.rewrites.layout import (
+    BLOCK,
+    CHANNELS_LAST,
+    channels_first,
+    channels_last,
+    is_computed_last,
+    is_integer_conv,
+)
 from amct_lite.ir.build import Inserter
 
 CHAINED = frozenset({"Reshape", "Transpose", "Flatten", "Squeeze", "Unsqueeze"})
@@ -70,10 +77,10 @@ def _join(chain: list[ir.Node]) -> None:
     b = Inserter(chain[-1], f"{chain[-1].name}.moved")
     codes = front.outputs[0]
     if computed_last:
-        codes = b.op("Transpose", codes, perm=list(CHANNELS_LAST))
+        codes = channels_last(b, codes)
     codes = _moved(b, codes, move, [after[axis] for axis in CHANNELS_LAST] if read_last else after)
     if read_last:
-        codes = b.op("Transpose", codes, perm=list(CHANNELS_FIRST))
+        codes = channels_first(b, codes)
     for quantize in behind:
         replace_codes(quantize, codes)
 

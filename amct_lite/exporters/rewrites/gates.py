@@ -11,7 +11,7 @@ import numpy as np
 
 from amct_lite import ir
 from amct_lite.exporters.pairs import grid_of, is_dequantized, is_rounded
-from amct_lite.exporters.rewrites.layout import CHANNELS_FIRST, CHANNELS_LAST, is_computed_last
+from amct_lite.exporters.rewrites.layout import channels_first, channels_last, is_computed_last
 from amct_lite.ir.build import Inserter
 
 _PIXELS = 20 * 20
@@ -35,8 +35,8 @@ def spread(product: ir.Node) -> None:
         if times is not None and grid_of(dequantize) is not None and is_computed_last(image):
             assert dequantize is not None
             b = Inserter(product, f"{product.name}.gate")
-            pixel = b.op("Transpose", dequantize.inputs[0], perm=list(CHANNELS_LAST))
-            pixels = b.op("Transpose", b.op("Expand", pixel, b.constant(times, np.int64)), perm=list(CHANNELS_FIRST))
+            pixel = channels_last(b, dequantize.inputs[0])
+            pixels = channels_first(b, b.op("Expand", pixel, b.constant(times, np.int64)))
             ir.replace_input(product, index, b.op("DequantizeLinear", pixels, *dequantize.inputs[1:]))
 
 

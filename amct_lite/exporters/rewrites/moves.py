@@ -13,7 +13,7 @@ import numpy as np
 from amct_lite import ir
 from amct_lite.exporters.pairs import grid_of, pair_around, replace_codes
 from amct_lite.exporters.rewrites.convs import change_outputs, has_own_bias, is_dense
-from amct_lite.exporters.rewrites.layout import BLOCK, CHANNELS_FIRST, CHANNELS_LAST
+from amct_lite.exporters.rewrites.layout import BLOCK, channels_first, channels_last
 from amct_lite.exporters.rewrites.neighbours import read_alone
 from amct_lite.exporters.rewrites.shuffles import shuffle_that_ends
 from amct_lite.ir.build import Inserter
@@ -43,8 +43,7 @@ def name_shuffle(join: ir.Node) -> None:
     if None in grids or grids - {grid_of(first)}:
         return
     mode, channel = _MODES.get(found.perm, ("", 0))
-    values = found.split.inputs[0], found.split.outputs[0], join.outputs[0]
-    before, parts, whole = (ir.sizes_of(value, _BEHIND_BATCH) for value in values)
+    before, parts, whole = (ir.sizes_of(value, _BEHIND_BATCH) for value in found.stages)
     if not mode or parts is None:
         return
     channels, height, width = parts[channel - 1], *parts[3:]
@@ -95,10 +94,9 @@ def _move_pixels(
 ) -> None:
     """Let who reads the codes of the second of `pair` read what `move` makes of those of the first, channels last: these are
     as `apart` before, as `whole` behind (the shapes of one sample)."""
-    pixels = b.op("Transpose", pair[0].outputs[0], perm=list(CHANNELS_LAST))
+    pixels = channels_last(b, pair[0].outputs[0])
     moved = move(b.op("Reshape", pixels, b.constant([-1, *apart], np.int64)))
-    codes = b.op("Transpose", b.op("Reshape", moved, b.constant([-1, *whole], np.int64)), perm=list(CHANNELS_FIRST))
-    replace_codes(pair[1], codes)
+    replace_codes(pair[1], channels_first(b, b.op("Reshape", moved, b.constant([-1, *whole], np.int64))))
 
 
 def _reordered(shuffle: ir.Node, channels: int, block: int) -> bool:

@@ -104,8 +104,7 @@ def _shuffle(join: ir.Node) -> ir.Node | None:
     found = shuffle_that_ends(join)
     if found is None or len(set(map(grid_of, found.fronts))) > 1:
         return None
-    values = found.split.inputs[0], found.split.outputs[0], join.outputs[0]
-    before, apart, after = (ir.sizes_of(_sized(value), _CHANNELS) for value in values)  # not that of the batch
+    before, apart, after = (ir.sizes_of(_sized(value), _CHANNELS) for value in found.stages)  # not that of the batch
     if before is None or apart is None or before != after or len(apart) != len(before) + 1 or len(before) < 2:
         return None
     swapped = found.perm == (0, 2, 1, *range(3, len(apart) + 1))

@@ -23,6 +23,11 @@ class Shuffle:
         return tuple(ir.attribute(self.transpose, "perm", []))
 
     @property
+    def stages(self) -> tuple[ir.Value | None, ir.Value, ir.Value]:
+        """What goes in, what has more axes, and what comes out."""
+        return self.split.inputs[0], self.split.outputs[0], self.join.outputs[0]
+
+    @property
     def fronts(self) -> tuple[ir.Node | None, ...]:
         """The QuantizeLinear in front of each."""
         return tuple(quantizer_in_front(node.inputs[0]) for node in (self.split, self.transpose, self.join))
