@@ -22,9 +22,9 @@ from amct_lite.exporters.rewrites.codes import (
     measure_codes,
     spell_zero_point,
 )
-from amct_lite.exporters.rewrites.gates import spread
+from amct_lite.exporters.rewrites.gates import spread_gate
 from amct_lite.exporters.rewrites.hard_sigmoids import add_codes
-from amct_lite.exporters.rewrites.heads import multiply, pool_pixels
+from amct_lite.exporters.rewrites.heads import multiply_pixel, pool_pixels
 from amct_lite.exporters.rewrites.means import average
 from amct_lite.exporters.rewrites.moves import name_shuffle, repeat_pixels, spread_channels
 from amct_lite.exporters.rewrites.norms import scale_channels
@@ -62,8 +62,8 @@ _COMPUTED: tuple[Rewrite, ...] = (
     (["HardSigmoid"], add_codes),
     (NUMBERS, give_code),
     (["Conv"], fill_block),  # knows sums and products, not what they were; those below ask for its shapes
-    (["Conv"], multiply),
-    (["Mul"], spread),
+    (["Conv"], multiply_pixel),
+    (["Mul"], spread_gate),
 )
 
 

@@ -24,7 +24,7 @@ _CODES = 160_000
 much by either, and those of a hundred and more lose up to 11 %, since copying costs more than the calls.)"""
 
 
-def spread(product: ir.Node) -> None:
+def spread_gate(product: ir.Node) -> None:
     """`product`: a Mul, in a model all of whose pairs are written."""
     if not is_rounded(product.outputs[0]) or not all(is_dequantized(value) for value in product.inputs):
         return

@@ -25,7 +25,7 @@ def pool_pixels(mean: ir.Node) -> None:
     ir.redirect(mean.outputs[0], flat)
 
 
-def multiply(conv: ir.Node) -> None:
+def multiply_pixel(conv: ir.Node) -> None:
     """A Conv of a single pixel, nobody behind which wants integers, is the Gemm whose integer kernel writes float: what a
     classifier says is not rounded."""
     front = quantizer_in_front(conv.inputs[0])
