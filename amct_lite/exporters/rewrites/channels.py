@@ -59,12 +59,12 @@ def _widen_depthwise(conv: ir.Node) -> None:
     front = kernel_in_front(quantize) if quantize is not None else None
     if quantize is None or front is None or not is_dense(front) or not has_own_bias(front) or not has_own_bias(conv):
         return
-    pixels, alone, absorbed = _pixels(conv.outputs[0]), read_alone(conv) is front, bool(_read_by_dense(conv))
-    small = group < DEPTHWISE_BLOCK and rounded_by(conv) is not None
-    cut = rounded_by(conv) is not None and pixels is not None and pixels >= _CUT_ONCE
-    if alone and not (absorbed or small or cut):
-        return
-    if not alone and not (rounded_by(front) is quantize and cut and pixels is not None and pixels < _CUT_TWICE):
+    pixels, rounded, alone = _pixels(conv.outputs[0]) or 0, rounded_by(conv) is not None, read_alone(conv) is front
+    if alone:
+        pays = bool(_read_by_dense(conv)) or (rounded and (group < DEPTHWISE_BLOCK or pixels >= _CUT_ONCE))
+    else:
+        pays = rounded and rounded_by(front) is quantize and _CUT_ONCE <= pixels < _CUT_TWICE
+    if not pays:
         return
     if not alone:
         _cut_for_others(conv, quantize, missing)
