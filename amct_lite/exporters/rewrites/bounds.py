@@ -31,7 +31,8 @@ def bound_codes(node: ir.Node) -> None:
     if zero_point is None or any(value is not None and ir.constant_of(value) is None for value in node.inputs[1:]):
         return
     low, high = (_code(bound, *grid, zero_point.dtype) for bound in bounds_of(node.outputs[0]))
-    if (low, high) == (_code(-np.inf, *grid, zero_point.dtype), _code(np.inf, *grid, zero_point.dtype)):
+    limits = np.iinfo(zero_point.dtype)
+    if (low, high) == (limits.min, limits.max):
         return  # ONNX Runtime sees by itself that nothing is left to do
     readers = ir.uses(quantize.outputs[0])
     ir.replace_input(quantize, 0, node.inputs[0])

@@ -86,20 +86,25 @@ def _shared_with(conv: ir.Node) -> _Shared | None:
 def _values_of(node: ir.Node, count: int) -> tuple[ir.Value, ...] | None:
     """The tensors of `count` channels that go into `node`, but for those that it sums up, and that come out of it; None where
     it does not treat channels one by one, or has no constants of its own."""
-    results = tuple(node.outputs)
-    if node.domain or len(results) != 1:
+    if node.domain or len(node.outputs) != 1:
         return None
-    if node.op_type == "Conv":
-        weight = own_weight(node)
-        if weight is None or len(weight) != count or not has_own_bias(node):
-            return None
-        if is_dense(node):
-            return results
-        return (*_tensors(node.inputs[:1]), *results) if is_depthwise(node) else None
-    data = node.inputs[:1] if node.op_type in _FIRST_ONLY else node.inputs
-    if node.op_type not in _ALIKE or _tensors(node.inputs[len(data) :]) or (node.op_type == "Add" and len(_tensors(data)) > 1):
+    data = _data_of_conv(node, count) if node.op_type == "Conv" else _data_of(node)
+    return None if data is None else (*data, *node.outputs)
+
+
+def _data_of_conv(conv: ir.Node, count: int) -> tuple[ir.Value, ...] | None:
+    weight = own_weight(conv)
+    if weight is None or len(weight) != count or not has_own_bias(conv):
         return None
-    return (*_tensors(data), *results)
+    if is_depthwise(conv):
+        return _tensors(conv.inputs[:1])
+    return () if is_dense(conv) else None
+
+
+def _data_of(node: ir.Node) -> tuple[ir.Value, ...] | None:
+    first = 1 if node.op_type in _FIRST_ONLY else len(node.inputs)
+    data, others = _tensors(node.inputs[:first]), _tensors(node.inputs[first:])
+    return None if node.op_type not in _ALIKE or others or (node.op_type == "Add" and len(data) > 1) else data
 
 
 def _tensors(values: Sequence[ir.Value | None]) -> tuple[ir.Value, ...]:
