@@ -15,7 +15,6 @@ from pathlib import Path
 from amct_lite import ir
 from amct_lite.decide import HALF
 from amct_lite.diagnosis.arithmetic import Arithmetic, Counted, count_work, float_constants, packed_bytes
-from amct_lite.diagnosis.flops import static_shape
 from amct_lite.diagnosis.memory import Activations, Forms
 from amct_lite.errors import StaticShapeError
 from amct_lite.loading import SourceModel, fusion_of, load_prepared
@@ -124,7 +123,7 @@ def bitops(
     layers = tuple(layer_cost(item, main, activations) for item in counted)
     return Cost(
         source.name,
-        {str(value.name): static_shape(value) or () for value in settled.graph.inputs},
+        {str(value.name): ir.sizes_of(value) or () for value in settled.graph.inputs},
         sum(layer.macs for layer in layers),
         sum(layer.flops for layer in layers),
         sum(float_constants(settled).values()),
@@ -166,7 +165,7 @@ def layer_cost(item: Counted, arithmetic: Arithmetic, activations: Activations) 
     return LayerCost(
         item.name,
         item.node.op_type,
-        static_shape(item.output) or (),
+        ir.sizes_of(item.output) or (),
         item.work.macs,
         item.flops,
         act_bits,

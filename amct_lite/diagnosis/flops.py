@@ -43,17 +43,10 @@ def work_of(node: ir.Node) -> Work | str | None:
     formula = _FORMULAS.get(node.op_type) if node.domain in {"", "ai.onnx"} else None
     if formula is None:
         return None
-    shapes = [static_shape(value) for value in (node.inputs[0], node.inputs[1], node.outputs[0])]
-    data, weight, output = shapes
+    data, weight, output = map(ir.sizes_of, (node.inputs[0], node.inputs[1], node.outputs[0]))
     if data is None or weight is None or output is None:
         return "the shape of its inputs or output is not known before it runs"
     return formula(node, data, weight, output)
-
-
-def static_shape(value: ir.Value | None) -> Shape | None:
-    """The dimensions of `value`, None when one of them is open."""
-    dims = None if value is None else ir.dims_of(value)
-    return None if dims is None or not all(isinstance(dim, int) for dim in dims) else tuple(int(dim or 0) for dim in dims)
 
 
 def _conv(_node: ir.Node, _data: Shape, weight: Shape, output: Shape) -> Work:

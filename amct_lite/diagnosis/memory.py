@@ -13,7 +13,6 @@ from functools import cached_property
 from math import prod
 
 from amct_lite import ir
-from amct_lite.diagnosis.flops import static_shape
 from amct_lite.types import QParams
 
 IN_PLACE = frozenset(
@@ -149,7 +148,7 @@ class Activations:
 
 
 def _elements(value: ir.Value) -> int | None:
-    shape = static_shape(value)
+    shape = ir.sizes_of(value)
     return None if shape is None or value.dtype is None else prod(shape)
 
 
