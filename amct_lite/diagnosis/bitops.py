@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, field
 from math import prod
 from pathlib import Path
 
-from amct_lite import ir
+from amct_lite import ir, passes
 from amct_lite.decide import HALF
 from amct_lite.diagnosis.arithmetic import Arithmetic, Counted, count_work, float_constants, packed_bytes
 from amct_lite.diagnosis.memory import Activations, Forms
@@ -112,40 +112,47 @@ def bitops(
     source = load_prepared(model, fusion_of(given, FUSE_ALL) if given is not None else FUSE_ALL)
     if given is not None:
         require_valid(given, facts_for(given, source, "generic"))
-    settled = settled_model(source.prepared, input_shapes or {})
-    activations = Activations(settled)
-    counted, skips = count_work(settled)
-    main = Arithmetic.of(given, settled, 32, _halves(source, given)) if given else Arithmetic("fp32", Forms(32))
-    whole = settled_model(load_prepared(model).prepared, input_shapes or {}) if source.taken_apart else settled
-    totals = _float_totals(whole)  # of the user's model, whatever the record takes apart in it
+    shapes = input_shapes or {}
+    measured = Measured.of(settled_model(source.prepared, shapes))
+    whole = Measured.of(settled_model(passes.prepare(source.original).model, shapes)) if source.taken_apart else measured
+    main = Arithmetic.of(given, measured.model, 32, _halves(source, given)) if given else Arithmetic("fp32", Forms(32))
+    floats = (Arithmetic("fp32", Forms(32)), Arithmetic("fp16", Forms(16)))
+    totals = {arithmetic.name: total_of(whole, arithmetic) for arithmetic in floats}  # of the user's model, never of its parts
     if given:
-        totals[main.name] = total_of(settled, counted, main, activations)
-    layers = tuple(layer_cost(item, main, activations) for item in counted)
+        totals[main.name] = total_of(measured, main)
+    layers = layer_costs(measured, main)
     return Cost(
         source.name,
-        {str(value.name): ir.sizes_of(value) or () for value in settled.graph.inputs},
+        {str(value.name): ir.sizes_of(value) or () for value in measured.model.graph.inputs},
         sum(layer.macs for layer in layers),
         sum(layer.flops for layer in layers),
-        sum(float_constants(settled).values()),
+        sum(float_constants(measured.model).values()),
         totals,
         layers,
-        skips,
-        tuple(str(value.name) for value in activations.unknown),
+        measured.skips,
+        tuple(str(value.name) for value in measured.activations.unknown),
         subject_of(source, given),
     )
-
-
-def _float_totals(model: ir.Model) -> dict[str, Total]:
-    counted, _ = count_work(model)
-    activations = Activations(model)
-    arithmetics = (Arithmetic("fp32", Forms(32)), Arithmetic("fp16", Forms(16)))
-    return {arithmetic.name: total_of(model, counted, arithmetic, activations) for arithmetic in arithmetics}
 
 
 def _halves(source: SourceModel, record: QuantRecord) -> dict[str, int]:
     """The nodes that hand on float16, as the model has it or the record says."""
     told = {entry.key for entry in record.layers if entry.data_type == HALF}
     return dict.fromkeys(source.half_nodes | told, 16)
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A model (shapes settled) with its layers that have operations, the nodes that these leave out, and its activations."""
+
+    model: ir.Model
+    counted: tuple[Counted, ...]
+    skips: tuple[Skip, ...]
+    activations: Activations
+
+    @staticmethod
+    def of(model: ir.Model) -> Measured:
+        return Measured(model, *count_work(model), Activations(model))
 
 
 def settled_model(model: ir.Model, shapes: Mapping[str, tuple[int, ...]]) -> ir.Model:
@@ -159,7 +166,11 @@ def settled_model(model: ir.Model, shapes: Mapping[str, tuple[int, ...]]) -> ir.
     return settle_shapes(model, shapes)
 
 
-def layer_cost(item: Counted, arithmetic: Arithmetic, activations: Activations) -> LayerCost:
+def layer_costs(measured: Measured, arithmetic: Arithmetic) -> tuple[LayerCost, ...]:
+    return tuple(_layer_cost(item, arithmetic, measured.activations) for item in measured.counted)
+
+
+def _layer_cost(item: Counted, arithmetic: Arithmetic, activations: Activations) -> LayerCost:
     act_bits, weight_bits = arithmetic.bits(item)
     stored = [packed_bytes(size, arithmetic.stored_bits(item, bias)) for size, bias in item.constants.values()]
     return LayerCost(
@@ -177,23 +188,24 @@ def layer_cost(item: Counted, arithmetic: Arithmetic, activations: Activations) 
     )
 
 
-def total_of(model: ir.Model, counted: tuple[Counted, ...], arithmetic: Arithmetic, activations: Activations) -> Total:
-    operations = (item.flops * prod(arithmetic.bits(item)) for item in counted)
-    peak = activations.peak(arithmetic.forms)
+def total_of(measured: Measured, arithmetic: Arithmetic) -> Total:
+    operations = (item.flops * prod(arithmetic.bits(item)) for item in measured.counted)
+    peak = measured.activations.peak(arithmetic.forms)
     return Total(
         sum(operations),
-        _stored_bytes(model, counted, arithmetic),
-        activations.total(arithmetic.forms),
+        _stored_bytes(measured, arithmetic),
+        measured.activations.total(arithmetic.forms),
         peak.bytes,
         peak.node,
     )
 
 
-def _stored_bytes(model: ir.Model, counted: tuple[Counted, ...], arithmetic: Arithmetic) -> int:
+def _stored_bytes(measured: Measured, arithmetic: Arithmetic) -> int:
     """Each float constant once for every width in which somebody reads it."""
-    widths = {place: arithmetic.stored_bits(item, bias) for item in counted for place, (_, bias) in item.constants.items()}
+    places = ((item, place, bias) for item in measured.counted for place, (_, bias) in item.constants.items())
+    widths = {place: arithmetic.stored_bits(item, bias) for item, place, bias in places}
     return sum(
         packed_bytes(elements, bits)
-        for value, elements in float_constants(model).items()
+        for value, elements in float_constants(measured.model).items()
         for bits in {widths.get(usage) or arithmetic.forms.float_of(usage.node) for usage in ir.uses(value)}
     )

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from amct_lite import ir
-from amct_lite.diagnosis.arithmetic import Arithmetic, count_work
-from amct_lite.diagnosis.bitops import Total, layer_cost, settled_model, total_of
-from amct_lite.diagnosis.memory import Activations, Forms
+from amct_lite.diagnosis.arithmetic import Arithmetic
+from amct_lite.diagnosis.bitops import Measured, Total, layer_costs, settled_model, total_of
+from amct_lite.diagnosis.memory import Forms
 from amct_lite.types import QuantRecord
 
 
@@ -16,16 +16,13 @@ class Meter:
     inputs that `shapes` leaves open."""
 
     def __init__(self, prepared: ir.Model, shapes: Mapping[str, tuple[int, ...]], float_bits: int) -> None:
-        self._model = settled_model(prepared, shapes)
-        self._counted, self.skips = count_work(self._model)
-        self._activations = Activations(self._model)
+        self._measured = Measured.of(settled_model(prepared, shapes))
         self._float_bits = float_bits
 
     def layers(self, record: QuantRecord, floats: Mapping[str, int]) -> dict[str, dict[str, int]]:
         """Layer → its bitops and bytes (of weight and bias), for each layer with products, in float where `record` has no
         entry."""
-        arithmetic = self._arithmetic(record, floats)
-        costs = [layer_cost(item, arithmetic, self._activations) for item in self._counted]
+        costs = layer_costs(self._measured, self._arithmetic(record, floats))
         return {cost.name: {"bitops": cost.bitops, "bytes": cost.weight_bytes} for cost in costs}
 
     def total(self, record: QuantRecord, floats: Mapping[str, int]) -> Total:
@@ -43,7 +40,7 @@ class Meter:
         return self.float_model().weight_bytes
 
     def _arithmetic(self, record: QuantRecord, floats: Mapping[str, int]) -> Arithmetic:
-        return Arithmetic.of(record, self._model, self._float_bits, floats)
+        return Arithmetic.of(record, self._measured.model, self._float_bits, floats)
 
     def _total(self, arithmetic: Arithmetic) -> Total:
-        return total_of(self._model, self._counted, arithmetic, self._activations)
+        return total_of(self._measured, arithmetic)
