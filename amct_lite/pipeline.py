@@ -139,9 +139,14 @@ def _calibration(
         checkpoint=options.checkpoint,
         progress=lambda batches: options.progress("calibrate", batches, total),
     )
-    known = replace(calibration.statistics, data=stream.description, random=bool(options.random))
-    known = replace(known, unfused=source.unfused, taken_apart=source.taken_apart)
-    return replace(calibration, statistics=_decided(known, settings))
+    statistics = replace(
+        calibration.statistics,
+        data=stream.description,
+        random=bool(options.random),
+        unfused=source.unfused,
+        taken_apart=source.taken_apart,
+    )
+    return replace(calibration, statistics=_decided(statistics, settings))
 
 
 def _decided(statistics: Statistics, settings: QuantConfig) -> Statistics:

@@ -76,7 +76,7 @@ def _spatial_mean(node: ir.Node) -> bool:
 def _scales_channels(node: ir.Node) -> bool:
     """An image, each channel of which is multiplied by a number and moved by another: a depthwise Conv in other words."""
     affine, dims = batch_norm_affine(node), ir.dims_of(node.outputs[0])
-    if not isinstance(affine, ChannelAffine) or dims is None or len(dims) != len(("N", "C", "H", "W")):
+    if not isinstance(affine, ChannelAffine) or dims is None or len(dims) != 4:
         return False
     return bool(np.isfinite(affine.scale).all() and np.isfinite(affine.shift).all())
 

@@ -119,13 +119,12 @@ class _Flow:
     def _of_many_grids(self) -> set[ir.Node]:
         """The Concats of channels that, in the end, only BatchNormalizations read: these take a scale for each channel into
         their own numbers, so what goes in keeps its scale, and what comes out is not rounded once more."""
+        norms = {node for node in self._computing if node.op_type == "BatchNormalization"}
         found: set[ir.Node] = set()
         for node in reversed(self._nodes):
-            if node in self._computing and joins_channels(node) and not node.outputs[0].is_graph_output():
-                readers = [use.node for use in ir.uses(node.outputs[0])]
-                norms = (reader.op_type == "BatchNormalization" and reader in self._computing for reader in readers)
-                if all(norm or reader in found for norm, reader in zip(norms, readers, strict=True)):
-                    found.add(node)
+            inside = node in self._computing and joins_channels(node) and not node.outputs[0].is_graph_output()
+            if inside and {use.node for use in ir.uses(node.outputs[0])} <= norms | found:
+                found.add(node)
         return found
 
     def reads(self) -> tuple[tuple[str, int], ...]:
