@@ -23,6 +23,7 @@ from amct_lite.types import AnyArray, Feeds, QuantRecord
 from amct_lite.validate.equivalence import Equivalence, verify_deploy
 from amct_lite.validate.halves import half_problem
 from amct_lite.validate.kernels import Kernels, verify_kernels
+from amct_lite.validate.scales import require_usable_scales
 
 COMPARED_SAMPLES = 8
 """End to end: enough for a stable figure, a fraction of the calibration pass."""
@@ -59,8 +60,12 @@ def check_exports(
     """Execute both exported models. feeds: real samples; exact: the float model's outputs for each of them.
 
     Without feeds there is nothing to measure accuracy on; the deploy model then still runs, on random numbers.
-    Raises VerificationError when the deploy model and the fake-quant model differ, or a layer does not fit into float16.
+    Raises VerificationError when a scale is no finite number above 0, the deploy model and the fake-quant model differ, or a
+    layer does not fit into float16.
     """
+    require_usable_scales(exports.fake_quant, "fake-quant model")
+    if exports.deploy is not None:
+        require_usable_scales(exports.deploy, "deploy model" if exports.target == "ascend" else "model for ONNX Runtime")
     require_fit(prepared, exports.halves, feeds[:LOCAL_SAMPLES], options)
     with ThreadPoolExecutor(1) as beside:  # building a model is one thread's work, and so are many integer kernels
         local = beside.submit(_local_errors, prepared, exports, record, feeds, options)
