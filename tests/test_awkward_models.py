@@ -561,3 +561,21 @@ def test_a_pooling_of_which_onnx_counts_too_many_windows_is_compared_as_it_runs(
     }"""
     model = net(text)
     assert_good(model, quantized(model, tmp_path, config=QuantConfig(target=target)), layers=2 if target != "ort" else 5)
+
+
+@pytest.mark.parametrize("half", [False, True], ids=["float32", "float16"])
+@pytest.mark.parametrize("how", [{"weight_algorithm": "gptq"}, {"bias_correction": "full"}], ids=["gptq", "full"])
+def test_a_network_with_such_a_pooling_is_run_in_pieces(how: dict[str, str], half: bool, tmp_path: Path) -> None:
+    """A piece behind the pooling had another size than what it is given: an error that blamed the loader."""
+    text = """net (float[N,3,15,15] x) => (float[N,6,H,W] y) {
+      [conv1] a = Conv<pads = [1,1,1,1]>(x, w1)
+      [pool] p = AveragePool<ceil_mode = 1, count_include_pad = 1, kernel_shape = [2,2], strides = [2,2], pads = [1,1,1,1]>(a)
+      [conv2] b = Conv<pads = [1,1,1,1]>(p, w2) [sum] c = Add(b, p) [conv3] y = Conv(c, w3)
+    }"""
+    model = net(text, w2=(8, 8, 3, 3), w3=(6, 8, 1, 1))
+    data = images(size=(15, 15))
+    if half:
+        model, data = to_float16(model), [{"x": feeds["x"].astype(np.float16)} for feeds in data]
+    result = quantized(model, tmp_path, data, QuantConfig(**how))
+    assert result.exports.deploy is not None
+    assert sqnr_of(model, result, data) > GOOD_DB

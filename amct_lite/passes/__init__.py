@@ -23,6 +23,7 @@ from amct_lite.passes import (
     normalize_gemm,
     remove_dead,
     remove_identity,
+    round_down,
     take_apart,
     widen_float16,
 )
@@ -36,6 +37,7 @@ def passes_with(fusion: Fusion) -> tuple[Pass, ...]:
     """All passes in their order; `fusion` (resolved) says which folds are left out, and whether operators are taken apart."""
     return (
         remove_dead.run,  # first: a dead reader would forbid folds
+        round_down.run,  # before sizes are inferred, which some passes do
         lift_constants.run,  # before all that ask whether an input is constant
         widen_float16.run,  # before computing: constants are to be folded in float32
         fold_constants.run,  # makes weights of what constant subgraphs compute
