@@ -20,7 +20,8 @@ channels: a channel shuffle between two
 ghost: a depthwise layer beside what it reads, as in GhostNet
 joined: a Concat of codes, channels last, of which all but the last are joined already
 
-Random weights; times as in latency.py, in processes of their own that take turns. Needs numpy, onnx and onnxruntime.
+The networks are made by kernel_nets.py; times as in latency.py, in processes of their own that take turns. Needs numpy, onnx
+and onnxruntime.
 """
 
 from __future__ import annotations
@@ -33,54 +34,23 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+from kernel_nets import (
+    FLOAT,
+    SCALE,
+    UINT8,
+    WEIGHT_SCALE,
+    Models,
+    Net,
+    among_layers,
+    between,
+    ghost_block,
+    in_blocks,
+    moved,
+    saturated,
+    shuffled_halves,
+)
 from latency import measure
-from onnx import helper, numpy_helper
 
-FLOAT, UINT8 = onnx.TensorProto.FLOAT, onnx.TensorProto.UINT8
-SCALE, WEIGHT_SCALE = 0.02, 0.002
-
-
-class Net:
-    """A graph under construction: x → y, in nodes and constants."""
-
-    def __init__(self) -> None:
-        self.nodes: list[onnx.NodeProto] = []
-        self.constants: list[onnx.TensorProto] = []
-        self.random = np.random.default_rng(0)
-
-    def constant(self, array: object) -> str:
-        self.constants.append(numpy_helper.from_array(np.asarray(array), f"c{len(self.constants)}"))
-        return self.constants[-1].name
-
-    def op(self, kind: str, *inputs: str, out: str = "", **attributes: object) -> str:
-        name = out or f"v{len(self.nodes)}"
-        self.nodes.append(helper.make_node(kind, inputs, [name], **attributes))
-        return name
-
-    def split(self, value: str, sizes: str) -> list[str]:
-        names = [f"v{len(self.nodes)}_{part}" for part in range(2)]
-        self.nodes.append(helper.make_node("Split", [value, sizes], names, axis=1))
-        return names
-
-    def grid(self) -> tuple[str, str]:
-        return self.constant(np.float32(SCALE)), self.constant(np.uint8(128))
-
-    def codes(self, shape: tuple[int, ...]) -> np.ndarray:
-        return self.random.integers(-127, 128, shape).astype(np.int8)
-
-    def rounded(self, codes: np.ndarray, axis: int = 0) -> str:
-        """The weight that int8 `codes` stand for, with a scale a channel."""
-        size = codes.shape[axis]
-        scales = [self.constant(np.full(size, WEIGHT_SCALE, np.float32)), self.constant(np.zeros(size, np.int8))]
-        return self.op("DequantizeLinear", self.constant(codes), *scales, axis=axis)
-
-    def model(self, source: int, shape: list[int], result: int) -> onnx.ModelProto:
-        ends = [[helper.make_tensor_value_info("x", source, shape)], [helper.make_tensor_value_info("y", result, None)]]
-        graph = helper.make_graph(self.nodes, "net", *ends, self.constants)
-        return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 14)], ir_version=8)
-
-
-Models = Mapping[str, onnx.ModelProto]
 Chain = tuple[tuple[list[int], list[int]], ...]
 """Shapes, each with the order in which the axes are then turned."""
 
@@ -121,16 +91,6 @@ def _last(way: str, shape: tuple[int, int, int, int], size: int, pads: dict[str,
     return net.model(FLOAT, [1, inputs, size, size], FLOAT)
 
 
-def _between(kind: str, shape: list[int], weight: np.ndarray | None = None, **attributes: object) -> onnx.ModelProto:
-    """One layer that reads and writes codes."""
-    net = Net()
-    grid = net.grid()
-    weights = [] if weight is None else [net.rounded(weight)]
-    result = net.op(kind, net.op("DequantizeLinear", "x", *grid), *weights, **attributes)
-    net.op("QuantizeLinear", result, *grid, out="y")
-    return net.model(UINT8, shape, UINT8)
-
-
 def means(channels: int, size: int, kernel: int, stride: int) -> Models:
     window = {"kernel_shape": [kernel] * 2, "strides": [stride] * 2, "pads": [kernel // 2 * (stride == 1)] * 4}
     shape = [1, channels, size, size]
@@ -138,8 +98,8 @@ def means(channels: int, size: int, kernel: int, stride: int) -> Models:
     plain.op("AveragePool", "x", out="y", **window)
     ones = np.ones((channels, 1, kernel, kernel), np.int8)
     return {
-        "pooled codes": _between("AveragePool", shape, **window),
-        "depthwise Conv": _between("Conv", shape, ones, group=channels, **window),
+        "pooled codes": between("AveragePool", shape, **window),
+        "depthwise Conv": between("Conv", shape, ones, group=channels, **window),
         "pooled floats": plain.model(FLOAT, shape, FLOAT),
     }
 
@@ -154,7 +114,7 @@ def borders(channels: int, size: int, kernel: int, stride: int) -> Models:
     def mean(net: Net, codes: str, grid: tuple[str, str]) -> str:
         return net.op("QuantizeLinear", net.op("AveragePool", net.op("DequantizeLinear", codes, *grid), **window), *grid)
 
-    pooled = onnx.shape_inference.infer_shapes(_among_layers(mean, channels, channels, size), data_prop=True)
+    pooled = onnx.shape_inference.infer_shapes(among_layers(mean, channels, channels, size), data_prop=True)
     cut = ir.load_bytes(pooled.SerializeToString())
     average(next(node for node in cut.graph if node.op_type == "AveragePool"))
     ir.remove_unused(cut)
@@ -166,86 +126,30 @@ def groups(channels: int, outputs: int, group: int, size: int) -> Models:
     joined = [n for n in range(1, group + 1) if group % n == 0 and (n == 1 or 8 <= n * read <= 64)]
     shapes = {n: (outputs, n * read, 3, 3) for n in joined}
     return {
-        f"{n * read} channels each": _between("Conv", [1, channels, size, size], Net().codes(s), group=group // n, pads=[1] * 4)
+        f"{n * read} channels each": between("Conv", [1, channels, size, size], Net().codes(s), group=group // n, pads=[1] * 4)
         for n, s in shapes.items()
     }
 
 
 def few(inputs: int, outputs: int, kernel: int, size: int) -> Models:
     shape, pads = (outputs, inputs, kernel, kernel), {"pads": [kernel // 2] * 4}
-    return _in_blocks(Net().codes((inputs, inputs, 1, 1)), Net().codes(shape), size, widen_first=False, **pads)
+    return in_blocks(Net().codes((inputs, inputs, 1, 1)), Net().codes(shape), size, widen_first=False, **pads)
 
 
 def depthwise(inputs: int, channels: int, size: int) -> Models:
-    return _in_blocks(
+    return in_blocks(
         Net().codes((channels, inputs, 1, 1)), Net().codes((channels, 1, 3, 3)), size, widen_first=True, pads=[1] * 4
     )
-
-
-def _in_blocks(first: np.ndarray, second: np.ndarray, size: int, *, widen_first: bool, **attributes: object) -> Models:
-    """Two layers, of which the second gives the channels it has, or sixteens that are cut again. widen_first: it is a depthwise
-    one, whose channels the first layer gives."""
-    models = {}
-    for way, missing in (("as it is", 0), ("sixteens, cut", -len(second) % 16)):
-        net, more = Net(), [(0, missing), (0, 0), (0, 0), (0, 0)]
-        grid = net.grid()
-        weights = net.rounded(np.pad(first, more) if widen_first else first), net.rounded(np.pad(second, more))
-        group = {"group": len(second) + missing} if widen_first else {}
-        hidden = net.op("Conv", net.op("DequantizeLinear", "x", *grid), weights[0])
-        data = net.op("DequantizeLinear", net.op("QuantizeLinear", hidden, *grid), *grid)
-        codes = net.op("QuantizeLinear", net.op("Conv", data, weights[1], **group, **attributes), *grid)
-        bounds = (net.constant(np.array([number])) for number in (0, len(second), 1))
-        net.op("DequantizeLinear", net.op("Slice", codes, *bounds) if missing else codes, *grid, out="y")
-        models[way] = net.model(UINT8, [1, first.shape[1], size, size], FLOAT)
-    return models
 
 
 def ghost(channels: int, size: int) -> Models:
     wide = channels + -channels % 16
     ways = {"as it is": (channels, channels), "cut": (wide, channels), "read with zeros": (wide, wide)}
-    return {way: _ghost(channels, size, *counts) for way, counts in ways.items()}
-
-
-def _ghost(channels: int, size: int, computed: int, read: int) -> onnx.ModelProto:
-    """A 1×1 layer, a depthwise one behind it, and a 1×1 layer that reads both: with so many channels each."""
-    net = Net()
-    grid = net.grid()
-    weights = [net.rounded(net.codes(shape)) for shape in ((computed, 32, 1, 1), (computed, 1, 3, 3), (32, 2 * read, 1, 1))]
-    first = net.op("QuantizeLinear", net.op("Conv", net.op("DequantizeLinear", "x", *grid), weights[0]), *grid)
-    second = net.op("Conv", net.op("DequantizeLinear", first, *grid), weights[1], group=computed, pads=[1] * 4)
-    both = [first, net.op("QuantizeLinear", second, *grid)]
-    if read < computed:
-        both = [net.op("Slice", codes, *(net.constant(np.array([number])) for number in (0, channels, 1))) for codes in both]
-    data = net.op("DequantizeLinear", net.op("Concat", *both, axis=1), *grid)
-    net.op("QuantizeLinear", net.op("Conv", data, weights[2]), *grid, out="y")
-    return net.model(UINT8, [1, 32, size, size], UINT8)
+    return {way: ghost_block(channels, size, *counts) for way, counts in ways.items()}
 
 
 def channels(count: int, size: int) -> Models:
-    return {way: _halves(count, size, runs) for way, runs in (("Transpose", False), ("runs", True))}
-
-
-def _halves(count: int, size: int, runs: bool) -> onnx.ModelProto:
-    """Two 1×1 layers of `count` channels each, which are shuffled, and two that read half of them each."""
-    net = Net()
-    grid = net.grid()
-    data, halves = net.op("DequantizeLinear", "x", *grid), net.constant(np.array([count // 2] * 2))
-    given = [net.op("Conv", data, net.rounded(net.codes((count, count, 1, 1)))) for _ in range(2)]
-    codes = [net.op("QuantizeLinear", result, *grid) for result in given]
-    if runs:
-        pieces = [net.split(value, halves) for value in codes]
-        parts = [net.op("Concat", *pair, axis=1) for pair in zip(*pieces, strict=True)]
-    else:
-        shapes = (net.constant(np.array(shape)) for shape in ([1, 2, count, size, size], [1, 2 * count, size, size]))
-        apart = net.op("Reshape", net.op("Concat", *codes, axis=1), next(shapes))
-        whole = net.op("Reshape", net.op("Transpose", apart, perm=[0, 2, 1, 3, 4]), next(shapes))
-        parts = net.split(whole, net.constant(np.array([count] * 2)))
-    read = [
-        net.op("Conv", net.op("DequantizeLinear", part, *grid), net.rounded(net.codes((16, count, 1, 1)))) for part in parts
-    ]
-    ends = [net.op("DequantizeLinear", net.op("QuantizeLinear", result, *grid), *grid) for result in read]
-    net.op("QuantizeLinear", net.op("Add", *ends), *grid, out="y")
-    return net.model(UINT8, [1, count, size, size], UINT8)
+    return {way: shuffled_halves(count, size, runs) for way, runs in (("Transpose", False), ("runs", True))}
 
 
 def shuffle(channels: int, block: int, size: int) -> Models:
@@ -262,8 +166,8 @@ def spread(channels: int, block: int, size: int) -> Models:
         data = net.op("DequantizeLinear", codes, *grid)
         return net.op("QuantizeLinear", net.op("DepthToSpace", data, blocksize=block, mode="CRD"), *grid)
 
-    ways = {"DepthToSpace": named, "as blocks": lambda net, codes, _grid: _moved(net, codes, channels, block, size)}
-    return {way: _among_layers(change, channels * block**2, channels, size) for way, change in ways.items()}
+    ways = {"DepthToSpace": named, "as blocks": lambda net, codes, _grid: moved(net, codes, channels, block, size)}
+    return {way: among_layers(change, channels * block**2, channels, size) for way, change in ways.items()}
 
 
 def transposed(inputs: int, outputs: int, kernel: int, size: int) -> Models:
@@ -277,18 +181,9 @@ def transposed(inputs: int, outputs: int, kernel: int, size: int) -> Models:
     def phases(net: Net, codes: str, grid: tuple[str, str]) -> str:
         weight = net.rounded(net.codes((4 * outputs, inputs, 2 * pad + 1, 2 * pad + 1)))
         result = net.op("Conv", net.op("DequantizeLinear", codes, *grid), weight, pads=[pad] * 4)
-        return _moved(net, net.op("QuantizeLinear", result, *grid), outputs, 2, size)
+        return moved(net, net.op("QuantizeLinear", result, *grid), outputs, 2, size)
 
-    return {way: _among_layers(change, inputs, outputs, size) for way, change in {"float": floats, "phases": phases}.items()}
-
-
-def _moved(net: Net, codes: str, channels: int, block: int, size: int) -> str:
-    """The codes of an image of `channels`, whose pixels were channels."""
-    shapes = [1, size, size, block, block * channels], [1, size * block, size * block, channels]
-    apart, whole = (net.constant(np.array(shape)) for shape in shapes)
-    rows = net.op("Reshape", net.op("Transpose", codes, perm=[0, 2, 3, 1]), apart)
-    pixels = net.op("Reshape", net.op("Transpose", rows, perm=[0, 1, 3, 2, 4]), whole)
-    return net.op("Transpose", pixels, perm=[0, 3, 1, 2])
+    return {way: among_layers(change, inputs, outputs, size) for way, change in {"float": floats, "phases": phases}.items()}
 
 
 def repeat(channels: int, size: int, times: int) -> Models:
@@ -304,7 +199,7 @@ def repeat(channels: int, size: int, times: int) -> Models:
         return net.op("Transpose", net.op("Reshape", net.op("Expand", pixels, counts), whole), perm=[0, 3, 1, 2])
 
     ways = {"Resize": resized, "Expand": repeated}
-    return {way: _among_layers(change, channels, channels, size) for way, change in ways.items()}
+    return {way: among_layers(change, channels, channels, size) for way, change in ways.items()}
 
 
 def windows(channels: int, size: int) -> Models:
@@ -329,22 +224,7 @@ def windows(channels: int, size: int) -> Models:
         return net.op("Reshape", codes, net.constant(np.array(image))) if chain is join else codes
 
     ways = {"two Transposes each": through(cut, join), "one of pixels": through(cut_last, join_last)}
-    return {way: _among_layers(change, channels, channels, size) for way, change in ways.items()}
-
-
-def _among_layers(
-    change: Callable[[Net, str, tuple[str, str]], str], given: int, read: int, size: int, ends: int = 0
-) -> onnx.ModelProto:
-    """`change` of the codes of a 1×1 layer with `given` channels; another such layer reads the result, with `read` ones. ends:
-    how many the first reads and the last gives, if not as many."""
-    net = Net()
-    grid = net.grid()
-    first = net.rounded(net.codes((given, ends or given, 1, 1)))
-    last = net.rounded(net.codes((ends or read, read, 1, 1)))
-    codes = net.op("QuantizeLinear", net.op("Conv", net.op("DequantizeLinear", "x", *grid), first), *grid)
-    data = net.op("DequantizeLinear", change(net, codes, grid), *grid)
-    net.op("QuantizeLinear", net.op("Conv", data, last), *grid, out="y")
-    return net.model(UINT8, [1, ends or given, size, size], UINT8)
+    return {way: among_layers(change, channels, channels, size) for way, change in ways.items()}
 
 
 def gates(channels: int, size: int) -> Models:
@@ -391,17 +271,8 @@ def norms(channels: int, size: int) -> Models:
         weight = net.rounded(net.codes((channels, channels // group, 1, 1)))
         return net.op("QuantizeLinear", net.op("Conv", net.op("DequantizeLinear", codes, *grid), weight, group=group), *grid)
 
-    models = {}
-    ways = {"Mul and Add": two_nodes, "depthwise Conv": conv, "Conv": partial(conv, group=1)}
-    for way, change in ({"BatchNormalization": float_node} | ways).items():
-        net = Net()
-        grid = net.grid()
-        first, last = net.rounded(net.codes((channels, 16, 1, 1))), net.rounded(net.codes((16, channels, 1, 1)))
-        codes = net.op("QuantizeLinear", net.op("Conv", net.op("DequantizeLinear", "x", *grid), first), *grid)
-        data = net.op("DequantizeLinear", change(net, codes, grid), *grid)
-        net.op("QuantizeLinear", net.op("Conv", data, last), *grid, out="y")
-        models[way] = net.model(UINT8, [1, 16, size, size], UINT8)
-    return models
+    ways = {"BatchNormalization": float_node, "Mul and Add": two_nodes, "depthwise Conv": conv, "Conv": partial(conv, group=1)}
+    return {way: among_layers(change, channels, channels, size, ends=16) for way, change in ways.items()}
 
 
 def joined(channels: int, more: int, parts: int, size: int) -> Models:
@@ -418,20 +289,12 @@ def swish(channels: int, size: int) -> Models:
     def floats(net: Net, codes: str, grid: tuple[str, str]) -> str:
         return net.op("QuantizeLinear", net.op("HardSwish", net.op("DequantizeLinear", codes, *grid)), *grid)
 
-    ways = {"float": floats, "sum and product": _hard_swish}
-    return {way: _among_layers(change, channels, channels, size) for way, change in ways.items()}
+    def sum_and_product(net: Net, codes: str, grid: tuple[str, str]) -> str:
+        data, zero = net.op("DequantizeLinear", codes, *grid), net.constant(np.uint8(0))
+        return net.op("QuantizeLinear", net.op("Mul", data, saturated(net, data, zero)), *grid)
 
-
-def _hard_swish(net: Net, codes: str, grid: tuple[str, str]) -> str:
-    data, zero = net.op("DequantizeLinear", codes, *grid), net.constant(np.uint8(0))
-    return net.op("QuantizeLinear", net.op("Mul", data, _saturated(net, data, zero)), *grid)
-
-
-def _saturated(net: Net, data: str, zero: str) -> str:
-    """A HardSigmoid as a sum."""
-    three = net.op("DequantizeLinear", net.constant(np.uint8(1)), net.constant(np.float32(3)), zero)
-    codes = net.op("QuantizeLinear", net.op("Add", data, three), net.constant(np.float32(6 / 255)), zero)
-    return net.op("DequantizeLinear", codes, net.constant(np.float32(1 / 255)), zero)
+    ways = {"float": floats, "sum and product": sum_and_product}
+    return {way: among_layers(change, channels, channels, size) for way, change in ways.items()}
 
 
 def numbers(channels: int, size: int) -> Models:
@@ -441,7 +304,7 @@ def numbers(channels: int, size: int) -> Models:
             number = net.op("DequantizeLinear", net.constant(np.uint8(1)), number, net.constant(np.uint8(0)))
         return net.op("QuantizeLinear", net.op("Mul", net.op("DequantizeLinear", codes, *grid), number), *grid)
 
-    return {way: _among_layers(partial(product, way), channels, channels, size) for way in ("float", "code")}
+    return {way: among_layers(partial(product, way), channels, channels, size) for way in ("float", "code")}
 
 
 def gated(channels: int, kernel: int, size: int) -> Models:
@@ -455,11 +318,11 @@ def gated(channels: int, kernel: int, size: int) -> Models:
         deep = rounded(net.op("Conv", data, weight, group=count, pads=[kernel // 2] * 4))
         few = rounded(net.op("Conv", rounded(net.op("GlobalAveragePool", deep)), net.rounded(net.codes((32, count, 1, 1)))))
         many = rounded(net.op("Conv", few, net.rounded(net.codes((count, 32, 1, 1)))))
-        gate = _saturated(net, many, net.constant(np.uint8(0)))
+        gate = saturated(net, many, net.constant(np.uint8(0)))
         return net.op("QuantizeLinear", net.op("Mul", deep, gate), *grid)
 
     ways = {"as it is": channels, "whole blocks": wider}
-    return {way: _among_layers(partial(change, count), count, count, size, ends=40) for way, count in ways.items()}
+    return {way: among_layers(partial(change, count), count, count, size, ends=40) for way, count in ways.items()}
 
 
 CASES: Mapping[str, tuple[Callable[..., Models], list[tuple[int, ...]]]] = {
