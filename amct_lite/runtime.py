@@ -6,11 +6,10 @@ A `Session` runs a model of any size; what ONNX Runtime refuses becomes an error
 from __future__ import annotations
 
 import ctypes
-import json
 import re
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -31,8 +30,6 @@ _RECORD_PLACEMENT = "session.record_ep_graph_assignment_info"
 _EXTERNAL_FOLDER = "session.model_external_initializers_file_folder_path"
 _FATAL_ONLY = 4
 """An error comes as an exception that holds the same text; it need not stand in the terminal twice."""
-_KERNEL = "_kernel_time"
-"""What ONNX Runtime's profile adds to a node's name for the time of the kernel itself."""
 
 
 @dataclass(frozen=True)
@@ -153,45 +150,6 @@ class Session:
 def apart(output: AnyArray) -> AnyArray:
     """An output of `Session.run` in memory of its own; what is no array is such already."""
     return output.copy() if isinstance(output, np.ndarray) else output
-
-
-@dataclass(frozen=True)
-class KernelTime:
-    """A node of the optimized graph: microseconds of its kernel, the lower quartile of the runs that were profiled, which other
-    programs hardly move."""
-
-    node: str
-    op_type: str
-    microseconds: float
-
-
-@contextmanager
-def profiled(models: Sequence[ir.Model | Path], options: RuntimeOptions | None = None) -> Iterator[tuple[ProfiledSession, ...]]:
-    """Sessions of `models` that time every kernel; their files are removed at the end. Raises as `open_session`."""
-    with scratch.folder() as place:
-        yield tuple(
-            ProfiledSession(open_session(model, options, profile=place / f"model{number}"))
-            for number, model in enumerate(models)
-        )
-
-
-class ProfiledSession:
-    """A session that times its kernels; see `profiled`."""
-
-    def __init__(self, session: Session) -> None:
-        self._session = session
-        self.input_names = session.input_names
-        self.run = session.run
-
-    def kernel_times(self) -> tuple[KernelTime, ...]:
-        """Every kernel that ran, in the order of execution. Ends the profile: call it once, after the last run."""
-        events = json.loads(Path(self._session.end_profile()).read_text(encoding="utf-8"))
-        times: dict[tuple[str, str], list[float]] = {}
-        for event in events:
-            name = event["name"].removesuffix(_KERNEL)
-            if event.get("cat") == "Node" and name != event["name"]:
-                times.setdefault((name, event["args"]["op_name"]), []).append(event["dur"])
-        return tuple(KernelTime(name, op_type, float(np.percentile(found, 25))) for (name, op_type), found in times.items())
 
 
 def available_providers() -> tuple[str, ...]:

@@ -16,12 +16,12 @@ from amct_lite.calibration.feeds import input_specs
 from amct_lite.diagnosis.requantizing import Handover, handovers, is_deploy
 from amct_lite.errors import ConfigError
 from amct_lite.ops import WEIGHTED
-from amct_lite.runtime import KernelTime, RuntimeOptions, optimized
+from amct_lite.runtime import RuntimeOptions, optimized
 from amct_lite.types import Feeds, Skip, Subject
 from amct_lite.validate.blockers import blockers
 from amct_lite.validate.executed import executed
 from amct_lite.validate.kernels import FLOAT_KERNELS, INTEGER_KERNELS
-from amct_lite.validate.profile import kernel_times, layer_times
+from amct_lite.validate.profile import KernelTime, kernel_times, layer_times
 from amct_lite.validate.slow import slow_kernels
 
 
