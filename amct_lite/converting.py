@@ -14,8 +14,9 @@ from amct_lite.calibration.store import Statistics
 from amct_lite.config import QuantConfig
 from amct_lite.errors import CalibrationError
 from amct_lite.finishing import Said, check, finish
+from amct_lite.fitting import require_input_shapes
 from amct_lite.loading import load_prepared
-from amct_lite.plan import not_in_record, require_input_shapes
+from amct_lite.plan import not_in_record
 from amct_lite.recorded import take_record
 from amct_lite.reports import warnings as told
 from amct_lite.reports.reference import GIVEN, compared_on_noise

@@ -2,27 +2,23 @@
 
 from __future__ import annotations
 
-import fnmatch
 from collections import Counter
-from collections.abc import Callable, Iterable
 from dataclasses import replace
 from functools import partial
 
 from amct_lite import ir
 from amct_lite.config import LayerConfig, QuantConfig
 from amct_lite.errors import ConfigError
+from amct_lite.fitting import require_input_shapes, require_known_names, unknown_names
 from amct_lite.flow.kernels import KERNELS
 from amct_lite.flow.reads import with_flow
-from amct_lite.observers import make_observer
 from amct_lite.ops import OPS, Layer, bind
 from amct_lite.ops.widths import data_problem, weight_problem, widths, with_codes
 from amct_lite.passes.take_apart import whole_of
 from amct_lite.record import split_key
 from amct_lite.record.check import LayerFacts
-from amct_lite.registry import did_you_mean
 from amct_lite.tensors import plan_reads, read_facts
 from amct_lite.types import LayerPlan, QuantPlan, QuantRecord, QuantSpec, Skip, TensorPlan
-from amct_lite.weights import make_weight_quantizer
 
 ASCEND = "ascend"
 ORT = "ort"
@@ -32,7 +28,7 @@ _RECURRENT = frozenset({"LSTM", "GRU", "RNN"})
 def resolve(config: QuantConfig, model: ir.Model) -> QuantPlan:
     """The plan for `model` (prepared). Raises ConfigError when the config names a layer or op type that is not there,
     or asks for something no layer of that kind offers."""
-    _check_names(config, model)
+    require_known_names(config, model)
     require_input_shapes(config, model)
     shared = _shared_weights(model)
     layers: list[LayerPlan] = []
@@ -104,7 +100,7 @@ def halves_of(config: QuantConfig, model: ir.Model) -> tuple[str, ...]:
             f"{config.place('float16')}: ONNX Runtime's CPU computes in float32, float16 would only be converted to and fro. "
             "Leave it out, or choose the target ascend or generic."
         )
-    if problems := _unknown_names(config, config.float16, model):
+    if problems := unknown_names(config, config.float16, model):
         raise ConfigError("\n".join(problems))
     return tuple(
         str(node.name) for node in model.graph if config.in_half(str(node.name), node.op_type) and bind(node) is not None
@@ -130,30 +126,6 @@ def _without_entry(layer: LayerPlan, tensor: str | None) -> str:
     if tensor is None or layer.weight is not None:
         return "the record has no entry for it"
     return f"the record was made for the target ort, where {layer.op_type} is no layer: it has the tensor {tensor} only"
-
-
-def require_input_shapes(config: QuantConfig, model: ir.Model) -> None:
-    """Raises ConfigError when an input shape of `config` names no input, or contradicts what the model says of it."""
-    declared = {str(value.name): ir.dims_of(value) for value in model.graph.inputs}
-    known = ", ".join(f"{name} ({_dims(dims)})" for name, dims in declared.items())
-    problems = []
-    for name, wanted in config.input_shapes.items():
-        dims = declared.get(name)
-        if name not in declared:
-            problems.append(f"input shape {name!r}: the model has no such input{did_you_mean(name, declared)}. It has {known}.")
-        elif dims is not None and not _agree(dims, wanted):
-            problems.append(f"input shape {name!r}: ({_dims(wanted)}) does not fit the model, which says ({_dims(dims)}).")
-    if problems:
-        raise ConfigError("\n".join(problems))
-
-
-def _agree(declared: tuple[int | str | None, ...], wanted: tuple[int, ...]) -> bool:
-    pairs = zip(declared, wanted, strict=False)
-    return len(declared) == len(wanted) and all(not isinstance(d, int) or d == w for d, w in pairs)
-
-
-def _dims(dims: tuple[int | str | None, ...] | None) -> str:
-    return "of unknown rank" if dims is None else ", ".join("?" if d is None else str(d) for d in dims)
 
 
 def _refusal(bound: Layer | str, wanted: LayerConfig, target: str, shared: Counter[ir.Value]) -> str:
@@ -310,35 +282,3 @@ def _inside_bodies(model: ir.Model) -> list[Skip]:
             if OPS.find(node.op_type) is not None
         ]
     return skips
-
-
-def _check_names(config: QuantConfig, model: ir.Model) -> None:
-    """Every name, pattern, operator type and algorithm that `config` mentions exists; all problems at once."""
-    problems = _unknown_names(config, config.layer_patterns, model)
-    for use in config.algorithms():
-        problems += _problem(use.place, partial(make_observer, use.name, use.options))
-    for use in config.weight_algorithms():
-        problems += _problem(use.place, partial(make_weight_quantizer, use.name, use.options))
-    if problems:
-        raise ConfigError("\n".join(problems))
-
-
-def _unknown_names(config: QuantConfig, patterns: Iterable[str], model: ir.Model) -> list[str]:
-    wholes = [whole for node in model.graph if (whole := whole_of(node)) is not None]
-    nodes = [*wholes, *((str(node.name), node.op_type) for node in model.graph.all_nodes())]
-    names = [name for name, _ in nodes]
-    known = {*names, *(op_type for _, op_type in nodes), *OPS.names()}
-    return [
-        f"{config.place_of(pattern)}: {pattern!r} is no node, pattern or operator type of the model"
-        f"{did_you_mean(pattern, known)}. `amct-lite inspect` lists the names."
-        for pattern in patterns
-        if pattern not in known and not any(fnmatch.fnmatchcase(name, pattern) for name in names)
-    ]
-
-
-def _problem(place: str, make: Callable[[], object]) -> list[str]:
-    try:
-        make()
-    except ConfigError as error:
-        return [f"{place}: {error}"]
-    return []

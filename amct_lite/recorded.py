@@ -12,8 +12,9 @@ from amct_lite.calibration import store
 from amct_lite.calibration.store import Statistics
 from amct_lite.config import QuantConfig
 from amct_lite.errors import CalibrationError
+from amct_lite.fitting import require_input_shapes
 from amct_lite.loading import SourceModel, fusion_of, load_prepared
-from amct_lite.plan import halves_of, layer_facts, require_input_shapes
+from amct_lite.plan import halves_of, layer_facts
 from amct_lite.prebalance import balance_of, balanced, fitted
 from amct_lite.record import LayerFacts, read_record, record_digest, require_valid
 from amct_lite.trained import limited

@@ -29,7 +29,7 @@ LAYERS = (
     {"analysis"},
     {"correction", "rounding", "running", "validate"},
     {"walk", "balance", "exporters", "decide", "plan", "calibration", "loading"},
-    {"tensors", "flow", "qat"},
+    {"fitting", "tensors", "flow", "qat"},
     {"config", "observers", "ops", "passes", "record", "weights"},
     {"lanes"},
     {"runtime"},

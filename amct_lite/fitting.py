@@ -1,0 +1,74 @@
+"""Whether a configuration is one for this model: what it names is there, and the shapes it gives agree with the model's."""
+
+from __future__ import annotations
+
+import fnmatch
+from collections.abc import Callable, Iterable
+from functools import partial
+
+from amct_lite import ir
+from amct_lite.config import QuantConfig
+from amct_lite.errors import ConfigError
+from amct_lite.observers import make_observer
+from amct_lite.ops import OPS
+from amct_lite.passes.take_apart import whole_of
+from amct_lite.registry import did_you_mean
+from amct_lite.weights import make_weight_quantizer
+
+
+def require_known_names(config: QuantConfig, model: ir.Model) -> None:
+    """Raises ConfigError, with all problems at once, for names, patterns, operator types and methods of `config` that do not
+    exist."""
+    problems = unknown_names(config, config.layer_patterns, model)
+    for use in config.algorithms():
+        problems += _problem(use.place, partial(make_observer, use.name, use.options))
+    for use in config.weight_algorithms():
+        problems += _problem(use.place, partial(make_weight_quantizer, use.name, use.options))
+    if problems:
+        raise ConfigError("\n".join(problems))
+
+
+def unknown_names(config: QuantConfig, patterns: Iterable[str], model: ir.Model) -> list[str]:
+    """What to say of each of `patterns` of `config` that is no node, pattern or operator type of `model`."""
+    wholes = [whole for node in model.graph if (whole := whole_of(node)) is not None]
+    nodes = [*wholes, *((str(node.name), node.op_type) for node in model.graph.all_nodes())]
+    names = [name for name, _ in nodes]
+    known = {*names, *(op_type for _, op_type in nodes), *OPS.names()}
+    return [
+        f"{config.place_of(pattern)}: {pattern!r} is no node, pattern or operator type of the model"
+        f"{did_you_mean(pattern, known)}. `amct-lite inspect` lists the names."
+        for pattern in patterns
+        if pattern not in known and not any(fnmatch.fnmatchcase(name, pattern) for name in names)
+    ]
+
+
+def _problem(place: str, make: Callable[[], object]) -> list[str]:
+    try:
+        make()
+    except ConfigError as error:
+        return [f"{place}: {error}"]
+    return []
+
+
+def require_input_shapes(config: QuantConfig, model: ir.Model) -> None:
+    """Raises ConfigError when an input shape of `config` names no input, or contradicts what the model says of it."""
+    declared = {str(value.name): ir.dims_of(value) for value in model.graph.inputs}
+    known = ", ".join(f"{name} ({_dims(dims)})" for name, dims in declared.items())
+    problems = []
+    for name, wanted in config.input_shapes.items():
+        dims = declared.get(name)
+        if name not in declared:
+            problems.append(f"input shape {name!r}: the model has no such input{did_you_mean(name, declared)}. It has {known}.")
+        elif dims is not None and not _agree(dims, wanted):
+            problems.append(f"input shape {name!r}: ({_dims(wanted)}) does not fit the model, which says ({_dims(dims)}).")
+    if problems:
+        raise ConfigError("\n".join(problems))
+
+
+def _agree(declared: tuple[int | str | None, ...], wanted: tuple[int, ...]) -> bool:
+    pairs = zip(declared, wanted, strict=False)
+    return len(declared) == len(wanted) and all(not isinstance(d, int) or d == w for d, w in pairs)
+
+
+def _dims(dims: tuple[int | str | None, ...] | None) -> str:
+    return "of unknown rank" if dims is None else ", ".join("?" if d is None else str(d) for d in dims)
