@@ -12,17 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from digits_metric import METRIC
 
 ROOT = Path(__file__).parents[2]
 Run = Callable[..., Any]
 
-METRIC = f"""
-import numpy as np, onnxruntime
-def evaluate(model_path):
-    session = onnxruntime.InferenceSession(model_path)
-    with np.load({str(ROOT / "samples/digits/test.npz")!r}) as test:
-        return 100 * float((session.run(None, {{"images": test["x"]}})[0].argmax(1) == test["y"]).mean())
-"""
 SIZE = """
 import os
 def evaluate(model_path):  # how much of the file is left: each layer in float adds to it

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from digits_metric import METRIC
 
 import amct_lite
 from amct_lite.cli.search_report import tell_measured
@@ -17,15 +18,7 @@ from amct_lite.errors import ConfigError, UnsupportedModelError
 from amct_lite.precision.measured import Measured
 from amct_lite.reports.report import OutputError
 
-ROOT = Path(__file__).parents[2]
 Run = Callable[..., Any]
-METRIC = f"""
-import numpy as np, onnxruntime
-def evaluate(model_path):
-    session = onnxruntime.InferenceSession(model_path)
-    with np.load({str(ROOT / "samples/digits/test.npz")!r}) as test:
-        return 100 * float((session.run(None, {{"images": test["x"]}})[0].argmax(1) == test["y"]).mean())
-"""
 
 
 @pytest.fixture

@@ -16,33 +16,21 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
+from amct_evaluator import FourSamples
 from counted import Fidelity, delicate
 from small_nets import images
 
 import amct_lite as amct
 from amct_lite.calibration import store
-from amct_lite.common.auto_calibration import AutoCalibrationEvaluatorBase, AutoCalibrationStrategyBase, SensitivityBase
+from amct_lite.common.auto_calibration import AutoCalibrationStrategyBase, SensitivityBase
 from amct_lite.errors import AmctError, CalibrationError, ConfigError, DataError
 from amct_lite.workers import LocalProcesses, Workers
 
 NAME = "accuracy_based_auto_calibration"
 
 
-class Evaluator(AutoCalibrationEvaluatorBase):
-    """Calibrates on four samples; 25 dB may be lost."""
-
-    def __init__(self, model: Path) -> None:
-        self.fidelity = Fidelity(model)
-        self.calibrations = 0
-
-    def calibration(self, modified_model_file: str) -> None:
-        self.calibrations += 1
-        session = amct.CalibrationSession(modified_model_file)
-        for feeds in images(4):
-            session.run(None, feeds)
-
-    def evaluate(self, model_file: str) -> float:
-        return self.fidelity(model_file)
+class Evaluator(FourSamples):
+    """25 dB may be lost."""
 
     def metric_eval(self, original_metric: float, new_metric: float) -> tuple[bool, float]:
         loss = original_metric - new_metric
