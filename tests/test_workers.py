@@ -14,10 +14,9 @@ from typing import Any
 
 import pytest
 
-from amct_lite import workers as module
 from amct_lite.errors import ConfigError, DataError, WorkersError
 from amct_lite.running import RunOptions
-from amct_lite.workers import LocalProcesses, Task, Workers, as_workers, map_shards
+from amct_lite.workers import LocalProcesses, Task, Workers, as_workers, at_work, map_shards, shards
 
 
 def text(payload: bytes) -> str:
@@ -60,7 +59,7 @@ def asleep(_state: str, item: float) -> float:
 
 @pytest.fixture
 def threads() -> Iterator[Workers]:
-    module._HELD.clear()
+    at_work._HELD.clear()
     with ThreadPoolExecutor(2) as pool:
         yield Workers(pool, count=2)
 
@@ -103,11 +102,11 @@ class Told(Executor):
 
 
 def test_the_payload_goes_once_to_each_worker_and_again_to_whoever_lacks_it() -> None:
-    module._HELD.clear()
+    at_work._HELD.clear()
     executor = Told()
     results = map_shards(Workers(executor, count=2), Task(b"n", text, joined), range(8))
     found = [next(results) for _ in range(4)]
-    module._HELD.clear()  # as if the next piece met a worker that came later
+    at_work._HELD.clear()  # as if the next piece met a worker that came later
     found += list(results)
     assert found == [(number, f"n{number}") for number in range(8)]
     assert executor.payloads.count(True) <= 2 + 1
@@ -115,7 +114,7 @@ def test_the_payload_goes_once_to_each_worker_and_again_to_whoever_lacks_it() ->
 
 
 def test_a_payload_that_went_out_last_does_not_go_again() -> None:
-    module._HELD.clear()
+    at_work._HELD.clear()
     executor = Told()
     workers = Workers(executor, count=2)
     for payload, sent in ((b"n", 2), (b"n", 0), (b"m", 2), (b"n", 2)):
@@ -125,7 +124,7 @@ def test_a_payload_that_went_out_last_does_not_go_again() -> None:
 
 
 def test_work_on_results_of_the_same_payload_brings_it_no_second_time() -> None:
-    module._HELD.clear()
+    at_work._HELD.clear()
     executor = Told()
     workers = Workers(executor, count=2)
     first = (result for _, result in map_shards(workers, Task(b"n", text, joined), range(8)))
@@ -184,7 +183,7 @@ def test_large_results_of_a_process_come_through_files_which_are_removed(tmp_pat
     with LocalProcesses(2) as local:
         folder = local.folder
         assert folder is not None
-        future = local.executor.submit(module._work, text, large, "digest", b"", 1, folder)
+        future = local.executor.submit(at_work.work, text, large, "digest", b"", 1, folder)
         assert len(pickle.dumps(future.result())) < 500
         assert len(list(folder.iterdir())) == 1
         task = Task(str(tmp_path / "killed").encode(), text, large_and_killed)
@@ -196,11 +195,11 @@ def test_large_results_of_a_process_come_through_files_which_are_removed(tmp_pat
 
 def test_no_room_for_a_result_is_said_with_the_folder(tmp_path: Path) -> None:
     with pytest.raises(WorkersError, match=r"cannot write its result of 1 MB to .*missing.*TMPDIR"):
-        module._stored(bytes(1 << 20), tmp_path / "missing")
+        at_work._stored(bytes(1 << 20), tmp_path / "missing")
 
 
 def test_a_piece_that_kills_every_worker_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "LOSSES", 1)
+    monkeypatch.setattr(shards, "LOSSES", 1)
     with LocalProcesses(1) as local:
         results = map_shards(local, Task(b"", text, always_killed), range(4))
         assert [next(results)[0], next(results)[0]] == [0, 1]
