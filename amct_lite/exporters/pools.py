@@ -8,6 +8,9 @@ What the attributes of a pool say, or leave to their defaults, is asked for here
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from math import ceil
+
 from amct_lite import ir
 
 _POOLS = frozenset({"AveragePool", "MaxPool"})
@@ -30,6 +33,16 @@ def pads_of(pool: ir.Node) -> list[int]:
     """Those in front of all axes, then those behind; zeros where `pool` names none."""
     none = [0] * (2 * len(kernel_of(pool)))
     return ir.attribute(pool, "pads", none) if auto_pad_of(pool) == "NOTSET" else none
+
+
+def same_pads(node: ir.Node, sizes: Sequence[int], kernel: Sequence[int], strides: Sequence[int]) -> list[int]:
+    """Those in front of all axes, then those behind, of a node that is padded so that each stride gives a result. `sizes`: of
+    its image."""
+    axes = zip(sizes, kernel, strides, strict=True)
+    totals = [max((ceil(size / stride) - 1) * stride + taps - size, 0) for size, taps, stride in axes]
+    halves = [(total // 2, total - total // 2) for total in totals]
+    upper = auto_pad_of(node) == "SAME_UPPER"
+    return [pair[0] if upper else pair[1] for pair in halves] + [pair[1] if upper else pair[0] for pair in halves]
 
 
 def strides_of(pool: ir.Node) -> list[int]:

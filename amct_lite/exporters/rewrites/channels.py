@@ -11,6 +11,7 @@ import numpy as np
 
 from amct_lite import ir
 from amct_lite.exporters.pairs import PAIR, quantizer_in_front
+from amct_lite.exporters.rewrites.columns import fold_columns
 from amct_lite.exporters.rewrites.convs import (
     DEPTHWISE_BLOCK,
     add_inputs,
@@ -46,8 +47,12 @@ def align(model: ir.Model) -> None:
     for conv in convs:
         _widen_depthwise(conv)
         _join_groups(conv)
-        _widen_result(conv)
+    ir.infer_shapes(model)  # `fold_columns` asks for those of what has got wider
     for conv in convs:
+        if _read_by_dense(conv):
+            _widen_result(conv)
+        fold_columns(conv)
+        _widen_result(conv)
         _add_to_image(conv)
 
 

@@ -10,13 +10,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from math import ceil, prod
+from math import prod
 
 import numpy as np
 
 from amct_lite import ir
 from amct_lite.exporters.pairs import quantizer_in_front
-from amct_lite.exporters.pools import auto_pad_of, is_same_padded, kernel_of, pads_of, strides_of
+from amct_lite.exporters.pools import is_same_padded, kernel_of, pads_of, same_pads, strides_of
 from amct_lite.exporters.rewrites.neighbours import rounded_by
 from amct_lite.flow.kernels import KERNELS
 from amct_lite.ir.build import Inserter
@@ -140,15 +140,6 @@ def _sizes(pool: ir.Node) -> tuple[int, ...] | None:
 
 def _axes(pool: ir.Node, sizes: Sequence[int]) -> tuple[Windows, Windows]:
     lengths, kernel, strides = sizes[1:3], kernel_of(pool), strides_of(pool)
-    fronts = pads_of(pool)[:2]
-    if is_same_padded(pool):
-        spans = zip(lengths, kernel, strides, strict=True)
-        fronts = [_same_padding(*span, greater_behind=auto_pad_of(pool) == "SAME_UPPER") for span in spans]
-    rows, columns = (Windows(*axis) for axis in zip(lengths, kernel, strides, fronts, sizes[3:], strict=True))
+    pads = same_pads(pool, lengths, kernel, strides) if is_same_padded(pool) else pads_of(pool)
+    rows, columns = (Windows(*axis) for axis in zip(lengths, kernel, strides, pads[:2], sizes[3:], strict=True))
     return rows, columns
-
-
-def _same_padding(length: int, size: int, stride: int, *, greater_behind: bool) -> int:
-    """So many pads stand in front: half of all."""
-    missing = max((ceil(length / stride) - 1) * stride + size - length, 0)
-    return missing // 2 if greater_behind else missing - missing // 2

@@ -75,7 +75,7 @@ def test_for_others_channels_of_zeros_are_cut_off_again(text: str, read: int) ->
 
 
 @pytest.mark.parametrize("text", [SEEN, SUMMED])
-@pytest.mark.parametrize("size", [8, 64])
+@pytest.mark.parametrize("size", [8, 66])
 def test_few_pixels_are_not_worth_a_cut_and_many_not_worth_two(text: str, size: int) -> None:
     shapes = weight_shapes(exported(text.replace("16,16", f"{size},{size}"), PARTS | CLIP, 3, (size, size))[1])
     assert (shapes["stem"], shapes["dw"], shapes["pw"]) == ((12, 3, 3, 3), (12, 1, 3, 3), (6, 12, 1, 1))
