@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterable
 
 from amct_lite import ir
 from amct_lite.exporters import qdq
-from amct_lite.exporters.pools import round_down
 from amct_lite.exporters.rewrites.bounds import bound_codes
 from amct_lite.exporters.rewrites.chains import CHAINED, join_moves
 from amct_lite.exporters.rewrites.channels import align
@@ -70,7 +69,6 @@ _COMPUTED: tuple[Rewrite, ...] = (
 def export(model: ir.Model, record: QuantRecord) -> ir.Model:
     """A new model; `model` (prepared, opset >= 13) is not modified. Raises ExportError where the record does not fit it."""
     result = qdq.export(model, record)
-    round_down(result)
     measure_codes(result)
     _rewrite(result, ((["ConvTranspose"], unfold),))
     ir.infer_shapes(result)

@@ -16,6 +16,7 @@ import numpy as np
 
 from amct_lite import ir
 from amct_lite.ir.build import Inserter
+from amct_lite.ir.windows import is_same_padded, kernel_of, pads_of, strides_of
 from amct_lite.passes.findings import Findings
 from amct_lite.types import PassReport
 
@@ -37,11 +38,10 @@ def run(model: ir.Model) -> PassReport:
 
 
 def _round_down(pool: ir.Node, findings: Findings) -> None:
-    kernel: list[int] = ir.attribute(pool, "kernel_shape", [])
-    auto_pad, rank = str(ir.attribute(pool, "auto_pad", "NOTSET")), len(kernel)
-    strides, apart = (ir.attribute(pool, name, [1] * rank) for name in ("strides", "dilations"))
-    pads = ir.attribute(pool, "pads", [0] * (2 * rank)) if auto_pad == "NOTSET" else [0] * (2 * rank)
-    if auto_pad.startswith("SAME") or not len(strides) == len(apart) == len(pads) / 2 == rank:
+    kernel, strides, pads = kernel_of(pool), strides_of(pool), pads_of(pool)
+    rank = len(kernel)
+    apart = ir.attribute(pool, "dilations", [1] * rank)
+    if is_same_padded(pool) or not len(strides) == len(apart) == len(pads) / 2 == rank:
         return  # ONNX Runtime tells what contradicts itself
     last = [(size - 1) * step for size, step in zip(kernel, apart, strict=True)]
     ceiled = [pad + stride - 1 for pad, stride in zip(pads[rank:], strides, strict=True)]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from amct_lite import ir
 from amct_lite.exporters.pairs import is_dequantized, is_rounded
-from amct_lite.exporters.pools import is_same_padded, pads_of
+from amct_lite.ir.windows import is_same_padded, pads_of
 from amct_lite.types import Skip
 
 FEW_CHANNELS = 16

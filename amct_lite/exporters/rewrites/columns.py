@@ -13,11 +13,11 @@ from math import prod
 import numpy as np
 
 from amct_lite import ir
-from amct_lite.exporters.pools import auto_pad_of, is_same_padded, same_pads
 from amct_lite.exporters.rewrites.convs import add_outputs, change_outputs, has_own_bias, is_dense, own_weight
 from amct_lite.exporters.rewrites.layout import channels_first, channels_last
 from amct_lite.exporters.rewrites.neighbours import rounded_by
 from amct_lite.ir.build import Inserter
+from amct_lite.ir.windows import auto_pad_of, is_same_padded, same_pads
 from amct_lite.types import AnyArray
 
 _RUN = 2500

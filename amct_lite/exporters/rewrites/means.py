@@ -16,10 +16,10 @@ import numpy as np
 
 from amct_lite import ir
 from amct_lite.exporters.pairs import quantizer_in_front
-from amct_lite.exporters.pools import is_same_padded, kernel_of, pads_of, same_pads, strides_of
 from amct_lite.exporters.rewrites.neighbours import rounded_by
 from amct_lite.flow.kernels import KERNELS
 from amct_lite.ir.build import Inserter
+from amct_lite.ir.windows import is_same_padded, kernel_of, pads_of, same_pads, strides_of
 
 _STRETCHES = 3
 """A border on either side and what is between make nine pieces, which take less time"""

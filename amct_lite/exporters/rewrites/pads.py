@@ -6,9 +6,10 @@ import numpy as np
 
 from amct_lite import ir
 from amct_lite.exporters.pairs import dequantizers, pair_around, quantizer_in_front, replace_codes
-from amct_lite.exporters.pools import counts_too_much, kernel_of, pads_of, strides_of
+from amct_lite.exporters.pools import counts_too_much
 from amct_lite.flow.kernels import KERNELS
 from amct_lite.ir.build import Inserter
+from amct_lite.ir.windows import kernel_of, pads_of, strides_of
 
 
 def pad_codes(pad: ir.Node) -> None:
