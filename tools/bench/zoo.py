@@ -35,6 +35,8 @@ TIMM = (
     *("resnetv2_50", "seresnet50", "ghostnet_100", "mobilenetv4_conv_small", "cspdarknet53", "xception41", "ese_vovnet19b_dw"),
     *("hrnet_w18_small", "mobilevit_s"),
 )
+OFF = 0.01
+"""Scales of branches that begin so small are zeros, or as good as zeros."""
 AUXILIARY = {"googlenet", "inception_v3"}
 
 
@@ -51,7 +53,7 @@ def network(name: str) -> Any:
 
 
 def export(name: str, path: Path) -> None:
-    """Normalizations know the spread of what they see, as in a trained network."""
+    """Normalizations know the spread of what they see, and no branch is switched off, as in a trained network."""
     import torch
 
     class OneOutput(torch.nn.Module):
@@ -65,6 +67,9 @@ def export(name: str, path: Path) -> None:
 
     torch.manual_seed(0)
     model = OneOutput().train()
+    for kind, parameter in model.named_parameters():
+        if not kind.endswith("bias") and float(parameter.abs().max()) < OFF:
+            torch.nn.init.uniform_(parameter, 0.5, 1)
     for module in model.modules():
         if isinstance(module, torch.nn.BatchNorm2d):
             module.momentum = 0.5
