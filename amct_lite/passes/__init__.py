@@ -22,6 +22,7 @@ from amct_lite.passes import (
     merge_matmul_bias,
     normalize_gemm,
     remove_dead,
+    remove_expand,
     remove_identity,
     round_down,
     take_apart,
@@ -43,6 +44,7 @@ def passes_with(fusion: Fusion) -> tuple[Pass, ...]:
         fold_constants.run,  # makes weights of what constant subgraphs compute
         infer_shapes.run,  # shapes are known best now; the next passes ask for types and ranks
         remove_identity.run,  # after folding: whether a Dropout or Pad does nothing may be a computed constant
+        remove_expand.run,  # asks for shapes
         *((take_apart.run,) if fusion.take_apart else ()),  # before the folds, which would take the parts that they know
         normalize_gemm.run,  # before the folds into Gemm, which then see plain weights and biases
         # before fold_batch_norm: Mul and Add behind a BatchNormalization go with it
