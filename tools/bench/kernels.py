@@ -11,7 +11,7 @@ shuffle: a pixel shuffle of codes
 spread, transposed, repeat: one, a ConvTranspose of stride 2, or pixels that are repeated, between two 1×1 layers
 windows: an image between two such layers cut into windows of 2×2 pixels, multiplied, and joined
 gates: an image of codes times one code a channel, channels last
-image: the first Conv, with a fourth channel of zeros
+image: the first Conv, with a fourth channel of zeros, or on four pixels as one
 norms: a BatchNormalization between two 1×1 layers, from and to 16 channels
 swish: a HardSwish between two 1×1 layers
 gated: a depthwise layer and its gate between two, in whole blocks
@@ -240,19 +240,35 @@ def gates(channels: int, size: int) -> Models:
     return models
 
 
-def image(channels: int, outputs: int, size: int, stride: int, channels_last: bool) -> Models:
-    models = {}
-    for way, missing in (("as it is", 0), ("four channels", 4 - channels)):
+def image(channels: int, outputs: int, kernel: int, size: int, stride: int, channels_last: bool) -> Models:
+    shape, pad = [1, size, size, channels] if channels_last else [1, channels, size, size], kernel // 2
+
+    def made(missing: int, together: int) -> onnx.ModelProto:
         net = Net()
         grid = net.grid()
         codes = net.op("QuantizeLinear", net.op("Transpose", "x", perm=[0, 3, 1, 2]) if channels_last else "x", *grid)
-        wider = net.constant(np.array([0, 0, 0, 0, 0, missing, 0, 0]))
-        data = net.op("DequantizeLinear", net.op("Pad", codes, wider, grid[1]) if missing else codes, *grid)
-        weight = net.rounded(net.codes((outputs, channels + missing, 3, 3)))
-        result = net.op("Conv", data, weight, pads=[1] * 4, strides=[stride] * 2)
-        net.op("QuantizeLinear", result, *grid, out="y")
-        models[way] = net.model(FLOAT, [1, size, size, channels] if channels_last else [1, channels, size, size], UINT8)
-    return models
+        if missing:
+            codes = net.op("Pad", codes, net.constant(np.array([0, 0, 0, 0, 0, missing, 0, 0])), grid[1])
+        results, taps, columns, step = outputs, kernel, (pad, pad), stride
+        if together > 1:
+            results, step = outputs * together // stride, 1
+            columns = -(-pad // together), (together - stride - pad + kernel - 1) // together
+            taps = sum(columns) + 1
+            codes = in_rows(net, codes, [0, 0, size // together, together * channels])
+        weight = net.rounded(net.codes((results, together * (channels + missing), kernel, taps)))
+        pads = [pad, columns[0], pad, columns[1]]
+        result = net.op("Conv", net.op("DequantizeLinear", codes, *grid), weight, pads=pads, strides=[stride, step])
+        last = net.op("QuantizeLinear", result, *grid)
+        net.op("Reshape", net.op("Transpose", last, perm=[0, 2, 3, 1]), net.constant(np.array([0, 0, -1, outputs])), out="y")
+        return net.model(FLOAT, shape, UINT8)
+
+    return {"as it is": made(0, 1), "four channels": made(4 - channels, 1), "four pixels as one": made(0, 4)}
+
+
+def in_rows(net: Net, codes: str, shape: list[int]) -> str:
+    """The codes of an image in rows of other pixels."""
+    rows = net.op("Reshape", net.op("Transpose", codes, perm=[0, 2, 3, 1]), net.constant(np.array(shape)))
+    return net.op("Transpose", rows, perm=[0, 3, 1, 2])
 
 
 def norms(channels: int, size: int) -> Models:
@@ -345,8 +361,9 @@ CASES: Mapping[str, tuple[Callable[..., Models], list[tuple[int, ...]]]] = {
     "windows": (windows, [(144, 32), (192, 16), (240, 8), (32, 32), (8, 32), (4, 32), (4, 128), (3, 64)]),
     "gates": (gates, [(32, 112), (96, 56), (72, 56), (256, 56), (144, 28), (240, 28), (320, 20), (480, 14), (1024, 14),
                       (1152, 7)]),
-    "image": (image, [(3, 32, 224, 2, False), (3, 32, 224, 2, True), (3, 16, 512, 2, False), (3, 16, 512, 2, True),
-                      (3, 16, 32, 1, False), (3, 16, 32, 1, True), (1, 32, 224, 1, False), (1, 32, 224, 1, True)]),
+    "image": (image, [(3, 32, 3, 224, 2, False), (3, 32, 3, 224, 2, True), (3, 16, 3, 512, 2, False), (3, 16, 3, 512, 2, True),
+                      (3, 16, 3, 32, 1, False), (3, 16, 7, 224, 1, False), (3, 64, 7, 224, 2, False), (3, 64, 3, 224, 1, False),
+                      (1, 32, 3, 224, 1, False), (1, 32, 3, 224, 1, True), (1, 64, 5, 224, 1, False)]),
     "norms": (norms, [(64, 56), (256, 56), (72, 32), (60, 16), (24, 112), (256, 28), (512, 14), (1024, 14), (1024, 7)]),
     "joined": (joined, [(64, 32, 2, 56), (64, 32, 6, 56), (128, 32, 12, 28), (256, 32, 24, 14), (512, 32, 16, 7),
                         (24, 12, 5, 16)]),
