@@ -39,7 +39,7 @@ def resolve(config: QuantConfig, model: ir.Model) -> QuantPlan:
             if reason := _unknown_layer(node):
                 skips.append(Skip(str(node.name), node.op_type, reason))
             continue
-        if config.target == ORT and node.op_type in KERNELS:
+        if config.target == ORT and node.op_type in KERNELS and isinstance(bound, Layer):
             continue  # it has no weights: it is quantized where integers flow through it
         wanted = config.for_layer(str(node.name), node.op_type)
         reason = _refusal(bound, wanted, config.target, shared)

@@ -546,8 +546,7 @@ def test_a_dilated_mean_stays_float_between_layers(target: str, tmp_path: Path) 
     }"""
     result = quantized(net(text, opset=19, ir_version=9), tmp_path, config=QuantConfig(target=target))
     assert {"conv1", "conv3"} <= result.record.by_key.keys()
-    if target != "ort":
-        assert [skip.reason for skip in result.report.skips] == ["ONNX Runtime has no integer kernel for dilated means"]
+    assert [skip.reason for skip in result.report.skips] == ["ONNX Runtime has no integer kernel for dilated means"]
 
 
 @pytest.mark.parametrize("target", ["ascend", "ort", "generic"])

@@ -28,7 +28,7 @@ from amct_lite.exporters.rewrites.means import average
 from amct_lite.exporters.rewrites.moves import name_shuffle, repeat_pixels, spread_channels
 from amct_lite.exporters.rewrites.norms import scale_channels
 from amct_lite.exporters.rewrites.numbers import NUMBERS, give_code
-from amct_lite.exporters.rewrites.pads import pad_codes, pad_counted
+from amct_lite.exporters.rewrites.pads import pad_codes
 from amct_lite.exporters.rewrites.reroute import reroute
 from amct_lite.exporters.rewrites.results import round_results
 from amct_lite.exporters.rewrites.shared_channels import fill_block
@@ -57,7 +57,6 @@ _MOVED: tuple[Rewrite, ...] = (
 _COMPUTED: tuple[Rewrite, ...] = (
     (["ReduceMean"], pool_pixels),
     (["AveragePool"], average),
-    (["AveragePool"], pad_counted),
     (["HardSigmoid"], add_codes),
     (NUMBERS, give_code),
     (["Conv"], fill_block),  # knows sums and products, not what they were; those below ask for its shapes

@@ -21,7 +21,6 @@ from amct_lite.exporters.integers import (
     quantized_weight,
 )
 from amct_lite.exporters.pairs import UNSIGNED_SHIFT
-from amct_lite.exporters.pools import count_no_pads
 from amct_lite.exporters.reads import QuantizedRead, in_graph_order
 from amct_lite.ir.build import Inserter
 from amct_lite.numerics.affine import dequantize
@@ -44,8 +43,6 @@ def export(model: ir.Model, record: QuantRecord) -> ir.Model:
     bits = {layer.activation.bits for layer in record.layers}
     result, _ = with_codes(ir.clone(model), bits)
     name_all_axes(result)
-    for pool in tuple(node for node in result.graph if node.op_type == "AveragePool" and not node.domain):
-        count_no_pads(pool)
     writer = _Writer(unsigned=ir.opset(result) >= _UNSIGNED_FROM)
     for item in in_graph_order(result, record):
         if isinstance(item, QuantizedRead):

@@ -6,8 +6,9 @@ included), windows stay as they are:
 
     min(ceil((n + p - k) / s) + 1, ceil(n / s)) = floor((n + min(p + s - 1, k - 1) - k) / s) + 1
 
-Pads that a mean counts become pixels, by a Pad in front of it: those that are new do not count.
-Left alone: where p + s <= k, and both sides of that agree.
+Pads that a mean counts become pixels, by a Pad in front of it: those that are new do not count, nor does what lies behind pads
+in ONNX (ONNX Runtime's kernel for integers would count it).
+Left alone: where p + s <= k, so that both sides of that agree, unless a mean counts.
 """
 
 from __future__ import annotations
@@ -46,9 +47,10 @@ def _round_down(pool: ir.Node, findings: Findings) -> None:
     last = [(size - 1) * step for size, step in zip(kernel, apart, strict=True)]
     ceiled = [pad + stride - 1 for pad, stride in zip(pads[rank:], strides, strict=True)]
     wanted = [*pads[:rank], *map(min, ceiled, last)]
-    if wanted[rank:] == ceiled:
+    counts = bool(ir.attribute(pool, "count_include_pad", 0))
+    if wanted[rank:] == ceiled and not (counts and ceiled != pads[rank:]):
         return
-    counted = pads if ir.attribute(pool, "count_include_pad", 0) else [0] * (2 * rank)
+    counted = pads if counts else [0] * (2 * rank)
     wanted = [more - pad for more, pad in zip(wanted, counted, strict=True)]
     if any(pad >= size for pad, size in zip(wanted, kernel * 2, strict=True)):
         findings.refuse(pool, "it rounds its size up, and ONNX Runtime takes no pads as wide as a window instead")

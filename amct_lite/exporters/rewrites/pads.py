@@ -5,11 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from amct_lite import ir
-from amct_lite.exporters.pairs import dequantizers, pair_around, quantizer_in_front, replace_codes
-from amct_lite.exporters.pools import counts_too_much
+from amct_lite.exporters.pairs import dequantizers, pair_around, replace_codes
 from amct_lite.flow.kernels import KERNELS
-from amct_lite.ir.build import Inserter
-from amct_lite.ir.windows import kernel_of, pads_of, strides_of
 
 
 def pad_codes(pad: ir.Node) -> None:
@@ -44,23 +41,3 @@ def _padded_by_convs(pad: ir.Node, behind: ir.Node) -> bool:
     for value in results:
         ir.redirect(value, pad.inputs[0])
     return True
-
-
-def pad_counted(pool: ir.Node) -> None:
-    """Zeros among the codes stand for the pads that `pool`, an AveragePool, counts, if its kernel counts more than that."""
-    front, pads = quantizer_in_front(pool.inputs[0]), pads_of(pool)
-    rank = len(pads) // 2
-    if front is None or not counts_too_much(pool) or _starts_in_pads(pool, pads[rank:]):
-        return
-    b = Inserter(pool, f"{pool.name}.pads")
-    widths = b.constant([0, 0, *pads[:rank], 0, 0, *pads[rank:]], np.int64)
-    codes = b.op("Pad", front.outputs[0], widths, front.inputs[2])
-    ir.replace_input(pool, 0, b.op("DequantizeLinear", codes, *front.inputs[1:3]))
-    ir.set_attribute(pool, "pads", [0] * len(pads))
-    ir.set_attribute(pool, "count_include_pad", 0)
-
-
-def _starts_in_pads(pool: ir.Node, behind: list[int]) -> bool:
-    """Whether a window might start in the pads `behind` the image. It does not exist, but would if they were part of it."""
-    sides = zip(behind, strides_of(pool), kernel_of(pool), strict=True)
-    return any(pad > 0 and pad + stride > size for pad, stride, size in sides)
