@@ -14,6 +14,7 @@ import numpy as np
 
 from amct_lite import ir
 from amct_lite.exporters.all_axes import name_all_axes
+from amct_lite.exporters.cubic import keep_channels_first
 from amct_lite.exporters.integers import (
     QuantizedLayer,
     attach_bias,
@@ -49,6 +50,7 @@ def export(model: ir.Model, record: QuantRecord) -> ir.Model:
             writer.quantize_read(item)
         else:
             writer.quantize_layer(item)
+    keep_channels_first(result)
     ir.remove_unused(result)
     return result
 
