@@ -14,6 +14,7 @@ from amct_lite.flow.kernels import KERNELS
 from amct_lite.flow.reads import with_flow
 from amct_lite.ops import OPS, Layer, bind
 from amct_lite.ops.widths import data_problem, weight_problem, widths, with_codes
+from amct_lite.passes.readers import giving_values
 from amct_lite.passes.take_apart import whole_of
 from amct_lite.record import split_key
 from amct_lite.record.check import LayerFacts
@@ -31,6 +32,7 @@ def resolve(config: QuantConfig, model: ir.Model) -> QuantPlan:
     require_known_names(config, model)
     require_input_shapes(config, model)
     shared = _shared_weights(model)
+    giving = giving_values(model.graph)
     layers: list[LayerPlan] = []
     skips: list[Skip] = []
     for node in model.graph:
@@ -43,6 +45,8 @@ def resolve(config: QuantConfig, model: ir.Model) -> QuantPlan:
             continue  # it has no weights: it is quantized where integers flow through it
         wanted = config.for_layer(str(node.name), node.op_type)
         reason = _refusal(bound, wanted, config.target, shared)
+        if not reason and node not in giving:
+            reason = "only the size of its result is read"
         if reason:
             skips.append(Skip(str(node.name), node.op_type, reason))
         else:

@@ -550,6 +550,23 @@ def test_a_dilated_mean_stays_float_between_layers(target: str, tmp_path: Path) 
 
 
 @pytest.mark.parametrize("target", ["ascend", "ort", "generic"])
+def test_a_layer_of_which_the_size_alone_is_read_stays_float(target: str, tmp_path: Path) -> None:
+    """With the sizes fixed it is no node of a deploy model any more."""
+    text = """net (float[N,3,H,W] x) => (float[A,B,C,D] y) {
+      [conv1] a = Conv<pads = [1,1,1,1]>(x, w1)
+      [guide] b = Conv<strides = [2,2]>(x, guide)
+      [moved] c = Transpose<perm = [0,1,2,3]>(b)
+      [size] s = Shape(c)
+      [resize] d = Resize<mode = "linear">(a, , , s)
+      [conv3] y = Conv(d, w3)
+    }"""
+    config = QuantConfig(target=target, input_shapes={"x": (1, 3, 16, 16)})
+    result = quantized(net(text, guide=(8, 3, 3, 3)), tmp_path, config=config)
+    assert {"conv1", "conv3"} == {layer.name for layer in result.report.layers if layer.op_type == "Conv"}
+    assert [(skip.node, skip.reason) for skip in result.report.skips] == [("guide", "only the size of its result is read")]
+
+
+@pytest.mark.parametrize("target", ["ascend", "ort", "generic"])
 def test_a_pooling_of_which_onnx_counts_too_many_windows_is_compared_as_it_runs(target: str, tmp_path: Path) -> None:
     """Of 16 pixels every fourth: 4. With ceil_mode onnx infers 5 below opset 22, a window behind the data."""
     text = """net (float[1,3,16,16] x) => (float[1,8,4,4] y) {

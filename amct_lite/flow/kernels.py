@@ -119,8 +119,6 @@ KERNELS: Mapping[str, Kernel] = {
     "Transpose": Kernel(one_grid=True),
     "Unsqueeze": Kernel(one_grid=True),
 }
-SIZES = frozenset({"Shape", "Size"})
-"""They read no values: the integers of a tensor serve them as well."""
 INTEGERS_ONLY = frozenset({"Conv", "ConvTranspose"})
 """Layers whose integer kernel cannot write float. (A ConvTranspose becomes a Conv.)"""
 

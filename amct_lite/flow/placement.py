@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from math import inf
 
 from amct_lite import ir
-from amct_lite.flow.kernels import KERNELS, SIZES, has_number, integers_only, joins_channels
+from amct_lite.flow.kernels import KERNELS, has_number, integers_only, joins_channels
 from amct_lite.ops import WEIGHTED, weights_behind
 from amct_lite.ops.pool import dilated
 from amct_lite.passes.bound_parts import BOUNDS
+from amct_lite.passes.readers import SIZES
 
 Bounds = tuple[float, float]
 

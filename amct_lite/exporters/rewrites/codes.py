@@ -6,9 +6,9 @@ import numpy as np
 
 from amct_lite import ir
 from amct_lite.exporters.pairs import UNSIGNED_SHIFT, dequantizers
-from amct_lite.flow.kernels import SIZES
 from amct_lite.ir.build import Inserter
 from amct_lite.ops import WEIGHTED
+from amct_lite.passes.readers import SIZES
 
 _LOWEST = -128
 
