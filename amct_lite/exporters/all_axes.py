@@ -6,10 +6,13 @@ what is told of all, and then refuses its own node.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from amct_lite import ir
 from amct_lite.ir.build import Inserter
+from amct_lite.types import AnyArray
 
 _SCALES = 2
 """Their place among the inputs of a Resize; sizes come behind them."""
@@ -28,30 +31,41 @@ def _resize(resize: ir.Node) -> None:
     """Let `resize` keep the size of the axes that it does not name."""
     source, place = resize.inputs[0], len(resize.inputs) - 1
     axes, dims, sizes = ir.attribute(resize, "axes", None), ir.dims_of(source), ir.sizes_of(source)
-    told = ir.constant_of(resize.inputs[place])
+    told = resize.inputs[place]
     proportional = ir.attribute(resize, "keep_aspect_ratio_policy", "stretch") != "stretch"
     cropped = ir.attribute(resize, "coordinate_transformation_mode", "half_pixel") == "tf_crop_and_resize"
     if axes is None or dims is None or told is None or proportional or cropped:
         return
-    named = [axis % len(dims) for axis in axes]
     b = Inserter(resize, f"{resize.name}.axes")
-    if place == _SCALES or sizes is not None:
-        each = np.ones(len(dims), told.dtype) if place == _SCALES else np.array(sizes, told.dtype)
-        each[named] = told
-        all_told = b.constant(each)
+    if place == _SCALES:
+        kept: AnyArray | ir.Value = np.ones(len(dims), np.float32)
+    elif sizes is not None:
+        kept = np.array(sizes, np.int64)
     else:
-        all_told = b.op("ScatterElements", b.op("Shape", source), b.constant(named, np.int64), b.constant(told))
-    ir.replace_input(resize, place, all_told)
+        kept = b.op("Shape", source)
+    ir.replace_input(resize, place, _replaced(b, kept, [axis % len(dims) for axis in axes], told))
     resize.attributes.pop("axes")
 
 
 def _pad(pad: ir.Node) -> None:
     """Let `pad` add nothing along the axes that it does not name."""
-    widths, axes = (ir.constant_of(pad.inputs[index]) if index < len(pad.inputs) else None for index in (1, 3))
-    dims = ir.dims_of(pad.outputs[0])
-    if widths is None or axes is None or dims is None:
+    axes, dims = ir.constant_of(pad.inputs[3]) if len(pad.inputs) > 3 else None, ir.dims_of(pad.outputs[0])
+    if axes is None or dims is None or pad.inputs[1] is None:
         return
-    whole = np.zeros((2, len(dims)), np.int64)
-    whole[:, axes] = widths.reshape(2, -1)
-    ir.replace_input(pad, 1, Inserter(pad, f"{pad.name}.axes").constant(whole.reshape(-1)))
+    rank = len(dims)
+    named = axes % rank
+    b = Inserter(pad, f"{pad.name}.axes")
+    none = np.zeros(2 * rank, np.int64)
+    ir.replace_input(pad, 1, _replaced(b, none, [*named.tolist(), *(named + rank).tolist()], pad.inputs[1]))
     pad.resize_inputs(3)
+
+
+def _replaced(b: Inserter, kept: AnyArray | ir.Value, places: Sequence[int], told: ir.Value) -> ir.Value:
+    """`kept`, but in `places`, where the numbers of `told` stand."""
+    numbers = ir.constant_of(told)
+    if numbers is None or isinstance(kept, ir.Value):
+        before = kept if isinstance(kept, ir.Value) else b.constant(kept)
+        return b.op("ScatterElements", before, b.constant(places, np.int64), told)
+    all_told = kept.copy()
+    all_told[places] = numbers
+    return b.constant(all_told)

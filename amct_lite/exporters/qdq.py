@@ -14,7 +14,6 @@ import numpy as np
 
 from amct_lite import ir
 from amct_lite.exporters.all_axes import name_all_axes
-from amct_lite.exporters.cubic import keep_channels_first
 from amct_lite.exporters.integers import (
     QuantizedLayer,
     attach_bias,
@@ -23,6 +22,7 @@ from amct_lite.exporters.integers import (
 )
 from amct_lite.exporters.pairs import UNSIGNED_SHIFT
 from amct_lite.exporters.reads import QuantizedRead, in_graph_order
+from amct_lite.exporters.resizes import keep_channels_first
 from amct_lite.ir.build import Inserter
 from amct_lite.numerics.affine import dequantize
 from amct_lite.ops.widths import with_codes
