@@ -216,6 +216,7 @@ def _result_of(node: ir.Node) -> ir.Value:
 
 def _compare_codes(quant: str, ours: AnyArray, theirs: AnyArray, source: AnyArray, scale: float) -> float:
     """The share of codes that differ. source: the values in front of the rounding."""
+    _require_equal_shapes(quant, ours, theirs)
     differs = np.flatnonzero(ours != theirs)
     if not differs.size:
         return 0.0
@@ -273,7 +274,17 @@ def _int32_share(layer: LoweredLayer, accumulators: AnyArray) -> float:
     return share
 
 
+def _require_equal_shapes(what: str, ours: AnyArray, theirs: AnyArray) -> None:
+    if ours.shape != theirs.shape:
+        raise VerificationError(
+            f"{what}: of shape {ours.shape} in the deploy model, {theirs.shape} in the fake-quant model. A size that ONNX "
+            f"infers is not the one that is computed, as below opset 22 where the last window of a pool with ceil_mode would "
+            f"start behind the image. Export the model for opset 22 or later."
+        )
+
+
 def _compare_floats(what: str, ours: AnyArray, theirs: AnyArray) -> float:
+    _require_equal_shapes(what, ours, theirs)
     if not np.issubdtype(ours.dtype, np.floating):
         return 0.0
     finite = np.isfinite(ours) & np.isfinite(theirs)
