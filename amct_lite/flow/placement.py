@@ -167,7 +167,7 @@ class _Flow:
             and kernel.taken(node)
             and all(ir.constant_of(value) is None and _is_float(value) for value in data)
             and not any(value.name in self._left_out for value in (*data, *results))
-            and not any(self._spoils_weights(use.node) for result in results for use in ir.uses(result))
+            and not any(self._spoils_weights(reader) for reader in (node, *(u.node for r in results for u in ir.uses(r))))
         )
 
     def _integers_only(self, producer: ir.Node | None) -> bool:

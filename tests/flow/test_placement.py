@@ -163,3 +163,13 @@ def test_a_dilated_mean_reads_no_rounded_tensor() -> None:
     pool = "AveragePool <kernel_shape=[2,2], dilations=[2,2]>"
     body = f"[c1] a = Conv (x, w) [pool] p = {pool} (a) [c2] b = Conv (p, v) [s] y = Softmax (b)"
     assert placed(body, output="float[1,4,6,6] y").reads == (("s", 0),)
+
+
+@pytest.mark.parametrize("moved", ["Reshape (a, same)", "MaxPool <kernel_shape=[1,1]> (a)"])
+def test_what_a_body_reads_is_not_moved_as_integers(moved: str) -> None:
+    """ONNX Runtime would die of it, optimizing the fake-quant model."""
+    body = f"""[c1] a = Conv (x, w) [same] same = Shape (a) [moved] moved = {moved} [total] t = ReduceSum <keepdims=0> (x)
+      [large] l = Cast <to=9> (t)
+      [if] y = If (l) <then_branch = yes () => (float[1,4,8,8] p) {{ p = Relu (moved) }},
+                       else_branch = no () => (float[1,4,8,8] q) {{ q = Identity (moved) }}>"""
+    assert placed(body).reads == ()
