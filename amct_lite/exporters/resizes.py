@@ -25,6 +25,6 @@ def _goes_wrong(resize: ir.Node) -> bool:
 
 def _keep(resize: ir.Node) -> None:
     dims = ir.dims_of(resize.outputs[0])
-    if dims is not None and len(dims) == len(("N", "C", "H", "W")):
+    if dims is not None and len(dims) == 4:
         b = Inserter(resize, f"{resize.name}.kept")
         ir.replace_input(resize, 0, b.op("SpaceToDepth", resize.inputs[0], blocksize=1))
