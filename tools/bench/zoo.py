@@ -68,7 +68,7 @@ def export(name: str, path: Path) -> None:
     torch.manual_seed(0)
     model = OneOutput().train()
     for kind, parameter in model.named_parameters():
-        if not kind.endswith("bias") and float(parameter.abs().max()) < OFF:
+        if not kind.endswith("bias") and float(parameter.detach().abs().max()) < OFF:
             torch.nn.init.uniform_(parameter, 0.5, 1)
     for module in model.modules():
         if isinstance(module, torch.nn.BatchNorm2d):
