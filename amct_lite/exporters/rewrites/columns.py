@@ -160,12 +160,16 @@ def _best(conv: ir.Node, shape: tuple[int, ...], row: Row) -> Folded | None:
 
 
 def _pads(conv: ir.Node, kernel: tuple[int, ...]) -> list[int] | None:
-    """Those in front of both axes, then those behind; None where not known, or where taps are apart."""
+    """Those in front of both axes, then those behind; None where not known, or where taps are apart. Of pads that follow from
+    the size ONNX Runtime (1.31) has negative ones for some strides that are wider than the kernel."""
+    strides: list[int] = ir.attribute(conv, "strides", [1, 1])
     if any(gap != 1 for gap in ir.attribute(conv, "dilations", [1, 1])):
         return None
     if auto_pad_of(conv) == "NOTSET":
         return ir.attribute(conv, "pads", [0] * 4)
+    if not is_same_padded(conv):
+        return [0] * 4
     image = ir.sizes_of(conv.inputs[0], 2)
-    if is_same_padded(conv):
-        return same_pads(conv, image, kernel, ir.attribute(conv, "strides", [1, 1])) if image is not None else None
-    return [0] * 4
+    if image is None or any(taps < stride for taps, stride in zip(kernel, strides, strict=True)):
+        return None
+    return same_pads(conv, image, kernel, strides)

@@ -63,6 +63,9 @@ KEPT = {
     "a row of odd length": stem(size=(32, 33)),
     "a row that ends early": stem(attributes="pads=[1,1,1,0]"),
     "taps apart": stem(attributes="pads=[2,2,2,2], dilations=[2,2]"),
+    "pads that ONNX Runtime makes negative": stem(
+        kernel=(1, 3), attributes='auto_pad="SAME_UPPER", strides=[4,1]', size=(64, 64)
+    ),
     "one tap": stem(kernel=(3, 1), attributes="pads=[1,0,1,0]"),
 }
 
