@@ -8,6 +8,7 @@ from __future__ import annotations
 import numpy as np
 
 from amct_lite import ir
+from amct_lite.ir.windows import auto_pad_of, same_pads
 from amct_lite.ops.base import Indices, Layer
 from amct_lite.types import AnyArray, FloatArray
 
@@ -22,7 +23,7 @@ def conv_columns(layer: Layer, data: AnyArray, spatial: tuple[int, ...], positio
     samples, *places = np.unravel_index(positions, (data.shape[0], *spatial))
     kernel = layer.weight_array.shape[2:]
     strides, dilations = _per_axis(layer, "strides", kernel), _per_axis(layer, "dilations", kernel)
-    begins = _begins(layer, data.shape[2:], spatial)
+    begins = _begins(layer, data.shape[2:])
     reads = [
         place[:, None] * strides[axis] - begins[axis] + np.arange(size) * dilations[axis]
         for axis, (place, size) in enumerate(zip(places, kernel, strict=True))
@@ -72,16 +73,12 @@ def _per_axis(layer: Layer, name: str, kernel: tuple[int, ...]) -> list[int]:
     return values
 
 
-def _begins(layer: Layer, sizes: tuple[int, ...], spatial: tuple[int, ...]) -> list[int]:
+def _begins(layer: Layer, sizes: tuple[int, ...]) -> list[int]:
     """Padding in front of each axis of a Conv's data of `sizes`."""
     kernel = layer.weight_array.shape[2:]
-    mode = ir.attribute(layer.node, "auto_pad", "NOTSET")
+    mode = auto_pad_of(layer.node)
     if mode in _SETTLED_PADS:
         pads: list[int] = ir.attribute(layer.node, "pads", [0] * 2 * len(kernel)) if mode == "NOTSET" else [0] * len(kernel)
         return pads
-    strides, dilations = _per_axis(layer, "strides", kernel), _per_axis(layer, "dilations", kernel)
-    totals = [
-        max((outputs - 1) * stride + (taps - 1) * dilation + 1 - size, 0)
-        for outputs, stride, taps, dilation, size in zip(spatial, strides, kernel, dilations, sizes, strict=True)
-    ]
-    return [total // 2 if mode == "SAME_UPPER" else total - total // 2 for total in totals]
+    reach = [(taps - 1) * apart + 1 for taps, apart in zip(kernel, _per_axis(layer, "dilations", kernel), strict=True)]
+    return same_pads(layer.node, sizes, reach, _per_axis(layer, "strides", kernel))[: len(kernel)]

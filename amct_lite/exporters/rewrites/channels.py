@@ -14,6 +14,8 @@ from amct_lite.exporters.pairs import PAIR, quantizer_in_front
 from amct_lite.exporters.rewrites.columns import fold_columns
 from amct_lite.exporters.rewrites.convs import (
     DEPTHWISE_BLOCK,
+    READ_BLOCK,
+    WRITTEN_BLOCK,
     add_inputs,
     add_outputs,
     has_own_bias,
@@ -26,10 +28,6 @@ from amct_lite.exporters.rewrites.convs import (
 from amct_lite.exporters.rewrites.neighbours import kernel_in_front, private, read_alone, rounded_by, source_of
 from amct_lite.ir.build import Inserter
 
-_READ = 4
-"""Channels that the kernel of a convolution over pixels reads at a time,"""
-_WRITTEN = 16
-"""if it writes as many as these."""
 _COLOUR = 3
 _LARGE = 64 * 64
 """An image with less than three channels gains from more only if it has so many pixels."""
@@ -99,8 +97,8 @@ def _widen_result(conv: ir.Node) -> None:
     if weight is None or not is_dense(conv) or weight.ndim != 4 or prod(weight.shape[2:]) == 1:
         return
     count, read = weight.shape[:2]
-    if count < _WRITTEN and read % _READ == 0 and has_own_bias(conv) and rounded_by(conv) is not None:
-        _give_more(conv, _WRITTEN - count)
+    if count < WRITTEN_BLOCK and read % READ_BLOCK == 0 and has_own_bias(conv) and rounded_by(conv) is not None:
+        _give_more(conv, WRITTEN_BLOCK - count)
 
 
 def _give_more(conv: ir.Node, missing: int) -> None:
@@ -135,9 +133,9 @@ def _join_groups(conv: ir.Node) -> None:
 def _add_to_image(conv: ir.Node) -> None:
     """Channels more to the codes that the first convolution reads."""
     front, weight = quantizer_in_front(conv.inputs[0]), own_weight(conv)
-    if front is None or weight is None or not is_dense(conv) or len(weight) < _WRITTEN:
+    if front is None or weight is None or not is_dense(conv) or len(weight) < WRITTEN_BLOCK:
         return
-    missing = _READ - weight.shape[1]
+    missing = READ_BLOCK - weight.shape[1]
     if missing <= 0 or not (weight.shape[1] == _COLOUR or _is_large(front.inputs[0])):
         return
     if _is_channels_last(front):

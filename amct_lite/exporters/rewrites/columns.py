@@ -13,7 +13,15 @@ from math import prod
 import numpy as np
 
 from amct_lite import ir
-from amct_lite.exporters.rewrites.convs import add_outputs, change_outputs, has_own_bias, is_dense, own_weight
+from amct_lite.exporters.rewrites.convs import (
+    READ_BLOCK,
+    WRITTEN_BLOCK,
+    add_outputs,
+    change_outputs,
+    has_own_bias,
+    is_dense,
+    own_weight,
+)
 from amct_lite.exporters.rewrites.layout import channels_first, channels_last
 from amct_lite.exporters.rewrites.neighbours import rounded_by
 from amct_lite.ir.build import Inserter
@@ -24,10 +32,6 @@ _RUN = 2500
 """So many products take as long as to copy a run of codes: measured 3,200 with VNNI, less where products take longer."""
 _RESULT = 100
 """So many as to round a result."""
-_READ = 4
-"""Codes that are multiplied at a time,"""
-_WRITTEN = 16
-"""and results that are rounded at a time: of other counts all take longer than if zeros fill them up."""
 _WORTH = 0.9
 """What must be left of the time."""
 _LEAST = 512
@@ -81,7 +85,7 @@ class Folded:
 
     def missing(self, outputs: int) -> int:
         """Channels of zeros that fill up those of a block."""
-        return -self.results * outputs % _WRITTEN
+        return -self.results * outputs % WRITTEN_BLOCK
 
     def weight(self, weight: AnyArray) -> AnyArray:
         """(outputs, inputs, rows, taps) → (results × outputs, block × inputs, rows, blocks)."""
@@ -153,9 +157,9 @@ def _best(conv: ir.Node, shape: tuple[int, ...], row: Row) -> Folded | None:
         return (_RUN + folded.taps * folded.block * inputs * computed) / folded.results + rounding
 
     choice = [Folded(row, block) for block in _BLOCKS]
-    choice = [folded for folded in choice if folded.fits(image[1], result[1]) and folded.block * inputs % _READ == 0]
+    choice = [folded for folded in choice if folded.fits(image[1], result[1]) and folded.block * inputs % READ_BLOCK == 0]
     best = min(choice, key=products, default=None)
-    as_it_is = _RUN + taps * max(inputs, _READ) * (outputs + -outputs % _WRITTEN) + rounding
+    as_it_is = _RUN + taps * max(inputs, READ_BLOCK) * (outputs + -outputs % WRITTEN_BLOCK) + rounding
     return best if best is not None and products(best) < _WORTH * as_it_is else None
 
 

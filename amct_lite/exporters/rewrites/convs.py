@@ -16,6 +16,10 @@ OTHER = ".channels"
 """What the name of a tensor ends in that holds other channels than the one of the float model."""
 DEPTHWISE_BLOCK = 16
 """Channels that ONNX Runtime's depthwise kernel takes at a time."""
+READ_BLOCK = 4
+"""Channels that its kernel of a convolution over pixels reads at a time,"""
+WRITTEN_BLOCK = 16
+"""and those that it writes at a time: of other counts all take longer than if zeros fill them up."""
 
 
 def own_dequantizer(conv: ir.Node, index: int) -> ir.Node | None:
