@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import importlib.util
+import pydoc
 import shutil
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -36,6 +38,14 @@ def batches() -> list[dict[str, np.ndarray]]:
 @pytest.mark.skipif(INSTALLED, reason="onnxruntime-extensions is installed")
 def test_without_the_extra_it_says_what_to_install() -> None:
     with pytest.raises(ConfigError, match=r"pip install 'amct-lite\[dropin\]'.*CalibrationSession"):
+        _ = amct.AMCT_SO
+
+
+def test_help_on_the_package_needs_no_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "onnxruntime_extensions", None)  # as if it were not installed
+    monkeypatch.setattr(dropin, "_options", dropin._options.__wrapped__)
+    assert "quantize" in pydoc.plaintext.document(amct)
+    with pytest.raises(ConfigError, match="AMCT_SO needs"):
         _ = amct.AMCT_SO
 
 
