@@ -76,6 +76,8 @@ def _report(built: Built, checked: Checked, said: Said) -> Report:
         ),
         notes=(
             *said.notes,
+            *checked.remarks,
+            *told.picked_notes(checked.outputs, source.prepared),
             *(f"{s.node}: {s.reason}" for s in exports.skips),
             *told.width_notes(exports, checked),
             *told.storage_notes(record, exports.target),

@@ -70,7 +70,7 @@ def test_models_made_to_judge_biases_are_those_that_are_exported(model: Path, mo
     fresh = checks.compared(again, feeds, outputs, ONE_THREAD.runtime)
     monkeypatch.setattr(checks, "open_session", None)
     assert checks.compared(exports, feeds, outputs, ONE_THREAD.runtime) == fresh
-    assert fresh[1] == checks.COMPARED_SAMPLES
+    assert fresh.samples == checks.COMPARED_SAMPLES
 
 
 def test_a_narrowed_decision_has_models_of_its_own(model: Path) -> None:

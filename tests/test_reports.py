@@ -15,7 +15,7 @@ from amct_lite.analysis.local_error import LocalError
 from amct_lite.config import QuantConfig
 from amct_lite.numerics.sketch import Outlier
 from amct_lite.pipeline import quantize
-from amct_lite.reports.report import OutputError, Report, output_errors
+from amct_lite.reports.report import OutputError, Report, output_errors, without_error
 from amct_lite.reports.warnings import POOR_SQNR_DB, local_warnings, outlier_warnings, sample_warnings
 from amct_lite.result import QuantizeResult
 from amct_lite.types import Feeds, QuantRecord, Skip
@@ -91,6 +91,14 @@ def test_output_errors_leave_integers_out_and_take_all_feeds_together() -> None:
     assert error.name == "y"
     assert error.mse == pytest.approx(0.25 / 4)
     assert error.sqnr_db == pytest.approx(20.0)  # 25 of signal over 0.25 of noise
+
+
+def test_outputs_without_decibels_are_told_in_words() -> None:
+    exact = [(np.array([3.0]), np.array([1, 2]), np.zeros(3)), (np.array([3.0]), np.array([2, 0]), np.zeros(2))]
+    ours = [(np.array([3.0]), np.array([1, 9]), np.zeros(3)), (np.array([2.0]), np.array([2, 0]), np.zeros(1))]
+    same, fewer = without_error(["y", "label", "boxes"], exact, ours)
+    assert same == "output label: 3 of 4 values are the same in the fake-quant model"
+    assert fewer.startswith("output boxes has 5 values, in the fake-quant model 4: their number depends on the data")
 
 
 def test_each_wild_sample_is_one_warning() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import partial
 from math import prod
 
 import numpy as np
@@ -17,7 +18,7 @@ from amct_lite.calibration.feeds import InputSpec
 from amct_lite.errors import ExportError
 from amct_lite.exporters import narrow
 from amct_lite.reports.half_layers import require_fit
-from amct_lite.reports.report import OutputError, output_errors
+from amct_lite.reports.report import OutputError, output_errors, without_error
 from amct_lite.runtime import RuntimeOptions, is_heavy, open_session
 from amct_lite.types import AnyArray, Feeds, QuantRecord
 from amct_lite.validate.equivalence import Equivalence, verify_deploy
@@ -36,8 +37,18 @@ DEPLOY_SAMPLES = 4
 
 
 @dataclass(frozen=True)
+class Compared:
+    """The outputs of the fake-quant model: their errors on so many samples; a sentence for each that has none."""
+
+    errors: tuple[OutputError, ...]
+    samples: int
+    remarks: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class Checked:
-    """local: layer → error of its own output. outputs: fake-quant against `reference`. data: what the deploy model ran on."""
+    """local: layer → error of its own output. outputs, remarks: fake-quant against `reference`, in numbers and in words. data:
+    what the deploy model ran on."""
 
     local: Mapping[str, LocalError]
     outputs: tuple[OutputError, ...]
@@ -46,6 +57,7 @@ class Checked:
     data: str
     kernels: Kernels | None = None
     reference: str = "float"
+    remarks: tuple[str, ...] = ()
 
 
 def check_exports(
@@ -71,15 +83,16 @@ def check_exports(
         local = beside.submit(_local_errors, prepared, exports, record, feeds, options)
         if is_heavy(prepared):
             local.result()
-        outputs, compared_samples = compared(exports, feeds, exact, options)
+        found = compared(exports, feeds, exact, options)
+        plain = partial(Checked, outputs=found.errors, samples=found.samples, remarks=found.remarks)
         if exports.deploy is None:
-            return Checked(local.result(), outputs, compared_samples, None, "")
+            return plain(local.result(), equivalence=None, data="")
         if exports.target == "ort":
             kernels = _check_kernels(record, exports, feeds, exact, inputs, options)
-            return Checked(local.result(), outputs, compared_samples, None, "", kernels)
+            return plain(local.result(), equivalence=None, data="", kernels=kernels)
         samples, description = _deploy_feeds(feeds, inputs, exports.shapes)
         equivalence = verify_deploy(exports.deploy, exports.fake_quant, samples, options)
-        return Checked(local.result(), outputs, compared_samples, equivalence, description)
+        return plain(local.result(), equivalence=equivalence, data=description)
 
 
 def _local_errors(
@@ -92,15 +105,16 @@ def _local_errors(
 
 def compared(
     exports: Exports, feeds: Sequence[Feeds], exact: Sequence[tuple[AnyArray, ...]], options: RuntimeOptions
-) -> tuple[tuple[OutputError, ...], int]:
-    """Errors of the fake-quant model's outputs on the last feeds, which no correction was measured on, and how many these are.
-    The model is loaded in any case."""
+) -> Compared:
+    """The fake-quant model on the last feeds, which no correction was measured on. The model is loaded in any case."""
     last = slice(-COMPARED_SAMPLES, None)
     quantized, names = exports.results[last], [str(value.name) for value in exports.fake_quant.graph.outputs]
     if not quantized or len(quantized) < len(feeds[last]):
         session = open_session(exports.fake_quant, options)
         quantized = tuple(tuple(session.run_apart(_known(sample, session.input_names))) for sample in feeds[last])
-    return output_errors(names, exact[last], quantized) if feeds else (), len(quantized)
+    if not feeds:
+        return Compared((), len(quantized))
+    return Compared(output_errors(names, exact[last], quantized), len(quantized), without_error(names, exact[last], quantized))
 
 
 def settle_half(

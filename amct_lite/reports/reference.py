@@ -42,8 +42,14 @@ def compared_on_noise(
     bounds = qat.input_bounds(reference)
     spread = [{name: _within(array, bounds.get(name)) for name, array in feeds.items()} for feeds in noise]
     feeds, outputs = keep(reference, spread, options, optimize=False)
-    errors, samples = compared(exports, feeds, outputs, options)
-    return replace(checked, outputs=errors, samples=samples, reference=f"{GIVEN}, on random numbers")
+    found = compared(exports, feeds, outputs, options)
+    return replace(
+        checked,
+        outputs=found.errors,
+        samples=found.samples,
+        remarks=found.remarks,
+        reference=f"{GIVEN}, on random numbers",
+    )
 
 
 def _within(noise: AnyArray, bounds: tuple[float, float] | None) -> AnyArray:

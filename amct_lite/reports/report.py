@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -121,15 +121,41 @@ def output_errors(
 ) -> tuple[OutputError, ...]:
     """Errors of each output of numbers, or of signed codes, over all feeds; `exact` and `quantized` hold one tuple a feed."""
     errors = []
-    for name, a, b in zip(names, zip(*exact, strict=True), zip(*quantized, strict=True), strict=True):
-        if not all(
-            np.issubdtype(array.dtype, np.floating) or array.dtype in {np.dtype("int8"), np.dtype("int16")} for array in a
-        ):
-            continue  # 8 and 16 bits are codes of numbers; other integers are indices, or made of shapes
-        left, right = (np.concatenate([np.float32(array).reshape(-1) for array in arrays]) for arrays in (a, b))
-        if left.size == right.size:
+    for name, a, b in _joined(names, exact, quantized):
+        if _of_numbers(a) and a.size == b.size:
+            left, right = a.astype(np.float32, copy=False), b.astype(np.float32, copy=False)
             errors.append(OutputError(name, mse(left, right), cosine(left, right), sqnr_db(left, right)))
     return tuple(errors)
+
+
+def without_error(
+    names: Iterable[str], exact: Iterable[tuple[AnyArray, ...]], quantized: Iterable[tuple[AnyArray, ...]]
+) -> tuple[str, ...]:
+    """A sentence for each output that `output_errors` leaves out: of integers, texts and truth values, how many are equal."""
+    remarks = []
+    for name, a, b in _joined(names, exact, quantized):
+        if a.size != b.size:
+            remarks.append(
+                f"output {name} has {a.size} values, in the fake-quant model {b.size}: their number depends on the data, "
+                "so they are not compared. Measure accuracy with the fake-quant model."
+            )
+        elif not _of_numbers(a):
+            remarks.append(f"output {name}: {np.count_nonzero(a == b)} of {a.size} values are the same in the fake-quant model")
+    return tuple(remarks)
+
+
+def _joined(
+    names: Iterable[str], exact: Iterable[tuple[AnyArray, ...]], quantized: Iterable[tuple[AnyArray, ...]]
+) -> Iterator[tuple[str, AnyArray, AnyArray]]:
+    """Each output with its values in all feeds, one behind the other, on both sides."""
+    for name, *sides in zip(names, zip(*exact, strict=True), zip(*quantized, strict=True), strict=True):
+        a, b = (np.concatenate([array.reshape(-1) for array in arrays]) for arrays in sides)
+        yield name, a, b
+
+
+def _of_numbers(array: AnyArray) -> bool:
+    """8 and 16 bits are codes of numbers; other integers are indices, or made of shapes."""
+    return np.issubdtype(array.dtype, np.floating) or array.dtype in {np.dtype("int8"), np.dtype("int16")}
 
 
 def as_plain(value: Any) -> Any:

@@ -31,6 +31,7 @@ LOST_CHANNEL_DB = 10.0
 LOST_SHARE = 0.25
 DEAD_CHANNEL = 1e-6
 """A channel with weights this small beside the layer's largest does nothing that float32 would notice."""
+_PICKING = frozenset({"ArgMax", "ArgMin", "NonMaxSuppression", "TopK"})
 MOST_NAMED = 5
 MOST_SAMPLES = 20
 """Wild samples that are named; of more than 16,384 samples not all are known by number."""
@@ -212,6 +213,29 @@ def unbounded_warnings(outputs: Sequence[OutputError]) -> list[str]:
         for error in outputs
         if np.isinf(error.mse)
     ]
+
+
+def picked_notes(outputs: Sequence[OutputError], model: ir.Model) -> list[str]:
+    """Outputs with a poor SQNR that may say little: what a node picks or sorts changes as a whole with one other pick."""
+    picks = {error.name: _picks(model, error.name) for error in outputs if error.sqnr_db < POOR_SQNR_DB}
+    return [
+        f"output {name} is picked or sorted by {_some(nodes)}: another pick or order lowers its SQNR as a whole. Measure "
+        "accuracy with the fake-quant model."
+        for name, nodes in picks.items()
+        if nodes
+    ]
+
+
+def _picks(model: ir.Model, output: str) -> list[str]:
+    """The nodes that pick among values, of those that the output is computed from, in the order of the graph."""
+    found: set[ir.Node] = set()
+    waiting = [value.producer() for value in model.graph.outputs if value.name == output]
+    while waiting:
+        node = waiting.pop()
+        if node is not None and node not in found:
+            found.add(node)
+            waiting += [value.producer() for value in node.inputs if value is not None]
+    return [f"{node.name} ({node.op_type})" for node in model.graph if node in found and node.op_type in _PICKING]
 
 
 def record_notes(record: QuantRecord) -> tuple[str, ...]:

@@ -12,6 +12,7 @@ from amct_lite.reports.warnings import (
     POOR_SQNR_DB,
     SEARCH,
     local_warnings,
+    picked_notes,
     storage_notes,
     unbounded_warnings,
     weight_warnings,
@@ -161,3 +162,19 @@ def test_an_output_without_a_distance_is_named() -> None:
     fine, unbounded = OutputError("y", 0.1, 0.9, 20.0), OutputError("log", np.inf, 0.9, -np.inf)
     (warning,) = unbounded_warnings([fine, unbounded])
     assert warning.startswith("output 'log' has infinite values or NaN in the float model or in the quantized one alone")
+
+
+def test_an_output_that_is_picked_says_that_its_sqnr_tells_little():
+    model = ir.from_text(
+        '<ir_version: 8, opset_import: ["" : 13]>\n'
+        "g (float[8] x, int64[1] k) => (float[k] best, int64[k] which, float[8] y) {\n"
+        "  y = Relu (x)\n"
+        "  best, which = TopK (y, k)\n"
+        "}"
+    )
+    for node, name in zip(model.graph, ("relu", "top"), strict=True):
+        node.name = name
+    poor, fine = 3.6, POOR_SQNR_DB
+    (note,) = picked_notes([OutputError("best", 0.1, 0.9, poor), OutputError("y", 0.1, 0.9, poor)], model)
+    assert note.startswith("output best is picked or sorted by top (TopK): another pick or order lowers its SQNR")
+    assert not picked_notes([OutputError("best", 0.1, 0.9, fine)], model)
