@@ -9,6 +9,7 @@ from amct_lite.calibration.data import random_data
 from amct_lite.calibration.feeds import input_specs
 from amct_lite.recorded import subject_of
 from amct_lite.reports import warnings as told
+from amct_lite.reports.balancing import better_balanced
 from amct_lite.reports.checks import COMPARED_SAMPLES, Checked, check_exports, settle_half
 from amct_lite.reports.report import Report, layer_rows, sizes_of
 from amct_lite.result import Built, QuantizeResult
@@ -72,6 +73,7 @@ def _report(built: Built, checked: Checked, said: Said) -> Report:
                 target=exports.target,
                 decided=plan is not None,
                 levers=said.levers,
+                uneven=better_balanced(source.prepared, built.statistics, told.named_layers(checked.local)),
             ),
         ),
         notes=(

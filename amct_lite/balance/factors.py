@@ -27,7 +27,7 @@ def decide_factors(model: ir.Model, strengths: Mapping[str, float], sketches: Sk
     layers = balanced_layers(model, strengths)
     factors: dict[str, tuple[float, ...]] = {}
     for group in joint_groups(layers, strengths) if fold else ((layer,) for layer in layers):
-        seen = sketches[_key(group[0])]
+        seen = sketches[tap_of(group[0])]
         weight_max = np.maximum.reduce([input_channel_max(layer) for layer in group])
         found = balance_factors(activation_max(seen), weight_max, strengths[group[0].name])
         factors |= {layer.name: tuple(found.tolist()) for layer in group}
@@ -57,7 +57,8 @@ def input_channel_max(layer: Layer) -> FloatArray:
     return largest
 
 
-def _key(layer: Layer) -> tuple[str, int | None]:
+def tap_of(layer: Layer) -> tuple[str, int | None]:
+    """The key of the sketch of its input."""
     value = layer.node.inputs[layer.data[0]]
     assert value is not None
     return str(value.name), layer.channel_axis

@@ -32,6 +32,7 @@ LOST_SHARE = 0.25
 DEAD_CHANNEL = 1e-6
 """A channel with weights this small beside the layer's largest does nothing that float32 would notice."""
 _PICKING = frozenset({"ArgMax", "ArgMin", "NonMaxSuppression", "TopK"})
+_BALANCE = "balancing, as some of its input channels are far larger than the others (--balance), "
 MOST_NAMED = 5
 MOST_SAMPLES = 20
 """Wild samples that are named; of more than 16,384 samples not all are known by number."""
@@ -163,10 +164,12 @@ def local_warnings(
     target: str = "ascend",
     decided: bool = True,
     levers: Levers = PLAIN,
+    uneven: Container[str] = (),
 ) -> list[str]:
     """Layers whose own output suffers, the worst by name. learned: those whose rounding was learned. target: for `ort`,
-    tensors are quantized that nobody asked for. decided: the scales in this run, not by whoever wrote `record`."""
-    poor = sorted((error.sqnr_db, name) for name, error in local.items() if error.sqnr_db < POOR_SQNR_DB)
+    tensors are quantized that nobody asked for. decided: the scales in this run, not by whoever wrote `record`. uneven: layers
+    that balancing would help."""
+    poor = _poor(local)
     items = [item for item in quantized_layers(model, record) if item.layer.weight is not None]
     one_scale = {item.layer.name for item in items if item.weight.per_tensor}
     narrow = {item.layer.name for item in items if min(item.activation.bits, item.weight.bits) < 8}
@@ -181,7 +184,7 @@ def local_warnings(
         wider = levers.wider.format(quoted) if name in narrow else ""
         return (
             f"Keep it in float ({levers.in_float.format(quoted)}), "
-            f"or try {_other_ways(wider, name in one_scale, name in learned)}"
+            f"or try {_BALANCE if name in uneven else ''}{_other_ways(wider, name in one_scale, name in learned)}"
         )
 
     warnings = [
@@ -190,6 +193,15 @@ def local_warnings(
         for sqnr, name in poor[:MOST_NAMED]
     ]
     return warnings + _rest(len(poor), f"have outputs less than {POOR_SQNR_DB:.0f} dB above the noise; the table has them all")
+
+
+def named_layers(local: Mapping[str, LocalError]) -> tuple[str, ...]:
+    """Those that `local_warnings` gives a sentence of their own."""
+    return tuple(name for _, name in _poor(local)[:MOST_NAMED])
+
+
+def _poor(local: Mapping[str, LocalError]) -> list[tuple[float, str]]:
+    return sorted((error.sqnr_db, name) for name, error in local.items() if error.sqnr_db < POOR_SQNR_DB)
 
 
 def _without_tensor(key: str, target: str) -> str:

@@ -11,7 +11,7 @@ from corpus import SHARED, needs_shared
 from hypothesis import given
 from hypothesis import strategies as st
 
-from amct_lite.numerics.balance import SMALLEST, balance_factors
+from amct_lite.numerics.balance import SMALLEST, balance_factors, balancing_gain_db
 
 VECTORS = SHARED / "reference" / "vectors.json"
 
@@ -61,3 +61,11 @@ def test_factors_stay_within_the_bounds_of_a_record(activation: list[float], wei
     factors = balance_factors(array(*activation), array(*weight), strength)
     assert factors.dtype == np.float32
     assert np.all((factors >= SMALLEST) & (factors <= 1 / SMALLEST))
+
+
+def test_gain_of_balancing_worked_by_hand() -> None:
+    """One channel 100 times larger, its weight 100 times smaller: plain 100^2 · (1 + 0.01^2), balanced 1^2 · (1 + 1)."""
+    gain = balancing_gain_db(array(100, 1), np.array([[0.01], [1]], dtype=np.float32), 0.5)
+    assert gain == pytest.approx(10 * np.log10(100**2 * 1.0001 / 2), abs=1e-3)
+    assert balancing_gain_db(array(2, 2), np.array([[1], [1]], dtype=np.float32), 0.5) == pytest.approx(0, abs=1e-6)
+    assert balancing_gain_db(array(0, 0), np.ones((2, 1), dtype=np.float32), 0.5) == 0
