@@ -174,6 +174,7 @@ def local_warnings(
     one_scale = {item.layer.name for item in items if item.weight.per_tensor}
     narrow = {item.layer.name for item in items if min(item.activation.bits, item.weight.bits) < 8}
     tensors = {entry.key for entry in record.layers if entry.tensor_quantize}
+    fixed = {item.layer.name for item in items if item.layer.name not in learned}  # weights that nothing was learned of
 
     def remedy(name: str) -> str:
         if not decided:
@@ -184,7 +185,7 @@ def local_warnings(
         wider = levers.wider.format(quoted) if name in narrow else ""
         return (
             f"Keep it in float ({levers.in_float.format(quoted)}), "
-            f"or try {_BALANCE if name in uneven else ''}{_other_ways(wider, name in one_scale, name in learned)}"
+            f"or try {_BALANCE if name in uneven else ''}{_other_ways(wider, name in one_scale, name in fixed)}"
         )
 
     warnings = [
@@ -210,10 +211,10 @@ def _without_tensor(key: str, target: str) -> str:
     return f"Keep its node in float (--skip {shlex.quote(split_key(key)[0])})"
 
 
-def _other_ways(wider: str, one_scale: bool, learned: bool) -> str:
+def _other_ways(wider: str, one_scale: bool, fixed: bool) -> str:
     bits = f"more bits ({wider}), " if wider else ""
     channels = "a weight scale a channel (--channel-wise all), " if one_scale else ""
-    rounding = "other" if learned else "learned rounding (--weight-algo gptq) or other"
+    rounding = "learned rounding (--weight-algo gptq) or other" if fixed else "other"
     return f"{bits}{channels}{rounding} ranges (--algo mse)"
 
 

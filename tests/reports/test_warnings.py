@@ -132,6 +132,16 @@ def test_a_poor_layer_with_learned_rounding_is_not_told_to_learn_it():
     assert learned.endswith("or try other ranges (--algo mse).")
 
 
+def test_a_product_of_two_activations_has_no_rounding_to_learn():
+    model = ir.from_text(
+        '<ir_version: 8, opset_import: ["" : 13]>\ng (float[2,3] a, float[3,2] b) => (float[2,2] y) {\n  y = MatMul (a, b)\n}'
+    )
+    next(iter(model.graph)).name = "product"
+    record = QuantRecord((LayerRecord("product", QParams.of(0.1, 0), QParams.of(0.1, 0)),))
+    (warning,) = local_warnings({"product": LocalError(1.0, 0.1)}, model, record)
+    assert warning.endswith("Keep it in float (--skip product), or try other ranges (--algo mse).")
+
+
 def test_a_command_offers_the_options_that_it_has():
     weights = {"bad": np.eye(4)}
     local = {"bad": LocalError(POOR_SQNR_DB - 1, 0.9)}
