@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import permutations
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,7 @@ from amct_lite.types import AnyArray, Feeds
 
 Dim = int | str | None
 _MOST_NAMED = 8
+_MOST_AXES = 5
 
 
 @dataclass(frozen=True)
@@ -131,7 +133,7 @@ def _check_input(value: object, spec: InputSpec, where: str) -> AnyArray:
     if not shape_fits(array.shape, spec.shape):
         raise DataError(
             f"input {spec.name!r} has shape {array.shape} {place}, the model expects {spec.shape_text}. "
-            "Check the samples, and the image size or input shape if one was given."
+            + _shape_remedy(array.shape, spec)
         )
     _check_finite(array, spec, where)
     converted = convert(array, spec.numpy_dtype)
@@ -151,6 +153,16 @@ def _check_input(value: object, spec: InputSpec, where: str) -> AnyArray:
 def _with_batch_axis(array: AnyArray, spec: InputSpec) -> AnyArray:
     single = spec.shape and spec.fixed_batch in {None, 1} and shape_fits(array.shape, spec.shape[1:])
     return array[np.newaxis] if single else array
+
+
+def _shape_remedy(shape: tuple[int, ...], spec: InputSpec) -> str:
+    """The transpose that makes it fit, such as the one from NHWC; else where to look."""
+    wanted = [spec.shape, spec.shape[1:]] if spec.shape else []
+    for expected in wanted:
+        for axes in permutations(range(len(shape))) if 2 < len(shape) == len(expected) <= _MOST_AXES else ():
+            if shape_fits(tuple(shape[axis] for axis in axes), expected):
+                return f"With its axes in another order it fits: array.transpose{axes}."
+    return "Check the samples, and the image size or input shape if one was given."
 
 
 def shape_fits(shape: tuple[int, ...], expected: tuple[Dim, ...] | None) -> bool:

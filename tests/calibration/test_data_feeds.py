@@ -57,6 +57,8 @@ def test_a_scalar_input_stays_a_scalar() -> None:
                 r"the model expects \(N, 3, 4, 4\)\. Check the samples, and the image size or input shape if one was given\."
             ),
         ),
+        ({"images": image(2, 4, 4, 3)}, r"With its axes in another order it fits: array\.transpose\(0, 3, 1, 2\)\.$"),
+        ({"images": image(4, 4, 3)}, r"it fits: array\.transpose\(2, 0, 1\)\.$"),
         ({"images": image(1, 3, 5, 4)}, r"has shape \(1, 3, 5, 4\)"),
         ({"images": image(0, 3, 4, 4)}, r"input 'images' is empty in batch 5"),
         ({"image": image(1, 3, 4, 4)}, r"no array for input 'images' \(did you mean 'image'\?\); it has 'image'"),
