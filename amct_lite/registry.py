@@ -24,6 +24,8 @@ def did_you_mean(name: str, choices: Iterable[str]) -> str:
     """` (did you mean 'x'?)` for the nearest of `choices`, if need be in another case, else an empty string."""
     names = list(choices)
     in_any_case = {choice.casefold(): choice for choice in names}
+    if name.casefold() in in_any_case and name not in names:
+        return f" (did you mean {in_any_case[name.casefold()]!r}?)"
     close = difflib.get_close_matches(name, names, n=1) or [
         in_any_case[letters] for letters in difflib.get_close_matches(name.casefold(), in_any_case, n=1)
     ]

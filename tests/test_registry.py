@@ -14,12 +14,13 @@ from amct_lite.registry import Registry, did_you_mean
     [
         ("kll", " (did you mean 'kl'?)"),
         ("INT8", " (did you mean 'int8'?)"),
+        ("INT16", " (did you mean 'int16'?)"),
         ("Convv", " (did you mean 'Conv'?)"),
         ("zebra", ""),
     ],
 )
 def test_the_nearest_name_in_whatever_case(name: str, meant: str) -> None:
-    assert did_you_mean(name, ("int8", "kl", "mse", "Conv", "conv")) == meant
+    assert did_you_mean(name, ("int8", "int16", "INT6", "kl", "mse", "Conv", "conv")) == meant
 
 
 def test_a_table_with_a_file_that_cannot_be_imported_is_refused_at_each_look_up(
