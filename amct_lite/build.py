@@ -85,7 +85,7 @@ def build_exports(
 
 
 def _shapes(prepared: ir.Model, statistics: Statistics | None, given: Mapping[str, Dims]) -> Mapping[str, Dims]:
-    """What the user gave; else the shape that all samples had, for inputs that are not static anyway."""
+    """What the user gave; else the shape that all samples had, or that the model says."""
     shapes: dict[str, Dims] = {}
     for value in prepared.graph.inputs:
         name = str(value.name)
@@ -94,4 +94,6 @@ def _shapes(prepared: ir.Model, statistics: Statistics | None, given: Mapping[st
             shapes[name] = given[name]
         elif seen is not None:
             shapes[name] = seen
+        elif (told := ir.sizes_of(value)) is not None:
+            shapes[name] = told
     return shapes

@@ -53,6 +53,13 @@ def test_a_shape_that_all_batches_had_becomes_the_static_one() -> None:
     assert ir.dims_of(exports.fake_quant.graph.inputs[0])[0] == "N", "the fake-quant model stays dynamic"
 
 
+def test_without_statistics_the_shapes_are_those_that_the_model_says() -> None:
+    fixed = named(parse(DYNAMIC.replace("N", "3"), "w b", OPSET))
+    record, _, _ = calibrated(fixed, 3)
+    assert build(fixed, record).shapes == {"x": (3, 3, 8, 8)}
+    assert build(dynamic(), record).shapes == {}
+
+
 def test_a_given_shape_counts_more_than_the_data() -> None:
     model = dynamic()
     record, statistics, _ = calibrated(model, 2, 2)
