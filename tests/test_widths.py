@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -159,6 +160,13 @@ def test_accumulators_are_told_in_steps_of_their_own_width(bits: int, told: str)
     report = quantized(QuantConfig(bits=bits)).report
     assert report.equivalence is not None
     assert told in accumulators(report.equivalence, report)
+
+
+def test_steps_that_only_float32_cannot_tell_apart_are_not_called_within_one() -> None:
+    report = quantized(QuantConfig()).report
+    assert report.equivalence is not None
+    told = accumulators(replace(report.equivalence, accumulator_error=31.6), report)
+    assert told == "accumulators equal up to float32's rounding (32 steps)"
 
 
 def test_four_bit_data_beside_wider_weights_are_one_warning() -> None:

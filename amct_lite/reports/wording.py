@@ -33,4 +33,6 @@ def accumulators(e: Equivalence, report: Report) -> str:
             f"accumulators equal up to float32's rounding ({e.accumulator_error:.2g} of their steps, which are 256 times finer "
             "with 16-bit data)"
         )
+    if e.accumulator_error > 1:  # of accumulators of millions
+        return f"accumulators equal up to float32's rounding ({e.accumulator_error:.2g} steps)"
     return f"accumulators equal (within {e.accumulator_error:.2g} of a step)"
