@@ -14,6 +14,9 @@ from amct_lite.runtime import RuntimeOptions
 if TYPE_CHECKING:
     from amct_lite.validate.speed import Speed
 
+CERTAIN = 1.05
+"""Times of two models that differ by less may be in the other order when they are measured again."""
+
 
 def speed_of(result: QuantizeResult, runtime: RuntimeOptions) -> Speed | None:
     """Measured beside the float model on a sample; None where there is no such model, or no sample."""
@@ -46,7 +49,9 @@ def say_speed(out: Console, speed: Speed, *, quiet: bool) -> None:
     )
     doubt = f"; the machine is busy, runs scatter {speed.scatter:.1f}-fold: measure again when it is not" if speed.busy else ""
     if speed.ratio > 1:
+        certain = speed.ratio > max(CERTAIN, speed.scatter if speed.busy else 0.0)
+        word = "slower" if certain else "no faster"
         advice = "If --tune does not help, keep the float model; `amct-lite explain` names the layers to blame."
-        say(out, f"[bold yellow]warning:[/] slower than the float model on this machine: {told}{doubt}. {advice}")
+        say(out, f"[bold yellow]warning:[/] {word} than the float model on this machine: {told}{doubt}. {advice}")
     elif not quiet:
         say(out, f"latency here: {told}{doubt}")

@@ -50,6 +50,15 @@ def test_a_slower_model_is_warned_of_even_when_quiet() -> None:
     assert said(slower).endswith("keep the float model; `amct-lite explain` names the layers to blame.\n")
 
 
+@pytest.mark.parametrize(
+    ("ratio", "scatter", "word"),
+    [(1.02, 1.0, "no faster"), (1.3, 2.0, "no faster"), (1.3, 1.2, "slower"), (2.5, 2.0, "slower")],
+)
+def test_a_model_is_called_slower_only_where_the_measurement_can_tell(ratio: float, scatter: float, word: str) -> None:
+    text = said(Speed(1.0, ratio, 1, {"x": (4,)}, scatter), quiet=True)
+    assert text.startswith(f"warning: {word} than the float model on this machine")
+
+
 @pytest.mark.parametrize(("scatter", "doubt"), [(1.4, False), (3.0, True)])
 def test_on_a_busy_machine_the_figure_is_doubted(scatter: float, doubt: bool) -> None:
     text = said(Speed(4.0, 1.0, 2, {"x": (1,)}, scatter))
