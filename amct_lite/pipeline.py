@@ -99,7 +99,14 @@ def conclude(calibrated: Calibrated, options: RunOptions, *, levers: told.Levers
     checked = check(built, calibration.feeds, calibration.outputs, options)
     corrected = bias_note(settings.bias_correction, calibration)
     taken_in = told.taken_in_notes(statistics.robust()[1]) if statistics.trusted else ()
-    notes = (*settings.without_effect, *source.notes, *calibration.notes(), *taken_in, *corrected)
+    notes = (
+        *settings.without_effect,
+        *source.notes,
+        *calibration.notes(),
+        *told.input_notes(calibration.feeds),
+        *taken_in,
+        *corrected,
+    )
     remarks = (decision.repairs, rounding_notes(statistics), {skip.node: skip.reason for skip in settled.nearest})
     said = Said(plan.skips, notes, settled.warnings, remarks, levers)
     return finish(built, checked, calibration.feeds, said, options)

@@ -16,7 +16,7 @@ from amct_lite.config import QuantConfig
 from amct_lite.numerics.sketch import Outlier
 from amct_lite.pipeline import quantize
 from amct_lite.reports.report import OutputError, Report, output_errors, without_error
-from amct_lite.reports.warnings import POOR_SQNR_DB, local_warnings, outlier_warnings, sample_warnings
+from amct_lite.reports.warnings import POOR_SQNR_DB, input_notes, local_warnings, outlier_warnings, sample_warnings
 from amct_lite.result import QuantizeResult
 from amct_lite.types import Feeds, QuantRecord, Skip
 
@@ -99,6 +99,16 @@ def test_outputs_without_decibels_are_told_in_words() -> None:
     same, fewer = without_error(["y", "label", "boxes"], exact, ours)
     assert same == "output label: 3 of 4 values are the same in the fake-quant model"
     assert fewer.startswith("output boxes has 5 values, in the fake-quant model 4: their number depends on the data")
+
+
+def test_the_numbers_that_the_model_was_fed_are_told_but_not_those_of_ids() -> None:
+    feeds = [
+        {"x": np.array([[0.0, 2.0]]), "ids": np.array([[7, 8]])},
+        {"x": np.array([[255.0, 3.0]]), "ids": np.array([[1, 2]])},
+    ]
+    assert input_notes(feeds) == ["input values: x from 0 to 255"]
+    assert input_notes([{"ids": np.array([[7, 8]])}]) == []
+    assert input_notes([]) == []
 
 
 def test_each_wild_sample_is_one_warning() -> None:

@@ -117,6 +117,15 @@ def sample_warnings(feeds: Sequence[Feeds], outliers: Mapping[str, tuple[Outlier
     return [*_same_warnings(feeds), *outlier_warnings(outliers)]
 
 
+def input_notes(feeds: Sequence[Feeds]) -> list[str]:
+    """What numbers the model was fed: samples that were not prepared as for the float model show here first. Ids and masks say
+    nothing."""
+    names = [name for name, array in feeds[0].items() if array.size > 1 and array.dtype.kind == "f"] if feeds else []
+    ends = {name: [(batch[name].min(), batch[name].max()) for batch in feeds] for name in names}
+    told = [f"{name} from {min(low for low, _ in e):.3g} to {max(high for _, high in e):.3g}" for name, e in ends.items()]
+    return [f"input values: {_some(told)}"] if told else []
+
+
 def _same_warnings(feeds: Sequence[Feeds]) -> list[str]:
     """Inputs of numbers that never change: of a loader that reads nothing, or one sample again and again. A single number,
     such as a flag, may be the same for all, and so may masks and indices."""
