@@ -24,6 +24,8 @@ from amct_lite.types import LayerPlan, QuantPlan, QuantRecord, QuantSpec, Skip, 
 ASCEND = "ascend"
 ORT = "ort"
 _RECURRENT = frozenset({"LSTM", "GRU", "RNN"})
+_MOVING = frozenset({"Concat", "Expand", "Pad", "Reshape", "ScatterND", "Slice", "Split", "Tile", "Transpose", "Where"})
+"""A constant that these take is a table, such as a detector's anchors; the rows of a Gather are an embedding."""
 
 
 def resolve(config: QuantConfig, model: ir.Model) -> QuantPlan:
@@ -257,6 +259,8 @@ def _shared_weights(model: ir.Model) -> Counter[ir.Value]:
 
 def _unknown_layer(node: ir.Node) -> str:
     """The reason to name a node that is no known layer but carries a weight matrix; empty for all others."""
+    if node.op_type in _MOVING and not node.domain:
+        return ""
     for value in node.inputs:
         array = ir.constant_of(value)
         if array is None or array.ndim < 2 or array.dtype.kind != "f":

@@ -167,6 +167,17 @@ def test_layers_inside_bodies_and_weights_of_other_ops_are_named() -> None:
     assert [(s.op_type, s.reason) for s in plan.skips] == [("MatMul", "it stands inside the body of a control-flow node")] * 2
 
 
+def test_a_table_that_is_only_moved_is_no_weight_but_an_embedding_is() -> None:
+    text = """g (float[2,4] x, int64[2] times, int64[3] ids, float[2,4] w, float[5,4] w2)
+        => (float[4,4] both, float[n,m] anchors, float[3,4] y) {
+          both = Concat<axis = 0>(x, w)
+          anchors = Expand (w, times)
+          y = Gather (w2, ids)
+        }"""
+    plan = resolve(ASCEND, model_of(text))
+    assert [(s.op_type, s.reason.partition(",")[0]) for s in plan.skips] == [("Gather", "Gather has weights")]
+
+
 def test_facts_cover_every_node() -> None:
     model = model_of("g (float[1,2,5,5] x, float[3,2,3,3] w) => (float[1,3,3,3] y) { h = Conv (x, w) y = Relu (h) }")
     facts = layer_facts("ascend", model)
