@@ -45,6 +45,13 @@ class Inspection:
     plan: QuantPlan
     weight_shapes: Mapping[str, tuple[int, ...]]
 
+    def __repr__(self) -> str:
+        """In a line: the plan has a paragraph for each layer."""
+        layers, skips = len(self.plan.layers), len(self.plan.skips)
+        return (
+            f"<Inspection of {self.model}: {layers} would be quantized, {skips} left in float; see .plan, .inputs, .to_json()>"
+        )
+
     def to_json(self) -> str:
         """Indented JSON with the fields above."""
         return json.dumps(asdict(self), indent=1, ensure_ascii=False)

@@ -52,10 +52,12 @@ def quantize(
 ) -> QuantizeResult:
     """Calibrate `model` on `data`, then build, run and compare all that is exported. Nothing is written; `.save(prefix)` does.
 
-    data: an iterable of feeds (input name → array), or a path: .npz/.npy files or folders, images, a loader.py. config: None
-    for the defaults, a file of any format, or the tables of one as a dict. statistics: a saved calibration
-    (`<prefix>_calibration.npz`) to decide from without running the model again; `data` may then be left out, and with it the
-    comparison on real data.
+    data: an iterable of feeds (input name → array), an array of samples (a dict of them for several inputs), or a path:
+    .npz/.npy files or folders, images, a loader.py. config: None for the defaults, a file of any format, or the tables of one
+    as a dict. statistics: a saved calibration (`<prefix>_calibration.npz`) to decide from without running the model again;
+    `data` may then be left out, and with it the comparison on real data.
+    A deploy model that cannot be, because a shape is open, is no error here, as all else is of use: `.report.deploy_problem`
+    says why there is none.
     Raises the AmctError of the stage that cannot go on; VerificationError when an exported model does not do what it must.
     """
     return pipeline.quantize(

@@ -42,7 +42,9 @@ class QuantizeResult(Built):
     def __repr__(self) -> str:
         """In a line: the models would fill screens in a notebook."""
         layers, skips = len(self.report.layers), len(self.report.skips)
-        return f"<QuantizeResult of {self.report.model}: {layers} quantized, {skips} left in float; see .report, .save(prefix)>"
+        lacking = ", no deploy model (see .report.deploy_problem)" if self.report.deploy_problem else ""
+        what = f"{layers} quantized, {skips} left in float{lacking}"
+        return f"<QuantizeResult of {self.report.model}: {what}; see .report, .save(prefix)>"
 
     def save(
         self, prefix: str | Path, *, inputs: Iterable[Path] = (), also: Mapping[str, str] | None = None

@@ -248,6 +248,9 @@ def test_a_result_is_shown_in_one_line(result: QuantizeResult) -> None:
     shown = repr(result)
     assert "\n" not in shown
     assert f"{len(result.report.layers)} quantized, 0 left in float" in shown
+    assert "no deploy model" not in shown
+    open_shape = replace(result, report=replace(result.report, deploy_problem="a shape is open"))
+    assert "0 left in float, no deploy model (see .report.deploy_problem); see" in repr(open_shape)
 
 
 def test_convert_without_statistics_says_that_biases_stay(result: QuantizeResult, model: Path) -> None:

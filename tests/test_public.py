@@ -49,6 +49,12 @@ def test_a_dict_says_what_a_file_says(model: Path) -> None:
         amct.inspect(model, {"activation": {"algoritm": "hfmg"}})
 
 
+def test_an_inspection_is_shown_in_one_line(model: Path) -> None:
+    assert repr(amct.inspect(model)).startswith(
+        f"<Inspection of {model.name}: 4 would be quantized, 0 left in float; see .plan"
+    )
+
+
 def test_a_model_in_memory_is_one_of_onnx_ir(model: Path) -> None:
     proto = onnx.load(model)
     assert amct.inspect(onnx_ir.from_proto(proto)).plan == amct.inspect(model).plan
