@@ -123,10 +123,9 @@ def _listed(names: Iterable[str]) -> str:
 
 def _check_input(value: object, spec: InputSpec, where: str) -> AnyArray:
     place = f"in {where}"
-    try:
-        array = np.frombuffer(value, np.uint8) if isinstance(value, bytes) and spec.dtype == "uint8" else np.asarray(value)
-    except (TypeError, ValueError, RuntimeError) as error:  # ragged lists; tensors that refuse to become arrays
-        raise DataError(f"input {spec.name!r} is no array {place}: {error}. Check the loader.") from error
+    if isinstance(value, bytes) and spec.dtype == "uint8":
+        value = np.frombuffer(value, np.uint8)
+    array = as_array(value, spec.name, place)
     if array.size == 0:
         raise DataError(f"input {spec.name!r} is empty {place}: shape {array.shape}. Check the loader.")
     array = _with_batch_axis(array, spec)
@@ -148,6 +147,14 @@ def _check_input(value: object, spec: InputSpec, where: str) -> AnyArray:
             "Check the loader."
         )
     return np.asarray(converted, order="C")
+
+
+def as_array(value: object, name: str, place: str) -> AnyArray:
+    """What numpy makes of it. Raises DataError for ragged lists, and for tensors that refuse to become arrays."""
+    try:
+        return np.asarray(value)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise DataError(f"input {name!r} is no array {place}: {str(error).rstrip('.')}. Check the loader.") from error
 
 
 def _with_batch_axis(array: AnyArray, spec: InputSpec) -> AnyArray:

@@ -128,6 +128,19 @@ def test_an_exception_of_the_callers_own_generator_reaches_the_caller() -> None:
         list(open_data(broken, [X]))
 
 
+class Refusing:
+    """As a tensor that requires a gradient does."""
+
+    def __array__(self, *_: object, **__: object) -> np.ndarray:
+        raise RuntimeError("Can't call numpy() on Tensor that requires grad. Use tensor.detach().numpy() instead.")
+
+
+@pytest.mark.parametrize("data", [Refusing(), {"x": Refusing()}, [{"x": Refusing()}], [(Refusing(),)]])
+def test_a_tensor_that_refuses_to_become_an_array_is_an_error_that_says_why(data: object) -> None:
+    with pytest.raises(DataError, match=r"input 'x' is no array in .*: Can't call .* instead\. Check the loader\."):
+        open_data(data, [X]).peek()
+
+
 def test_another_type_is_refused() -> None:
     with pytest.raises(DataError, match="calibration data of type int cannot be read"):
         open_data(3, [X])

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
 
-import numpy as np
-
-from amct_lite.calibration.feeds import InputSpec, names_of
+from amct_lite.calibration.feeds import InputSpec, as_array, names_of
 from amct_lite.calibration.readers.source import LabelledBatch, Source
 from amct_lite.calibration.readers.stacks import Stack
 from amct_lite.errors import DataError
@@ -15,7 +13,8 @@ from amct_lite.types import Feeds
 
 def array_stack(arrays: object, inputs: Sequence[InputSpec]) -> Stack:
     """One array, or a mapping from input names to arrays, with all samples in it."""
-    named: Feeds = {name: np.asarray(value) for name, value in named_arrays(arrays, inputs, "the data").items()}
+    given = named_arrays(arrays, inputs, "the data")
+    named: Feeds = {name: as_array(value, name, "in the data") for name, value in given.items()}
     return Stack("", {name: array.shape for name, array in named.items()}, lambda: named)
 
 
