@@ -55,6 +55,8 @@ def decide(
     for planned in plan.layers:
         first, *rest = map(fitted, planned.inputs)
         weight = rest[0] if rest else UNIT_WEIGHT
+        inputs = zip(planned.inputs, (first, *rest), strict=True)
+        told = [_no_input(params, sketch_of(tensor, sketches)) for tensor, params in inputs]
         if planned.weight is not None:
             layer = bind(nodes[planned.name])
             assert isinstance(layer, Layer)
@@ -69,8 +71,9 @@ def decide(
             if key not in weights:
                 weights[key] = weight_qparams(planned, layer)
             weight, repair = _repaired(layer, first, weights[key])
-            if told := "; ".join(filter(None, (repair, _vanished(layer, weight)))):
-                repairs[planned.name] = told
+            told += [repair, _vanished(layer, weight)]
+        if any(told):
+            repairs[planned.name] = "; ".join(filter(None, told))
         apart, data_type = planned.name in unfused or None, HALF if planned.name in half else ""
         layers.append(LayerRecord(planned.name, first, weight, skip_fusion=apart, data_type=data_type))
     for read in plan.reads:
@@ -122,6 +125,16 @@ def weight_qparams(planned: LayerPlan, layer: Layer) -> QParams:
         raise CalibrationError(
             f"the weight of {planned.name} ({planned.op_type}): {error} Repair the model or skip the layer."
         ) from error
+
+
+def _no_input(params: QParams, sketch: Sketch) -> str:
+    """A sentence about data of which nothing is left, by the same rule."""
+    largest = max(-sketch.low, sketch.high)
+    if params.scale[0] != 1 or largest >= SMALLEST_SCALE * 256:
+        return ""
+    if largest == 0:
+        return "its input is 0 in all samples"
+    return f"all values of its input become 0: below {SMALLEST_SCALE * 256:.1g} they are too small for a scale"
 
 
 def _vanished(layer: Layer, weight: QParams) -> str:

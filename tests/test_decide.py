@@ -173,6 +173,22 @@ def test_weights_too_small_for_a_scale_are_told() -> None:
     assert decision.repairs == {"Conv_0": "all weights of 1 of 4 channels become 0: below 2e-05 they are too small for a scale"}
 
 
+@pytest.mark.parametrize(
+    ("factor", "told"),
+    [
+        (0.0, {"Conv_0": "its input is 0 in all samples"}),
+        (1e-8, {"Conv_0": "all values of its input become 0: below 3e-05 they are too small for a scale"}),
+        (1.0, {}),
+        (1e4, {}),
+    ],
+)
+def test_data_too_small_for_a_scale_are_told(factor: float, told: dict[str, str]) -> None:
+    model = named(parse(CONV, "", OPSET, w=np.full((4, 3, 3, 3), 0.5, np.float32), b=np.zeros(4, np.float32)))
+    plan = resolve(QuantConfig(algorithm="minmax"), model)
+    feeds = [{name: array * np.float32(factor) for name, array in feeds_for(model, seed=1).items()}]
+    assert decide(model, plan, collect(model, plan, feeds).statistics.sketches).repairs == told
+
+
 def test_tensors_of_one_grid_get_the_range_that_holds_them_all() -> None:
     """A Concat of integers hands codes on as they are, so what it joins has one scale, and what it gives, too."""
     text = """g (float[1,3,6,6] x, float[4,3,3,3] w, float[4,3,3,3] v, float[2,8,1,1] u) => (float[1,2,4,4] y) {
