@@ -80,7 +80,10 @@ def require_metric(metric: str | MetricFunction) -> None:
     """Raises ConfigError for a name that is none."""
     if isinstance(metric, str) and metric not in _DAMAGES:
         hint = did_you_mean(metric, METRICS)
-        raise ConfigError(f"unknown metric {metric!r}{hint}; choose one of {', '.join(METRICS)}, or pass a function.")
+        raise ConfigError(
+            f"unknown metric {metric!r}{hint}; choose one of {', '.join(METRICS)}, or pass a function, on the command line the "
+            "Python file with metric(exact, other)."
+        )
 
 
 def damage_of(metric: str, outputs: Mapping[str, Figures]) -> float:
