@@ -12,7 +12,7 @@ from amct_lite.errors import ConfigError
 from amct_lite.observers import make_observer
 from amct_lite.ops import OPS
 from amct_lite.passes.take_apart import whole_of
-from amct_lite.registry import did_you_mean
+from amct_lite.registry import did_you_mean, pattern_meant
 from amct_lite.weights import make_weight_quantizer
 
 
@@ -36,7 +36,7 @@ def unknown_names(config: QuantConfig, patterns: Iterable[str], model: ir.Model)
     known = {*names, *(op_type for _, op_type in nodes), *OPS.names()}
     return [
         f"{config.place_of(pattern)}: {pattern!r} is no node, pattern or operator type of the model"
-        f"{did_you_mean(pattern, known)}. `amct-lite inspect` lists the names."
+        f"{pattern_meant(pattern, names) or did_you_mean(pattern, known)}. `amct-lite inspect` lists the names."
         for pattern in patterns
         if pattern not in known and not any(fnmatch.fnmatchcase(name, pattern) for name in names)
     ]

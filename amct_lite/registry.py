@@ -32,6 +32,14 @@ def did_you_mean(name: str, choices: Iterable[str]) -> str:
     return f" (did you mean {close[0]!r}?)" if close else ""
 
 
+def pattern_meant(text: str, names: Sequence[str]) -> str:
+    """` (did you mean 'conv*', …?)` where several of `names` begin with `text`, or hold it; else an empty string."""
+    beginning = sum(name.startswith(text) for name in names)
+    holding = sum(text in name for name in names)
+    count, pattern = (beginning, f"{text}*") if beginning > 1 else (holding, f"*{text}*")
+    return f" (did you mean {pattern!r}, which matches {count} names?)" if count > 1 else ""
+
+
 def belong_elsewhere(names: Sequence[str], known: Container[str]) -> str:
     """That fewer than a tenth of several names are `known`, the nodes of a model: they are of another one, and each needs no
     sentence of its own. Else empty."""

@@ -6,7 +6,20 @@ from pathlib import Path
 
 import pytest
 
-from amct_lite.registry import Registry, did_you_mean
+from amct_lite.registry import Registry, did_you_mean, pattern_meant
+
+
+@pytest.mark.parametrize(
+    ("text", "meant"),
+    [
+        ("conv_pw", " (did you mean 'conv_pw*', which matches 2 names?)"),
+        ("_1", " (did you mean '*_1*', which matches 2 names?)"),
+        ("conv_dw", ""),  # one name: the nearest is enough
+        ("gemm", ""),
+    ],
+)
+def test_the_beginning_of_several_names_is_a_pattern_without_its_star(text: str, meant: str) -> None:
+    assert pattern_meant(text, ["conv_pw_1", "conv_dw_1", "conv_pw_2"]) == meant
 
 
 @pytest.mark.parametrize(
