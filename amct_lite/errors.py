@@ -70,3 +70,7 @@ class StaticShapeError(ExportError):
 
 class WorkersError(AmctError):
     exit_code = 11
+
+
+class Terminated(SystemExit):
+    """The process was asked to end (SIGTERM): nobody's error, so whoever catches those of the user's code lets it pass."""

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from amct_lite.errors import AmctError, DataError
+from amct_lite.errors import AmctError, DataError, Terminated
 
 
 @contextmanager
@@ -22,7 +22,7 @@ def running_user_code(path: Path, remedy: str, *, when: str = "") -> Iterator[No
     sys.path.insert(0, folder)
     try:
         yield
-    except AmctError:
+    except (AmctError, Terminated):
         raise
     except (Exception, SystemExit) as error:
         moment = f" ({when})" if when else ""

@@ -6,11 +6,13 @@ import importlib
 import os
 import signal
 import sys
+from typing import NoReturn
 
 import click
 
 from amct_lite.cli.deferred import defer
 from amct_lite.cli.exits import exit_codes, tell_on_stderr
+from amct_lite.errors import Terminated
 from amct_lite.registry import did_you_mean
 
 _COMMANDS = {
@@ -58,11 +60,15 @@ def group() -> None:
     """Quantize ONNX models to int8, offline: for Ascend NPUs (through ATC) and for ONNX Runtime."""
 
 
+def _terminate(number: int, _frame: object) -> NoReturn:
+    raise Terminated(128 + number)
+
+
 def main() -> None:
     """Entry point."""
     defer()
     if hasattr(signal, "SIGTERM"):  # an exit like any other: what lies in temporary folders is removed
-        signal.signal(signal.SIGTERM, lambda number, _frame: sys.exit(128 + number))
+        signal.signal(signal.SIGTERM, _terminate)
     if "_AMCT_LITE_COMPLETE" in os.environ:
         importlib.import_module("amct_lite.cli.bash")
     with exit_codes(tell_on_stderr):

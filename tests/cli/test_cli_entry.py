@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -131,6 +132,16 @@ def test_signal_while_a_compiled_module_is_loaded_ends_like_at_any_other_moment(
     monkeypatch.setattr("amct_lite.cli.importlib.import_module", load)
     done = amct("calibrate", "m.onnx")
     assert (done.code, done.out, done.err) == (code, "", told)
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGTERM"), reason="no such signal here")
+def test_a_process_that_is_told_to_end_while_a_loader_runs_does_not_blame_the_loader(amct, digits, tmp_path):
+    loader = tmp_path / "loader.py"
+    loader.write_text(
+        "import os, signal, time\ndef feeds():\n    os.kill(os.getpid(), signal.SIGTERM)\n    time.sleep(5)\n    yield\n"
+    )
+    done = amct("calibrate", digits, "--data", loader, "-o", tmp_path / "x")
+    assert (done.code, done.err) == (143, "")
 
 
 def test_ctrl_c_while_writing_leaves_nothing(amct, monkeypatch, digits, samples, tmp_path):
