@@ -108,8 +108,8 @@ def _parsing(what: str) -> Iterator[None]:
         yield
     except DecodeError as error:
         raise UnsupportedModelError(
-            f"{what} is not an ONNX model: it does not parse as protobuf ({error}). It may be another format, an "
-            f"unfinished download, or a Git LFS pointer; export or fetch it again."
+            f"{what} is not an ONNX model: it does not parse as protobuf ({error}). It may be another format, the "
+            "weights of a model (give the .onnx file beside them), an unfinished download, or a Git LFS pointer: fetch again."
         ) from error
 
 

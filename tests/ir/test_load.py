@@ -53,7 +53,10 @@ def test_directory_is_refused_and_its_models_are_listed(tmp_path):
 @pytest.mark.parametrize(
     ("content", "match"),
     [
-        (b"version https://git-lfs.github.com/spec/v1\noid sha256:0", "does not parse as protobuf"),
+        (
+            b"version https://git-lfs.github.com/spec/v1\noid sha256:0",
+            "does not parse as protobuf.*the weights of a model .give the .onnx file beside",
+        ),
         (b"PK\x03\x04 not a model", "is not an ONNX model"),
         (b"", "holds no graph"),
     ],
