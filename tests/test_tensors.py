@@ -25,9 +25,9 @@ from amct_lite.record import check_record, format_record, parse_record
 from amct_lite.types import LayerRecord, QParams, QuantRecord
 
 OPSET = '<ir_version: 8, opset_import: ["": 17]>'
-NET = """g (float[1,2,8,8] x, float[1,2,8,8] z, int64[1,2,8,8] n, float[2,2,1,1] w, float[2,2,1,1] w2, float[8,8] m, float[8] v,
-           float[1,2,8,8] k, float s) => (float[1,2,8,8] y, float[1,2,8,8] q, float[1,2,8,8] u, int64[1,2,8,8] o,
-           float[1,2,8,8] l) {
+NET = """g (float[1,2,8,8] x, float[N,2,8,8] z, int64[1,2,8,8] n, float[2,2,1,1] w, float[2,2,1,1] w2, float[8,8] m, float[8] v,
+           float[1,2,8,8] k, float s) => (float[1,2,8,8] y, float[N,2,8,8] q, float[N,2,8,8] u, int64[1,2,8,8] o,
+           float[N,2,8,8] l) {
     [c1] a = Conv (x, w)
     [pool] p = MaxPool <kernel_shape = [1, 1]> (a)
     [c2] b = Conv (p, w2)

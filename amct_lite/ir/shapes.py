@@ -54,6 +54,24 @@ def infer_shapes(model: Model) -> None:
             _take(value, found)
 
 
+def inferred_shapes(model: Model) -> Mapping[str, Dims]:
+    """Name → shape of what has one that follows from the inputs alone, whatever the model says of it; `model` stays as it is.
+
+    Empty where operators contradict their inputs.
+    """
+    proto = slim_proto(model)
+    del proto.graph.value_info[:]
+    for entry in proto.graph.output:
+        entry.type.tensor_type.ClearField("shape")
+    try:
+        inferred = _infer(proto)
+    except (onnx.shape_inference.InferenceError, onnx.checker.ValidationError):
+        return {}
+    entries = (*inferred.graph.input, *inferred.graph.value_info, *inferred.graph.output)
+    shapes = {entry.name: onnx_ir.serde.deserialize_type_proto_for_shape(entry.type) for entry in entries}
+    return {name: tuple(dim if isinstance(dim, int) else dim.value for dim in shape) for name, shape in shapes.items() if shape}
+
+
 def _infer(proto: onnx.ModelProto) -> onnx.ModelProto:
     """Shapes, with the values of shape arithmetic where that is affordable.
 

@@ -17,6 +17,7 @@ from amct_lite.passes import (
     fold_batch_norm,
     fold_constants,
     fold_decomposed_batch_norm,
+    fold_shapes,
     infer_shapes,
     lift_constants,
     merge_matmul_bias,
@@ -42,6 +43,7 @@ def passes_with(fusion: Fusion) -> tuple[Pass, ...]:
         lift_constants.run,  # before all that ask whether an input is constant
         widen_float16.run,  # before computing: constants are to be folded in float32
         fold_constants.run,  # makes weights of what constant subgraphs compute
+        fold_shapes.run,  # constants of its own, for which the passes behind look
         infer_shapes.run,  # shapes are known best now; the next passes ask for types and ranks
         remove_identity.run,  # after folding: whether a Dropout or Pad does nothing may be a computed constant
         remove_expand.run,  # asks for shapes

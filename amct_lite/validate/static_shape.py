@@ -7,11 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-import numpy as np
-
 from amct_lite import ir
 from amct_lite.errors import StaticShapeError
-from amct_lite.passes import fold_constants, remove_dead
+from amct_lite.passes.fold_shapes import fold_known
 
 Dims = tuple[int, ...]
 
@@ -45,9 +43,7 @@ def settle_shapes(model: ir.Model, shapes: Mapping[str, Dims]) -> ir.Model:
     settled = ir.clone(model)
     ir.fix_input_shapes(settled, shapes)
     ir.infer_shapes(settled)
-    while _fold_shapes(settled):  # each round lets the next inference know the results of more Reshapes and the like
-        fold_constants.run(settled)
-        remove_dead.run(settled)
+    while fold_known(settled, ir.dims_of):
         ir.infer_shapes(settled)
     return settled
 
@@ -75,25 +71,6 @@ def _example(declared: tuple[object, ...] | None, wanted: Dims | None) -> tuple[
         return wanted or ()
     asked = wanted if wanted is not None and len(wanted) == len(declared) else (1, *["?"] * len(declared))[: len(declared)]
     return tuple(d if isinstance(d, int) else a for d, a in zip(declared, asked, strict=True))
-
-
-def _fold_shapes(model: ir.Model) -> int:
-    """Replace Shape and Size of tensors with a static shape by constants; returns how many."""
-    count = 0
-    for node in tuple(model.graph):
-        value = node.inputs[0] if node.op_type in {"Shape", "Size"} and not node.domain else None
-        sizes = ir.sizes_of(value)
-        if sizes is None:
-            continue
-        array = np.array(sizes, np.int64)
-        if node.op_type == "Shape":
-            array = array[ir.attribute(node, "start", 0) : ir.attribute(node, "end", None)]
-        else:
-            array = np.array(array.prod(), np.int64)
-        ir.redirect(node.outputs[0], ir.add_initializer(model.graph, f"{node.name}.folded", array))
-        ir.remove_node(node)
-        count += 1
-    return count
 
 
 def _origin(value: ir.Value) -> str:

@@ -1,0 +1,60 @@
+"""Fusions of ONNX Runtime that go wrong around integers, or make something slow: done here, or prevented."""
+
+from __future__ import annotations
+
+from math import isclose, sqrt
+
+from amct_lite import ir
+from amct_lite.exporters.pairs import is_dequantized
+from amct_lite.exporters.rewrites.neighbours import reader_of
+from amct_lite.ir.build import Inserter
+from amct_lite.passes.constants import number_of
+
+_DOMAIN = "com.microsoft"
+_NEAR = 1e-5
+"""Relative: 1.4142 is meant to be the root of 2."""
+
+
+def name_gelu(erf: ir.Node) -> None:
+    """`erf`, of x/√2 in x/2 · (1 + erf): where x is made of codes, the whole becomes the operator that ONNX Runtime has for it.
+
+    It finds it by itself where all read the same x, but before that gives each reader of a DequantizeLinear one of its own.
+    """
+    data = _multiplied(ir.producer_of(erf.inputs[0]), sqrt(0.5))
+    plus = reader_of(erf)
+    product = reader_of(plus) if plus is not None and _is_one_more(plus) else None
+    if data is None or not is_dequantized(data) or product is None or product.op_type != "Mul":
+        return
+    assert plus is not None
+    other = next((value for value in product.inputs if value is not plus.outputs[0]), None)
+    end = product if _multiplied(ir.producer_of(other), 0.5) is data else reader_of(product) if other is data else None
+    if end is None or (end is not product and _multiplied(end, 0.5) is not product.outputs[0]):
+        return
+    ir.graph_of(end).opset_imports.setdefault(_DOMAIN, 1)
+    ir.replace_node(end, Inserter(end, str(end.name)).op("Gelu", data, domain=_DOMAIN))
+
+
+def keep_sum(add: ir.Node) -> None:
+    """`add`, of two tensors of one shape, is spelled Sum in front of a LayerNormalization: of an Add and what follows
+    ONNX Runtime 1.31 makes one kernel, which takes five to fifteen times as long as the two."""
+    constants = (ir.constant_of(value) for value in add.inputs)
+    if any(array is not None and array.ndim < 2 for array in constants):  # a bias, which the layer in front takes in
+        return
+    readers = {use.node.op_type for use in ir.uses(add.outputs[0])}
+    if "LayerNormalization" in readers or readers >= {"ReduceMean", "Sub"}:
+        add.op_type = "Sum"
+
+
+def _multiplied(node: ir.Node | None, number: float) -> ir.Value | None:
+    """What `node` multiplies by `number`, or divides by its inverse."""
+    if node is None or node.op_type not in {"Mul", "Div"}:
+        return None
+    for index, value in enumerate(node.inputs):
+        found = number_of(value)
+        if found and isclose(1 / found if node.op_type == "Div" else found, number, rel_tol=_NEAR):
+            return node.inputs[1 - index] if node.op_type == "Mul" or index else None
+    return None
+
+
+def _is_one_more(node: ir.Node) -> bool:
+    return node.op_type == "Add" and 1 in map(number_of, node.inputs)
