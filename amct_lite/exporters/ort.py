@@ -21,6 +21,7 @@ from amct_lite.exporters.rewrites.codes import (
     measure_codes,
     spell_zero_point,
 )
+from amct_lite.exporters.rewrites.fusions import keep_sum, name_gelu
 from amct_lite.exporters.rewrites.gates import spread_gate
 from amct_lite.exporters.rewrites.hard_sigmoids import add_codes
 from amct_lite.exporters.rewrites.heads import multiply_pixel, pool_pixels
@@ -63,6 +64,7 @@ _COMPUTED: tuple[Rewrite, ...] = (
     (["Conv"], multiply_pixel),
     (["Mul"], spread_gate),
 )
+_FLOAT: tuple[Rewrite, ...] = ((["Erf"], name_gelu), (["Add"], keep_sum))
 
 
 def export(model: ir.Model, record: QuantRecord) -> ir.Model:
@@ -78,6 +80,7 @@ def export(model: ir.Model, record: QuantRecord) -> ir.Model:
     _rewrite(result, ((BOUNDS, bound_codes),))  # behind all that look for pairs: codes that are bounded are none
     ir.remove_unused(result)
     align(result)
+    _rewrite(result, _FLOAT)
     ir.remove_unused(result)
     ir.infer_shapes(result)
     return result

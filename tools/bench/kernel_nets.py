@@ -13,6 +13,7 @@ import onnx
 from onnx import helper, numpy_helper
 
 FLOAT, UINT8 = onnx.TensorProto.FLOAT, onnx.TensorProto.UINT8
+OPSETS = [helper.make_opsetid("", 17), helper.make_opsetid("com.microsoft", 1)]
 SCALE, WEIGHT_SCALE = 0.02, 0.002
 
 
@@ -53,7 +54,7 @@ class Net:
     def model(self, source: int, shape: list[int], result: int) -> onnx.ModelProto:
         ends = [[helper.make_tensor_value_info("x", source, shape)], [helper.make_tensor_value_info("y", result, None)]]
         graph = helper.make_graph(self.nodes, "net", *ends, self.constants)
-        return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 14)], ir_version=8)
+        return helper.make_model(graph, opset_imports=OPSETS, ir_version=8)
 
 
 Models = Mapping[str, onnx.ModelProto]

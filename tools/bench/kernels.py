@@ -13,7 +13,8 @@ windows: an image between two such layers cut into windows of 2×2 pixels, multi
 gates: an image of codes times one code a channel, channels last
 image: the first Conv, with a fourth channel of zeros, or on four pixels as one
 norms: a BatchNormalization between two 1×1 layers, from and to 16 channels
-swish: a HardSwish between two 1×1 layers
+swish, gelu: a HardSwish, or a Gelu, between two 1×1 layers
+skip: a sum of floats and the LayerNormalization behind it, for so many tokens
 gated: a depthwise layer and its gate between two, in whole blocks
 numbers: a product with one, between two
 channels: a channel shuffle between two
@@ -313,6 +314,36 @@ def swish(channels: int, size: int) -> Models:
     return {way: among_layers(change, channels, channels, size) for way, change in ways.items()}
 
 
+def gelu(channels: int, size: int) -> Models:
+    def parts(net: Net, codes: str, grid: tuple[str, str]) -> str:
+        data, root, one, half = (
+            net.op("DequantizeLinear", codes, *grid),
+            *(net.constant(np.float32(n)) for n in (2**0.5, 1, 0.5)),
+        )
+        bent = net.op("Add", net.op("Erf", net.op("Div", data, root)), one)
+        return net.op("QuantizeLinear", net.op("Mul", net.op("Mul", data, bent), half), *grid)
+
+    def operator(net: Net, codes: str, grid: tuple[str, str]) -> str:
+        data = net.op("DequantizeLinear", codes, *grid)
+        return net.op("QuantizeLinear", net.op("Gelu", data, domain="com.microsoft"), *grid)
+
+    return {way.__name__: among_layers(way, channels, channels, size) for way in (parts, operator)}
+
+
+def skip(tokens: int, width: int) -> Models:
+    """Six of them behind one another."""
+
+    def spelled(kind: str) -> onnx.ModelProto:
+        net, result = Net(), "x"
+        gamma, beta = (net.constant(np.full(width, number, np.float32)) for number in (1, 0))
+        skipped = net.constant(net.random.standard_normal((1, tokens, width)).astype(np.float32))
+        for name in ("", "", "", "", "", "y"):
+            result = net.op("LayerNormalization", net.op(kind, result, skipped), gamma, beta, out=name)
+        return net.model(FLOAT, [1, tokens, width], FLOAT)
+
+    return {kind: spelled(kind) for kind in ("Add", "Sum")}
+
+
 def numbers(channels: int, size: int) -> Models:
     def product(way: str, net: Net, codes: str, grid: tuple[str, str]) -> str:
         number = net.constant(np.float32(0.3))
@@ -368,6 +399,8 @@ CASES: Mapping[str, tuple[Callable[..., Models], list[tuple[int, ...]]]] = {
     "joined": (joined, [(64, 32, 2, 56), (64, 32, 6, 56), (128, 32, 12, 28), (256, 32, 24, 14), (512, 32, 16, 7),
                         (24, 12, 5, 16)]),
     "swish": (swish, [(16, 112), (240, 28), (240, 14), (480, 14), (672, 14), (960, 7), (576, 1)]),
+    "gelu": (gelu, [(32, 56), (128, 56), (256, 28), (640, 14), (1024, 7)]),
+    "skip": (skip, [(16, 256), (64, 256), (128, 384), (197, 384), (128, 768)]),
     "numbers": (numbers, [(16, 112), (64, 28), (240, 14), (64, 7)]),
     "gated": (gated, [(72, 5, 28), (120, 5, 28), (120, 5, 14), (200, 3, 14), (24, 3, 56)]),
 }  # fmt: skip
