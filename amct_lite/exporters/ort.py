@@ -21,6 +21,7 @@ from amct_lite.exporters.rewrites.codes import (
     measure_codes,
     spell_zero_point,
 )
+from amct_lite.exporters.rewrites.float_convs import join_results, store_floats
 from amct_lite.exporters.rewrites.fusions import keep_sum, name_gelu
 from amct_lite.exporters.rewrites.gates import spread_gate
 from amct_lite.exporters.rewrites.hard_sigmoids import add_codes
@@ -64,7 +65,7 @@ _COMPUTED: tuple[Rewrite, ...] = (
     (["Conv"], multiply_pixel),
     (["Mul"], spread_gate),
 )
-_FLOAT: tuple[Rewrite, ...] = ((["Erf"], name_gelu), (["Add"], keep_sum))
+_FLOAT: tuple[Rewrite, ...] = ((["Erf"], name_gelu), (["Add"], keep_sum), (["Conv"], join_results), (["Conv"], store_floats))
 
 
 def export(model: ir.Model, record: QuantRecord) -> ir.Model:

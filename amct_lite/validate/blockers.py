@@ -10,6 +10,7 @@ from collections.abc import Callable
 import numpy as np
 
 from amct_lite import ir
+from amct_lite.exporters.rewrites.float_convs import in_their_row
 from amct_lite.flow.kernels import INTEGERS_ONLY
 from amct_lite.flow.placement import bounds_of
 from amct_lite.ops import WEIGHTED
@@ -31,9 +32,8 @@ def blockers(node: ir.Node, executed: ir.Node | None = None) -> tuple[str, ...]:
     """
     if node.op_type in WITHOUT_KERNEL:
         return (f"ONNX Runtime has no integer kernel for {node.op_type}",)
-    inputs = _not_quantized(node)
-    if inputs:
-        return (inputs,)
+    if inputs := _not_quantized(node):
+        return inputs
     found = tuple(sentence for look in _LOOKS if (sentence := look(node)) is not None)
     signs = (look(executed) for look in (_mixed_signs, _shared_signed) if executed is not None)
     if not found and (sign := next(filter(None, signs), None)):
@@ -46,15 +46,18 @@ def _dequantizer(value: ir.Value | None) -> ir.Node | None:
     return node if node is not None and node.op_type == "DequantizeLinear" else None
 
 
-def _not_quantized(node: ir.Node) -> str | None:
+def _not_quantized(node: ir.Node) -> tuple[str, ...]:
     data, weight = (node.inputs[i] if i < len(node.inputs) else None for i in (0, 1))
     if _dequantizer(data) is None:
-        return "not quantized: no DequantizeLinear in front of its data"
+        return ("not quantized: no DequantizeLinear in front of its data",)
     if _is_stack(weight):
-        return "its weight is a stack of matrices with a scale for each channel: use one scale (--channel-wise auto)"
-    if node.op_type in WEIGHTED and _dequantizer(weight) is None:
-        return "its weight is float" if weight is None or ir.constant_of(weight) is not None else "its second input is float"
-    return None
+        return ("its weight is a stack of matrices with a scale for each channel: use one scale (--channel-wise auto)",)
+    if node.op_type not in WEIGHTED or _dequantizer(weight) is not None:
+        return ()
+    if weight is not None and ir.constant_of(weight) is None:
+        return ("its second input is float",)
+    output = _float_output(node)  # one that must be float for its readers is given such a weight
+    return (*([output] if output else []), "its weight is float")
 
 
 def _is_stack(weight: ir.Value | None) -> bool:
@@ -90,7 +93,7 @@ def _float_output(node: ir.Node) -> str | None:
     """What keeps the QuantizeLinear away that the integer kernel of this layer needs right behind it."""
     if node.op_type not in _CODES_ONLY:
         return None
-    value, bound = node.outputs[0], None
+    value, bound = in_their_row(node), None
     while True:
         if value.is_graph_output():
             return f"its output {value.name!r} leaves the network as float"

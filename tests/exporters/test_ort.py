@@ -209,7 +209,7 @@ def lowest_weights(model: ir.Model) -> list[int]:
     """How many weights of -128 each output channel of each layer sums up."""
     counts: list[int] = []
     for node in model.graph:
-        if node.op_type in {"Conv", "Gemm", "MatMul"}:
+        if node.op_type in {"Conv", "Gemm", "MatMul"} and node.inputs[1].producer() is not None:
             codes = ir.constant_of(node.inputs[1].producer().inputs[0])
             last = node.op_type == "MatMul" or (node.op_type == "Gemm" and not ir.attribute(node, "transB", 0))
             sums = (np.moveaxis(codes, -1, 0) if last else codes).reshape(codes.shape[-1 if last else 0], -1)

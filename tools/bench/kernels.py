@@ -57,9 +57,10 @@ Chain = tuple[tuple[list[int], list[int]], ...]
 
 
 def last(inputs: int, outputs: int, kernel: int, size: int) -> Models:
-    """A 1×1 layer, then the last one: as it is exported, and otherwise."""
+    """A 1×1 layer, then the last one."""
     pads = {"pads": [kernel // 2] * 4}
-    ways = ("exported", "float network", "rounded", "ConvInteger, uint8", "ConvInteger, int8", *["MatMul"] * (kernel == 1))
+    ways = ("codes", "float network", "floats", "rounded", "ConvInteger, uint8", "ConvInteger, int8")
+    ways += ("MatMul",) if kernel == 1 else ("four at once",) if size % 4 == 0 else ()
     return {way: _last(way, (outputs, inputs, kernel, kernel), size, pads) for way in ways}
 
 
@@ -75,8 +76,18 @@ def _last(way: str, shape: tuple[int, int, int, int], size: int, pads: dict[str,
     data = net.op("DequantizeLinear", net.op("QuantizeLinear", "x", *grid), *grid)
     handed_on = net.op("QuantizeLinear", net.op("Conv", data, net.rounded(first)), *grid)
     hidden = net.op("DequantizeLinear", handed_on, *grid)
-    if way == "exported":
+    if way == "codes":
         net.op("Conv", hidden, net.rounded(codes), out="y", **pads)
+    elif way == "floats":
+        net.op("Conv", hidden, net.constant(codes * step), out="y", **pads)
+    elif way == "four at once":
+        wide = np.stack([np.pad(codes, [*[(0, 0)] * 3, (place, 3 - place)]) for place in range(4)]).reshape(
+            -1, *shape[1:3], shape[3] + 3
+        )
+        strips = net.op("Conv", hidden, net.constant(wide * step), strides=[1, 4], **pads)
+        apart = net.op("Reshape", strips, net.constant(np.array([1, 4, shape[0], size, size // 4])))
+        rows = net.op("Transpose", apart, perm=[0, 2, 3, 4, 1])
+        net.op("Reshape", rows, net.constant(np.array([1, shape[0], size, size])), out="y")
     elif way == "rounded":
         result = net.op("Conv", hidden, net.rounded(codes), **pads)
         net.op("DequantizeLinear", net.op("QuantizeLinear", result, *grid), *grid, out="y")

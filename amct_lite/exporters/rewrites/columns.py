@@ -20,12 +20,12 @@ from amct_lite.exporters.rewrites.convs import (
     change_outputs,
     has_own_bias,
     is_dense,
+    known_pads,
     own_weight,
 )
 from amct_lite.exporters.rewrites.layout import channels_first, channels_last
 from amct_lite.exporters.rewrites.neighbours import rounded_by
 from amct_lite.ir.build import Inserter
-from amct_lite.ir.windows import auto_pad_of, is_same_padded, same_pads
 from amct_lite.types import AnyArray
 
 _RUN = 2500
@@ -103,7 +103,7 @@ def fold_columns(conv: ir.Node) -> None:
     weight, quantize = own_weight(conv), rounded_by(conv)
     if weight is None or weight.ndim != 4 or quantize is None or not is_dense(conv) or not has_own_bias(conv):
         return
-    dequantize, pads = ir.producer_of(conv.inputs[0]), _pads(conv, weight.shape[2:])
+    dequantize, pads = ir.producer_of(conv.inputs[0]), known_pads(conv, weight.shape[2:])
     if dequantize is None or dequantize.op_type != "DequantizeLinear" or pads is None:
         return
     strides = ir.attribute(conv, "strides", [1, 1])
@@ -161,19 +161,3 @@ def _best(conv: ir.Node, shape: tuple[int, ...], row: Row) -> Folded | None:
     best = min(choice, key=products, default=None)
     as_it_is = _RUN + taps * max(inputs, READ_BLOCK) * (outputs + -outputs % WRITTEN_BLOCK) + rounding
     return best if best is not None and products(best) < _WORTH * as_it_is else None
-
-
-def _pads(conv: ir.Node, kernel: tuple[int, ...]) -> list[int] | None:
-    """Those in front of both axes, then those behind; None where not known, or where taps are apart. Of pads that follow from
-    the size ONNX Runtime (1.31) has negative ones for some strides that are wider than the kernel."""
-    strides: list[int] = ir.attribute(conv, "strides", [1, 1])
-    if any(gap != 1 for gap in ir.attribute(conv, "dilations", [1, 1])):
-        return None
-    if auto_pad_of(conv) == "NOTSET":
-        return ir.attribute(conv, "pads", [0] * 4)
-    if not is_same_padded(conv):
-        return [0] * 4
-    image = ir.sizes_of(conv.inputs[0], 2)
-    if image is None or any(taps < stride for taps, stride in zip(kernel, strides, strict=True)):
-        return None
-    return same_pads(conv, image, kernel, strides)

@@ -8,6 +8,7 @@ import numpy as np
 
 from amct_lite import ir
 from amct_lite.exporters.rewrites.neighbours import private
+from amct_lite.ir.windows import auto_pad_of, is_same_padded, same_pads
 from amct_lite.types import AnyArray
 
 GROWN = ".grown"
@@ -59,12 +60,33 @@ def has_own_bias(conv: ir.Node) -> bool:
     return len(conv.inputs) < 3 or own_dequantizer(conv, 2) is not None
 
 
+def known_pads(conv: ir.Node, kernel: tuple[int, ...]) -> list[int] | None:
+    """Those in front of both axes, then those behind; None where not known, or where taps are apart. Of pads that follow from
+    the size ONNX Runtime (1.31) has negative ones for some strides that are wider than the kernel."""
+    strides: list[int] = ir.attribute(conv, "strides", [1, 1])
+    if any(gap != 1 for gap in ir.attribute(conv, "dilations", [1, 1])):
+        return None
+    if auto_pad_of(conv) == "NOTSET":
+        return ir.attribute(conv, "pads", [0] * 4)
+    if not is_same_padded(conv):
+        return [0] * 4
+    image = ir.sizes_of(conv.inputs[0], 2)
+    if image is None or any(taps < stride for taps, stride in zip(kernel, strides, strict=True)):
+        return None
+    return same_pads(conv, image, kernel, strides)
+
+
 def change_outputs(conv: ir.Node, change: Callable[[AnyArray], AnyArray], ending: str = OTHER) -> None:
+    """Let `change` make other output channels of those of `conv`. ending: GROWN where it only adds some."""
+    change_constants(conv, change)
+    forget_channels(conv, ending)
+
+
+def change_constants(conv: ir.Node, change: Callable[[AnyArray], AnyArray]) -> None:
     """Let `change` make others of all arrays that lie along the output channels: weight and bias, which must be the own ones
-    of `conv`, their scales and their zero points where each channel has one. ending: GROWN where it only adds some."""
+    of `conv`, their scales and their zero points where each channel has one."""
     for index in range(1, len(conv.inputs)):
         _change(conv, index, (0, 1, 2), change)
-    forget_channels(conv, ending)
 
 
 def change_weight(conv: ir.Node, change: Callable[[AnyArray], AnyArray]) -> None:

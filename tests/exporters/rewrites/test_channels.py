@@ -51,8 +51,10 @@ def exported(
 
 
 def weight_shapes(model: ir.Model) -> dict[str, tuple[int, ...]]:
-    found = {str(node.name): node.inputs[1].producer() for node in model.graph if node.op_type == "Conv"}
-    return {name: ir.constant_of(scaled.inputs[0]).shape for name, scaled in found.items()}
+    """Of codes, or of the floats of a layer that stays float."""
+    found = {str(node.name): node.inputs[1] for node in model.graph if node.op_type == "Conv"}
+    stored = {name: value if value.producer() is None else value.producer().inputs[0] for name, value in found.items()}
+    return {name: ir.constant_of(value).shape for name, value in stored.items()}
 
 
 @pytest.mark.parametrize("without", ["", ", bs", ", bd"])

@@ -114,7 +114,8 @@ def test_batches_of_several_images_are_computed_alike() -> None:
 @pytest.mark.parametrize("skipped", ["act", "act.hardsigmoid"])
 def test_a_configuration_that_skips_it_leaves_all_of_it_in_float(skipped: str) -> None:
     found = kernels(quantized(SWISH, skip=(skipped,)))
-    assert found["HardSigmoid"] == found["Mul"] == 1
+    assert found["Conv"] + found["FusedConv"] == 2  # the second kind takes a HardSigmoid in
+    assert not {"QLinearConv", "QLinearAdd", "QLinearMul"} & found.keys()
 
 
 def test_other_targets_keep_the_operator() -> None:
