@@ -23,6 +23,13 @@ def is_same_padded(pool: Node) -> bool:
     return auto_pad_of(pool).startswith("SAME")
 
 
+def has_doubtful_pads(conv: Node, kernel: Sequence[int]) -> bool:
+    """Whether the pads follow from the size of the image, and may be -3 or less along an axis because a stride is so much wider
+    than the `kernel`: ONNX Runtime's Conv (1.22 to 1.31) then passes over pixels in front, onnx's reference has no pads."""
+    strides = attribute(conv, "strides", [1] * len(kernel))
+    return is_same_padded(conv) and any(taps - stride <= -3 for taps, stride in zip(kernel, strides, strict=True))
+
+
 def pads_of(pool: Node) -> list[int]:
     """Those in front of all axes, then those behind; zeros where `pool` names none."""
     none = [0] * (2 * len(kernel_of(pool)))

@@ -13,6 +13,7 @@ import numpy as np
 
 from amct_lite import ir
 from amct_lite.ir.build import Inserter
+from amct_lite.ir.windows import has_doubtful_pads
 from amct_lite.ops.base import OPS, Columns, Layer, OpSpec, constant_data, constant_weight, vector_bias
 from amct_lite.ops.patches import conv_columns, conv_transpose_columns
 from amct_lite.ops.phases import phases_of
@@ -107,6 +108,12 @@ def _conv_transpose_shift(layer: Layer, delta: DoubleArray, mean: DoubleArray) -
     return shift
 
 
+def _conv_columns(layer: Layer) -> Columns | str:
+    if has_doubtful_pads(layer.node, layer.weight_array.shape[2:]):
+        return "its padding follows from the size of its data, and a stride is far wider than its kernel: runtimes differ there"
+    return partial(conv_columns, layer)
+
+
 def _transpose_columns(layer: Layer) -> Columns | str:
     if "output_shape" in layer.node.attributes or ir.attribute(layer.node, "auto_pad", "NOTSET") not in {"NOTSET", "VALID"}:
         return "its padding follows from the size of its output"
@@ -144,7 +151,7 @@ OPS.register("Conv")(
         bind=lambda node: _bind(node, transposed=False),
         integer_form=_integer_conv,
         mean_shift=_conv_shift,
-        columns=lambda layer: partial(conv_columns, layer),
+        columns=_conv_columns,
         ascend=_ascend_conv,
         ascend_symmetric=lambda layer: layer.weight_array.ndim == 5,
         channel_shape=_along_channels,

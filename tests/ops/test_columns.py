@@ -2,8 +2,8 @@
 
 import numpy as np
 import pytest
-from layer_cases import BY_ID, CASES, layer_node
-from passes.graphs import feeds_for
+from layer_cases import BY_ID, CASES, HEADER, layer_node, named
+from passes.graphs import feeds_for, parse
 
 from amct_lite.ops import OPS, Layer, bind
 from amct_lite.runtime import open_session
@@ -42,3 +42,12 @@ def test_a_reason_where_there_are_none(name: str) -> None:
     layer = bind(layer_node(BY_ID[name].model()))
     assert isinstance(layer, Layer)
     assert REFUSED[name] in OPS.get(layer.op_type).columns(layer)
+
+
+@pytest.mark.parametrize(("stride", "known"), [(1, True), (3, True), (4, False)])
+def test_pads_of_which_runtimes_have_different_ones_give_a_reason(stride: int, known: bool) -> None:
+    conv = f'Conv <auto_pad="SAME_UPPER", strides=[1,{stride}]> (x, w)'
+    layer = bind(layer_node(named(parse(f"g (float[1,1,40,40] x, float[2,1,1,1] w) => (y) {{ y = {conv} }}", "w", HEADER))))
+    assert isinstance(layer, Layer)
+    columns = OPS.get("Conv").columns(layer)
+    assert callable(columns) if known else "a stride is far wider than its kernel" in columns

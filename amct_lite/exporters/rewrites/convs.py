@@ -8,7 +8,7 @@ import numpy as np
 
 from amct_lite import ir
 from amct_lite.exporters.rewrites.neighbours import private
-from amct_lite.ir.windows import auto_pad_of, is_same_padded, same_pads
+from amct_lite.ir.windows import auto_pad_of, has_doubtful_pads, is_same_padded, same_pads
 from amct_lite.types import AnyArray
 
 GROWN = ".grown"
@@ -61,9 +61,7 @@ def has_own_bias(conv: ir.Node) -> bool:
 
 
 def known_pads(conv: ir.Node, kernel: tuple[int, ...]) -> list[int] | None:
-    """Those in front of both axes, then those behind; None where not known, or where taps are apart. Of pads that follow from
-    the size ONNX Runtime (1.31) has negative ones for some strides that are wider than the kernel."""
-    strides: list[int] = ir.attribute(conv, "strides", [1, 1])
+    """Those in front of both axes, then those behind; None where not known, or where taps are apart."""
     if any(gap != 1 for gap in ir.attribute(conv, "dilations", [1, 1])):
         return None
     if auto_pad_of(conv) == "NOTSET":
@@ -71,9 +69,9 @@ def known_pads(conv: ir.Node, kernel: tuple[int, ...]) -> list[int] | None:
     if not is_same_padded(conv):
         return [0] * 4
     image = ir.sizes_of(conv.inputs[0], 2)
-    if image is None or any(taps < stride for taps, stride in zip(kernel, strides, strict=True)):
+    if image is None or has_doubtful_pads(conv, kernel):
         return None
-    return same_pads(conv, image, kernel, strides)
+    return same_pads(conv, image, kernel, ir.attribute(conv, "strides", [1, 1]))
 
 
 def change_outputs(conv: ir.Node, change: Callable[[AnyArray], AnyArray], ending: str = OTHER) -> None:
