@@ -30,6 +30,11 @@ _RECORD_PLACEMENT = "session.record_ep_graph_assignment_info"
 _EXTERNAL_FOLDER = "session.model_external_initializers_file_folder_path"
 _FATAL_ONLY = 4
 """An error comes as an exception that holds the same text; it need not stand in the terminal twice."""
+MISINFERRED = (
+    "A size that ONNX infers is not the one that is computed. So it is with a pool whose last window, by ceil_mode, would "
+    "start behind the image (export the model for opset 22 or later), and with a ConvTranspose that has both auto_pad and "
+    "output_padding (give it pads)."
+)
 
 
 @dataclass(frozen=True)
@@ -126,6 +131,17 @@ class Session:
     def run_apart(self, feeds: Feeds) -> list[AnyArray]:
         """All outputs, in memory of their own: for those that are to outlive the session. Raises as `run`."""
         return [apart(array) for array in self.run(feeds)]
+
+    def run_inside(self, tensors: Feeds, names: Sequence[str] | None = None) -> list[AnyArray]:
+        """As `run`, of a piece of a model, on tensors that the model has computed in front of it. Raises UnsupportedModelError
+        where one of them has not the size that onnx infers."""
+        for spec in self.inputs:
+            shape = tensors[spec.name].shape
+            if not _fits(spec, shape):
+                raise UnsupportedModelError(
+                    f"{spec.name!r}, inside of the model, has shape {shape}, its readers expect {_shown(spec)}. {MISINFERRED}"
+                )
+        return self.run(tensors, names)
 
     def end_profile(self) -> str:
         """The file that ONNX Runtime wrote its profile to."""
@@ -327,14 +343,19 @@ def _check_feed(spec: InputSpec, array: AnyArray) -> None:
             f"input {spec.name!r} has type {array.dtype}, the model expects {spec.dtype}. Convert the data, for "
             f"example with array.astype({str(spec.dtype)!r})."
         )
-    # ONNX Runtime says () also where the rank is open, and looks at scalars itself.
-    fits = not spec.shape or (
-        len(array.shape) == len(spec.shape)
-        and all(want is None or have == want for have, want in zip(array.shape, spec.shape, strict=True))
-    )
-    if not fits:
-        shown = ", ".join("?" if dim is None else str(dim) for dim in spec.shape)
-        raise DataError(f"input {spec.name!r} has shape {array.shape}, the model expects ({shown}). Check the loader.")
+    if not _fits(spec, array.shape):
+        raise DataError(f"input {spec.name!r} has shape {array.shape}, the model expects {_shown(spec)}. Check the loader.")
+
+
+def _fits(spec: InputSpec, shape: tuple[int, ...]) -> bool:
+    """ONNX Runtime says () also where the rank is open, and looks at scalars itself."""
+    if not spec.shape:
+        return True
+    return len(shape) == len(spec.shape) and all(want in {None, have} for have, want in zip(shape, spec.shape, strict=True))
+
+
+def _shown(spec: InputSpec) -> str:
+    return f"({', '.join('?' if dim is None else str(dim) for dim in spec.shape or ())})"
 
 
 def _message(error: Exception) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from amct_lite import ir
-from amct_lite.runtime import RuntimeOptions, open_session
+from amct_lite.runtime import RuntimeOptions, apart, open_session
 from amct_lite.types import AnyArray, Feeds
 
 Change = Callable[[ir.Model], ir.Model]
@@ -30,7 +30,7 @@ class Walk:
         """The value at cut `number` for each sample. change: what is done to the piece in front of the cut first."""
         reads = self._reads[number]
         session = open_session(change(self._piece(number)), self._options)
-        results = [session.run_apart({name: values[name] for name in reads})[0] for values in self._values]
+        results = [apart(session.run_inside({name: values[name] for name in reads})[0]) for values in self._values]
         for values in self._values:
             for name in [name for name in values if self._last_reader.get(name, -1) <= number]:
                 del values[name]

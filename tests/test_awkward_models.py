@@ -587,10 +587,23 @@ def test_a_deploy_model_that_takes_a_size_for_another_is_refused_with_the_remedy
     model = net(text, opset=opset, ir_version=10, three=np.array([3]), none=np.zeros(6, np.int64))
     config = QuantConfig(input_shapes={"x": (1, 3, 16, 16)})
     if "dilations" in form and opset < 22:
-        with pytest.raises(VerificationError, match=r"of shape .* in the deploy model, .* Export the model for opset 22"):
+        with pytest.raises(VerificationError, match=r"of shape .* in the deploy model, .*export the model for opset 22"):
             quantized(model, tmp_path, config=config)
     else:
         assert quantized(model, tmp_path, config=config).exports.deploy is not None
+
+
+@pytest.mark.parametrize("config", [QuantConfig(weight_algorithm="gptq"), QuantConfig(bias_correction="full")])
+def test_a_piece_that_takes_a_size_for_another_is_refused_with_the_remedy(config: QuantConfig, tmp_path: Path) -> None:
+    """Learned roundings and measured biases go from piece to piece, each of which knows the sizes that onnx infers."""
+    text = """net (float[N,3,16,16] x) => (float[A,B,C,D] y) {
+      [conv1] a = Conv<pads = [1,1,1,1]>(x, w1)
+      [pool] p = MaxPool<ceil_mode = 1, kernel_shape = [2,2], dilations = [4,4], strides = [8,8], pads = [0,0,1,1]>(a)
+      [conv2] c = Conv(p, k2, b2) [relu] r = Relu(c) [conv3] y = Conv(r, w3, b3)
+    }"""
+    model = net(text, k2=(8, 8, 1, 1))
+    with pytest.raises(UnsupportedModelError, match=r"has shape \(1, 8, 2, 2\), .*export the model for opset 22"):
+        quantized(model, tmp_path, config=config)
 
 
 @pytest.mark.parametrize("target", ["ascend", "ort", "generic"])

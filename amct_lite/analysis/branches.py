@@ -29,7 +29,7 @@ class Branches:
     def run(self, tensors: Mapping[str, np.ndarray]) -> tuple[Tensors, dict[Variant, Sums], dict[Variant, Tensors]]:
         """What the piece gives; for each variant the error at its layer's output, and what the piece gives with it where that
         depends on it."""
-        results = self._session.run({name: tensors[name] for name in self._session.input_names})
+        results = self._session.run_inside({name: tensors[name] for name in self._session.input_names})
         found = dict(zip(self._session.output_names, results, strict=True))
         rows = found[self._sums].astype(np.float64).reshape(-1, 4).tolist()
         return (

@@ -100,7 +100,7 @@ def _summed(
     session = open_session(twins, options, optimize=optimize)
     sums = np.zeros((len(order), 3))
     for values in held:
-        found = session.run({name: values[name] for name in session.input_names})
+        found = session.run_inside({name: values[name] for name in session.input_names})
         given, scalars = found[: len(piece.gives)], found[len(piece.gives) :]
         sums += np.reshape(scalars, sums.shape)
         values.update(zip(piece.gives, given, strict=True))

@@ -141,7 +141,7 @@ class Network:
         """What a piece gives."""
         if piece not in self._sessions:
             self._sessions[piece] = open_session(piece.model, self._options)
-        results = self._sessions[piece].run({name: tensors[name] for name in piece.reads}, piece.gives)
+        results = self._sessions[piece].run_inside({name: tensors[name] for name in piece.reads}, piece.gives)
         return dict(zip(piece.gives, results, strict=True))
 
     def read_behind(self, number: int) -> frozenset[str]:

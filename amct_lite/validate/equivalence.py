@@ -20,7 +20,7 @@ from amct_lite.errors import VerificationError
 from amct_lite.exporters.ascend import quant_name
 from amct_lite.exporters.pairs import UNSIGNED_SHIFT, quantizer_in_front
 from amct_lite.numerics.metrics import same_where_not_finite
-from amct_lite.runtime import RuntimeOptions, beside_others, open_session
+from amct_lite.runtime import MISINFERRED, RuntimeOptions, beside_others, open_session
 from amct_lite.types import AnyArray, Feeds
 from amct_lite.validate.lowering import Lowered, LoweredLayer, lower
 from amct_lite.validate.steps import guide_steps, unsized
@@ -277,9 +277,7 @@ def _int32_share(layer: LoweredLayer, accumulators: AnyArray) -> float:
 def _require_equal_shapes(what: str, ours: AnyArray, theirs: AnyArray) -> None:
     if ours.shape != theirs.shape:
         raise VerificationError(
-            f"{what}: of shape {ours.shape} in the deploy model, {theirs.shape} in the fake-quant model. A size that ONNX "
-            f"infers is not the one that is computed, as below opset 22 where the last window of a pool with ceil_mode would "
-            f"start behind the image. Export the model for opset 22 or later."
+            f"{what}: of shape {ours.shape} in the deploy model, {theirs.shape} in the fake-quant model. {MISINFERRED}"
         )
 
 
