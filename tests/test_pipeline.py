@@ -258,6 +258,14 @@ def test_convert_without_statistics_says_that_biases_stay(result: QuantizeResult
     assert "no calibration file: biases are not corrected" in converted.report.notes
 
 
+def test_convert_without_samples_says_that_the_integer_kernels_are_not_judged(result: QuantizeResult, model: Path) -> None:
+    config = QuantConfig(target="ort")
+    kernels = [
+        convert(model, result.record, config=config, data=d, options=ONE_THREAD).report.kernels for d in (None, images(2))
+    ]
+    assert [found is not None and found.judged for found in kernels] == [False, True]
+
+
 @pytest.mark.parametrize(("asked", "lacking"), [("analytic", "no calibration file"), ("full", "no calibration file")])
 def test_convert_refuses_a_correction_it_cannot_make(asked: str, lacking: str, result: QuantizeResult, model: Path) -> None:
     with pytest.raises(CalibrationError, match=f"{asked} bias correction is not possible: there is {lacking}"):

@@ -28,7 +28,7 @@ from amct_lite.cli.layout import (
 from amct_lite.cli.speed import say_speed, speed_content, speed_of
 from amct_lite.reports.report import LayerRow, Report
 from amct_lite.reports.warnings import POOR_SQNR_DB
-from amct_lite.reports.wording import accumulators, decibels
+from amct_lite.reports.wording import UNJUDGED, accumulators, decibels
 from amct_lite.result import QuantizeResult
 from amct_lite.running import Progress as Advance
 from amct_lite.runtime import RuntimeOptions
@@ -193,10 +193,11 @@ def _print_comparison(out: Console, report: Report) -> None:
 def print_kernels(out: Console, kernels: Kernels) -> None:
     """What ONNX Runtime makes of the model written for it."""
     left = f"{kernels.quantize} QuantizeLinear and {kernels.dequantize} DequantizeLinear left"
+    noise = "" if kernels.judged else f" of random numbers ({UNJUDGED})"
     say(
         out,
         f"ONNX Runtime executes {kernels.integer} of {count_of(kernels.layers, 'layer')} as integer kernels ({left}); "
-        f"against fake-quant, {count_of(kernels.samples, 'batch', 'batches')}: " + decibels(kernels.sqnr_db, "SQNR "),
+        f"against fake-quant, {count_of(kernels.samples, 'batch', 'batches')}{noise}: " + decibels(kernels.sqnr_db, "SQNR "),
     )
     if kernels.in_float:
         print_in_float(out, kernels.in_float)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from amct_lite.page.values import LayerView, Page
 from amct_lite.reports.units import size
-from amct_lite.reports.wording import decibels
+from amct_lite.reports.wording import UNJUDGED, decibels
 from amct_lite.types import Skip
 
 
@@ -49,7 +49,8 @@ def _executed(page: Page) -> Fact:
     """What is known of the target's own model."""
     equivalence, kernels = page.report.equivalence, page.report.kernels
     if kernels is not None:
-        detail = f"layers run on integer kernels; {decibels(kernels.sqnr_db)} against the fake-quant model"
+        noise = "" if kernels.judged else f", on random numbers ({UNJUDGED})"
+        detail = f"layers run on integer kernels; {decibels(kernels.sqnr_db)} against the fake-quant model{noise}"
         return Fact("ONNX Runtime", f"{kernels.integer} of {kernels.layers}", detail)
     if equivalence is None:
         wanted = page.report.deploy_problem is not None

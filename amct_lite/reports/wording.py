@@ -10,6 +10,9 @@ from amct_lite.validate.equivalence import Equivalence
 SLOWER = 1.2
 """An integer kernel that takes so many times as long as the float one is named."""
 
+UNJUDGED = "shown, not judged: that takes samples"
+"""Of values that were compared on random numbers."""
+
 
 def is_slower(microseconds: float | None, float_microseconds: float | None) -> bool:
     """Whether an integer kernel is worth a word; None: not measured."""

@@ -25,6 +25,13 @@ def test_kernels_that_reproduce_the_fake_quant_model_exactly_have_no_decibels(sq
     assert text.getvalue().endswith(told)
 
 
+def test_values_that_were_compared_on_noise_are_said_to_be_not_judged() -> None:
+    text = StringIO()
+    kernels = Kernels(layers=3, integer=3, in_float=(), quantize=1, dequantize=1, samples=2, sqnr_db=61.04, judged=False)
+    print_kernels(Console(file=text, width=300), kernels)
+    assert text.getvalue().endswith("2 batches of random numbers (shown, not judged: that takes samples): SQNR 61.0 dB\n")
+
+
 def test_layers_in_float_are_named_with_their_reasons() -> None:
     text = StringIO()
     in_float = (Skip("a", "Conv", "[add] reads its output as float"), Skip("b", "Gemm", "its bias is float"))
