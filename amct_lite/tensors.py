@@ -10,7 +10,7 @@ from collections.abc import Collection, Container, Mapping
 from amct_lite import ir
 from amct_lite.config import LayerConfig, QuantConfig
 from amct_lite.errors import ConfigError
-from amct_lite.ops import Layer, bind, weights_behind
+from amct_lite.ops import Layer, bind, bodies_behind, weights_behind
 from amct_lite.record import ReadFacts, mistake, obstacle
 from amct_lite.registry import did_you_mean
 from amct_lite.types import QuantSpec, Skip, TensorPlan, TensorRead
@@ -28,6 +28,7 @@ def read_facts(model: ir.Model) -> dict[str, ReadFacts]:
             tuple(_never(node, value, of_shapes) for value in node.inputs),
             claims.get(str(node.name), {}),
             tuple(dict.fromkeys(weights_behind(node))),
+            next(bodies_behind(node), ""),
         )
         for node in model.graph
     }

@@ -189,6 +189,18 @@ def test_a_tensor_that_float_weights_would_read_is_left_alone(model, skip: str, 
     assert reason.startswith(f"'{layer}' stays in float and would read it")
 
 
+def test_a_tensor_that_reaches_the_body_of_an_if_is_left_alone() -> None:
+    """No weight is near, so it is not said to be."""
+    text = """g (float[1,2,8,8] x, bool large, float[2,2,1,1] w) => (float[1,2,8,8] y) {
+      [conv] a = Conv (x, w) [pool] p = MaxPool <kernel_shape = [1, 1]> (a)
+      [if] y = If (large) <then_branch = yes () => (float[1,2,8,8] t) { [sine] t = Sin (p) },
+                           else_branch = no () => (float[1,2,8,8] f) { [cosine] f = Cos (p) }> }"""
+    plan = resolve(QuantConfig(tensors={"pool:0": ALL}), named(parse(text, "w", OPSET)))
+    assert plan.reads == ()
+    (reason,) = [s.reason for s in plan.skips if s.node == "pool:0"]
+    assert reason.startswith("'sine', in the body of an If or Loop, would read it")
+
+
 def test_the_sum_before_a_bias_can_be_quantized_when_its_product_is_not(model) -> None:
     assert keys(model, skip=("mm",), tensors={"bias:0": ALL}) == ["bias:0"]
 

@@ -8,7 +8,7 @@ from math import inf
 
 from amct_lite import ir
 from amct_lite.flow.kernels import KERNELS, has_number, integers_only, joins_channels
-from amct_lite.ops import WEIGHTED, weights_behind
+from amct_lite.ops import WEIGHTED, bodies_behind, weights_behind
 from amct_lite.ops.pool import dilated
 from amct_lite.passes.bound_parts import BOUNDS
 from amct_lite.passes.readers import SIZES
@@ -167,7 +167,7 @@ class _Flow:
             and kernel.taken(node)
             and all(ir.constant_of(value) is None and _is_float(value) for value in data)
             and not any(value.name in self._left_out for value in (*data, *results))
-            and not any(self._spoils_weights(reader) for reader in (node, *(u.node for r in results for u in ir.uses(r))))
+            and not any(self._reaches_floats(reader) for reader in (node, *(u.node for r in results for u in ir.uses(r))))
         )
 
     def _integers_only(self, producer: ir.Node | None) -> bool:
@@ -214,11 +214,12 @@ class _Flow:
             return False
         if node.op_type in WEIGHTED | SIZES or dilated(node):
             return False
-        return not self._spoils_weights(node) and node.name not in self._without
+        return not self._reaches_floats(node) and node.name not in self._without
 
-    def _spoils_weights(self, reader: ir.Node) -> bool:
-        """Whether a rounded tensor, read by `reader`, reaches a layer in float, whose weights would be quantized unasked."""
-        return any(layer not in self._layers for layer in weights_behind(reader))
+    def _reaches_floats(self, reader: ir.Node) -> bool:
+        """Whether a rounded tensor, read by `reader`, reaches a layer in float, whose weights would be quantized unasked, or
+        the body of an If or Loop."""
+        return any(layer not in self._layers for layer in weights_behind(reader)) or any(bodies_behind(reader))
 
     def _integers_into(self, node: ir.Node) -> Iterator[ir.Value]:
         for index, value in enumerate(node.inputs):

@@ -1,6 +1,7 @@
-"""Float weights that ONNX Runtime would quantize unasked: those of a layer that reads a dequantized tensor.
+"""Who must not read a dequantized tensor: a layer with float weights, which ONNX Runtime would quantize unasked, and, behind
+others, the body of an If or Loop.
 
-Its optimizer WeightBiasQuantization does so from the basic level on, one scale a weight, where a QuantizeLinear follows.
+Its optimizer WeightBiasQuantization quantizes weights from the basic level on, one scale each, where a QuantizeLinear follows.
 """
 
 from __future__ import annotations
@@ -17,16 +18,24 @@ _TRANSPARENT = frozenset(
 
 
 def weights_behind(node: ir.Node) -> Iterator[str]:
-    """Nodes with a constant weight that a tensor read by `node` reaches unchanged: itself, or behind transparent ones. And any
-    in the body of an If or Loop that it reaches behind these: ONNX Runtime (1.31) dies of moving a DequantizeLinear there."""
+    """Nodes with a constant weight that a tensor read by `node` reaches unchanged: itself, or behind transparent ones."""
+    for reader in _readers(node):
+        weights = (ir.constant_of(value) for value in reader.inputs) if reader.op_type in WEIGHTED else ()
+        if any(array is not None and array.ndim > 1 for array in weights):
+            yield str(reader.name)
+
+
+def bodies_behind(node: ir.Node) -> Iterator[str]:
+    """Nodes in the body of an If or Loop that such a tensor reaches behind transparent ones: ONNX Runtime (1.31) dies of moving
+    a DequantizeLinear there."""
+    return (str(reader.name) for reader in _readers(node) if reader.graph is not node.graph)
+
+
+def _readers(node: ir.Node) -> Iterator[ir.Node]:
+    """`node`, and behind it, if it is transparent, those that read what it gives."""
     if node.domain not in {"", "ai.onnx"}:
         return
-    if node.op_type in WEIGHTED:
-        weights = (ir.constant_of(value) for value in node.inputs)
-        if any(array is not None and array.ndim > 1 for array in weights):
-            yield str(node.name)
-    elif node.op_type in _TRANSPARENT:
+    yield node
+    if node.op_type in _TRANSPARENT:
         for usage in ir.uses(node.outputs[0]):
-            if usage.node.graph is not node.graph:
-                yield str(usage.node.name)
-            yield from weights_behind(usage.node)
+            yield from _readers(usage.node)

@@ -15,12 +15,13 @@ class ReadFacts:
 
     inputs: for each input why it never can be, empty where nothing speaks against it. claimed: input → the layer that reads
     this tensor as integers whenever that layer is quantized. weights: layers with a constant weight that the dequantized
-    tensor would reach unchanged.
+    tensor would reach unchanged. inside: a node in the body of an If or Loop that it would reach behind this one.
     """
 
     inputs: tuple[str, ...] = ()
     claimed: Mapping[int, str] = field(default_factory=dict)
     weights: tuple[str, ...] = ()
+    inside: str = ""
 
 
 def split_key(key: str) -> tuple[str, int]:
@@ -42,6 +43,8 @@ def mistake(facts: ReadFacts, index: int, quantized: Container[str]) -> str:
 
 def obstacle(facts: ReadFacts, quantized: Container[str]) -> str:
     """Why an input of the node cannot be quantized although that would make sense; empty when nothing is in the way."""
+    if facts.inside:
+        return f"{facts.inside!r}, in the body of an If or Loop, would read it: ONNX Runtime crashes on such a model"
     floats = [layer for layer in facts.weights if layer not in quantized]
     if not floats:
         return ""

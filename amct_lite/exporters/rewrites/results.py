@@ -5,7 +5,7 @@ from __future__ import annotations
 from amct_lite import ir
 from amct_lite.exporters.pairs import dequantizers, grid_of, quantizer_in_front
 from amct_lite.flow.kernels import KERNELS
-from amct_lite.ops import weights_behind
+from amct_lite.ops import bodies_behind, weights_behind
 from amct_lite.ops.pool import dilated
 
 
@@ -20,9 +20,8 @@ def round_results(node: ir.Node) -> None:
 
 
 def _round_result(output: ir.Value, name: str, front: ir.Node) -> None:
-    """By the grid of `front`. A layer in float does not read the pair: its weights would be quantized unasked. Nor does a mean
-    with gaps: ONNX Runtime would make an integer kernel of it and refuse that."""
-    readers = [use for use in ir.uses(output) if not any(weights_behind(use.node)) and not dilated(use.node)]
+    """By the grid of `front`."""
+    readers = [use for use in ir.uses(output) if _may_read_pairs(use.node)]
     node = output.producer()
     if node is None or (not readers and not output.is_graph_output()):
         return
@@ -44,3 +43,9 @@ def _round_result(output: ir.Value, name: str, front: ir.Node) -> None:
             ir.remove_node(use.node)
         else:
             ir.replace_input(use.node, use.idx, result)
+
+
+def _may_read_pairs(node: ir.Node) -> bool:
+    """Not a layer in float: its weights would be quantized unasked. Nor who hands on to the body of an If or Loop, of which
+    ONNX Runtime would die, nor a mean with gaps: it would make an integer kernel of that and refuse it."""
+    return not (any(weights_behind(node)) or any(bodies_behind(node)) or dilated(node))
