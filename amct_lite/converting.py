@@ -22,7 +22,7 @@ from amct_lite.reports import warnings as told
 from amct_lite.reports.reference import GIVEN, compared_on_noise
 from amct_lite.result import Built, QuantizeResult
 from amct_lite.roundings import rounding_notes
-from amct_lite.running import RunOptions, open_stream
+from amct_lite.running import RunOptions, open_stream, without_effect
 from amct_lite.trained import limited, require_trained, take_scales
 from amct_lite.types import QuantRecord
 
@@ -62,7 +62,7 @@ def convert(
     feeds, outputs = keep(source.prepared, stream, chosen.runtime) if stream else ((), ())
     built = Built(source, None, given, known, exports)
     checked = check(built, feeds, outputs, chosen)
-    notes = (*source.notes, *taken.notes, *told.record_notes(given))
+    notes = (*without_effect(stream, chosen), *source.notes, *taken.notes, *told.record_notes(given))
     skips = not_in_record(given, source.prepared, settings.target)
     return finish(built, checked, feeds, Said(skips, notes, taken.warnings, (rounding_notes(known),)), chosen)
 
@@ -102,7 +102,8 @@ def convert_qdq(
     checked = replace(check(built, feeds, outputs, chosen), reference=GIVEN)
     if not feeds:
         checked = compared_on_noise(checked, reference, exports, input_specs(source.prepared), shapes, on_cpu)
-    result = finish(built, checked, feeds[:1], Said(taken.skips, source.notes, remarks=(taken.notes,)), chosen)
+    notes = (*without_effect(stream, chosen), *source.notes)
+    result = finish(built, checked, feeds[:1], Said(taken.skips, notes, remarks=(taken.notes,)), chosen)
     return replace(result, taken=True)
 
 

@@ -30,7 +30,7 @@ from amct_lite.recorded import require_same_model
 from amct_lite.reports import warnings as told
 from amct_lite.result import Built, QuantizeResult
 from amct_lite.roundings import rounders_of, rounding_notes
-from amct_lite.running import RunOptions, open_stream
+from amct_lite.running import RunOptions, open_stream, without_effect
 from amct_lite.sparing import spare
 from amct_lite.types import QuantPlan
 
@@ -99,14 +99,9 @@ def conclude(calibrated: Calibrated, options: RunOptions, *, levers: told.Levers
     checked = check(built, calibration.feeds, calibration.outputs, options)
     corrected = bias_note(settings.bias_correction, calibration)
     taken_in = told.taken_in_notes(statistics.robust()[1]) if statistics.trusted else ()
-    notes = (
-        *settings.without_effect,
-        *source.notes,
-        *calibration.notes(),
-        *told.input_notes(calibration.feeds),
-        *taken_in,
-        *corrected,
-    )
+    idle = (*settings.without_effect, *without_effect(settled.data, options))
+    seen = told.input_notes(calibration.feeds)
+    notes = (*idle, *source.notes, *calibration.notes(), *seen, *taken_in, *corrected)
     remarks = (decision.repairs, rounding_notes(statistics), {skip.node: skip.reason for skip in settled.nearest})
     said = Said(plan.skips, notes, settled.warnings, remarks, levers)
     return finish(built, checked, calibration.feeds, said, options)

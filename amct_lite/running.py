@@ -55,3 +55,11 @@ def open_stream(
     )
     stream.peek()
     return stream
+
+
+def without_effect(stream: CalibrationData | None, options: RunOptions) -> tuple[str, ...]:
+    """What is asked for that changes nothing because no data are read, as sentences for the user."""
+    if stream is not None and not options.random:
+        return ()
+    asked = {"--batch-size": options.batch_size, "how images become arrays (--image-mean and the like)": options.images}
+    return tuple(f"{name} changes nothing here: no data are read." for name, value in asked.items() if value is not None)

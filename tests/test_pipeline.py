@@ -15,6 +15,7 @@ from onnx import numpy_helper
 from small_nets import ONE_THREAD, images, net, saved, sqnr_of
 
 from amct_lite import ir
+from amct_lite.calibration.images import ImageOptions
 from amct_lite.config import QuantConfig
 from amct_lite.converting import convert
 from amct_lite.errors import CalibrationError, DataError, ExportError, RecordError
@@ -74,6 +75,18 @@ def test_saved_calibration_with_data_gives_all_five_again(result: QuantizeResult
     statistics = tmp_path / "first" / "r_calibration.npz"
     again = quantize(model, images(16), statistics=statistics, options=ONE_THREAD)
     assert contents(again, tmp_path / "again") == first
+
+
+def test_options_for_reading_data_change_nothing_where_none_are_read(result: QuantizeResult, model: Path) -> None:
+    def idle(result: QuantizeResult) -> list[str]:
+        return [note.split(" changes nothing here")[0] for note in result.report.notes if "changes nothing here" in note]
+
+    options = replace(ONE_THREAD, batch_size=4, images=ImageOptions(size=(16, 16)))
+    both = ["--batch-size", "how images become arrays (--image-mean and the like)"]
+    assert idle(quantize(model, statistics=result.statistics, options=options)) == both
+    assert idle(quantize(model, options=replace(options, random=2))) == both
+    assert idle(convert(model, result.record, options=options)) == both
+    assert idle(quantize(model, images(4), statistics=result.statistics, options=replace(options, images=None))) == []
 
 
 @pytest.mark.parametrize("correction", ["none", "analytic", "full"])
