@@ -43,6 +43,8 @@ _SHORTEST_NAME = 16
 PROSE = "notes"
 _WRAPPED = {PROSE: 24, "reason": 30}
 """Columns of running text, and the width that is kept for them."""
+_CONTROLS = {code: repr(chr(code))[1:-1] for code in (*range(0x20), *range(0x7F, 0xA0), 0x2028, 0x2029)}
+"""Names of a model may hold them; a terminal would break the line there, or obey."""
 
 
 def console(*, stderr: bool = False) -> Console:
@@ -53,16 +55,16 @@ def console(*, stderr: bool = False) -> Console:
 
 def say(out: Console, text: str) -> None:
     """A line of running text (markup): words wrap in a terminal, nothing wraps elsewhere."""
-    out.print(text, soft_wrap=not out.is_terminal)
+    out.print(_visible(text), soft_wrap=not out.is_terminal)
 
 
 def say_whole(out: Console, text: str, *, style: str | None = None) -> None:
     """A line that is made to be copied, never broken."""
-    out.print(escape(text), style=style, soft_wrap=True)
+    out.print(escape(_visible(text)), style=style, soft_wrap=True)
 
 
 def print_table(out: Console, title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """A row a layer (markup, but for the name in the first column), then an empty line.
+    """A row a layer (markup, but for the name in the first column), then an empty line. Control characters are escaped.
 
     Names too long for the terminal are cut in the middle, which is said below the table; elsewhere they are whole.
     Columns whose title begins with `#` are numbers: the last to be narrowed, and never cut without a sign of it.
@@ -80,6 +82,7 @@ def print_table(out: Console, title: str, columns: Sequence[str], rows: Sequence
         overflow: Literal["fold", "ellipsis"] = "ellipsis" if whole else "fold"
         result.add_column(name.removeprefix("#"), justify=justify, overflow=overflow, no_wrap=whole)
     say(out, f"[bold]{escape(title)}[/]")  # not the table's own, which would wrap it at the width of the table
+    rows = [tuple(map(_visible, row)) for row in rows]
     longest = _room_for_names(out, columns, rows)
     for name, *cells in rows:
         result.add_row(escape(_cut(name, longest)), *cells)
@@ -119,6 +122,11 @@ def _cut(name: str, longest: int) -> str:
         return name
     tail = 2 * longest // 3
     return f"{name[: longest - tail - 1]}…{name[-tail:]}"
+
+
+def _visible(text: str) -> str:
+    """`text` with its control characters as Python writes them: a name stays in its line, and is told from others."""
+    return text.translate(_CONTROLS)
 
 
 def write_text(text: str) -> None:

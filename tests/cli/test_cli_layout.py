@@ -106,3 +106,15 @@ def test_a_name_between_colons_is_no_emoji(capsys):
     print_table(out, "blocks:zap:", ("layer", "op"), [("block:zap:1", "Conv")])
     say(out, "note: block:zap:1")
     assert capsys.readouterr().out.count("block:zap:1") == 2
+
+
+def test_control_characters_in_a_name_are_shown_and_do_nothing():
+    for out, file in (_terminal(80), _pipe()):
+        print_table(
+            out, "t", ("layer", "op"), [("a\nb", "Conv"), ("c\x1b[31md", "Conv"), ("e\rf", "Conv"), ("g\u2028h", "Conv")]
+        )
+        say(out, "slow: i\nj")
+        lines = file.getvalue().split("\n")
+        shown = [line.split()[0] for line in lines if line.rstrip().endswith("Conv")]
+        assert shown == [r"a\nb", r"c\x1b[31md", r"e\rf", r"g\u2028h"]
+        assert r"slow: i\nj" in lines
