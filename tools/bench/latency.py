@@ -81,6 +81,8 @@ def main() -> None:
     parser.add_argument("--feeds", type=Path, metavar="NPZ")
     parser.add_argument("--json", action="store_true")
     args = parser.parse_args()
+    if missing := [str(path) for path in (*args.models, *([args.feeds] if args.feeds else [])) if not path.is_file()]:
+        parser.error(f"no such file: {', '.join(missing)}")
     times = measure(args.models, threads=args.threads, rounds=args.rounds, seconds=args.seconds, sample=args.feeds)
     if args.json:
         json.dump(
