@@ -115,10 +115,10 @@ class Session:
             results: list[AnyArray] = self._session.run(wanted, {name: _aligned(array) for name, array in feeds.items()})
         except Exception as error:  # ONNX Runtime's exceptions have no common base
             if type(error).__name__ == "InvalidArgument" and "while running" not in str(error):
-                raise DataError(f"ONNX Runtime does not accept the data: {_message(error)}") from error
+                raise DataError(f"ONNX Runtime does not accept the data: {message_of(error)}") from error
             shapes = ", ".join(f"{name} {np.shape(array)}" for name, array in feeds.items())
             raise CalibrationError(
-                f"the model cannot be run on this data ({shapes}): {_message(error)} Check that the data fit the model."
+                f"the model cannot be run on this data ({shapes}): {message_of(error)} Check that the data fit the model."
             ) from error
         if other := next(
             (name for name, array in zip(wanted, results, strict=True) if not isinstance(array, np.ndarray)), None
@@ -226,7 +226,7 @@ def _started(source: str | bytes, settings: onnxruntime.SessionOptions, **given:
         return onnxruntime.InferenceSession(source, settings, **given)
     except Exception as error:  # ONNX Runtime's exceptions have no common base
         raise UnsupportedModelError(
-            f"ONNX Runtime {onnxruntime.__version__} does not take the model: {_message(error)}{_hint(str(error))}"
+            f"ONNX Runtime {onnxruntime.__version__} does not take the model: {message_of(error)}{_hint(str(error))}"
         ) from error
 
 
@@ -280,7 +280,7 @@ def _settings(options: RuntimeOptions, optimize: bool) -> onnxruntime.SessionOpt
         try:
             settings.add_session_config_entry(key, value)
         except RuntimeError as error:
-            raise ConfigError(f"session config {key!r}: {value!r} is not accepted: {_message(error)}") from error
+            raise ConfigError(f"session config {key!r}: {value!r} is not accepted: {message_of(error)}") from error
     for library in options.custom_op_libraries:
         _register(settings, library)
     return settings
@@ -300,7 +300,7 @@ def _register(settings: onnxruntime.SessionOptions, library: str) -> None:
     try:
         settings.register_custom_ops_library(library)
     except Exception as error:  # as above
-        raise ConfigError(f"custom-op library {library} cannot be loaded: {_message(error)}") from error
+        raise ConfigError(f"custom-op library {library} cannot be loaded: {message_of(error)}") from error
 
 
 def _spec(entry: onnxruntime.NodeArg) -> InputSpec:
@@ -358,7 +358,7 @@ def _shown(spec: InputSpec) -> str:
     return f"({', '.join('?' if dim is None else str(dim) for dim in spec.shape or ())})"
 
 
-def _message(error: Exception) -> str:
+def message_of(error: BaseException) -> str:
     """The first line of ONNX Runtime's message without its prefix of codes, ending in a full stop."""
     lines = [line for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
     text = re.sub(r"^\[ONNXRuntimeError\] : \d+ : \w+ : ", "", lines[0]).strip()

@@ -593,6 +593,18 @@ def test_a_deploy_model_that_takes_a_size_for_another_is_refused_with_the_remedy
         assert quantized(model, tmp_path, config=config).exports.deploy is not None
 
 
+def test_a_deploy_model_that_a_wrong_size_breaks_is_refused_with_the_remedy(tmp_path: Path) -> None:
+    """What a Reshape is told is a constant there, of 3 pixels a row, and there are 2."""
+    text = """net (float[N,3,H,W] x) => (float[A,B,C,D] y) {
+      [conv1] a = Conv<pads = [1,1,1,1]>(x, w1)
+      [pool] p = MaxPool<ceil_mode = 1, kernel_shape = [2,2], dilations = [4,4], strides = [8,8], pads = [0,0,1,1]>(a)
+      [size] s = Shape(p) [act] r = Relu(p) [same] y = Reshape(r, s)
+    }"""
+    config = QuantConfig(input_shapes={"x": (1, 3, 16, 16)})
+    with pytest.raises(VerificationError, match=r"cannot be run on samples .* Reshape .*export the model for opset 22"):
+        quantized(net(text), tmp_path, config=config)
+
+
 @pytest.mark.parametrize("config", [QuantConfig(weight_algorithm="gptq"), QuantConfig(bias_correction="full")])
 def test_a_piece_that_takes_a_size_for_another_is_refused_with_the_remedy(config: QuantConfig, tmp_path: Path) -> None:
     """Learned roundings and measured biases go from piece to piece, each of which knows the sizes that onnx infers."""

@@ -10,17 +10,17 @@ and the network's outputs.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from amct_lite import ir
-from amct_lite.errors import VerificationError
+from amct_lite.errors import CalibrationError, VerificationError
 from amct_lite.exporters.ascend import quant_name
 from amct_lite.exporters.pairs import UNSIGNED_SHIFT, quantizer_in_front
 from amct_lite.numerics.metrics import same_where_not_finite
-from amct_lite.runtime import MISINFERRED, RuntimeOptions, beside_others, open_session
+from amct_lite.runtime import MISINFERRED, RuntimeOptions, Session, beside_others, message_of, open_session
 from amct_lite.types import AnyArray, Feeds
 from amct_lite.validate.lowering import Lowered, LoweredLayer, lower
 from amct_lite.validate.steps import guide_steps, unsized
@@ -114,10 +114,10 @@ def verify_deploy(
     wanted = tuple(dict.fromkeys((*lowered.codes.values(), *watched)))
     samples, compared, mismatch, error, output_error, share = 0, 0, 0.0, 0.0, 0.0, 0.0
     for feeds in data:
-        ours = dict(zip(wanted, deployed.run(feeds, wanted), strict=True))
+        ours = _outputs(deployed, feeds, wanted, fake_quant, chosen)
         given = {tensor.given: tensor.of_deploy(ours[lowered.codes[quant]]) for quant, tensor in guided.codes.items()}
         given |= {name: ours[result] for name, result in results.items()}
-        theirs = feeds | dict(zip(reference.output_names, reference.run({**feeds, **given}), strict=True))
+        theirs = feeds | _outputs(reference, {**feeds, **given}, reference.output_names, fake_quant, chosen)
         for name, restored in lowered.restored.items():  # from equal codes: no difference can come from elsewhere
             _compare_restored(name, ours[restored], theirs[guided.restored[name]])
         for quants, layer in order:
@@ -136,6 +136,22 @@ def verify_deploy(
         if compared >= MOST_VALUES:
             break
     return Equivalence(samples, len(lowered.layers), mismatch, error, output_error, len(lowered.restored), share)
+
+
+def _outputs(
+    session: Session, feeds: Feeds, names: Sequence[str], fake_quant: ir.Model, options: RuntimeOptions
+) -> dict[str, AnyArray]:
+    """By name. Raises VerificationError where the sizes that the deploy model knows are to blame that it cannot be run: where
+    `fake_quant` can."""
+    try:
+        return dict(zip(names, session.run(feeds, names), strict=True))
+    except CalibrationError as error:
+        plain = open_session(fake_quant, options)
+        plain.run({name: feeds[name] for name in plain.input_names})
+        raise VerificationError(
+            "the deploy model cannot be run on samples on which the fake-quant model can: "
+            f"{message_of(error.__cause__ or error)} {MISINFERRED}"
+        ) from error
 
 
 def _order(lowered: Lowered) -> list[tuple[list[str], LoweredLayer | None]]:
