@@ -71,13 +71,14 @@ _CACHE: WeakKeyDictionary[Graph, _Names] = WeakKeyDictionary()
 
 
 def unique_name(graph: Graph, hint: str) -> str:
-    """`hint`, or `hint_1`, `hint_2` …: a name that no value and no node of `graph` or its subgraphs bears.
+    """`hint`, or `hint_1`, `hint_2` …: a name that no value and no node of `graph` or its subgraphs bears. Nor does one bear
+    that of the output of a node with this name, as a constant does that such a node was folded into.
 
     A name is given out once, also when the caller does not use it.
     """
     names = _names_of(graph)
     name, number = hint, names.numbers.get(hint, 0)
-    while name in names.used:
+    while name in names.used or f"{name}.output0" in names.used:
         number += 1
         name = f"{hint}_{number}"
     names.numbers[hint] = number

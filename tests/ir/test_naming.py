@@ -58,6 +58,13 @@ def test_unique_name_avoids_nodes_values_and_initializers_also_of_subgraphs():
     assert [ir.unique_name(model.graph, name) for name in taken] == [f"{name}_1" for name in taken]
 
 
+def test_unique_name_leaves_the_output_of_a_node_its_name():
+    """A constant that a node called `moved` was folded into bears that name: models of this package are taken again."""
+    model = ir.from_text(TEXT)
+    ir.add_initializer(model.graph, "moved.output0", np.zeros(2, np.float32))
+    assert ir.unique_name(model.graph, "moved") == "moved_1"
+
+
 def test_unique_name_is_given_out_once():
     graph = ir.from_text(TEXT).graph
     assert [ir.unique_name(graph, "x") for _ in range(3)] == ["x_1", "x_2", "x_3"]
