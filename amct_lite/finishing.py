@@ -31,9 +31,15 @@ class Said:
     levers: told.Levers = told.PLAIN
 
 
-def check(built: Built, feeds: tuple[Feeds, ...], outputs: tuple[tuple[AnyArray, ...], ...], options: RunOptions) -> Checked:
-    """Execute what was exported on `feeds` (`outputs`: the float model's for them), on the CPU. Raises as `check_exports`, and
-    VerificationError when a model whose layers were balanced no longer computes the same."""
+def check(
+    built: Built,
+    feeds: tuple[Feeds, ...],
+    outputs: tuple[tuple[AnyArray, ...], ...],
+    options: RunOptions,
+    floats: tuple[tuple[AnyArray, ...], ...] | None = None,
+) -> Checked:
+    """Execute what was exported on `feeds` (`outputs`: the float model's for them), on the CPU. floats: as for `check_exports`.
+    Raises as that does, and VerificationError when a model whose layers were balanced no longer computes the same."""
     options.progress("verify", 0, None)
     source, exports, runtime = built.source, built.exports, options.runtime.on_cpu()
     specs = input_specs(source.prepared)
@@ -42,7 +48,7 @@ def check(built: Built, feeds: tuple[Feeds, ...], outputs: tuple[tuple[AnyArray,
         if not samples and exports.deploy is not None:
             samples = tuple(random_data(specs, 2, shapes=exports.shapes))
         verify_balanced(source.unbalanced.prepared, source.prepared, samples, runtime)
-    return check_exports(source.prepared, built.record, exports, feeds, outputs, specs, runtime)
+    return check_exports(source.prepared, built.record, exports, feeds, outputs, specs, runtime, floats)
 
 
 def finish(built: Built, checked: Checked, feeds: tuple[Feeds, ...], said: Said, options: RunOptions) -> QuantizeResult:

@@ -68,8 +68,10 @@ def check_exports(
     exact: Sequence[tuple[AnyArray, ...]],
     inputs: Sequence[InputSpec],
     options: RuntimeOptions,
+    floats: Sequence[tuple[AnyArray, ...]] | None = None,
 ) -> Checked:
-    """Execute both exported models. feeds: real samples; exact: the float model's outputs for each of them.
+    """Execute both exported models. feeds: real samples; exact: the float model's outputs for each of them. floats: these, for
+    the first COMPARED_SAMPLES, where `exact` are those of another model.
 
     Without feeds there is nothing to measure accuracy on; the deploy model then still runs, on random numbers.
     Raises VerificationError when a scale is no finite number above 0, the deploy model and the fake-quant model differ, or a
@@ -88,7 +90,7 @@ def check_exports(
         if exports.deploy is None:
             return plain(local.result(), equivalence=None, data="")
         if exports.target == "ort":
-            kernels = _check_kernels(record, exports, feeds, exact, inputs, options)
+            kernels = _check_kernels(record, exports, feeds, exact if floats is None else floats, inputs, options)
             return plain(local.result(), equivalence=None, data="", kernels=kernels)
         samples, description = _deploy_feeds(feeds, inputs, exports.shapes)
         equivalence = verify_deploy(exports.deploy, exports.fake_quant, samples, options)

@@ -113,7 +113,7 @@ def _outputs(runs: Sequence[Sequence[AnyArray]]) -> list[AnyArray]:
 
 def _measurable(exact: AnyArray, other: AnyArray) -> bool:
     """Whether both are numbers, and as many: how many there are may depend on the data."""
-    return exact.dtype.kind == "f" and exact.size == other.size
+    return exact.dtype.kind == other.dtype.kind == "f" and exact.size == other.size
 
 
 def _worst(exact: Sequence[AnyArray], other: Sequence[AnyArray]) -> float:

@@ -299,3 +299,15 @@ def test_real_models_of_tensorflow_compute_the_same(name, shape, layers, tensors
     assert [skip.op_type for skip in result.report.skips] == ["QuantizeLinear"]
     assert result.report.outputs[0].sqnr_db > 35
     assert result.exports.deploy is not None
+
+
+def test_weights_that_kernels_cannot_sum_are_no_error_of_the_conversion(tmp_path: Path) -> None:
+    """Two of -128 in one sum, of which one becomes -127 for ONNX Runtime."""
+    codes = np.array(CODES)
+    codes[:, 0, 0, :2] = -128
+    data = [{"x": np.random.default_rng(n).standard_normal((1, 3, 8, 8)).astype(np.float32)} for n in range(4)]
+    path = saved(one_conv(wq=codes), tmp_path)
+    kernels = convert_qdq(path, config=QuantConfig(target="ort"), data=data, options=ONE_THREAD).report.kernels
+    assert kernels is not None
+    assert kernels.judged
+    assert 30 < kernels.sqnr_db < 100
