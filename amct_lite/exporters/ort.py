@@ -22,7 +22,7 @@ from amct_lite.exporters.rewrites.codes import (
     spell_zero_point,
 )
 from amct_lite.exporters.rewrites.float_convs import join_results, store_floats
-from amct_lite.exporters.rewrites.fusions import keep_sum, name_gelu
+from amct_lite.exporters.rewrites.fusions import drop_denormals, keep_sum, name_gelu
 from amct_lite.exporters.rewrites.gates import spread_gate
 from amct_lite.exporters.rewrites.hard_sigmoids import add_codes
 from amct_lite.exporters.rewrites.heads import multiply_pixel, pool_pixels
@@ -65,7 +65,13 @@ _COMPUTED: tuple[Rewrite, ...] = (
     (["Conv"], multiply_pixel),
     (["Mul"], spread_gate),
 )
-_FLOAT: tuple[Rewrite, ...] = ((["Erf"], name_gelu), (["Add"], keep_sum), (["Conv"], join_results), (["Conv"], store_floats))
+_FLOAT: tuple[Rewrite, ...] = (
+    (["Erf"], name_gelu),
+    (["Add"], keep_sum),
+    (["Softmax"], drop_denormals),
+    (["Conv"], join_results),
+    (["Conv"], store_floats),
+)
 
 
 def export(model: ir.Model, record: QuantRecord) -> ir.Model:

@@ -29,11 +29,11 @@ SIZES = {"inception_v3": 299, "mobilevit_s": 256}
 TORCHVISION = (
     *("mobilenet_v3_small", "mobilenet_v3_large", "efficientnet_b0", "efficientnet_v2_s", "densenet121", "shufflenet_v2_x1_0"),
     *("googlenet", "inception_v3", "mnasnet1_0", "regnet_y_400mf", "resnext50_32x4d"),
-    *("lraspp_mobilenet_v3_large", "deeplabv3_mobilenet_v3_large"),
+    *("lraspp_mobilenet_v3_large", "deeplabv3_mobilenet_v3_large", "swin_t"),
 )
 TIMM = (
     *("resnetv2_50", "seresnet50", "ghostnet_100", "mobilenetv4_conv_small", "cspdarknet53", "xception41", "ese_vovnet19b_dw"),
-    *("hrnet_w18_small", "mobilevit_s"),
+    *("hrnet_w18_small", "mobilevit_s", "pvt_v2_b0"),
 )
 OFF = 0.01
 """Scales of branches that begin so small are zeros, or as good as zeros."""
