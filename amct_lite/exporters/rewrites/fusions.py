@@ -42,8 +42,8 @@ def name_gelu(erf: ir.Node) -> None:
 
 
 def keep_sum(add: ir.Node) -> None:
-    """`add`, of two tensors of one shape, is spelled Sum in front of a LayerNormalization: of an Add and what follows
-    ONNX Runtime 1.31 makes one kernel, which takes five to fifteen times as long as the two."""
+    """`add`, of two tensors, is spelled Sum in front of a LayerNormalization: of an Add and what follows ONNX Runtime 1.31
+    makes one kernel, which takes two to twenty times as long as the two."""
     constants = (ir.constant_of(value) for value in add.inputs)
     if any(array is not None and array.ndim < 2 for array in constants):  # a bias, which the layer in front takes in
         return
