@@ -126,10 +126,12 @@ def _saturated(b: Inserter, value: ir.Value, params: QParams) -> ir.Value:
 
 
 def _dequantize(b: Inserter, codes: AnyArray, scales: AnyArray, *, axis: int) -> ir.Value:
-    """Per tensor where there is one scale, else along `axis`. The zero point is 0, which is what an absent one means."""
+    """Per tensor where there is one scale, else along `axis`. The zero point is 0, which is what an absent one means; but of a
+    matrix with a scale for each channel ONNX Runtime up to 1.23 makes an integer product that then wants as many of them."""
     if scales.size == 1:
         return b.op("DequantizeLinear", b.constant(codes), b.constant(scales.reshape(())))
-    return b.op("DequantizeLinear", b.constant(codes), b.constant(scales), axis=axis)
+    zeros = [b.constant(np.zeros(scales.shape, codes.dtype))] if codes.ndim == 2 else []
+    return b.op("DequantizeLinear", b.constant(codes), b.constant(scales), *zeros, axis=axis)
 
 
 def _dequantized_weight(b: Inserter, item: QuantizedLayer, codes: AnyArray, params: QParams) -> ir.Value:

@@ -53,6 +53,18 @@ def test_checker_takes_the_model_at_every_opset(case_id: str, opset: int) -> Non
     assert ir.opset(exported) == opset
 
 
+@pytest.mark.parametrize("per_channel", [False, True])
+@pytest.mark.parametrize("case_id", ["gemm", "matmul_bias"])
+def test_a_matrix_has_as_many_zero_points_as_scales(case_id: str, per_channel: bool) -> None:
+    """ONNX Runtime up to 1.23 makes an integer product of an absent one, too, and refuses to run it with several scales."""
+    model = BY_ID[case_id].model()
+    exported = qdq.export(model, record_for(BY_ID[case_id], model, feeds_for(model), per_channel=per_channel))
+    dequantize = by_name(exported, layer_node(model).name).inputs[1].producer()
+    scale, *zeros = (ir.constant_of(value) for value in dequantize.inputs[1:])
+    assert [zero.shape for zero in zeros] == ([scale.shape] if per_channel else [])
+    assert not any(zero.any() for zero in zeros)
+
+
 @pytest.mark.parametrize("case", [case for case in CASES if case.weight], ids=lambda case: case.id)
 def test_per_channel_axis_is_that_of_the_output_channels(case) -> None:
     model = case.model()
