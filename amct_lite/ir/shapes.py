@@ -27,7 +27,11 @@ def dims_of(value: Value | None) -> Dims | None:
     """The dimensions of a value; None when not even their number is known, and for an absent input."""
     if value is None or value.shape is None:
         return None
-    return tuple(dim if isinstance(dim, int) else dim.value for dim in value.shape)
+    return _plain(value.shape)
+
+
+def _plain(shape: Shape) -> Dims:
+    return tuple(dim if isinstance(dim, int) else dim.value for dim in shape)
 
 
 def sizes_of(value: Value | None, first: int = 0) -> tuple[int, ...] | None:
@@ -43,11 +47,7 @@ def infer_shapes(model: Model) -> None:
     What the model says already is kept where inference knows less. Results of custom operators, and of operators that
     contradict their inputs, stay unknown.
     """
-    try:
-        inferred = _infer(slim_proto(model))
-    except (onnx.shape_inference.InferenceError, onnx.checker.ValidationError):
-        return
-    entries = {entry.name: entry.type for entry in (*inferred.graph.value_info, *inferred.graph.output)}
+    entries = _types(slim_proto(model))
     for value in _results(model):
         found = entries.get(str(value.name))
         if found is not None:
@@ -63,13 +63,17 @@ def inferred_shapes(model: Model) -> Mapping[str, Dims]:
     del proto.graph.value_info[:]
     for entry in proto.graph.output:
         entry.type.tensor_type.ClearField("shape")
+    shapes = {name: onnx_ir.serde.deserialize_type_proto_for_shape(kind) for name, kind in _types(proto).items()}
+    return {name: _plain(shape) for name, shape in shapes.items() if shape}
+
+
+def _types(proto: onnx.ModelProto) -> dict[str, onnx.TypeProto]:
+    """Name → type of all inputs and results; empty where operators contradict their inputs."""
     try:
         inferred = _infer(proto)
     except (onnx.shape_inference.InferenceError, onnx.checker.ValidationError):
         return {}
-    entries = (*inferred.graph.input, *inferred.graph.value_info, *inferred.graph.output)
-    shapes = {entry.name: onnx_ir.serde.deserialize_type_proto_for_shape(entry.type) for entry in entries}
-    return {name: tuple(dim if isinstance(dim, int) else dim.value for dim in shape) for name, shape in shapes.items() if shape}
+    return {entry.name: entry.type for entry in (*inferred.graph.input, *inferred.graph.value_info, *inferred.graph.output)}
 
 
 def _infer(proto: onnx.ModelProto) -> onnx.ModelProto:
@@ -97,8 +101,7 @@ def _take(value: Value, found: onnx.TypeProto) -> None:
     if shape is None or value.type != kind:
         return
     known = dims_of(value)
-    dims = [_better(dim if isinstance(dim, int) else dim.value, index, known) for index, dim in enumerate(shape)]
-    value.shape = Shape(dims)
+    value.shape = Shape([_better(dim, index, known) for index, dim in enumerate(_plain(shape))])
 
 
 def _better(dim: int | str | None, index: int, known: Dims | None) -> int | str | None:

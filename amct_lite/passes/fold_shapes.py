@@ -15,6 +15,7 @@ import numpy as np
 from amct_lite import ir
 from amct_lite.passes import fold_constants, remove_dead
 from amct_lite.passes.findings import Findings
+from amct_lite.passes.readers import SIZES
 from amct_lite.types import AnyArray, PassReport
 
 
@@ -48,7 +49,7 @@ def _inferred(model: ir.Model) -> Callable[[ir.Value], ir.Dims | None]:
 
 
 def _asks(node: ir.Node) -> bool:
-    return node.op_type in {"Shape", "Size"} and not node.domain
+    return node.op_type in SIZES and not node.domain
 
 
 def _answers(node: ir.Node, dims: ir.Dims) -> list[tuple[ir.Node, AnyArray]]:

@@ -53,8 +53,8 @@ class Checked:
     local: Mapping[str, LocalError]
     outputs: tuple[OutputError, ...]
     samples: int
-    equivalence: Equivalence | None
-    data: str
+    equivalence: Equivalence | None = None
+    data: str = ""
     kernels: Kernels | None = None
     reference: str = "float"
     remarks: tuple[str, ...] = ()
@@ -88,10 +88,10 @@ def check_exports(
         found = compared(exports, feeds, exact, options)
         plain = partial(Checked, outputs=found.errors, samples=found.samples, remarks=found.remarks)
         if exports.deploy is None:
-            return plain(local.result(), equivalence=None, data="")
+            return plain(local.result())
         if exports.target == "ort":
             kernels = _check_kernels(record, exports, feeds, exact if floats is None else floats, inputs, options)
-            return plain(local.result(), equivalence=None, data="", kernels=kernels)
+            return plain(local.result(), kernels=kernels)
         samples, description = _deploy_feeds(feeds, inputs, exports.shapes)
         equivalence = verify_deploy(exports.deploy, exports.fake_quant, samples, options)
         return plain(local.result(), equivalence=equivalence, data=description)

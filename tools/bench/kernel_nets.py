@@ -1,5 +1,5 @@
-"""Networks of integer kernels for kernels.py: a graph written node by node, what stands around what is timed, and those of many
-layers.
+"""Networks of integer kernels for kernels.py: a graph written node by node, what stands around what is timed, those of many
+layers, and a last layer in all ways to write it.
 
 Random weights, the same for all ways to write a layer; scales are always the same.
 """
@@ -155,3 +155,43 @@ def shuffled_halves(count: int, size: int, runs: bool) -> onnx.ModelProto:
     ends = [net.op("DequantizeLinear", net.op("QuantizeLinear", result, *grid), *grid) for result in read]
     net.op("QuantizeLinear", net.op("Add", *ends), *grid, out="y")
     return net.model(UINT8, [1, count, size, size], UINT8)
+
+
+def last_layer(way: str, shape: tuple[int, int, int, int], size: int, pads: dict[str, object]) -> onnx.ModelProto:
+    """A 1×1 layer, and behind it one whose floats leave the network, with a weight of this shape, written this `way`."""
+    net, inputs = Net(), shape[1]
+    first, codes = net.codes((inputs, inputs, 1, 1)), net.codes(shape)
+    step = np.float32(WEIGHT_SCALE)
+    if way == "float network":
+        hidden = net.op("Relu", net.op("Conv", "x", net.constant(first * step)))
+        net.op("Conv", hidden, net.constant(codes * step), out="y", **pads)
+        return net.model(FLOAT, [1, inputs, size, size], FLOAT)
+    grid = net.grid()
+    data = net.op("DequantizeLinear", net.op("QuantizeLinear", "x", *grid), *grid)
+    handed_on = net.op("QuantizeLinear", net.op("Conv", data, net.rounded(first)), *grid)
+    hidden = net.op("DequantizeLinear", handed_on, *grid)
+    if way == "codes":
+        net.op("Conv", hidden, net.rounded(codes), out="y", **pads)
+    elif way == "floats":
+        net.op("Conv", hidden, net.constant(codes * step), out="y", **pads)
+    elif way == "four at once":
+        wide = np.stack([np.pad(codes, [*[(0, 0)] * 3, (place, 3 - place)]) for place in range(4)]).reshape(
+            -1, *shape[1:3], shape[3] + 3
+        )
+        strips = net.op("Conv", hidden, net.constant(wide * step), strides=[1, 4], **pads)
+        apart = net.op("Reshape", strips, net.constant(np.array([1, 4, shape[0], size, size // 4])))
+        rows = net.op("Transpose", apart, perm=[0, 2, 3, 4, 1])
+        net.op("Reshape", rows, net.constant(np.array([1, shape[0], size, size])), out="y")
+    elif way == "rounded":
+        result = net.op("Conv", hidden, net.rounded(codes), **pads)
+        net.op("DequantizeLinear", net.op("QuantizeLinear", result, *grid), *grid, out="y")
+    elif way == "MatMul":
+        rows = net.op("MatMul", net.op("Transpose", hidden, perm=[0, 2, 3, 1]), net.rounded(codes[:, :, 0, 0].T.copy(), 1))
+        net.op("Transpose", rows, perm=[0, 3, 1, 2], out="y")
+    else:
+        unsigned = way.endswith("uint8")
+        weight = net.constant((codes.astype(np.int16) + 128).astype(np.uint8) if unsigned else codes)
+        zeros = [grid[1], *[net.constant(np.uint8(128))] * unsigned]
+        sums = net.op("Cast", net.op("ConvInteger", handed_on, weight, *zeros, **pads), to=FLOAT)
+        net.op("Mul", sums, net.constant(np.float32(SCALE * WEIGHT_SCALE)), out="y")
+    return net.model(FLOAT, [1, inputs, size, size], FLOAT)

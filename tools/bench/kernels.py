@@ -37,7 +37,6 @@ import numpy as np
 import onnx
 from kernel_nets import (
     FLOAT,
-    SCALE,
     UINT8,
     WEIGHT_SCALE,
     Models,
@@ -46,6 +45,7 @@ from kernel_nets import (
     between,
     ghost_block,
     in_blocks,
+    last_layer,
     moved,
     saturated,
     shuffled_halves,
@@ -61,46 +61,7 @@ def last(inputs: int, outputs: int, kernel: int, size: int) -> Models:
     pads = {"pads": [kernel // 2] * 4}
     ways = ("codes", "float network", "floats", "rounded", "ConvInteger, uint8", "ConvInteger, int8")
     ways += ("MatMul",) if kernel == 1 else ("four at once",) if size % 4 == 0 else ()
-    return {way: _last(way, (outputs, inputs, kernel, kernel), size, pads) for way in ways}
-
-
-def _last(way: str, shape: tuple[int, int, int, int], size: int, pads: dict[str, object]) -> onnx.ModelProto:
-    net, inputs = Net(), shape[1]
-    first, codes = net.codes((inputs, inputs, 1, 1)), net.codes(shape)
-    step = np.float32(WEIGHT_SCALE)
-    if way == "float network":
-        hidden = net.op("Relu", net.op("Conv", "x", net.constant(first * step)))
-        net.op("Conv", hidden, net.constant(codes * step), out="y", **pads)
-        return net.model(FLOAT, [1, inputs, size, size], FLOAT)
-    grid = net.grid()
-    data = net.op("DequantizeLinear", net.op("QuantizeLinear", "x", *grid), *grid)
-    handed_on = net.op("QuantizeLinear", net.op("Conv", data, net.rounded(first)), *grid)
-    hidden = net.op("DequantizeLinear", handed_on, *grid)
-    if way == "codes":
-        net.op("Conv", hidden, net.rounded(codes), out="y", **pads)
-    elif way == "floats":
-        net.op("Conv", hidden, net.constant(codes * step), out="y", **pads)
-    elif way == "four at once":
-        wide = np.stack([np.pad(codes, [*[(0, 0)] * 3, (place, 3 - place)]) for place in range(4)]).reshape(
-            -1, *shape[1:3], shape[3] + 3
-        )
-        strips = net.op("Conv", hidden, net.constant(wide * step), strides=[1, 4], **pads)
-        apart = net.op("Reshape", strips, net.constant(np.array([1, 4, shape[0], size, size // 4])))
-        rows = net.op("Transpose", apart, perm=[0, 2, 3, 4, 1])
-        net.op("Reshape", rows, net.constant(np.array([1, shape[0], size, size])), out="y")
-    elif way == "rounded":
-        result = net.op("Conv", hidden, net.rounded(codes), **pads)
-        net.op("DequantizeLinear", net.op("QuantizeLinear", result, *grid), *grid, out="y")
-    elif way == "MatMul":
-        rows = net.op("MatMul", net.op("Transpose", hidden, perm=[0, 2, 3, 1]), net.rounded(codes[:, :, 0, 0].T.copy(), 1))
-        net.op("Transpose", rows, perm=[0, 3, 1, 2], out="y")
-    else:
-        unsigned = way.endswith("uint8")
-        weight = net.constant((codes.astype(np.int16) + 128).astype(np.uint8) if unsigned else codes)
-        zeros = [grid[1], *[net.constant(np.uint8(128))] * unsigned]
-        sums = net.op("Cast", net.op("ConvInteger", handed_on, weight, *zeros, **pads), to=FLOAT)
-        net.op("Mul", sums, net.constant(np.float32(SCALE * WEIGHT_SCALE)), out="y")
-    return net.model(FLOAT, [1, inputs, size, size], FLOAT)
+    return {way: last_layer(way, (outputs, inputs, kernel, kernel), size, pads) for way in ways}
 
 
 def means(channels: int, size: int, kernel: int, stride: int) -> Models:

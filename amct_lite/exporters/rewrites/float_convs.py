@@ -14,10 +14,10 @@ import numpy as np
 
 from amct_lite import ir
 from amct_lite.exporters.rewrites.convs import change_constants, has_own_bias, is_dense, known_pads, own_dequantizer, own_weight
-from amct_lite.exporters.rewrites.neighbours import reader_of
 from amct_lite.flow.kernels import KERNELS
 from amct_lite.ir.build import Inserter
 from amct_lite.passes.bound_parts import BOUNDS
+from amct_lite.passes.readers import sole_reader
 from amct_lite.types import AnyArray
 
 _SINGLE = 256
@@ -57,10 +57,10 @@ def join_results(conv: ir.Node) -> None:
 
 def in_their_row(conv: ir.Node) -> ir.Value:
     """The results of `conv` as the network has them."""
-    last = conv
-    while (reader := reader_of(last)) is not None and str(reader.name).startswith(f"{conv.name}{_STRIP}."):
-        last = reader
-    return last.outputs[0]
+    value = conv.outputs[0]
+    while (reader := sole_reader(value)) is not None and str(reader.name).startswith(f"{conv.name}{_STRIP}."):
+        value = reader.outputs[0]
+    return value
 
 
 def store_floats(conv: ir.Node) -> None:

@@ -9,9 +9,10 @@ import numpy as np
 
 from amct_lite import ir
 from amct_lite.exporters.pairs import is_dequantized
-from amct_lite.exporters.rewrites.neighbours import reader_of, source_of
+from amct_lite.exporters.rewrites.neighbours import source_of
 from amct_lite.ir.build import Inserter
 from amct_lite.passes.constants import number_of
+from amct_lite.passes.readers import sole_reader
 
 _DOMAIN = "com.microsoft"
 _NEAR = 1e-5
@@ -28,17 +29,26 @@ def name_gelu(erf: ir.Node) -> None:
     It finds it by itself where all read the same x, but before that gives each reader of a DequantizeLinear one of its own.
     """
     data = _multiplied(ir.producer_of(erf.inputs[0]), sqrt(0.5))
-    plus = reader_of(erf)
-    product = reader_of(plus) if plus is not None and _is_one_more(plus) else None
-    if data is None or not is_dequantized(data) or product is None or product.op_type != "Mul":
-        return
-    assert plus is not None
-    other = next((value for value in product.inputs if value is not plus.outputs[0]), None)
-    end = product if _multiplied(ir.producer_of(other), 0.5) is data else reader_of(product) if other is data else None
-    if end is None or (end is not product and _multiplied(end, 0.5) is not product.outputs[0]):
+    end = _end_of_gelu(erf, data) if is_dequantized(data) else None
+    if end is None:
         return
     ir.graph_of(end).opset_imports.setdefault(_DOMAIN, 1)
     ir.replace_node(end, Inserter(end, str(end.name)).op("Gelu", data, domain=_DOMAIN))
+
+
+def _end_of_gelu(erf: ir.Node, data: ir.Value | None) -> ir.Node | None:
+    """The node that gives data/2 · (1 + erf), in whatever order."""
+    plus = sole_reader(erf.outputs[0])
+    if plus is None or plus.op_type != "Add" or 1 not in map(number_of, plus.inputs):
+        return None
+    product = sole_reader(plus.outputs[0])
+    if product is None or product.op_type != "Mul":
+        return None
+    other = next((value for value in product.inputs if value is not plus.outputs[0]), None)
+    if _multiplied(ir.producer_of(other), 0.5) is data:
+        return product
+    half = sole_reader(product.outputs[0])
+    return half if other is data and _multiplied(half, 0.5) is product.outputs[0] else None
 
 
 def keep_sum(add: ir.Node) -> None:
@@ -76,7 +86,3 @@ def _multiplied(node: ir.Node | None, number: float) -> ir.Value | None:
         if found and isclose(1 / found if node.op_type == "Div" else found, number, rel_tol=_NEAR):
             return node.inputs[1 - index] if node.op_type == "Mul" or index else None
     return None
-
-
-def _is_one_more(node: ir.Node) -> bool:
-    return node.op_type == "Add" and 1 in map(number_of, node.inputs)

@@ -21,12 +21,6 @@ def rounded_by(node: ir.Node) -> ir.Node | None:
     return next((nodes[0] for nodes in readers if len(nodes) == 1 and nodes[0].op_type == "QuantizeLinear"), None)
 
 
-def reader_of(node: ir.Node) -> ir.Node | None:
-    """The node that alone sees what `node` gives."""
-    readers = ir.uses(node.outputs[0])
-    return readers[0].node if len(readers) == 1 and not node.outputs[0].is_graph_output() else None
-
-
 def kernel_in_front(quantize: ir.Node) -> ir.Node | None:
     """The node whose result, perhaps kept within bounds, `quantize` rounds."""
     return source_of(quantize.inputs[0], BOUNDS)
