@@ -17,7 +17,7 @@ import numpy as np
 
 from amct_lite.errors import ConfigError
 from amct_lite.numerics.affine import qparams_from_range
-from amct_lite.numerics.range_search import clipped_error
+from amct_lite.numerics.range_search import least_clipped_error
 from amct_lite.numerics.sketch import Sketch
 from amct_lite.observers.base import OBSERVERS, require_number
 from amct_lite.types import FloatArray, QParams, QuantSpec
@@ -68,9 +68,8 @@ class Ifmr:
             scales = (candidates - lows) / np.float32(spec.qmax - spec.qmin)
         if not scales.all():  # of values so small that float32 has no scale for them: the rule for tiny scales decides
             return qparams_from_range(low, high, spec)
-        tried, resolution = zip(lows.tolist(), candidates.tolist(), scales.tolist(), strict=True), sketch.resolution
-        losses = [clipped_error(points, weights, *bounds, scale=scale, resolution=resolution) for *bounds, scale in tried]
-        best = int(np.argmin(losses))
+        tried = (array.astype(np.float64) for array in (lows, candidates, scales))
+        best = least_clipped_error(points, weights, *tried, resolution=sketch.resolution)
         if spec.symmetric and not upward:
             return qparams_from_range(-candidates[best], 0.0, spec)
         return qparams_from_range(0.0 if spec.symmetric else low, candidates[best], spec)
