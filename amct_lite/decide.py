@@ -19,8 +19,8 @@ from amct_lite.numerics.shared_range import covering
 from amct_lite.numerics.sketch import Sketch
 from amct_lite.observers import make_observer
 from amct_lite.ops import Layer, bind
-from amct_lite.record import UNIT_WEIGHT, split_key
-from amct_lite.types import LayerPlan, LayerRecord, QParams, QuantPlan, QuantRecord, TensorPlan
+from amct_lite.record import UNIT_WEIGHT, RecurrentRecord, split_key
+from amct_lite.types import AnyArray, LayerPlan, LayerRecord, QParams, QuantPlan, QuantRecord, TensorPlan
 from amct_lite.weights import make_weight_quantizer, raise_scales
 
 HALF = "FLOAT16"
@@ -75,7 +75,8 @@ def decide(
         if any(told):
             repairs[planned.name] = "; ".join(filter(None, told))
         apart, data_type = planned.name in unfused or None, HALF if planned.name in half else ""
-        layers.append(LayerRecord(planned.name, first, weight, skip_fusion=apart, data_type=data_type))
+        entry = LayerRecord(planned.name, first, weight, skip_fusion=apart, data_type=data_type)
+        layers.append(_with_recurrence(entry, planned, bind(nodes[planned.name])))
     for read in plan.reads:
         layers.append(LayerRecord(read.key, fitted(read.tensor), None, tensor_quantize=True))
     order = {name: place for place, name in enumerate(nodes)}
@@ -114,13 +115,20 @@ def sketch_of(tensor: TensorPlan, sketches: Sketches) -> Sketch:
     return found
 
 
-def weight_qparams(planned: LayerPlan, layer: Layer) -> QParams:
-    """The scales of one weight, before any repair. Raises CalibrationError that names the layer."""
+def _with_recurrence(entry: LayerRecord, planned: LayerPlan, layer: Layer | str | None) -> LayerRecord:
+    """`entry`, with the scales of the weight of the hidden state where the layer has one."""
+    if not isinstance(layer, Layer) or layer.recurrence is None:
+        return entry
+    return RecurrentRecord(**vars(entry), recurrence=weight_qparams(planned, layer, layer.recurrence_array))
+
+
+def weight_qparams(planned: LayerPlan, layer: Layer, weight: AnyArray | None = None) -> QParams:
+    """The scales of one weight (None: the layer's own), before any repair. Raises CalibrationError that names the layer."""
     quantizer = make_weight_quantizer(planned.weight_algorithm, dict(planned.weight_options))
     spec = planned.weight_spec
     assert spec is not None
     try:
-        return quantizer.qparams(layer.rows(layer.weight_array), spec)
+        return quantizer.qparams(layer.rows(layer.weight_array if weight is None else weight), spec)
     except NumericsError as error:
         raise CalibrationError(
             f"the weight of {planned.name} ({planned.op_type}): {error} Repair the model or skip the layer."

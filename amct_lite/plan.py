@@ -82,7 +82,16 @@ def layer_facts(target: str, model: ir.Model) -> dict[str, LayerFacts]:
             balanced = None if bound.balance_refusal else bound.input_channels
             widths_of = partial(_width_problem, bound, packed=target == ASCEND)
             facts[bound.name] = LayerFacts(
-                bound.op_type, channels, balanced, not reason, reason, bool(reason), symmetric, inputs, widths_of
+                bound.op_type,
+                channels,
+                balanced,
+                not reason,
+                reason,
+                bool(reason),
+                symmetric,
+                inputs,
+                recurrent=bound.recurrence is not None,
+                width_problem=widths_of,
             )
         else:
             reason = bound or f"{node.op_type} is not among the operators that are quantized"
@@ -124,7 +133,8 @@ def not_in_record(record: QuantRecord, model: ir.Model, target: str) -> tuple[Sk
         if layer.name not in record.by_key
     ]
     order = {str(node.name): place for place, node in enumerate(model.graph)}
-    return tuple(sorted((*plan.skips, *missing), key=lambda skip: order.get(skip.node, len(order))))
+    refused = [skip for skip in plan.skips if skip.node not in record.by_key]
+    return tuple(sorted((*refused, *missing), key=lambda skip: order.get(skip.node, len(order))))
 
 
 def _without_entry(layer: LayerPlan, tensor: str | None) -> str:
@@ -137,7 +147,10 @@ def _without_entry(layer: LayerPlan, tensor: str | None) -> str:
 def _refusal(bound: Layer | str, wanted: LayerConfig, target: str, shared: Counter[ir.Value]) -> str:
     if wanted.skip:
         return wanted.skip
-    return bound if isinstance(bound, str) else _target_refusal(bound, target, shared)
+    if isinstance(bound, str):
+        return bound
+    unasked = OPS.get(bound.op_type).generic(bound) if target not in {ASCEND, ORT} else None  # a record may ask for it
+    return unasked or _target_refusal(bound, target, shared)
 
 
 def _require_bytes(plan: QuantPlan) -> None:

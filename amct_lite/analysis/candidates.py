@@ -98,10 +98,12 @@ class Scales:
         if item.weight.bits == candidate.weight:
             item = replace(item, layer=learned)
         else:
-            item = replace(item, weight=self._weight(item, candidate.weight))
+            item = replace(
+                item, weight=self._weight(item, candidate.weight), recurrence=self._recurrence(item, candidate.weight)
+            )
         bias = self._bias(item, layer.weight_array, rounded=data[0] is not None)
         source = None if item.layer.shares_weight(layer) else item.layer.weight_array
-        return Variant(layer.name, candidate.name, data, item.weight, bias, source)
+        return Variant(layer.name, candidate.name, data, item.weight, bias, source, recurrence=item.recurrence)
 
     def _data(self, item: QuantizedLayer, candidate: Candidate, position: int) -> QParams | None:
         known = item.data_params(position)
@@ -121,13 +123,22 @@ class Scales:
     def _weight(self, item: QuantizedLayer, bits: int) -> QParams:
         """Scales of the kind that the record has, raised where the bias would not fit into int32."""
         layer = item.layer
-        planned = self._planned(item, f"{bits}-bit weights of {layer.name} are not in the record")
-        spec = QuantSpec(bits, symmetric=True, per_channel=not item.weight.per_tensor)
-        weight = weight_qparams(replace(planned, weight_spec=spec), layer)
+        weight = weight_qparams(self._planned_weight(item, bits), layer)
         if layer.bias_array is None:
             return weight
         scales, _ = raise_scales(weight.scales, layer.bias_array, item.activation.scale[0])
         return QParams.of(scales, 0, bits)
+
+    def _recurrence(self, item: QuantizedLayer, bits: int) -> QParams | None:
+        """Likewise, of the weight of a hidden state."""
+        if item.recurrence is None:
+            return None
+        return weight_qparams(self._planned_weight(item, bits), item.layer, item.layer.recurrence_array)
+
+    def _planned_weight(self, item: QuantizedLayer, bits: int) -> LayerPlan:
+        planned = self._planned(item, f"{bits}-bit weights of {item.layer.name} are not in the record")
+        spec = QuantSpec(bits, symmetric=True, per_channel=not item.weight.per_tensor)
+        return replace(planned, weight_spec=spec)
 
     def _planned(self, item: QuantizedLayer, what: str) -> LayerPlan:
         found = next((layer for layer in self.plan.layers if layer.name == item.layer.name), None)

@@ -36,7 +36,8 @@ class Variant:
     """How one layer is quantized, alone; each is equal to itself only.
 
     data: of each data input, None for float. weight: None for float. bias: what it is then, None for the layer's own. source:
-    what the weight is rounded from, None for the layer's own. half: all of it in float16 instead.
+    what the weight is rounded from, None for the layer's own. half: all of it in float16 instead. recurrence: as `weight`, for
+    that of a hidden state.
     """
 
     layer: str
@@ -46,11 +47,12 @@ class Variant:
     bias: FloatArray | None = None
     source: AnyArray | None = None
     half: bool = False
+    recurrence: QParams | None = None
 
     @property
     def digest(self) -> str:
         """Of all that its effect depends on, beside model and data."""
-        digest = hashlib.sha256(repr((self.layer, self.data, self.weight, self.half)).encode())
+        digest = hashlib.sha256(repr((self.layer, self.data, self.weight, self.half, self.recurrence)).encode())
         for array in (self.bias, self.source):
             digest.update(b"" if array is None else np.ascontiguousarray(array).data)
         return digest.hexdigest()[:16]
@@ -100,6 +102,11 @@ class _Writer:
     def write(self, layer: Layer, variant: Variant, suffix: str) -> ir.Value:
         weight, bias = _constants(layer, variant)
         copy = twin(layer, suffix, weight, bias)
+        if layer.recurrence is not None and (variant.half or variant.recurrence is not None):
+            own = layer.recurrence_array
+            other = _half(own) if variant.recurrence is None else rounded_weight(layer, variant.recurrence, own)
+            name = f"{copy.name}.recurrence"
+            ir.replace_input(copy.node, layer.recurrence, ir.add_initializer(ir.graph_of(copy.node), name, other))
         for position, index in enumerate(layer.data):
             params = variant.data[position] if variant.data else None
             if params is not None or variant.half:

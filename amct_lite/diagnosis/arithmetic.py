@@ -36,13 +36,13 @@ class Counted:
 
     @property
     def flops(self) -> int:
-        bias = any(is_bias for _, is_bias in self.constants.values()) or _third_input(self.node) is not None
+        bias = any(is_bias for _, is_bias in self.constants.values()) or _bias_input(self.node) is not None
         return self.work.flops(bias=bias)
 
     @cached_property
     def constants(self) -> Mapping[ir.Usage, tuple[int, bool]]:
         """Where the layer reads constants: how many elements, and whether they are the bias."""
-        places = {ir.Usage(self.node, index): index == 2 for index in range(len(self.node.inputs))}
+        places = {ir.Usage(self.node, index): index >= _bias_index(self.node) for index in range(len(self.node.inputs))}
         if self.layer and self.layer.bias_node is not None and self.layer.bias_node is not self.node:
             places[ir.Usage(self.layer.bias_node, self.layer.bias or 0)] = True
         arrays = ((place, ir.constant_of(place.node.inputs[place.idx]), bias) for place, bias in places.items())
@@ -131,5 +131,11 @@ def packed_bytes(elements: int, bits: int) -> int:
     return -(-elements * bits // 8)
 
 
-def _third_input(node: ir.Node) -> ir.Value | None:
-    return node.inputs[2] if len(node.inputs) > 2 else None
+def _bias_index(node: ir.Node) -> int:
+    """Where the bias is; an LSTM has two weights in front of it."""
+    return 3 if node.op_type == "LSTM" else 2
+
+
+def _bias_input(node: ir.Node) -> ir.Value | None:
+    index = _bias_index(node)
+    return node.inputs[index] if len(node.inputs) > index else None

@@ -24,6 +24,8 @@ from amct_lite.validate.kernels import FLOAT_KERNELS, INTEGER_KERNELS
 from amct_lite.validate.profile import KernelTime, kernel_times, layer_times
 from amct_lite.validate.slow import slow_kernels
 
+_LAYERS = WEIGHTED | {"LSTM", "DynamicQuantizeLSTM"}
+
 
 @dataclass(frozen=True)
 class LayerKernel:
@@ -122,10 +124,10 @@ def _explained(name: str, model: ir.Model, float_model: ir.Model | None, feeds: 
     graph = optimized(model, options).graph
     times, *others = kernel_times([model] if float_model is None else [model, float_model], feeds, options)
     float_times = others[0] if others else ()
-    layers = [node for node in model.graph if node.op_type in WEIGHTED]
+    layers = [node for node in model.graph if node.op_type in _LAYERS]
     kernels = {str(node.name): node for node in graph if node.op_type in FLOAT_KERNELS | INTEGER_KERNELS}
     names = executed(layers, kernels)
-    float_layers = [node for node in float_model.graph if node.op_type in WEIGHTED] if float_model is not None else []
+    float_layers = [node for node in float_model.graph if node.op_type in _LAYERS] if float_model is not None else []
     taken, float_taken = layer_times(layers, times), layer_times(float_layers, float_times)
     rows = []
     for node in layers:

@@ -2,7 +2,8 @@
 
 Source of the formulas: the AMCT contract, section 9, for each image of the batch. With K products summed for an output,
 FLOPs = (2K - 1, + 1 with a bias) · outputs. ConvTranspose counts the same at the positions of its input, where its products
-are.
+are. Of an LSTM, for which the contract has nothing, the products with both weights count in the same way: K inputs and hidden
+values for each gate, step, sequence and direction.
 """
 
 from __future__ import annotations
@@ -14,11 +15,12 @@ from math import prod
 from amct_lite import ir
 
 UNCOUNTED = frozenset(
-    {"Attention", "ConvInteger", "DFT", "DeformConv", "Einsum", "GRU", "LSTM", "MatMulInteger", "QLinearConv"}
+    {"Attention", "ConvInteger", "DFT", "DeformConv", "Einsum", "GRU", "MatMulInteger", "QLinearConv"}
     | {"QLinearMatMul", "RNN", "STFT"}
 )
 """Operators of the standard that multiply and accumulate, for which the contract has no formula."""
 
+_GATES = 4
 Shape = tuple[int, ...]
 
 
@@ -43,7 +45,8 @@ def work_of(node: ir.Node) -> Work | str | None:
     formula = _FORMULAS.get(node.op_type) if node.domain in {"", "ai.onnx"} else None
     if formula is None:
         return None
-    data, weight, output = map(ir.sizes_of, (node.inputs[0], node.inputs[1], node.outputs[0]))
+    result = next((value for value in node.outputs if value.name), node.outputs[0])
+    data, weight, output = map(ir.sizes_of, (node.inputs[0], node.inputs[1], result))
     if data is None or weight is None or output is None:
         return "the shape of its inputs or output is not known before it runs"
     return formula(node, data, weight, output)
@@ -66,10 +69,16 @@ def _matmul(_node: ir.Node, data: Shape, _weight: Shape, output: Shape) -> Work:
     return Work(data[-1], prod(output))
 
 
+def _lstm(_node: ir.Node, data: Shape, weight: Shape, _output: Shape) -> Work:
+    directions, rows, inputs = weight
+    return Work(inputs + rows // _GATES, data[0] * data[1] * directions * rows)
+
+
 _FORMULAS: dict[str, Callable[[ir.Node, Shape, Shape, Shape], Work]] = {
     "Conv": _conv,
     "ConvTranspose": _conv_transpose,
     "Gemm": _gemm,
+    "LSTM": _lstm,
     "MatMul": _matmul,
 }
 COUNTED = frozenset(_FORMULAS)

@@ -14,7 +14,7 @@ from amct_lite import ir
 from amct_lite.errors import ExportError
 from amct_lite.numerics.affine import quantize
 from amct_lite.ops import OPS, Layer, OpSpec, bind
-from amct_lite.record import UNIT_WEIGHT
+from amct_lite.record import UNIT_WEIGHT, RecurrentRecord
 from amct_lite.types import AnyArray, FloatArray, LayerRecord, QParams, QuantRecord
 
 _INT32 = np.iinfo(np.int32)
@@ -23,12 +23,13 @@ _INT32 = np.iinfo(np.int32)
 @dataclass(frozen=True)
 class QuantizedLayer:
     """A layer of the model together with its parameters. weight: of the weight, of the second factor of a product of two
-    variable tensors, or 1 for an op without either."""
+    variable tensors, or 1 for an op without either. recurrence: of the weight of the hidden state, where there is one."""
 
     layer: Layer
     spec: OpSpec
     activation: QParams
     weight: QParams
+    recurrence: QParams | None = None
 
     def data_params(self, position: int) -> QParams:
         """Parameters of the data input at `position`; the second factor of a variable product has the weight's."""
@@ -63,13 +64,17 @@ def _quantized(node: ir.Node, record: LayerRecord) -> QuantizedLayer:
     weight = record.weight or (UNIT_WEIGHT if weightless else None)
     if weight is None:
         raise ExportError(f"the record has no weight scale for {record.key} ({layer.op_type}). Add scale_w and offset_w.")
+    recurrence = record.recurrence if layer.recurrence is not None and isinstance(record, RecurrentRecord) else None
+    if layer.recurrence is not None and recurrence is None:
+        raise ExportError(f"the record has no scale_r for {record.key} ({layer.op_type}). Add scale_r and offset_r.")
     lengths = {1, layer.channels or 1}
-    if len(weight.scale) not in lengths:
-        raise ExportError(
-            f"the record has {len(weight.scale)} weight scales for {record.key} ({layer.op_type}), "
-            f"the layer has {layer.channels or 1} output channels. Give 1 or {layer.channels or 1}."
-        )
-    return QuantizedLayer(layer, spec, record.activation, weight)
+    for params in filter(None, (weight, recurrence)):
+        if len(params.scale) not in lengths:
+            raise ExportError(
+                f"the record has {len(params.scale)} weight scales for {record.key} ({layer.op_type}), "
+                f"the layer has {layer.channels or 1} output channels. Give 1 or {layer.channels or 1}."
+            )
+    return QuantizedLayer(layer, spec, record.activation, weight, recurrence)
 
 
 # Bias correction, exporters and checks ask for the integers of the same weight, each in its own copy of the model.
@@ -78,19 +83,30 @@ _CODES: WeakKeyDictionary[ir.TensorProtocol, tuple[object, ir.TensorProtocol]] =
 
 def quantized_weight(item: QuantizedLayer) -> AnyArray:
     """The weight as int8, in the layout of the model (not a copy: never write to it)."""
-    layer = item.layer
-    weight = None if layer.weight_value is None else layer.weight_value.const_value
+    assert item.layer.weight is not None, f"{item.layer.name} was bound with a constant weight"
+    return _integers(item.layer, item.layer.weight, item.weight)
+
+
+def quantized_recurrence(item: QuantizedLayer) -> AnyArray:
+    """The weight of the hidden state, likewise."""
+    assert item.layer.recurrence is not None
+    assert item.recurrence is not None
+    return _integers(item.layer, item.layer.recurrence, item.recurrence)
+
+
+def _integers(layer: Layer, index: int, params: QParams) -> AnyArray:
+    value = layer.node.inputs[index]
+    weight = None if value is None else value.const_value
     assert weight is not None, f"{layer.name} was bound with a constant weight"
-    grid = item.weight, layer.weight_axis, layer.group
+    grid = params, layer.weight_axis, layer.group
     known, codes = _CODES.get(weight, (None, weight))
     if known != grid:
-        codes = ir.tensor_of(_codes(layer, item.weight))
+        codes = ir.tensor_of(_codes(layer, weight.numpy(), params))
         _CODES[weight] = grid, codes
     return codes.numpy()
 
 
-def _codes(layer: Layer, params: QParams) -> AnyArray:
-    array = layer.weight_array
+def _codes(layer: Layer, array: AnyArray, params: QParams) -> AnyArray:
     rows = quantize(layer.rows(array), params, axis=None if params.per_tensor else 0)
     return layer.from_rows(rows, array.shape).astype(np.int8, copy=False)
 

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable
 
 from amct_lite import ir
 from amct_lite.exporters import qdq
+from amct_lite.exporters.integers import quantized_layers
 from amct_lite.exporters.rewrites.bounds import bound_codes
 from amct_lite.exporters.rewrites.chains import CHAINED, join_moves
 from amct_lite.exporters.rewrites.channels import align
@@ -31,6 +32,7 @@ from amct_lite.exporters.rewrites.moves import name_shuffle, repeat_pixels, spre
 from amct_lite.exporters.rewrites.norms import scale_channels
 from amct_lite.exporters.rewrites.numbers import NUMBERS, give_code
 from amct_lite.exporters.rewrites.pads import pad_codes
+from amct_lite.exporters.rewrites.recurrent import use_kernel
 from amct_lite.exporters.rewrites.reroute import reroute
 from amct_lite.exporters.rewrites.results import round_results
 from amct_lite.exporters.rewrites.shared_channels import fill_block
@@ -77,6 +79,7 @@ _FLOAT: tuple[Rewrite, ...] = (
 def export(model: ir.Model, record: QuantRecord) -> ir.Model:
     """A new model; `model` (prepared, opset >= 13) is not modified. Raises ExportError where the record does not fit it."""
     result = qdq.export(model, record)
+    use_kernel(result, [item for item in quantized_layers(model, record) if item.recurrence is not None])
     measure_codes(result)
     _rewrite(result, ((["ConvTranspose"], unfold),))
     ir.infer_shapes(result)

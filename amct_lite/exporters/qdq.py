@@ -8,6 +8,7 @@ of the one input that is named.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from math import prod
 
 import numpy as np
@@ -18,6 +19,7 @@ from amct_lite.exporters.integers import (
     QuantizedLayer,
     attach_bias,
     quantized_bias,
+    quantized_recurrence,
     quantized_weight,
 )
 from amct_lite.exporters.pairs import UNSIGNED_SHIFT
@@ -76,7 +78,10 @@ class _Writer:
             prefix = data_prefix(layer.name, position)
             ir.replace_input(layer.node, index, self._activation(layer.node, index, item.data_params(position), prefix))
         if layer.weight is not None:
-            ir.replace_input(layer.node, layer.weight, self._weight(item))
+            ir.replace_input(layer.node, layer.weight, self._weight(item, layer.weight, item.weight, quantized_weight))
+        if layer.recurrence is not None and item.recurrence is not None:
+            weight = self._weight(item, layer.recurrence, item.recurrence, quantized_recurrence)
+            ir.replace_input(layer.node, layer.recurrence, weight)
         if bias is not None:
             attach_bias(layer, self._bias(item, bias))
 
@@ -101,14 +106,17 @@ class _Writer:
             return b.constant(params.zero_point[0] + UNSIGNED_SHIFT, np.uint8)
         return b.constant(params.zero_point[0], signed)
 
-    def _weight(self, item: QuantizedLayer) -> ir.Value:
-        value, params = item.layer.weight_value, item.weight
+    def _weight(
+        self, item: QuantizedLayer, index: int, params: QParams, codes: Callable[[QuantizedLayer], AnyArray]
+    ) -> ir.Value:
+        value = item.layer.node.inputs[index]
         assert value is not None
         # Readers of one weight may hold its channels along different axes (a tied decoder): equal scales mean another grid.
         along = None if params.per_tensor else (item.layer.weight_axis, item.layer.group)
         if (value, params, along) not in self._weights:
-            b = Inserter(item.layer.node, f"{item.layer.name}.weight")
-            self._weights[value, params, along] = _dequantized_weight(b, item, quantized_weight(item), params)
+            kind = "weight" if index == item.layer.weight else "recurrence"
+            b = Inserter(item.layer.node, f"{item.layer.name}.{kind}")
+            self._weights[value, params, along] = _dequantized_weight(b, item, codes(item), params)
         return self._weights[value, params, along]
 
     @staticmethod

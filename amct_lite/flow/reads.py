@@ -8,6 +8,7 @@ from dataclasses import replace
 from amct_lite import ir
 from amct_lite.flow.kernels import KERNELS, joins_channels
 from amct_lite.flow.placement import Placement, place
+from amct_lite.ops import Layer, bind
 from amct_lite.types import QuantPlan, TensorPlan, TensorRead
 
 MakeTensor = Callable[[ir.Node, ir.Value], TensorPlan | None]
@@ -19,7 +20,7 @@ def with_flow(plan: QuantPlan, model: ir.Model, make: MakeTensor) -> QuantPlan:
     make: how the tensor that a node reads is quantized, None for a node that is to stay out of it; a tensor that a layer reads
     is quantized as the layer says.
     """
-    layers = {layer.name: layer.data for layer in plan.layers}
+    layers = _taking(plan, model)
     out = {str(node.name) for node in model.graph for value in node.inputs if value is not None and make(node, value) is None}
     placement = place(model, layers, without=out)
     known = {tensor.name: tensor for tensor in plan.tensors}
@@ -37,12 +38,19 @@ def with_flow(plan: QuantPlan, model: ir.Model, make: MakeTensor) -> QuantPlan:
 def narrowed_flow(plan: QuantPlan, model: ir.Model, left_out: Collection[str] = ()) -> QuantPlan:
     """`plan`, some layers of which may have been taken out, with those of its reads that still help: none of a tensor named
     in `left_out`, and none whose integers nobody hands on any more."""
-    layers = {layer.name: layer.data for layer in plan.layers}
+    layers = _taking(plan, model)
     reading = {read.node for read in plan.reads}
     out = {str(node.name) for node in model.graph if not _takes_part(node, reading)}
     placement = place(model, layers, left_out=left_out, without=out)
     kept = tuple(read for read in plan.reads if not read.passed_on or (read.node, read.index) in placement.reads)
     return _on_grids(replace(plan, reads=kept), placement)
+
+
+def _taking(plan: QuantPlan, model: ir.Model) -> dict[str, tuple[int, ...]]:
+    """Each layer of `plan` with the inputs that it takes integers by: none where its kernel rounds the data itself."""
+    bound = {str(node.name): bind(node) for node in model.graph}
+    alone = {name for name, layer in bound.items() if isinstance(layer, Layer) and layer.recurrence is not None}
+    return {layer.name: () if layer.name in alone else layer.data for layer in plan.layers}
 
 
 def _takes_part(node: ir.Node, reading: Collection[str]) -> bool:

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from amct_lite import ir
+from amct_lite.errors import ExportError
 from amct_lite.ir.build import Inserter
 from amct_lite.numerics.axes import from_rows, to_rows
 from amct_lite.registry import Registry
@@ -31,7 +32,8 @@ class Layer:
     the bias input on `bias_node` (the node itself, or the Add behind a MatMul); the index may lie beyond the node's
     present inputs, then the layer has no bias yet but can be given one. weight_axis, input_axis: axes of the output and of
     the input channels in the weight (input_axis None: they are not told apart). channel_axis: axis of the input channels in
-    the data (None: likewise). channels: Cout, None without weight.
+    the data (None: likewise). channels: Cout, None without weight. recurrence: index of the constant weight that a hidden state
+    is multiplied with, with rows like the other's. result: index of the output that stands for all of the node's.
     """
 
     node: ir.Node
@@ -45,6 +47,8 @@ class Layer:
     channels: int | None = None
     input_channels: int = 1
     group: int = 1
+    recurrence: int | None = None
+    result: int = 0
 
     @property
     def name(self) -> str:
@@ -57,7 +61,7 @@ class Layer:
     @property
     def output(self) -> ir.Value:
         """The value that carries the finished layer: behind the bias Add, where there is one."""
-        return (self.bias_node or self.node).outputs[0]
+        return (self.bias_node or self.node).outputs[self.result]
 
     @property
     def weight_value(self) -> ir.Value | None:
@@ -67,6 +71,12 @@ class Layer:
     def weight_array(self) -> AnyArray:
         array = ir.constant_of(self.weight_value)
         assert array is not None, f"{self.name} was bound with a constant weight"
+        return array
+
+    @property
+    def recurrence_array(self) -> AnyArray:
+        array = None if self.recurrence is None else ir.constant_of(self.node.inputs[self.recurrence])
+        assert array is not None, f"{self.name} was bound with a hidden state"
         return array
 
     def shares_weight(self, other: Layer) -> bool:
@@ -94,6 +104,8 @@ class Layer:
         """The reason why its input cannot be divided and its weight multiplied channel by channel; empty when they can."""
         if self.weight is None:
             return "it has no constant weight"
+        if self.recurrence is not None:
+            return "its kernel rounds the data itself"
         if self.input_axis is None or self.channel_axis is None:
             return "its constant is the first factor"
         return ""
@@ -134,6 +146,10 @@ def _no_shift(_layer: Layer, _delta: DoubleArray, _mean: DoubleArray) -> DoubleA
     return None
 
 
+def _no_integers(_b: Inserter, node: ir.Node, *_rest: object) -> ir.Value:
+    raise ExportError(f"{node.name} ({node.op_type}) cannot be computed on integers alone. Remove it from the record.")
+
+
 def _no_columns(_layer: Layer) -> Columns | str:
     return "its outputs are not known as products with its weight"
 
@@ -144,11 +160,12 @@ class OpSpec:
 
     bind: node → Layer, or the reason why no target quantizes it.
     integer_form: (inserter, node, int8 codes, zero point, int8 weight or second codes) → accumulators, without bias;
-    int32 wherever stock ONNX Runtime has an integer kernel. Every sum is exact.
+    int32 wherever stock ONNX Runtime has an integer kernel. Every sum is exact. An op that `ascend` refuses needs none.
     mean_shift: (layer, weight error, (Cin,) input means) → (Cout,) expected change of the output, None when unknown.
     columns: layer → what gathers the columns of output positions, or why nothing can.
     ascend: the reason why ATC does not take it. ascend_symmetric: whether the NPU wants a zero point of 0.
     per_channel_on_ascend: whether the contract gives the op one weight scale per channel there.
+    generic: the reason why it stays in float in a model for any runtime, unless a record says otherwise.
     ort: the reason why it is better left in float on ONNX Runtime's CPU kernels.
     per_channel_on_ort: whether these take a weight scale for each channel.
     channel_shape: (a (Cout,) vector, rank of the output) → the vector shaped to broadcast along the output channels.
@@ -159,12 +176,13 @@ class OpSpec:
 
     op_type: str
     bind: Bind
-    integer_form: IntegerForm
+    integer_form: IntegerForm = _no_integers
     mean_shift: MeanShift = _no_shift
     columns: Callable[[Layer], Columns | str] = _no_columns
     ascend: Callable[[Layer], str | None] = _nothing
     ascend_symmetric: Callable[[Layer], bool] = field(default=lambda _layer: False)
     per_channel_on_ascend: bool = True
+    generic: Callable[[Layer], str | None] = _nothing
     ort: Callable[[Layer], str | None] = _nothing
     per_channel_on_ort: Callable[[Layer], bool] = field(default=lambda _layer: True)
     channel_shape: Callable[[AnyArray, int], AnyArray] = field(default=lambda vector, _rank: vector)

@@ -18,7 +18,7 @@ from amct_lite.qat.grid import Grid, grid_of, is_dq, is_q
 from amct_lite.qat.limits import Limit, bounds_of, is_limit
 from amct_lite.qat.movers import is_mover, keeps_grid
 from amct_lite.qat.weights import weight_params
-from amct_lite.record import UNIT_WEIGHT, mistake, obstacle
+from amct_lite.record import UNIT_WEIGHT, RecurrentRecord, mistake, obstacle
 from amct_lite.record.check import LayerFacts
 from amct_lite.types import LayerRecord, QParams, QuantRecord, Skip
 
@@ -187,8 +187,17 @@ def _layer(layer: Layer, trained: Trained, facts: LayerFacts) -> tuple[LayerReco
         return LayerRecord(layer.name, first, others[0]), ""
     if layer.weight is None:
         return LayerRecord(layer.name, first, UNIT_WEIGHT), ""
-    weight = weight_params(layer, trained.constants.get((layer.name, layer.weight)), first)
-    return weight if isinstance(weight, str) else (LayerRecord(layer.name, first, weight[0]), weight[1])
+    weight = weight_params(layer, layer.weight_array, trained.constants.get((layer.name, layer.weight)), first)
+    if isinstance(weight, str):
+        return weight
+    entry = LayerRecord(layer.name, first, weight[0])
+    if layer.recurrence is None:
+        return entry, weight[1]
+    coded = trained.constants.get((layer.name, layer.recurrence))
+    recurrence = weight_params(layer, layer.recurrence_array, coded, first)
+    if isinstance(recurrence, str):
+        return f"of the hidden state, {recurrence}"
+    return RecurrentRecord(**vars(entry), recurrence=recurrence[0]), weight[1]
 
 
 def _reads(node: ir.Node, trained: Trained, facts: LayerFacts, quantized: AbstractSet[str]) -> Iterator[LayerRecord]:

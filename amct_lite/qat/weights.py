@@ -19,16 +19,16 @@ _SAME = 1e-5
 """A folded weight is stored as float32: its elements are products of code and scale but for a few roundings."""
 
 
-def weight_params(layer: Layer, coded: Coded | None, activation: QParams) -> tuple[QParams, str] | str:
-    """Scales of the weight of `layer` (prepared) and a note, or why it cannot be taken."""
+def weight_params(layer: Layer, weight: AnyArray, coded: Coded | None, activation: QParams) -> tuple[QParams, str] | str:
+    """Scales of a weight of `layer` (prepared) and a note, or why it cannot be taken."""
     if coded is None:
         return "the model does not quantize its weight"
-    if reason := _refusal(layer, coded):
+    if reason := _refusal(weight.shape, coded):
         return reason
     codes, scales = layer.rows(coded.signed_codes), layer.rows(coded.scale)
     if (scales != scales[:, :1]).any():
         return "the scales of its weight do not lie along its output channels"
-    values, own = layer.rows(layer.weight_array), scales[:, 0]
+    values, own = layer.rows(weight), scales[:, 0]
     note = "uint8 weight codes moved down by 128" if coded.dtype == "UINT8" else ""
     if np.array_equal(values, codes.astype(np.float32) * scales):
         params = QParams.of(own[:1] if coded.per_tensor else own, 0)
@@ -49,15 +49,15 @@ def weight_params(layer: Layer, coded: Coded | None, activation: QParams) -> tup
     return params, note
 
 
-def _refusal(layer: Layer, coded: Coded) -> str:
+def _refusal(shape: tuple[int, ...], coded: Coded) -> str:
     if coded.dtype not in {"INT8", "UINT8"}:
         return f"its weight is quantized to {coded.dtype.lower()}, only 8 bits are taken"
     middle = 128 if coded.dtype == "UINT8" else 0
     if (coded.zero_point != middle).any():
         wrong = int(coded.zero_point[coded.zero_point != middle].reshape(-1)[0])
         return f"its {coded.dtype.lower()} weight has zero point {wrong}, which must be {middle}: an int8 weight has none"
-    if coded.codes.shape != layer.weight_array.shape:
-        return f"its weight was quantized with shape {coded.codes.shape} and has {layer.weight_array.shape} now"
+    if coded.codes.shape != shape:
+        return f"its weight was quantized with shape {coded.codes.shape} and has {shape} now"
     return ""
 
 

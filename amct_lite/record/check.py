@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from amct_lite.errors import RecordError
-from amct_lite.record.layer import UNIT_WEIGHT
+from amct_lite.record.layer import UNIT_WEIGHT, RecurrentRecord
 from amct_lite.record.reads import ReadFacts, mistake, obstacle, split_key
 from amct_lite.record.text import listed
 from amct_lite.registry import belong_elsewhere, did_you_mean
@@ -23,8 +23,8 @@ class LayerFacts:
     channels: Cout; 1 for a product of two variable tensors (scale_w is the second one's only scale); None: no weight.
     input_channels: Cin, None when its input cannot be balanced. quantizable: whether the target takes it; reason: why not;
     other_targets: whether one of the others does. symmetric: why the zero point must be 0, empty when it need not. reads: what
-    its inputs are, for entries of single tensors. width_problem: (bits of the data, bits of the weight) → why it cannot have
-    them, empty when it can.
+    its inputs are, for entries of single tensors. recurrent: whether it has a weight of a hidden state, too. width_problem:
+    (bits of the data, bits of the weight) → why it cannot have them, empty when it can.
     """
 
     op_type: str
@@ -35,6 +35,7 @@ class LayerFacts:
     other_targets: bool = False
     symmetric: str = ""
     reads: ReadFacts = field(default_factory=ReadFacts)
+    recurrent: bool = False
     width_problem: Callable[[int, int], str] = field(default=lambda _data, _weight: "", compare=False)
 
 
@@ -106,9 +107,14 @@ def _weight_problem(layer: LayerRecord, facts: LayerFacts) -> str:
         return "" if unit else f"({facts.op_type}) has scale_w, but no weight: leave it out, or write 1.0"
     if layer.weight is None:
         return f"({facts.op_type}) has no scale_w and offset_w"
+    choices = "1" if facts.channels == 1 else f"1 or {facts.channels}, its output channels"
     if count not in {1, facts.channels}:
-        choices = "1" if facts.channels == 1 else f"1 or {facts.channels}, its output channels"
         return f"({facts.op_type}) has {count} scale_w, must be {choices}"
+    recurrence = layer.recurrence if isinstance(layer, RecurrentRecord) else None
+    if facts.recurrent and recurrence is None:
+        return f"({facts.op_type}) has no scale_r and offset_r, of the weight of its hidden state"
+    if recurrence is not None and len(recurrence.scale) not in {1, facts.channels}:
+        return f"({facts.op_type}) has {len(recurrence.scale)} scale_r, must be {choices}"
     return ""
 
 

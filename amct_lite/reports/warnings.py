@@ -183,7 +183,8 @@ def local_warnings(
     one_scale = {item.layer.name for item in items if item.weight.per_tensor}
     narrow = {item.layer.name for item in items if min(item.activation.bits, item.weight.bits) < 8}
     tensors = {entry.key for entry in record.layers if entry.tensor_quantize}
-    fixed = {item.layer.name for item in items if item.layer.name not in learned}  # weights that nothing was learned of
+    known = [item.layer for item in items if item.layer.recurrence is None]  # as products with their weights
+    fixed = {layer.name for layer in known if layer.name not in learned}  # weights that nothing was learned of
 
     def remedy(name: str) -> str:
         if not decided:

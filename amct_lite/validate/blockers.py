@@ -34,6 +34,8 @@ def blockers(node: ir.Node, executed: ir.Node | None = None) -> tuple[str, ...]:
         return (f"ONNX Runtime has no integer kernel for {node.op_type}",)
     if inputs := _not_quantized(node):
         return inputs
+    if node.op_type == "LSTM":
+        return ("ONNX Runtime makes no integer kernel of QuantizeLinear and DequantizeLinear around an LSTM: use --target ort",)
     found = tuple(sentence for look in _LOOKS if (sentence := look(node)) is not None)
     signs = (look(executed) for look in (_mixed_signs, _shared_signed) if executed is not None)
     if not found and (sign := next(filter(None, signs), None)):

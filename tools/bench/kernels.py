@@ -20,6 +20,7 @@ numbers: a product with one, between two
 channels: a channel shuffle between two
 ghost: a depthwise layer beside what it reads, as in GhostNet
 joined: a Concat of codes, channels last, of which all but the last are joined already
+lstm: one of so many steps, sequences, inputs, hidden values and directions
 
 The networks are made by kernel_nets.py; times as in latency.py, in processes of their own that take turns. Needs numpy, onnx
 and onnxruntime.
@@ -316,6 +317,26 @@ def skip(tokens: int, width: int) -> Models:
     return {kind: spelled(kind) for kind in ("Add", "Sum")}
 
 
+def lstm(steps: int, batch: int, inputs: int, hidden: int, directions: int) -> Models:
+    direction = {"hidden_size": hidden, "direction": "bidirectional" if directions == 2 else "forward"}
+
+    def made(rows: int) -> onnx.ModelProto:
+        """rows: how many have a scale of their own; 0 for the float operator."""
+        net = Net()
+        weights = [net.codes((directions, 4 * hidden, size)) for size in (inputs, hidden)]
+        if not rows:
+            floats = (net.constant(codes.astype(np.float32) * np.float32(WEIGHT_SCALE)) for codes in weights)
+            net.op("LSTM", "x", *floats, out="y", **direction)
+        else:
+            shape = (directions, rows) if rows > 1 else (directions,)
+            scales = [net.constant(np.full(shape, WEIGHT_SCALE, np.float32)), net.constant(np.zeros(shape, np.int8))] * 2
+            turned = (net.constant(np.ascontiguousarray(codes.transpose(0, 2, 1))) for codes in weights)
+            net.op("DynamicQuantizeLSTM", "x", *turned, *[""] * 5, *scales, out="y", domain="com.microsoft", **direction)
+        return net.model(FLOAT, [steps, batch, inputs], FLOAT)
+
+    return {"float": made(0), "one scale": made(1), "a scale a row": made(4 * hidden)}
+
+
 def numbers(channels: int, size: int) -> Models:
     def product(way: str, net: Net, codes: str, grid: tuple[str, str]) -> str:
         number = net.constant(np.float32(0.3))
@@ -374,6 +395,9 @@ CASES: Mapping[str, tuple[Callable[..., Models], list[tuple[int, ...]]]] = {
     "gelu": (gelu, [(32, 56), (128, 56), (256, 28), (640, 14), (1024, 7)]),
     "skip": (skip, [(16, 256), (64, 256), (128, 384), (197, 384), (128, 768)]),
     "numbers": (numbers, [(16, 112), (64, 28), (240, 14), (64, 7)]),
+    "lstm": (lstm, [(50, 1, 13, 32, 1), (50, 1, 24, 40, 1), (50, 1, 32, 48, 1), (50, 1, 40, 64, 1), (40, 10, 100, 128, 1),
+                    (100, 1, 40, 128, 1), (50, 32, 128, 128, 1), (64, 16, 256, 256, 1), (32, 1, 512, 256, 2),
+                    (50, 1, 1024, 1024, 1)]),
     "gated": (gated, [(72, 5, 28), (120, 5, 28), (120, 5, 14), (200, 3, 14), (24, 3, 56)]),
 }  # fmt: skip
 

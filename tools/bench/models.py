@@ -1,9 +1,9 @@
-"""ResNet50, MobileNetV2, ViT-S/16, YOLOv8n and a U-Net in real sizes with random weights: nothing to download.
+"""ResNet50, MobileNetV2, ViT-S/16, YOLOv8n, a U-Net and a CRNN in real sizes with random weights: nothing to download.
 
 Weights follow He's rule with the gain that the layer's input asks for, so activations keep their size in depth.
 The same seed gives the same bytes; with and without BatchNormalization nodes it is the same function.
 
-    python tools/bench/models.py resnet50|mobilenetv2|vit|yolov8n|unet OUT.onnx [--keep-bn] [--seed 0]
+    python tools/bench/models.py resnet50|mobilenetv2|vit|yolov8n|unet|crnn OUT.onnx [--keep-bn] [--seed 0]
 
 prints the layer counts and the spread of the output for one noise image.
 """
@@ -84,6 +84,15 @@ class NetWriter:
         scale = self.constant(f"{name}.scale", self.random.uniform(0.8, 1.2, features).astype(np.float32))
         bias = self.constant(f"{name}.bias", self.random.normal(0, 0.1, features).astype(np.float32))
         return self.node("LayerNormalization", name, source, scale, bias)
+
+    def lstm(self, name: str, source: str, features: int, hidden: int) -> str:
+        """Both directions: (steps, N, features) → (steps, N, 2 hidden). Weights as PyTorch begins with."""
+        shapes = {"weight": (2, 4 * hidden, features), "recurrence": (2, 4 * hidden, hidden), "bias": (2, 8 * hidden)}
+        draws = {key: self.random.uniform(-1, 1, shape).astype(np.float32) for key, shape in shapes.items()}
+        constants = [self.constant(f"{name}.{key}", draw / np.float32(np.sqrt(hidden))) for key, draw in draws.items()]
+        x = self.node("LSTM", name, source, *constants, hidden_size=hidden, direction="bidirectional")
+        joined = self.constant(f"{name}.joined", np.array([0, 0, -1]))
+        return self.node("Reshape", f"{name}.reshape", self.node("Transpose", f"{name}.turn", x, perm=[0, 2, 1, 3]), joined)
 
     def classifier(self, source: str, channels: int) -> None:
         weight = self.random.standard_normal((1000, channels), np.float32) * np.float32(np.sqrt(1 / channels))
@@ -310,7 +319,24 @@ def unet(*, seed: int = 0, keep_bn: bool = False) -> onnx.ModelProto:
     return net.model("unet", "mask", (2, 224, 224))
 
 
-MODELS = {"resnet50": resnet50, "mobilenetv2": mobilenetv2, "vit": vit, "yolov8n": yolov8n, "unet": unet}
+def crnn(*, seed: int = 0, keep_bn: bool = False) -> onnx.ModelProto:
+    """Reads lines of text: six Conv, two LSTM of 256 in both directions, scores of 37 characters for each of 28 columns."""
+    net = NetWriter(seed, keep_bn=keep_bn)
+    x, channels = "input", 3
+    for index, (width, pool) in enumerate(
+        ((64, [2, 2]), (128, [2, 2]), (256, [2, 2]), (256, [2, 1]), (512, [2, 1]), (512, [2, 1]))
+    ):
+        gain = AFTER_RELU if index else LINEAR
+        x = net.relu(f"conv{index}", net.conv(f"conv{index}", x, (channels, width, 3), gain=gain))
+        x = net.node("MaxPool", f"pool{index}", x, kernel_shape=pool, strides=pool)
+        channels = width
+    x = net.node("Transpose", "columns", net.node("ReduceMean", "mean", x, axes=[2], keepdims=0), perm=[2, 0, 1])
+    x = net.lstm("lstm1", net.lstm("lstm0", x, 512, 256), 512, 256)
+    net.node("Transpose", "lines", net.linear("fc", x, (512, 37), gain=LINEAR), perm=[1, 0, 2], output="scores")
+    return net.model("crnn", "scores", (28, 37))
+
+
+MODELS = {"resnet50": resnet50, "mobilenetv2": mobilenetv2, "vit": vit, "yolov8n": yolov8n, "unet": unet, "crnn": crnn}
 
 
 def main() -> None:
@@ -328,7 +354,7 @@ def main() -> None:
     session = onnxruntime.InferenceSession(str(args.out), providers=["CPUExecutionProvider"])
     image = np.random.default_rng(1).standard_normal((1, 3, 224, 224), np.float32)
     output = session.run(None, {"input": image})[0]
-    count = {op: sum(node.op_type == op for node in model.graph.node) for op in ("Conv", "Gemm", "MatMul", "Add")}
+    count = {op: sum(node.op_type == op for node in model.graph.node) for op in ("Conv", "Gemm", "MatMul", "LSTM", "Add")}
     print(f"{args.out}: {args.out.stat().st_size / 1e6:.1f} MB, {count}, output std {output.std():.3f}")
 
 

@@ -1,0 +1,55 @@
+"""The int8 kernel that ONNX Runtime has for LSTM, which rounds the data and the hidden state by their range at each step."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+
+from amct_lite import ir
+from amct_lite.exporters.integers import QuantizedLayer, quantized_recurrence, quantized_weight
+from amct_lite.exporters.pairs import is_dequantized, quantizer_in_front
+from amct_lite.ir.build import Inserter
+from amct_lite.ops import Layer
+from amct_lite.passes.bound_parts import BOUNDS
+from amct_lite.types import AnyArray, QParams
+
+_DOMAIN = "com.microsoft"
+_LSTM_INPUTS = 8
+
+
+def use_kernel(model: ir.Model, items: Iterable[QuantizedLayer]) -> None:
+    """`items`: the LSTMs of the record, which `model` has under their names, reading the same weights through pairs."""
+    nodes = {str(node.name): node for node in model.graph}
+    for item in items:
+        node = nodes[item.layer.name]
+        b = Inserter(node, f"{node.name}.int8")
+        assert item.recurrence is not None
+        weights = (quantized_weight(item), item.weight), (quantized_recurrence(item), item.recurrence)
+        (codes, *scales), (codes_of_state, *scales_of_state) = (_as_kernel_wants(b, item.layer, *one) for one in weights)
+        inputs = [*node.inputs, *[None] * (_LSTM_INPUTS - len(node.inputs)), *scales, *scales_of_state]
+        inputs[:3] = _data(node), codes, codes_of_state
+        node.resize_inputs(len(inputs))
+        for index, value in enumerate(inputs):
+            node.replace_input_with(index, value)
+        node.domain, node.op_type = _DOMAIN, "DynamicQuantizeLSTM"
+        node.attributes.pop("layout", None)
+        model.graph.opset_imports.setdefault(_DOMAIN, 1)
+
+
+def _as_kernel_wants(b: Inserter, layer: Layer, codes: AnyArray, params: QParams) -> tuple[ir.Value, ir.Value, ir.Value]:
+    """The codes (directions, inputs, 4·hidden), and their scale and zero point: of each direction, or of each of its rows."""
+    scales = np.repeat(params.scales, layer.group) if params.per_tensor else params.scales.reshape(layer.group, -1)
+    swapped = np.ascontiguousarray(codes.transpose(0, 2, 1))
+    return b.constant(swapped), b.constant(scales), b.constant(np.zeros(scales.shape, np.int8))
+
+
+def _data(node: ir.Node) -> ir.Value | None:
+    """What it reads: the codes that integers were handed on as, else floats, which the kernel alone rounds."""
+    data = node.inputs[0]
+    quantize = quantizer_in_front(data)
+    source = quantize.inputs[0] if quantize is not None else None
+    maker = ir.producer_of(source)
+    if maker is not None and maker.op_type in BOUNDS:
+        maker = ir.producer_of(maker.inputs[0])
+    return data if source is None or (maker is not None and is_dequantized(maker.inputs[0])) else source
