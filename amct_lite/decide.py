@@ -19,7 +19,7 @@ from amct_lite.numerics.shared_range import covering
 from amct_lite.numerics.sketch import Sketch
 from amct_lite.observers import make_observer
 from amct_lite.ops import Layer, bind
-from amct_lite.record import UNIT_WEIGHT, RecurrentRecord, split_key
+from amct_lite.record import UNIT_DATA, UNIT_WEIGHT, RecurrentRecord, split_key
 from amct_lite.types import AnyArray, LayerPlan, LayerRecord, QParams, QuantPlan, QuantRecord, TensorPlan
 from amct_lite.weights import make_weight_quantizer, raise_scales
 
@@ -53,9 +53,9 @@ def decide(
     layers: list[LayerRecord] = []
     repairs: dict[str, str] = {}
     for planned in plan.layers:
-        first, *rest = map(fitted, planned.inputs)
-        weight = rest[0] if rest else UNIT_WEIGHT
-        inputs = zip(planned.inputs, (first, *rest), strict=True)
+        data = tuple(map(fitted, planned.inputs))
+        first, weight = data[0] if data else UNIT_DATA, data[1] if len(data) > 1 else UNIT_WEIGHT
+        inputs = zip(planned.inputs, data, strict=True)
         told = [_no_input(params, sketch_of(tensor, sketches)) for tensor, params in inputs]
         if planned.weight is not None:
             layer = bind(nodes[planned.name])

@@ -11,6 +11,7 @@ from typing import Literal
 
 from amct_lite import ir, passes, qat
 from amct_lite.errors import UnsupportedModelError
+from amct_lite.passes.dequantize_first import dequantize_first
 from amct_lite.types import FUSE_ALL, Fusion, PassReport, QuantRecord
 
 EXPORT_OPSET = 13
@@ -146,6 +147,7 @@ def _without_qdq(model: ir.Model, fusion: Fusion, *, keep: bool) -> SourceModel:
     passes.lift_constants.run(joined)
     passes.widen_float16.run(joined)
     passes.fold_constants.run(joined)
+    dequantize_first(joined)
     constants = qat.dequantize_constants(joined)
     notes = qat.join_pairs(joined)
     if not keep:

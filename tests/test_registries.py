@@ -27,7 +27,7 @@ HELP = {parameter.name: parameter for parameter in command.params if isinstance(
 
 
 def test_operators() -> None:
-    assert OPS.names() == ("AveragePool", "Conv", "ConvTranspose", "Gemm", "LSTM", "MatMul")
+    assert OPS.names() == ("AveragePool", "Conv", "ConvTranspose", "Gather", "Gemm", "LSTM", "MatMul")
     assert all(OPS.get(name).op_type == name for name in OPS.names())
 
 

@@ -89,19 +89,19 @@ class Scales:
         layer = item.layer
         if candidate.half:
             return Variant(layer.name, candidate.name, half=True)
-        if layer.weight is None and candidate.data is None:
+        if (layer.weight is None or candidate.weight is None) and (not layer.data or candidate.data is None):
             return None
         data = tuple(self._data(item, candidate, position) for position in range(len(layer.data)))
         if layer.weight is None or candidate.weight is None:
             return Variant(layer.name, candidate.name, data)
-        item = replace(item, activation=data[0] or item.activation)
+        item = replace(item, activation=(data[0] if data else None) or item.activation)
         if item.weight.bits == candidate.weight:
             item = replace(item, layer=learned)
         else:
             item = replace(
                 item, weight=self._weight(item, candidate.weight), recurrence=self._recurrence(item, candidate.weight)
             )
-        bias = self._bias(item, layer.weight_array, rounded=data[0] is not None)
+        bias = self._bias(item, layer.weight_array, rounded=data[:1] != (None,)) if data else None
         source = None if item.layer.shares_weight(layer) else item.layer.weight_array
         return Variant(layer.name, candidate.name, data, item.weight, bias, source, recurrence=item.recurrence)
 

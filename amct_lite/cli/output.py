@@ -148,8 +148,8 @@ def _print_layers(out: Console, report: Report) -> None:
         cells = [
             *labels(row, shown[row.name]),
             *([row.types] if typed else []),
-            f"{row.scale_d:.6g}",
-            str(row.offset_d),
+            "—" if row.scale_d is None else f"{row.scale_d:.6g}",
+            "—" if row.offset_d is None else str(row.offset_d),
             *weights,
         ]
         cells += _measured(row)[: 1 if narrow else 2] if measured else []

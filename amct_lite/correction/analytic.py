@@ -38,7 +38,8 @@ def correct_bias(model: ir.Model, record: QuantRecord, sketches: Sketches, *, ro
     corrected: list[str] = []
     skips: list[Skip] = []
     for item in quantized_layers(result, record):
-        if item.layer.weight is None or item.layer.recurrence is not None:  # gates stand between its products and its output
+        # No product, or gates between it and the output.
+        if item.layer.weight is None or not item.layer.data or item.layer.recurrence is not None:
             continue
         shift = mean_shift(item, sketches, exact[item.layer.name].weight_array)
         if isinstance(shift, str):

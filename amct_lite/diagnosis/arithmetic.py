@@ -88,9 +88,10 @@ def count_work(model: ir.Model) -> tuple[tuple[Counted, ...], tuple[Skip, ...]]:
     counted: list[Counted] = []
     skips: list[Skip] = []
     for node in model.graph:
-        work = work_of(node)
+        work, layer = work_of(node), bind(node)
+        if work is None and isinstance(layer, Layer) and not layer.data:
+            work = Work(0, 0)  # a table: it counts by its bytes
         if isinstance(work, Work):
-            layer = bind(node)
             counted.append(Counted(node, layer if isinstance(layer, Layer) else None, work))
         elif reason := work or _unknown(node):
             skips.append(Skip(str(node.name), node.op_type, reason))

@@ -30,7 +30,7 @@ def saturated_shares(record: QuantRecord, calibration: str | Path, model: str | 
     for node in prepared.graph:
         entry = record.by_key.get(str(node.name))
         layer = bind(node) if entry is not None else None
-        value = layer.node.inputs[layer.data[0]] if isinstance(layer, Layer) else None
+        value = layer.node.inputs[layer.data[0]] if isinstance(layer, Layer) and layer.data else None
         if entry is not None and value is not None and str(value.name) in sketches:
             shares[entry.key] = clipped_share(sketches[str(value.name)], entry.activation)
     return shares

@@ -77,7 +77,9 @@ class _Writer:
         for position, index in enumerate(layer.data):
             prefix = data_prefix(layer.name, position)
             ir.replace_input(layer.node, index, self._activation(layer.node, index, item.data_params(position), prefix))
-        if layer.weight is not None:
+        if not layer.data:
+            _pick_codes(item)
+        elif layer.weight is not None:
             ir.replace_input(layer.node, layer.weight, self._weight(item, layer.weight, item.weight, quantized_weight))
         if layer.recurrence is not None and item.recurrence is not None:
             weight = self._weight(item, layer.recurrence, item.recurrence, quantized_recurrence)
@@ -123,6 +125,22 @@ class _Writer:
     def _bias(item: QuantizedLayer, steps: AnyArray) -> ir.Value:
         b = Inserter(item.layer.bias_node or item.layer.node, f"{item.layer.name}.bias")
         return _dequantize(b, steps, item.accumulator_scale, axis=0)
+
+
+def _pick_codes(item: QuantizedLayer) -> None:
+    """Rows of codes are picked of the table, and made floats behind that."""
+    node, result = item.layer.node, item.layer.output
+    graph, readers, name = ir.graph_of(node), ir.uses(result), str(result.name)
+    ir.replace_input(node, 0, Inserter(node, f"{node.name}.weight").constant(quantized_weight(item)))
+    b = Inserter.behind(node, f"{node.name}.rows")
+    result.type = ir.TensorType(ir.DataType.INT8)
+    scales = item.weight.scales
+    scale = b.constant(scales.reshape(()) if item.weight.per_tensor else scales)
+    rows = b.op("DequantizeLinear", result, scale, axis=-1)
+    result.name, rows.name = ir.unique_name(graph, f"{name}.codes"), name
+    rows.type, rows.shape = ir.TensorType(ir.DataType.FLOAT), result.shape
+    ir.redirect(result, rows, readers)
+    ir.replace_output(graph, result, rows)
 
 
 def _saturated(b: Inserter, value: ir.Value, params: QParams) -> ir.Value:

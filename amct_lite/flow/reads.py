@@ -47,10 +47,11 @@ def narrowed_flow(plan: QuantPlan, model: ir.Model, left_out: Collection[str] = 
 
 
 def _taking(plan: QuantPlan, model: ir.Model) -> dict[str, tuple[int, ...]]:
-    """Each layer of `plan` with the inputs that it takes integers by: none where its kernel rounds the data itself."""
+    """Each layer of `plan` with the inputs that it takes integers by: none where its kernel rounds the data itself. Without
+    tables: these give floats, and nothing is computed in front of them."""
     bound = {str(node.name): bind(node) for node in model.graph}
     alone = {name for name, layer in bound.items() if isinstance(layer, Layer) and layer.recurrence is not None}
-    return {layer.name: () if layer.name in alone else layer.data for layer in plan.layers}
+    return {layer.name: () if layer.name in alone else layer.data for layer in plan.layers if layer.data}
 
 
 def _takes_part(node: ir.Node, reading: Collection[str]) -> bool:

@@ -28,12 +28,13 @@ WEIGHTED = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul"})
 class Layer:
     """A node bound to its roles.
 
-    data: indices of the activation inputs. weight: index of the constant weight input (None: no weight). bias: index of
-    the bias input on `bias_node` (the node itself, or the Add behind a MatMul); the index may lie beyond the node's
-    present inputs, then the layer has no bias yet but can be given one. weight_axis, input_axis: axes of the output and of
-    the input channels in the weight (input_axis None: they are not told apart). channel_axis: axis of the input channels in
-    the data (None: likewise). channels: Cout, None without weight. recurrence: index of the constant weight that a hidden state
-    is multiplied with, with rows like the other's. result: index of the output that stands for all of the node's.
+    data: indices of the activation inputs; none for a table that rows are picked of. weight: index of the constant weight
+    input (None: no weight). bias: index of the bias input on `bias_node` (the node itself, or the Add behind a MatMul); the
+    index may lie beyond the node's present inputs, then the layer has no bias yet but can be given one. weight_axis,
+    input_axis: axes of the output and of the input channels in the weight (input_axis None: they are not told apart).
+    channel_axis: axis of the input channels in the data (None: likewise). channels: Cout, None without weight. recurrence:
+    index of the constant weight that a hidden state is multiplied with, with rows like the other's. result: index of the
+    output that stands for all of the node's.
     """
 
     node: ir.Node
@@ -104,6 +105,8 @@ class Layer:
         """The reason why its input cannot be divided and its weight multiplied channel by channel; empty when they can."""
         if self.weight is None:
             return "it has no constant weight"
+        if not self.data:
+            return "it has no data"
         if self.recurrence is not None:
             return "its kernel rounds the data itself"
         if self.input_axis is None or self.channel_axis is None:
@@ -129,7 +132,7 @@ class Layer:
         return self.group if self.weight_axis != 0 else 1
 
 
-Bind = Callable[[ir.Node], "Layer | str"]
+Bind = Callable[[ir.Node], "Layer | str | None"]
 IntegerForm = Callable[[Inserter, ir.Node, ir.Value, int, ir.Value | None], ir.Value]
 MeanShift = Callable[[Layer, DoubleArray, DoubleArray], DoubleArray | None]
 Indices = NDArray[np.int64]
@@ -158,7 +161,7 @@ def _no_columns(_layer: Layer) -> Columns | str:
 class OpSpec:
     """One row.
 
-    bind: node → Layer, or the reason why no target quantizes it.
+    bind: node → Layer, the reason why no target quantizes it, or None where it is nothing to quantize.
     integer_form: (inserter, node, int8 codes, zero point, int8 weight or second codes) → accumulators, without bias;
     int32 wherever stock ONNX Runtime has an integer kernel. Every sum is exact. An op that `ascend` refuses needs none.
     mean_shift: (layer, weight error, (Cin,) input means) → (Cout,) expected change of the output, None when unknown.

@@ -7,12 +7,14 @@ import numpy as np
 
 from amct_lite import ir
 from amct_lite.passes import fold_constants
+from amct_lite.passes.dequantize_first import dequantize_first
 from amct_lite.types import AnyArray
 
 
 def float_form(fake_quant: ir.Model) -> ir.Model:
     """A new model; `fake_quant` is one that this package wrote, and is not modified."""
     result = ir.clone(fake_quant)
+    dequantize_first(result)
     for node in tuple(result.graph):
         if node.op_type != "DequantizeLinear" or node.inputs[0] is None:
             continue

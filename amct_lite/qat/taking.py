@@ -18,7 +18,7 @@ from amct_lite.qat.grid import Grid, grid_of, is_dq, is_q
 from amct_lite.qat.limits import Limit, bounds_of, is_limit
 from amct_lite.qat.movers import is_mover, keeps_grid
 from amct_lite.qat.weights import weight_params
-from amct_lite.record import UNIT_WEIGHT, RecurrentRecord, mistake, obstacle
+from amct_lite.record import UNIT_DATA, UNIT_WEIGHT, RecurrentRecord, mistake, obstacle
 from amct_lite.record.check import LayerFacts
 from amct_lite.types import LayerRecord, QParams, QuantRecord, Skip
 
@@ -178,7 +178,7 @@ def _layer(layer: Layer, trained: Trained, facts: LayerFacts) -> tuple[LayerReco
         data.append(reading.grid.params)
     if facts.symmetric and any(params.zero_point != (0,) for params in data):
         return f"its data have zero point {data[0].zero_point[0]} (int{data[0].bits}), which must be 0, {facts.symmetric}"
-    first, *others = data
+    first, *others = data or [UNIT_DATA]
     if reason := facts.width_problem(first.bits, others[0].bits if others else 8):
         return reason
     if others:

@@ -7,11 +7,12 @@ AMCT's words (scale_d, offset_d, act_type …) are known here and translated int
 """
 
 from amct_lite.record.check import LayerFacts, check_record, require_valid
-from amct_lite.record.layer import UNIT_WEIGHT, RecurrentRecord, type_names
+from amct_lite.record.layer import UNIT_DATA, UNIT_WEIGHT, RecurrentRecord, type_names
 from amct_lite.record.reads import ReadFacts, mistake, obstacle, split_key
 from amct_lite.record.text import format_record, parse_record, read_record, record_digest
 
 __all__ = [
+    "UNIT_DATA",
     "UNIT_WEIGHT",
     "LayerFacts",
     "ReadFacts",

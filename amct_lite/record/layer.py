@@ -25,6 +25,9 @@ MAX_SHIFT = 16
 UNIT_WEIGHT = QParams((1.0,), (0,))
 """scale_w of an op without weight, such as AveragePool: its accumulator is worth scale_d · 1."""
 
+UNIT_DATA = QParams((1.0,), (0,))
+"""scale_d and offset_d of an op without data, such as a Gather from a table."""
+
 
 @dataclass(frozen=True)
 class RecurrentRecord(LayerRecord):

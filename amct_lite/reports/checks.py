@@ -17,6 +17,7 @@ from amct_lite.calibration.data import random_data
 from amct_lite.calibration.feeds import InputSpec
 from amct_lite.errors import ExportError
 from amct_lite.exporters import narrow
+from amct_lite.exporters.integers import quantized_layers
 from amct_lite.reports.half_layers import require_fit
 from amct_lite.reports.report import OutputError, output_errors, without_error
 from amct_lite.runtime import RuntimeOptions, is_heavy, open_session
@@ -90,7 +91,7 @@ def check_exports(
         if exports.deploy is None:
             return plain(local.result())
         if exports.target == "ort":
-            kernels = _check_kernels(record, exports, feeds, exact if floats is None else floats, inputs, options)
+            kernels = _check_kernels(prepared, record, exports, feeds, exact if floats is None else floats, inputs, options)
             return plain(local.result(), kernels=kernels)
         samples, description = _deploy_feeds(feeds, inputs, exports.shapes)
         equivalence = verify_deploy(exports.deploy, exports.fake_quant, samples, options)
@@ -150,6 +151,7 @@ def settle_half(
 
 
 def _check_kernels(
+    prepared: ir.Model,
     record: QuantRecord,
     exports: Exports,
     feeds: Sequence[Feeds],
@@ -159,7 +161,7 @@ def _check_kernels(
 ) -> Kernels:
     assert exports.deploy is not None
     samples = list(feeds[:COMPARED_SAMPLES]) or list(random_data(inputs, 2, shapes=exports.shapes))
-    layers = [entry.key for entry in record.layers if not entry.tensor_quantize]
+    layers = [item.layer.name for item in quantized_layers(prepared, record) if item.layer.data]
     return verify_kernels(exports.deploy, exports.fake_quant, layers, samples, exact[: len(feeds[:COMPARED_SAMPLES])], options)
 
 

@@ -12,6 +12,7 @@ import numpy as np
 from amct_lite import ir
 from amct_lite.analysis.local_error import LocalError
 from amct_lite.build import TARGETS, Exports
+from amct_lite.exporters.integers import quantized_layers
 from amct_lite.loading import SourceModel
 from amct_lite.numerics.metrics import cosine, mse, sqnr_db
 from amct_lite.record import UNIT_WEIGHT, split_key, type_names
@@ -23,12 +24,13 @@ from amct_lite.validate.kernels import Kernels
 @dataclass(frozen=True)
 class LayerRow:
     """One quantized layer, or single tensor (`node:index`). weight: "per channel (64)", "per tensor", "—"; sqnr_db, cosine:
-    error of the layer's own output, or of the tensor itself, if measured. types: of data and weight."""
+    error of the layer's own output, or of the tensor itself, if measured. types: of data and weight. scale_d, offset_d: None
+    where there are no data."""
 
     name: str
     op_type: str
-    scale_d: float
-    offset_d: int
+    scale_d: float | None
+    offset_d: int | None
     weight: str
     sqnr_db: float | None = None
     cosine: float | None = None
@@ -88,6 +90,7 @@ def layer_rows(
 ) -> tuple[LayerRow, ...]:
     """A row for each entry of `record`. model: prepared. remarks: sentences about single ones, by key."""
     op_types = {str(node.name): node.op_type for node in model.graph}
+    tables = {item.layer.name for item in quantized_layers(model, record) if not item.layer.data}
     remarks = tuple(remarks)
     notes = {layer.name: layer.notes for layer in plan.layers} if plan else {}
     rows = []
@@ -97,8 +100,8 @@ def layer_rows(
             LayerRow(
                 layer.key,
                 op_types.get(split_key(layer.key)[0] if layer.tensor_quantize else layer.key, "?"),
-                layer.activation.scale[0],
-                layer.activation.zero_point[0],
+                None if layer.key in tables else layer.activation.scale[0],
+                None if layer.key in tables else layer.activation.zero_point[0],
                 _granularity(layer),
                 error.sqnr_db if error else None,
                 error.cosine if error else None,

@@ -1,0 +1,151 @@
+"""A large table that rows are picked of is stored as integers for ONNX Runtime's CPU, and for nothing else."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from small_nets import ONE_THREAD, net, run
+
+from amct_lite import ir
+from amct_lite.config import QuantConfig
+from amct_lite.converting import convert, convert_qdq
+from amct_lite.diagnosis.bitops import bitops
+from amct_lite.numerics.metrics import sqnr_db
+from amct_lite.page.float_form import float_form
+from amct_lite.pipeline import quantize
+from amct_lite.record import UNIT_DATA, format_record
+from amct_lite.result import QuantizeResult
+
+ROWS, COLUMNS = 1500, 48
+TEXT = """net (int64[2,7] ids) => (float[2,7,16] y) {
+  [embed] e = Gather (table, ids) [norm] n = LayerNormalization (e, gamma, beta) [fc] y = MatMul (n, w) }"""
+
+
+def table(rows: int = ROWS) -> np.ndarray:
+    """Columns of sizes that differ."""
+    rng = np.random.default_rng(1)
+    return (rng.standard_normal((rows, COLUMNS)) * np.geomspace(0.01, 1, COLUMNS)).astype(np.float32)
+
+
+def model_of(rows: int = ROWS, text: str = TEXT) -> onnx.ModelProto:
+    ones, zeros = np.ones(COLUMNS, np.float32), np.zeros(COLUMNS, np.float32)
+    return net(text, table=table(rows), gamma=ones, beta=zeros, w=(COLUMNS, 16))
+
+
+def samples(rows: int = ROWS) -> list[dict[str, np.ndarray]]:
+    rng = np.random.default_rng(2)
+    return [{"ids": rng.integers(0, rows, (2, 7))} for _ in range(8)]
+
+
+def quantized(model: onnx.ModelProto, config: QuantConfig | None = None, rows: int = ROWS) -> QuantizeResult:
+    chosen = config or QuantConfig(target="ort")
+    return quantize(ir.load_bytes(model.SerializeToString()), samples(rows), chosen, options=ONE_THREAD)
+
+
+def names(result: QuantizeResult) -> list[str]:
+    return [layer.key for layer in result.record.layers if not layer.tensor_quantize]
+
+
+def test_codes_are_picked_and_made_floats_behind() -> None:
+    model = model_of()
+    result = quantized(model)
+    embed = result.record.by_key["embed"]
+    assert embed.activation == UNIT_DATA
+    assert embed.weight is not None
+    scales = np.abs(table()).max(axis=0) / 127
+    np.testing.assert_allclose(embed.weight.scales, scales, rtol=1e-6)
+    for exported in (result.exports.fake_quant, result.exports.deploy):
+        assert exported is not None
+        (gather,) = [node for node in exported.graph if node.op_type == "Gather"]
+        codes = ir.constant_of(gather.inputs[0])
+        assert codes is not None
+        np.testing.assert_array_equal(codes, np.rint(table() / embed.weight.scales).astype(np.int8))
+        assert ir.weight_bytes(exported) < 1.2 * (table().size + 16 * COLUMNS)
+        for sample in samples()[:2]:
+            assert sqnr_db(run(model, sample)[0], run(exported, sample)[0]) > 33
+    kernels = result.report.kernels
+    assert kernels is not None
+    assert (kernels.layers, kernels.integer) == (1, 1)  # it is no product
+
+
+def test_its_row_has_an_error_and_no_data() -> None:
+    row = next(row for row in quantized(model_of()).report.layers if row.name == "embed")
+    assert (row.scale_d, row.offset_d) == (None, None)
+    assert row.sqnr_db is not None
+    assert row.sqnr_db > 35
+
+
+def test_one_scale_for_all_is_kept(tmp_path: Path) -> None:
+    result = quantized(model_of(), QuantConfig(target="ort", per_channel="none"))
+    weight = result.record.by_key["embed"].weight
+    assert weight is not None
+    assert weight.per_tensor
+    (sample, *_) = samples()
+    rounded = np.rint(table() / weight.scales) * weight.scales
+    named = {"gamma": np.ones(COLUMNS, np.float32), "beta": np.zeros(COLUMNS, np.float32)}
+    text = TEXT.replace("[2,7,16] y", "[2,7,48] n").replace("[fc] y = MatMul (n, w)", "")
+    expected = run(net(text, table=rounded.astype(np.float32), **named), sample)[0]
+    prepared = float_form(result.exports.fake_quant)
+    prepared.graph.outputs.append(next(node for node in prepared.graph if node.name == "norm").outputs[0])
+    np.testing.assert_allclose(run(prepared, sample)[-1], expected, atol=1e-5)
+
+
+@pytest.mark.parametrize(("target", "rows"), [("ascend", ROWS), ("generic", ROWS), ("ort", 100)])
+def test_it_stays_in_float_elsewhere_and_where_it_is_small(target: str, rows: int) -> None:
+    result = quantized(model_of(rows), QuantConfig(target=target), rows)
+    assert names(result) == ["fc"]
+    (skip,) = [skip for skip in result.report.skips if skip.node == "embed"]
+    assert ("only 4800 numbers" if rows == 100 else "--target ort") in skip.reason
+
+
+def test_one_row_far_above_the_others_keeps_it_in_float() -> None:
+    uneven = table()
+    uneven[7] *= 30
+    model = net(TEXT, table=uneven, gamma=np.ones(COLUMNS, np.float32), beta=np.zeros(COLUMNS, np.float32), w=(COLUMNS, 16))
+    result = quantized(model)
+    assert names(result) == ["fc"]
+    assert any("above the noise" in skip.reason for skip in result.report.skips)
+
+
+def test_rows_that_leave_the_network_keep_their_name() -> None:
+    text = TEXT.replace("(float[2,7,16] y)", "(float[2,7,48] e, float[2,7,16] y)")
+    model = model_of(text=text)
+    result = quantized(model)
+    assert "embed" in names(result)
+    for exported in (result.exports.fake_quant, result.exports.deploy):
+        assert exported is not None
+        assert [str(value.name) for value in exported.graph.outputs] == ["e", "y"]
+        assert sqnr_db(run(model, samples()[0])[0], run(exported, samples()[0])[0]) > 35
+
+
+def test_a_product_right_behind_it_keeps_it_in_float() -> None:
+    """ONNX Runtime would quantize a float weight unasked that is multiplied with dequantized rows."""
+    text = """net (int64[2,7] ids) => (float[2,7,16] y) { [embed] e = Gather (table, ids) [fc] y = MatMul (e, w) }"""
+    result = quantized(net(text, table=table(), w=(COLUMNS, 16)))
+    assert names(result) == ["fc"]
+    assert any("fc multiplies its rows" in skip.reason for skip in result.report.skips)
+
+
+def test_records_and_fake_quant_models_are_read_back(tmp_path: Path) -> None:
+    model = model_of()
+    result = quantized(model)
+    path, record, fake = tmp_path / "model.onnx", tmp_path / "record.txt", tmp_path / "fake.onnx"
+    onnx.save(model, path)
+    record.write_text(format_record(result.record), encoding="utf-8")
+    again = convert(path, record, config=QuantConfig(target="ort"), data=samples())
+    assert again.exports.deploy is not None
+    assert result.exports.deploy is not None
+    assert ir.to_bytes(again.exports.deploy) == ir.to_bytes(result.exports.deploy)
+    ir.save(result.exports.fake_quant, fake)
+    taken = convert_qdq(fake, config=QuantConfig(target="ort"), data=samples())
+    assert taken.record.by_key["embed"] == result.record.by_key["embed"]
+
+
+def test_bit_operations_count_its_bytes() -> None:
+    result = quantized(model_of())
+    counted = bitops(result.source.prepared, record=result.record)
+    row = next(layer for layer in counted.layers if layer.name == "embed")
+    assert (row.macs, row.bitops, row.weight_bytes) == (0, 0, table().size)
