@@ -265,9 +265,9 @@ def _with_one_tap_a_tensor(plan: QuantPlan) -> QuantPlan:
 
 
 def _shared_weights(model: ir.Model) -> Counter[ir.Value]:
-    """How many layers read each constant weight."""
+    """How many layers multiply with each constant weight; a Gather that picks rows of it does not."""
     bound = (bind(node) for node in model.graph)
-    return Counter(b.weight_value for b in bound if isinstance(b, Layer) and b.weight_value is not None)
+    return Counter(b.weight_value for b in bound if isinstance(b, Layer) and b.data and b.weight_value is not None)
 
 
 def _unknown_layer(node: ir.Node) -> str:

@@ -16,6 +16,7 @@ from amct_lite.diagnosis.bitops import bitops
 from amct_lite.numerics.metrics import sqnr_db
 from amct_lite.page.float_form import float_form
 from amct_lite.pipeline import quantize
+from amct_lite.plan import resolve
 from amct_lite.record import UNIT_DATA, format_record
 from amct_lite.result import QuantizeResult
 
@@ -119,6 +120,14 @@ def test_rows_that_leave_the_network_keep_their_name() -> None:
         assert exported is not None
         assert [str(value.name) for value in exported.graph.outputs] == ["e", "y"]
         assert sqnr_db(run(model, samples()[0])[0], run(exported, samples()[0])[0]) > 35
+
+
+def test_a_product_with_the_table_is_a_layer_for_ascend_as_before() -> None:
+    """A weight that two products share is none; the rows of this one are picked of floats."""
+    text = """net (int64[2,7] ids, float[3,1500] p) => (float[2,7,48] n, float[3,48] y) {
+      [embed] e = Gather (table, ids) [norm] n = LayerNormalization (e, gamma, beta) [fc] y = MatMul (p, table) }"""
+    plan = resolve(QuantConfig(target="ascend"), ir.load_bytes(model_of(text=text).SerializeToString()))
+    assert [layer.name for layer in plan.layers] == ["fc"]
 
 
 def test_a_product_right_behind_it_keeps_it_in_float() -> None:
