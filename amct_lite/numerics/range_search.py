@@ -70,5 +70,6 @@ def estimated_errors(
     squares = top**2 * mass[-1] - np.einsum("ij,ij->i", (2 * levels + 1) * real, mass[at])
     products = top * first[-1] - np.einsum("ij,ij->i", real, first[at])
     reach = np.maximum(highs, -lows).max() + scales.max()
-    largest = reach * (reach * mass[-1] + np.abs(w * x).sum())
-    return scales * (scales * squares - 2 * products), float(16 * x.size * np.finfo(np.float64).eps * largest)
+    largest = np.einsum("i,i->", w, (reach + np.abs(x)) ** 2)
+    slack = 16 * (x.size + levels.shape[1]) * np.finfo(np.float64).eps * largest
+    return scales * (scales * squares - 2 * products), float(slack)

@@ -53,6 +53,13 @@ def test_the_least_error_is_that_of_looking_at_each_range(bits: int, symmetric: 
         assert least_clipped_error(x, w, lows, highs, scales) == int(np.argmin(errors))
 
 
+def test_errors_that_one_far_value_makes_equal_are_so() -> None:
+    """Its square, which all ranges share, is 2^70 times what they differ by: more than a float64 tells apart."""
+    x, w = np.array([-1.0, 0.0, 1.0, 1e21]), np.ones(4)
+    highs = np.arange(0.7, 1.3, 0.01)
+    assert least_clipped_error(x, w, np.full_like(highs, -1.0), highs, (highs + 1) / 255) == 0
+
+
 def test_of_equal_errors_the_first_is_taken() -> None:
     x, w = np.array([-1.0, 0.0, 1.0]), np.ones(3)
     same = np.array([1.0, 0.5, 0.25])
