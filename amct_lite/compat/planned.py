@@ -8,10 +8,12 @@ from amct_lite.compat.settings import LayerSettings, ada_options, channel_wise, 
 from amct_lite.config import LayerConfig, QuantConfig
 from amct_lite.errors import ConfigError
 from amct_lite.ops import OPS
-from amct_lite.types import LayerPlan, QuantPlan, TensorPlan, TensorRead
+from amct_lite.types import LayerPlan, QuantPlan, QuantSpec, TensorPlan, TensorRead
 
 _ALGORITHMS = ("ifmr", "hfmg")
 _WEIGHT_ALGORITHMS = ("arq", "ada")
+_NO_DATA = TensorPlan("", QuantSpec(), None, 1, "ifmr")
+"""What AMCT's formats, in which each layer has data, say of a table."""
 
 
 @dataclass(frozen=True)
@@ -81,7 +83,7 @@ def left_out(config: QuantConfig) -> tuple[str, ...]:
 
 
 def _planned(layer: LayerPlan, problems: list[str]) -> PlannedLayer:
-    tensor, spec = layer.inputs[0], layer.weight_spec
+    tensor, spec = layer.inputs[0] if layer.inputs else _NO_DATA, layer.weight_spec
     per_channel = bool(spec and spec.per_channel)
     algorithm = tensor.algorithm
     if algorithm not in _ALGORITHMS:

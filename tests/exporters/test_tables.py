@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ import pytest
 from small_nets import ONE_THREAD, net, run
 
 from amct_lite import ir
+from amct_lite.compat.configs import format_of, load_any_config, write_config
 from amct_lite.config import QuantConfig
 from amct_lite.converting import convert, convert_qdq
 from amct_lite.diagnosis.bitops import bitops
@@ -19,6 +21,7 @@ from amct_lite.pipeline import quantize
 from amct_lite.plan import resolve
 from amct_lite.record import UNIT_DATA, format_record
 from amct_lite.result import QuantizeResult
+from amct_lite.types import QuantSpec
 
 ROWS, COLUMNS = 1500, 48
 TEXT = """net (int64[2,7] ids) => (float[2,7,16] y) {
@@ -151,6 +154,16 @@ def test_records_and_fake_quant_models_are_read_back(tmp_path: Path) -> None:
     ir.save(result.exports.fake_quant, fake)
     taken = convert_qdq(fake, config=QuantConfig(target="ort"), data=samples())
     assert taken.record.by_key["embed"] == result.record.by_key["embed"]
+
+
+def test_amct_configurations_name_it(tmp_path: Path) -> None:
+    prepared = ir.load_bytes(model_of().SerializeToString())
+    config = QuantConfig(target="ort", per_channel="none")
+    path = tmp_path / "quant.json"
+    write_config(path, config, resolve(config, prepared), format_of(path))
+    read = replace(load_any_config(path, prepared), target="ort")
+    (layer, _) = resolve(read, prepared).layers
+    assert (layer.name, layer.weight_spec) == ("embed", QuantSpec(symmetric=True, narrow=True))
 
 
 def test_bit_operations_count_its_bytes() -> None:
