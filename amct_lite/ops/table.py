@@ -8,7 +8,7 @@ from math import inf, log10
 import numpy as np
 
 from amct_lite import ir
-from amct_lite.ops.base import OPS, Layer, OpSpec, constant_weight
+from amct_lite.ops.base import OPS, Layer, OpSpec, bind, constant_weight
 from amct_lite.ops.unasked import weights_behind
 from amct_lite.types import AnyArray
 
@@ -33,10 +33,20 @@ def _bind(node: ir.Node) -> Layer | str | None:
 def _ort(layer: Layer) -> str | None:
     if layer.weight_array.size < _FEWEST_NUMBERS:
         return f"a table of only {layer.weight_array.size} numbers saves little memory as integers"
+    if reader := _reads_floats(layer):
+        return f"{reader} reads the floats, which therefore stay, and integers would come on top"
     if (level := _level_db(layer.weight_array)) < _POOR_DB:
         return f"integers would leave half of its rows less than {level:.0f} dB above the noise, to save memory alone"
     reader = next(weights_behind(layer.node), "")
     return f"{reader} multiplies its rows with a weight" if reader else None
+
+
+def _reads_floats(layer: Layer) -> str:
+    """A reader of the table that is no layer, or in the body of an If or Loop; empty where there is none."""
+    assert layer.weight_value is not None
+    readers = (usage.node for usage in ir.uses(layer.weight_value))
+    other = (node for node in readers if node.graph is not layer.node.graph or not isinstance(bind(node), Layer))
+    return next((str(node.name) for node in other), "")
 
 
 def _level_db(table: AnyArray) -> float:

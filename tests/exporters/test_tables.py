@@ -133,6 +133,22 @@ def test_a_product_with_the_table_is_a_layer_for_ascend_as_before() -> None:
     assert [layer.name for layer in plan.layers] == ["fc"]
 
 
+OTHERS = {
+    "scaled": "[scaled] z = Mul (q, table)",
+    "picked": """[if] z = If (flag) <then_branch = yes () => (float[2,7,48] t) { [picked] t = Gather (table, ids) },
+      else_branch = no () => (float[2,7,48] u) { [again] u = Gather (table, ids) }>""",
+}
+
+
+@pytest.mark.parametrize("reader", OTHERS)
+def test_a_table_that_stays_in_float_for_another_is_not_stored_twice(reader: str) -> None:
+    text = TEXT.replace("ids) =>", "ids, float[1500,48] q, bool flag) =>").replace("16] y)", "16] y, float z)")
+    model = ir.load_bytes(model_of(text=text.replace(" }", f" {OTHERS[reader]} }}")).SerializeToString())
+    (skip, *_) = resolve(QuantConfig(target="ort"), model).skips
+    assert skip.node == "embed"
+    assert skip.reason.startswith(f"{reader} reads the floats")
+
+
 def test_a_product_right_behind_it_keeps_it_in_float() -> None:
     """ONNX Runtime would quantize a float weight unasked that is multiplied with dequantized rows."""
     text = """net (int64[2,7] ids) => (float[2,7,16] y) { [embed] e = Gather (table, ids) [fc] y = MatMul (e, w) }"""
