@@ -90,6 +90,7 @@ def layer_facts(target: str, model: ir.Model) -> dict[str, LayerFacts]:
                 bool(reason),
                 symmetric,
                 inputs,
+                data=bool(bound.data),
                 recurrent=bound.recurrence is not None,
                 width_problem=widths_of,
             )

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from amct_lite.errors import RecordError
-from amct_lite.record.layer import UNIT_WEIGHT, RecurrentRecord
+from amct_lite.record.layer import UNIT_DATA, UNIT_WEIGHT, RecurrentRecord
 from amct_lite.record.reads import ReadFacts, mistake, obstacle, split_key
 from amct_lite.record.text import listed
 from amct_lite.registry import belong_elsewhere, did_you_mean
@@ -23,8 +23,8 @@ class LayerFacts:
     channels: Cout; 1 for a product of two variable tensors (scale_w is the second one's only scale); None: no weight.
     input_channels: Cin, None when its input cannot be balanced. quantizable: whether the target takes it; reason: why not;
     other_targets: whether one of the others does. symmetric: why the zero point must be 0, empty when it need not. reads: what
-    its inputs are, for entries of single tensors. recurrent: whether it has a weight of a hidden state, too. width_problem:
-    (bits of the data, bits of the weight) → why it cannot have them, empty when it can.
+    its inputs are, for entries of single tensors. data: whether it has any. recurrent: whether it has a weight of a hidden
+    state, too. width_problem: (bits of the data, bits of the weight) → why it cannot have them, empty when it can.
     """
 
     op_type: str
@@ -35,6 +35,7 @@ class LayerFacts:
     other_targets: bool = False
     symmetric: str = ""
     reads: ReadFacts = field(default_factory=ReadFacts)
+    data: bool = True
     recurrent: bool = False
     width_problem: Callable[[int, int], str] = field(default=lambda _data, _weight: "", compare=False)
 
@@ -80,11 +81,13 @@ def _layer_problems(
     if not facts.quantizable:
         remedy = ", or choose the target that the record was made for" if facts.other_targets else ""
         return [f"({facts.op_type}) cannot be quantized: {facts.reason or 'no reason is known'}. Remove the entry{remedy}"]
-    checks = (_offset_problem, _weight_problem, _width_problem, _balance_problem)
+    checks = (_data_problem, _weight_problem, _width_problem, _balance_problem)
     return [problem for check in checks if (problem := check(layer, facts))]
 
 
-def _offset_problem(layer: LayerRecord, facts: LayerFacts) -> str:
+def _data_problem(layer: LayerRecord, facts: LayerFacts) -> str:
+    if not facts.data and layer.activation != UNIT_DATA:
+        return f"({facts.op_type}) has scale_d or offset_d, but no data: write 1.0 and 0, and INT8 for act_type"
     offset = layer.activation.zero_point[0]
     return f"({facts.op_type}) has offset_d {offset}, must be 0, {facts.symmetric}" if facts.symmetric and offset else ""
 

@@ -15,13 +15,14 @@ from amct_lite.compat.configs import format_of, load_any_config, write_config
 from amct_lite.config import QuantConfig
 from amct_lite.converting import convert, convert_qdq
 from amct_lite.diagnosis.bitops import bitops
+from amct_lite.errors import RecordError
 from amct_lite.numerics.metrics import sqnr_db
 from amct_lite.page.float_form import float_form
 from amct_lite.pipeline import quantize
 from amct_lite.plan import resolve
 from amct_lite.record import UNIT_DATA, format_record
 from amct_lite.result import QuantizeResult
-from amct_lite.types import QuantSpec
+from amct_lite.types import QuantRecord, QuantSpec
 
 ROWS, COLUMNS = 1500, 48
 TEXT = """net (int64[2,7] ids) => (float[2,7,16] y) {
@@ -170,6 +171,17 @@ def test_records_and_fake_quant_models_are_read_back(tmp_path: Path) -> None:
     ir.save(result.exports.fake_quant, fake)
     taken = convert_qdq(fake, config=QuantConfig(target="ort"), data=samples())
     assert taken.record.by_key["embed"] == result.record.by_key["embed"]
+
+
+@pytest.mark.parametrize(("said", "edited"), [("scale_d: 1.0", "scale_d: 0.5"), ('act_type: "INT8"', 'act_type: "INT16"')])
+def test_a_record_that_says_something_of_its_data_is_refused(tmp_path: Path, said: str, edited: str) -> None:
+    model = model_of()
+    embed = QuantRecord((quantized(model).record.by_key["embed"],))
+    path, record = tmp_path / "model.onnx", tmp_path / "record.txt"
+    onnx.save(model, path)
+    record.write_text(format_record(embed).replace(said, edited), encoding="utf-8")
+    with pytest.raises(RecordError, match=r"but no data: write 1\.0 and 0"):
+        convert(path, record, config=QuantConfig(target="ort"), data=samples())
 
 
 def test_amct_configurations_name_it(tmp_path: Path) -> None:
