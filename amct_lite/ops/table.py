@@ -9,7 +9,7 @@ import numpy as np
 
 from amct_lite import ir
 from amct_lite.ops.base import OPS, Layer, OpSpec, bind, constant_weight
-from amct_lite.ops.unasked import weights_behind
+from amct_lite.ops.unasked import bodies_behind, weights_behind
 from amct_lite.types import AnyArray
 
 _FEWEST_NUMBERS = 1 << 16
@@ -37,6 +37,8 @@ def _ort(layer: Layer) -> str | None:
         return f"{reader} reads the floats, which therefore stay, and integers would come on top"
     if (level := _level_db(layer.weight_array)) < _POOR_DB:
         return f"integers would leave half of its rows less than {level:.0f} dB above the noise, to save memory alone"
+    if inside := next(bodies_behind(layer.node), ""):
+        return f"{inside}, in the body of an If or Loop, would read its rows: ONNX Runtime crashes on such a model"
     reader = next(weights_behind(layer.node), "")
     return f"{reader} multiplies its rows with a weight" if reader else None
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
+from onnx import numpy_helper
 from small_nets import ONE_THREAD, net, run
 
 from amct_lite import ir
@@ -148,6 +149,24 @@ def test_a_table_that_stays_in_float_for_another_is_not_stored_twice(reader: str
     (skip, *_) = resolve(QuantConfig(target="ort"), model).skips
     assert skip.node == "embed"
     assert skip.reason.startswith(f"{reader} reads the floats")
+
+
+def test_rows_that_the_body_of_an_if_reads_keep_it_in_float() -> None:
+    """With one scale ONNX Runtime (1.31) moves the DequantizeLinear behind the Reshape, where it ends the process."""
+    text = (
+        TEXT.replace("ids) =>", "ids, bool flag) =>")
+        .replace("16] y)", "16] y, float z)")
+        .replace(
+            " }",
+            """ [moved] r = Reshape (e, shape)
+          [if] z = If (flag) <then_branch = yes () => (float[14,48] t) { [sine] t = Sin (r) },
+          else_branch = no () => (float[14,48] u) { u = Cos (r) }> }""",
+        )
+    )
+    model = model_of(text=text)
+    model.graph.initializer.append(numpy_helper.from_array(np.array([14, 48]), "shape"))
+    (skip, *_) = resolve(QuantConfig(target="ort"), ir.load_bytes(model.SerializeToString())).skips
+    assert skip.reason.startswith("sine, in the body of an If or Loop, would read its rows")
 
 
 def test_a_product_right_behind_it_keeps_it_in_float() -> None:
