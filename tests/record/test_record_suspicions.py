@@ -1,7 +1,10 @@
 """What looks odd in a record, by hand."""
 
+from dataclasses import replace
+
 import pytest
 
+from amct_lite.record import UNIT_DATA
 from amct_lite.record.suspicions import distinct_scales, suspicions
 from amct_lite.types import LayerRecord, QParams, QuantRecord
 
@@ -19,8 +22,15 @@ def test_a_scale_far_from_its_neighbours_is_odd() -> None:
 
 
 def test_a_scale_far_below_is_odd_as_well() -> None:
-    record = QuantRecord(tuple(layer(f"l{i}", scale) for i, scale in enumerate((1.0, 0.01, 1.0, 1.0))))
+    record = QuantRecord(tuple(layer(f"l{i}", scale) for i, scale in enumerate((2.0, 0.02, 2.0, 2.0))))
     assert suspicions(record) == {"l1": ("scale_d is 1/100 of that of its neighbours",)}
+
+
+def test_a_table_which_has_no_data_is_neither_odd_nor_a_neighbour() -> None:
+    # of 1.0 the others are 1/100, and beside two of it 0.01 would be odd among its neighbours
+    table = LayerRecord("words", UNIT_DATA, QParams((0.1, 0.2), (0, 0)))
+    record = QuantRecord((table, layer("a", 0.01), replace(table, key="types"), layer("b", 0.01), layer("c", 0.02)))
+    assert suspicions(record) == {}
 
 
 def test_the_same_range_in_16_bits_is_not_odd() -> None:
