@@ -14,7 +14,7 @@ from small_nets import ONE_THREAD, net, run
 from amct_lite import ir
 from amct_lite.analysis.candidates import Scales, parse_candidate
 from amct_lite.config import QuantConfig
-from amct_lite.converting import convert
+from amct_lite.converting import convert, convert_qdq
 from amct_lite.diagnosis.explain import explain
 from amct_lite.errors import AmctError, RecordError, VerificationError
 from amct_lite.numerics.metrics import sqnr_db
@@ -231,6 +231,9 @@ def test_its_record_is_read_back_and_gives_the_same_models(tmp_path: Path) -> No
     any_runtime = convert(path, record, config=QuantConfig(target="generic"), data=samples())
     assert ir.to_bytes(any_runtime.exports.fake_quant) == ir.to_bytes(result.exports.fake_quant)
     assert any_runtime.report.skips == ()
+    fake = tmp_path / "fake.onnx"
+    ir.save(result.exports.fake_quant, fake)
+    assert convert_qdq(fake, config=QuantConfig(target="ort"), data=samples()).record == result.record
 
 
 @pytest.mark.parametrize(("lost", "named"), [("scale_r", "no scale_r"), ("scale_w", "no scale_w")])
