@@ -301,6 +301,6 @@ def _inside_bodies(model: ir.Model) -> list[Skip]:
                 f"it stands inside the model-local function {function.name}",
             )
             for node in function
-            if OPS.find(node.op_type) is not None
+            if bind(node) is not None
         ]
     return skips

@@ -193,3 +193,15 @@ def test_the_plan_does_not_depend_on_numbers() -> None:
     first, second = (resolve(ASCEND, BY_ID["conv2d_group"].model()) for _ in range(2))
     assert first == second
     assert np.array_equal([t.name for t in first.tensors], ["x"])
+
+
+def test_what_picks_a_size_inside_a_function_is_no_layer() -> None:
+    text = """g (float[2,8] x, float[8,5] w) => (float[2,5] y) { y = custom.part (x, w) }
+      <domain: "custom", opset_import: ["": 13]>
+      part (a, b) => (c) {
+        size = Shape (a) zero = Constant <value = int64 {0}> () rows = Gather (size, zero) as_float = Cast <to = 1> (rows)
+        product = MatMul (a, b) c = Mul (product, as_float) }"""
+    model = named(parse(text, "", '<ir_version: 8, opset_import: ["": 13, "custom": 1]>'))
+    assert [(skip.op_type, skip.reason) for skip in resolve(ASCEND, model).skips] == [
+        ("MatMul", "it stands inside the model-local function part")
+    ]
