@@ -49,8 +49,8 @@ def _branched(piece: Piece, variants: Sequence[Variant]) -> tuple[ir.Model, str,
     written = write_variants(model, variants)
     changed = []
     outputs = [written.sums, *model.graph.outputs]
-    for number, (exact, other) in enumerate(written.outputs):
-        replaced = _follow(nodes, exact, other, f".branch{number}")
+    for number, own in enumerate(written.replaced):
+        replaced = _follow(nodes, own, f".branch{number}")
         branch = {str(value.name): replaced[value] for value in model.graph.outputs if value in replaced}
         outputs += branch.values()
         changed.append({name: str(value.name) for name, value in branch.items()})
@@ -61,10 +61,10 @@ def _branched(piece: Piece, variants: Sequence[Variant]) -> tuple[ir.Model, str,
 
 
 def _follow(
-    nodes: Sequence[tuple[ir.Node, Sequence[ir.Value]]], exact: ir.Value, other: ir.Value, suffix: str
+    nodes: Sequence[tuple[ir.Node, Sequence[ir.Value]]], own: Mapping[ir.Value, ir.Value], suffix: str
 ) -> dict[ir.Value, ir.Value]:
-    """Everything that is computed from `exact` → the same computed from `other`. nodes: with what they read."""
-    replaced = {exact: other}
+    """Everything that is computed from the keys of `own` → the same computed from its values. nodes: with what they read."""
+    replaced = dict(own)
     for node, reads in nodes:
         if not replaced.keys().isdisjoint(reads):
             copy = ir.copy_node(node, suffix, replaced)

@@ -60,27 +60,28 @@ class Variant:
 
 @dataclass(frozen=True)
 class Written:
-    """sums: four numbers for each variant (Σ y², Σ y_q², Σ (y_q - y)², number of values) in one vector. outputs: of each layer
-    and of its variant."""
+    """sums: four numbers for each variant (Σ y², Σ y_q², Σ (y_q - y)², number of values) in one vector. replaced: for each
+    variant every output of its layer → the variant's."""
 
     sums: ir.Value
-    outputs: tuple[tuple[ir.Value, ir.Value], ...]
+    replaced: tuple[dict[ir.Value, ir.Value], ...]
 
 
 def write_variants(model: ir.Model, variants: Sequence[Variant]) -> Written:
     """Each variant beside its layer, in `model` itself."""
     layers = {node.name: node for node in model.graph}
     writer = _Writer()
-    outputs, sums = [], []
+    replaced, sums = [], []
     for number, variant in enumerate(variants):
         layer = bind(layers[variant.layer])
         assert isinstance(layer, Layer), "variants are made for layers"
-        output = writer.write(layer, variant, f".variant{number}")
+        outputs = writer.write(layer, variant, f".variant{number}")
+        output = outputs[layer.output]
         b = Inserter.at_end(model.graph, f"{variant.layer}.error{number}")
         scalars = (*error_sums(b, layer.output, output), b.cast(b.op("Size", output), ir.DataType.FLOAT))
         sums += [b.op("Reshape", scalar, b.constant([1], "int64")) for scalar in scalars]
-        outputs.append((layer.output, output))
-    return Written(Inserter.at_end(model.graph, SUMS).op("Concat", *sums, axis=0), tuple(outputs))
+        replaced.append(outputs)
+    return Written(Inserter.at_end(model.graph, SUMS).op("Concat", *sums, axis=0), tuple(replaced))
 
 
 def with_variants(model: ir.Model, variants: Sequence[Variant]) -> ir.Model:
@@ -99,7 +100,7 @@ class _Writer:
     def __init__(self) -> None:
         self._data: dict[tuple[ir.Value, QParams | None], ir.Value] = {}
 
-    def write(self, layer: Layer, variant: Variant, suffix: str) -> ir.Value:
+    def write(self, layer: Layer, variant: Variant, suffix: str) -> dict[ir.Value, ir.Value]:
         weight, bias = _constants(layer, variant)
         copy = twin(layer, suffix, weight, bias)
         if layer.recurrence is not None and (variant.half or variant.recurrence is not None):
@@ -111,10 +112,11 @@ class _Writer:
             params = variant.data[position] if variant.data else None
             if params is not None or variant.half:
                 ir.replace_input(copy.node, index, self._rounded(layer, index, params))
+        outputs = dict(zip(layer.outputs, copy.outputs, strict=True))
         if not variant.half:
-            return copy.output
-        graph = ir.graph_of(copy.node)
-        return _through_half(Inserter.at_end(graph, f"{layer.name}{suffix}"), copy.output)
+            return outputs
+        b = Inserter.at_end(ir.graph_of(copy.node), f"{layer.name}{suffix}")
+        return {exact: _through_half(b, output) for exact, output in outputs.items()}
 
     def _rounded(self, layer: Layer, index: int, params: QParams | None) -> ir.Value:
         value = layer.node.inputs[index]

@@ -65,6 +65,11 @@ class Layer:
         return (self.bias_node or self.node).outputs[self.result]
 
     @property
+    def outputs(self) -> tuple[ir.Value, ...]:
+        """All that the finished layer gives, `output` among them."""
+        return tuple(value for value in (self.bias_node or self.node).outputs if value.name)
+
+    @property
     def weight_value(self) -> ir.Value | None:
         return None if self.weight is None else self.node.inputs[self.weight]
 

@@ -13,6 +13,7 @@ from small_nets import ONE_THREAD, net, run
 
 from amct_lite import ir
 from amct_lite.analysis.candidates import Scales, parse_candidate
+from amct_lite.analysis.sensitivity import measure_sensitivity
 from amct_lite.config import QuantConfig
 from amct_lite.converting import convert, convert_qdq
 from amct_lite.diagnosis.explain import explain
@@ -259,6 +260,20 @@ def test_its_sensitivity_counts_both_weights() -> None:
     (narrow,) = scales.variants(prepared, [parse_candidate("W4A8")], ["lstm"])
     assert narrow.recurrence is not None
     assert narrow.recurrence.bits == 4
+
+
+def test_its_sensitivity_reaches_what_is_computed_from_any_of_its_outputs() -> None:
+    """What the last state gives differs as in the fake-quant model, though another output stands for the layer."""
+    model = model_of()
+    result = quantized(model)
+    found = measure_sensitivity(
+        result.source.prepared, Scales(result.record, result.plan), samples(2), metric="mse", options=ONE_THREAD
+    )
+    (effect,) = found.effects
+    pairs = [[run(each, sample) for sample in samples(2)] for each in (model, result.exports.fake_quant)]
+    for index, name in enumerate(("y", "last")):
+        exact, fake = (np.stack([outputs[index] for outputs in each]) for each in pairs)
+        assert effect.outputs[name].mse == pytest.approx(float(((exact - fake) ** 2).mean()), rel=1e-3)
 
 
 def test_explain_names_its_kernel() -> None:
