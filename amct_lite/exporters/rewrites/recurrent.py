@@ -8,7 +8,7 @@ import numpy as np
 
 from amct_lite import ir
 from amct_lite.exporters.integers import QuantizedLayer, quantized_recurrence, quantized_weight
-from amct_lite.exporters.pairs import is_dequantized, quantizer_in_front
+from amct_lite.exporters.pairs import quantizer_in_front
 from amct_lite.ir.build import Inserter
 from amct_lite.ops import Layer
 from amct_lite.passes.bound_parts import BOUNDS
@@ -52,4 +52,4 @@ def _data(node: ir.Node) -> ir.Value | None:
     maker = ir.producer_of(source)
     if maker is not None and maker.op_type in BOUNDS:
         maker = ir.producer_of(maker.inputs[0])
-    return data if source is None or (maker is not None and is_dequantized(maker.inputs[0])) else source
+    return data if source is None or (maker is not None and any(map(quantizer_in_front, maker.inputs))) else source

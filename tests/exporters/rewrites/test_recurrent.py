@@ -179,6 +179,20 @@ def test_codes_are_handed_to_it_where_a_kernel_in_front_writes_them() -> None:
     assert result.report.kernels.integer == 2
 
 
+def test_rows_of_a_table_are_no_codes_that_are_handed_to_it() -> None:
+    """The table's integers become floats behind the Gather: what moves these computes in float."""
+    text = """net (int64[2,9] ids) => (float[9,1,2,64] y) {
+      [embed] e = Gather (table, ids) [turn] t = Transpose <perm=[1,0,2]> (e) [lstm] y = LSTM <hidden_size=64> (t, w, r) }"""
+    rng, named = np.random.default_rng(5), weights(1)
+    model = net(text, table=rng.standard_normal((2000, INPUTS)).astype(np.float32), w=named["w"], r=named["r"])
+    data = [{"ids": rng.integers(0, 2000, (2, 9))} for _ in range(8)]
+    result = quantize(ir.load_bytes(model.SerializeToString()), data, QuantConfig(target="ort"), options=ONE_THREAD)
+    assert set(result.record.by_key) == {"embed", "lstm"}
+    node, _ = kernel_of(result)
+    assert ir.producer_of(node.inputs[0]) is not None
+    assert ir.producer_of(node.inputs[0]).op_type == "Transpose"
+
+
 def test_floats_go_into_the_kernel_unrounded() -> None:
     node, _ = kernel_of(quantized(model_of()))
     assert node.inputs[0] is not None
