@@ -27,6 +27,7 @@ from amct_lite.exporters.reads import QuantizedRead, in_graph_order
 from amct_lite.exporters.resizes import keep_channels_first
 from amct_lite.ir.build import Inserter
 from amct_lite.numerics.affine import dequantize
+from amct_lite.ops import Layer
 from amct_lite.ops.widths import with_codes
 from amct_lite.types import AnyArray, QParams, QuantRecord
 
@@ -70,6 +71,7 @@ class _Writer:
         self._unsigned = unsigned
         self._activations: dict[tuple[ir.Value, QParams], ir.Value] = {}
         self._weights: dict[tuple[ir.Value, QParams, tuple[int, int] | None], ir.Value] = {}
+        self._tables: dict[tuple[ir.Value, QParams], tuple[ir.Value, ir.Value]] = {}
 
     def quantize_layer(self, item: QuantizedLayer) -> None:
         layer = item.layer
@@ -78,7 +80,7 @@ class _Writer:
             prefix = data_prefix(layer.name, position)
             ir.replace_input(layer.node, index, self._activation(layer.node, index, item.data_params(position), prefix))
         if not layer.data:
-            _pick_codes(item)
+            _pick_codes(layer, *self._table(item))
         elif layer.weight is not None:
             ir.replace_input(layer.node, layer.weight, self._weight(item, layer.weight, item.weight, quantized_weight))
         if layer.recurrence is not None and item.recurrence is not None:
@@ -121,22 +123,29 @@ class _Writer:
             self._weights[value, params, along] = _dequantized_weight(b, item, codes(item), params)
         return self._weights[value, params, along]
 
+    def _table(self, item: QuantizedLayer) -> tuple[ir.Value, ir.Value]:
+        """Codes and scales."""
+        value = item.layer.weight_value
+        assert value is not None
+        if (value, item.weight) not in self._tables:
+            b, scales = Inserter(item.layer.node, f"{item.layer.name}.weight"), item.weight.scales
+            scale = b.constant(scales.reshape(()) if item.weight.per_tensor else scales)
+            self._tables[value, item.weight] = b.constant(quantized_weight(item)), scale
+        return self._tables[value, item.weight]
+
     @staticmethod
     def _bias(item: QuantizedLayer, steps: AnyArray) -> ir.Value:
         b = Inserter(item.layer.bias_node or item.layer.node, f"{item.layer.name}.bias")
         return _dequantize(b, steps, item.accumulator_scale, axis=0)
 
 
-def _pick_codes(item: QuantizedLayer) -> None:
+def _pick_codes(layer: Layer, codes: ir.Value, scale: ir.Value) -> None:
     """Rows of codes are picked of the table, and made floats behind that."""
-    node, result = item.layer.node, item.layer.output
+    node, result = layer.node, layer.output
     graph, readers, name = ir.graph_of(node), ir.uses(result), str(result.name)
-    ir.replace_input(node, 0, Inserter(node, f"{node.name}.weight").constant(quantized_weight(item)))
-    b = Inserter.behind(node, f"{node.name}.rows")
+    ir.replace_input(node, 0, codes)
     result.type = ir.TensorType(ir.DataType.INT8)
-    scales = item.weight.scales
-    scale = b.constant(scales.reshape(()) if item.weight.per_tensor else scales)
-    rows = b.op("DequantizeLinear", result, scale, axis=-1)
+    rows = Inserter.behind(node, f"{node.name}.rows").op("DequantizeLinear", result, scale, axis=-1)
     result.name, rows.name = ir.unique_name(graph, f"{name}.codes"), name
     rows.type, rows.shape = ir.TensorType(ir.DataType.FLOAT), result.shape
     ir.redirect(result, rows, readers)

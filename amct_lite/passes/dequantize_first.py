@@ -9,13 +9,15 @@ from amct_lite.ir.build import Inserter
 
 def dequantize_first(model: ir.Model) -> None:
     """Edit `model`: each DequantizeLinear behind a Gather from a constant matrix of codes goes in front of it."""
+    tables: dict[tuple[ir.Value | None, ...], ir.Value] = {}
     for node in tuple(model.graph):
         pick = _picked_of_codes(node)
         if pick is None:
             continue
-        codes, rows, values = pick.inputs[0], pick.outputs[0], node.outputs[0]
-        table = Inserter(pick, f"{pick.name}.table").op("DequantizeLinear", codes, *node.inputs[1:], axis=1)
-        ir.replace_input(pick, 0, table)
+        rows, values, inputs = pick.outputs[0], node.outputs[0], (pick.inputs[0], *node.inputs[1:])
+        if inputs not in tables:
+            tables[inputs] = Inserter(pick, f"{pick.name}.table").op("DequantizeLinear", *inputs, axis=1)
+        ir.replace_input(pick, 0, tables[inputs])
         rows.type = values.type or ir.TensorType(ir.DataType.FLOAT)
         ir.redirect(values, rows)
         ir.remove_node(node)

@@ -169,6 +169,22 @@ def test_rows_that_the_body_of_an_if_reads_keep_it_in_float() -> None:
     assert skip.reason.startswith("sine, in the body of an If or Loop, would read its rows")
 
 
+def test_who_shares_a_table_shares_its_codes(tmp_path: Path) -> None:
+    """Also in what is made of a fake-quant model."""
+    text = """net (int64[2,7] ids, int64[2,7] seen) => (float[2,7,16] y) {
+      [embed] e = Gather (table, ids) [embed_seen] s = Gather (table, seen) [both] b = Mul (e, s)
+      [norm] n = LayerNormalization (b, gamma, beta) [fc] y = MatMul (n, w) }"""
+    data = [{"ids": each["ids"], "seen": each["ids"][::-1]} for each in samples()]
+    model = ir.load_bytes(model_of(text=text).SerializeToString())
+    result = quantize(model, data, QuantConfig(target="ort"), options=ONE_THREAD)
+    assert names(result) == ["embed", "embed_seen", "fc"]
+    fake = tmp_path / "fake.onnx"
+    ir.save(result.exports.fake_quant, fake)
+    for taken in (result, convert_qdq(fake, config=QuantConfig(target="ort"), data=data)):
+        assert taken.exports.deploy is not None
+        assert ir.weight_bytes(taken.exports.deploy) < 1.2 * (table().size + 16 * COLUMNS)
+
+
 def test_a_product_right_behind_it_keeps_it_in_float() -> None:
     """ONNX Runtime would quantize a float weight unasked that is multiplied with dequantized rows."""
     text = """net (int64[2,7] ids) => (float[2,7,16] y) { [embed] e = Gather (table, ids) [fc] y = MatMul (e, w) }"""

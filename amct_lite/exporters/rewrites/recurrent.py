@@ -16,17 +16,22 @@ from amct_lite.types import AnyArray, QParams
 
 _DOMAIN = "com.microsoft"
 _LSTM_INPUTS = 8
+_Weight = tuple[ir.Value, ir.Value, ir.Value]
 
 
 def use_kernel(model: ir.Model, items: Iterable[QuantizedLayer]) -> None:
     """`items`: the LSTMs of the record, which `model` has under their names, reading the same weights through pairs."""
     nodes = {str(node.name): node for node in model.graph}
+    written: dict[tuple[ir.Value | None, int], _Weight] = {}
     for item in items:
         node = nodes[item.layer.name]
         b = Inserter(node, f"{node.name}.int8")
         assert item.recurrence is not None
-        weights = (quantized_weight(item), item.weight), (quantized_recurrence(item), item.recurrence)
-        (codes, *scales), (codes_of_state, *scales_of_state) = (_as_kernel_wants(b, item.layer, *one) for one in weights)
+        weights = (1, quantized_weight, item.weight), (2, quantized_recurrence, item.recurrence)
+        for index, codes_of, params in weights:
+            if (node.inputs[index], index) not in written:  # who shares a weight shares what becomes of it
+                written[node.inputs[index], index] = _as_kernel_wants(b, item.layer, codes_of(item), params)
+        (codes, *scales), (codes_of_state, *scales_of_state) = (written[node.inputs[index], index] for index in (1, 2))
         inputs = [*node.inputs, *[None] * (_LSTM_INPUTS - len(node.inputs)), *scales, *scales_of_state]
         inputs[:3] = _data(node), codes, codes_of_state
         node.resize_inputs(len(inputs))
@@ -37,7 +42,7 @@ def use_kernel(model: ir.Model, items: Iterable[QuantizedLayer]) -> None:
         model.graph.opset_imports.setdefault(_DOMAIN, 1)
 
 
-def _as_kernel_wants(b: Inserter, layer: Layer, codes: AnyArray, params: QParams) -> tuple[ir.Value, ir.Value, ir.Value]:
+def _as_kernel_wants(b: Inserter, layer: Layer, codes: AnyArray, params: QParams) -> _Weight:
     """The codes (directions, inputs, 4·hidden), and their scale and zero point: of each direction, or of each of its rows."""
     scales = np.repeat(params.scales, layer.group) if params.per_tensor else params.scales.reshape(layer.group, -1)
     swapped = np.ascontiguousarray(codes.transpose(0, 2, 1))

@@ -193,6 +193,17 @@ def test_rows_of_a_table_are_no_codes_that_are_handed_to_it() -> None:
     assert ir.producer_of(node.inputs[0]).op_type == "Transpose"
 
 
+def test_two_that_share_their_weights_share_the_codes() -> None:
+    text = """net (float[12,2,48] x, float[12,2,48] z) => (float[1,2,64] last, float[1,2,64] other) {
+      [lstm] y, last = LSTM <hidden_size=64> (x, w, r, b) [second] v, other = LSTM <hidden_size=64> (z, w, r, b) }"""
+    model = ir.load_bytes(net(text, **weights(1)).SerializeToString())
+    data = [{"x": each["x"], "z": each["x"][::-1]} for each in samples()]
+    result = quantize(model, data, QuantConfig(target="ort"), options=ONE_THREAD)
+    assert result.exports.deploy is not None
+    first, second = (node for node in result.exports.deploy.graph if node.op_type == "DynamicQuantizeLSTM")
+    assert first.inputs[1:3] == second.inputs[1:3]
+
+
 def test_floats_go_into_the_kernel_unrounded() -> None:
     node, _ = kernel_of(quantized(model_of()))
     assert node.inputs[0] is not None
