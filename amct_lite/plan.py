@@ -188,9 +188,10 @@ def _target_refusal(bound: Layer, target: str, shared: Counter[ir.Value]) -> str
         return OPS.get(bound.op_type).ort(bound) or ""
     if target != ASCEND:
         return ""
-    if bound.weight_value is not None and shared[bound.weight_value] > 1:
-        return "its weight is shared with another layer, which the Ascend target does not take"
-    return OPS.get(bound.op_type).ascend(bound) or ""
+    if reason := OPS.get(bound.op_type).ascend(bound):
+        return reason
+    alone = bound.weight_value is None or shared[bound.weight_value] == 1
+    return "" if alone else "its weight is shared with another layer, which the Ascend target does not take"
 
 
 def _plan_layer(layer: Layer, wanted: LayerConfig, target: str) -> LayerPlan:
@@ -291,7 +292,7 @@ def _inside_bodies(model: ir.Model) -> list[Skip]:
     skips = [
         Skip(str(node.name), node.op_type, "it stands inside the body of a control-flow node")
         for node in graph.all_nodes()
-        if node.graph is not graph and OPS.find(node.op_type) is not None
+        if node.graph is not graph and bind(node) is not None
     ]
     for function in model.functions.values():
         skips += [

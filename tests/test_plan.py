@@ -119,6 +119,14 @@ def test_a_shared_weight_is_for_the_generic_target_only() -> None:
     }
 
 
+def test_a_shared_weight_is_not_to_blame_where_the_target_takes_neither_reader() -> None:
+    text = """g (int64[3] ids, int64[3] others, float[5,4] w) => (float[3,4] y, float[3,4] z)
+        { y = Gather (w, ids) z = Gather (w, others) }"""
+    assert {skip.reason.partition(" for ")[0] for skip in resolve(ASCEND, model_of(text)).skips} == {
+        "tables are stored as integers"
+    }
+
+
 def test_layers_that_read_one_tensor_observe_it_once() -> None:
     text = """g (float[1,3,6,6] x, float[4,3,3,3] w, float[5,3,3,3] w2)
         => (float[1,4,4,4] y, float[1,5,4,4] z, float[1,3,5,5] p)
@@ -165,6 +173,23 @@ def test_layers_inside_bodies_and_weights_of_other_ops_are_named() -> None:
     plan = resolve(ASCEND, model_of(text))
     assert plan.layers == ()
     assert [(s.op_type, s.reason) for s in plan.skips] == [("MatMul", "it stands inside the body of a control-flow node")] * 2
+
+
+def test_an_embedding_whose_columns_are_picked_is_told_so() -> None:
+    text = """g (int64[3] ids, float[5,4] w) => (float[5,3] y) { y = Gather <axis=1> (w, ids) }"""
+    (skip,) = resolve(QuantConfig(target="ort"), model_of(text)).skips
+    assert (skip.op_type, skip.reason) == ("Gather", "only whole rows of a matrix are picked as integers")
+
+
+def test_what_picks_a_size_inside_a_body_is_no_layer() -> None:
+    text = """g (float[2,8] x, bool q, float[8,5] w) => (float[2,5] y)
+        { y = If (q) <then_branch = t () => (float[2,5] a) { a = MatMul (x, w) },
+                      else_branch = e () => (float[2,5] c) {
+                        size = Shape (x) one = Constant <value = int64 {0}> () rows = Gather (size, one)
+                        five = Constant <value = int64[1] {5}> ()
+                        ax = Constant <value_ints = [0]> () row = Unsqueeze (rows, ax) both = Concat <axis = 0> (row, five)
+                        c = ConstantOfShape (both) }> }"""
+    assert [skip.op_type for skip in resolve(ASCEND, model_of(text)).skips] == ["MatMul"]
 
 
 def test_a_table_that_is_only_moved_is_no_weight_but_an_embedding_is() -> None:

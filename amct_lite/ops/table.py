@@ -18,10 +18,12 @@ _POOR_DB = 30.0
 
 
 def _bind(node: ir.Node) -> Layer | str | None:
-    """Only of a matrix, row by row; other constants that rows are picked of are shapes and the like."""
-    table = ir.constant_of(node.inputs[0]) if ir.attribute(node, "axis", 0) == 0 else None
-    if table is None or table.ndim != 2 or min(table.shape) < 2 or table.dtype.kind != "f":
+    """Only of a matrix, row by row; constants of one dimension, or of integers, are shapes and the like."""
+    table = ir.constant_of(node.inputs[0])
+    if table is None or table.ndim < 2 or min(table.shape) < 2 or table.dtype.kind != "f":
         return None
+    if table.ndim > 2 or ir.attribute(node, "axis", 0) not in {0, -2}:
+        return "only whole rows of a matrix are picked as integers"
     weight = constant_weight(node, 0)
     if isinstance(weight, str):
         return weight
