@@ -71,7 +71,7 @@ class _Writer:
         self._unsigned = unsigned
         self._activations: dict[tuple[ir.Value, QParams], ir.Value] = {}
         self._weights: dict[tuple[ir.Value, QParams, tuple[int, int] | None], ir.Value] = {}
-        self._tables: dict[tuple[ir.Value, QParams], tuple[ir.Value, ir.Value]] = {}
+        self._tables: dict[tuple[ir.Value, QParams], tuple[ir.Value, ...]] = {}
 
     def quantize_layer(self, item: QuantizedLayer) -> None:
         layer = item.layer
@@ -123,14 +123,16 @@ class _Writer:
             self._weights[value, params, along] = _dequantized_weight(b, item, codes(item), params)
         return self._weights[value, params, along]
 
-    def _table(self, item: QuantizedLayer) -> tuple[ir.Value, ir.Value]:
-        """Codes and scales."""
+    def _table(self, item: QuantizedLayer) -> tuple[ir.Value, ...]:
+        """Codes, scales and zero points."""
         value = item.layer.weight_value
         assert value is not None
         if (value, item.weight) not in self._tables:
             b, scales = Inserter(item.layer.node, f"{item.layer.name}.weight"), item.weight.scales
-            scale = b.constant(scales.reshape(()) if item.weight.per_tensor else scales)
-            self._tables[value, item.weight] = b.constant(quantized_weight(item)), scale
+            scales = scales.reshape(()) if item.weight.per_tensor else scales
+            # Behind what moves the rows ONNX Runtime up to 1.23 rounds again; without zero points their type is uint8 to it.
+            zeros = np.zeros(scales.shape, np.int8)
+            self._tables[value, item.weight] = b.constant(quantized_weight(item)), b.constant(scales), b.constant(zeros)
         return self._tables[value, item.weight]
 
     @staticmethod
@@ -139,13 +141,13 @@ class _Writer:
         return _dequantize(b, steps, item.accumulator_scale, axis=0)
 
 
-def _pick_codes(layer: Layer, codes: ir.Value, scale: ir.Value) -> None:
+def _pick_codes(layer: Layer, codes: ir.Value, *grid: ir.Value) -> None:
     """Rows of codes are picked of the table, and made floats behind that."""
     node, result = layer.node, layer.output
     graph, readers, name = ir.graph_of(node), ir.uses(result), str(result.name)
     ir.replace_input(node, 0, codes)
     result.type = ir.TensorType(ir.DataType.INT8)
-    rows = Inserter.behind(node, f"{node.name}.rows").op("DequantizeLinear", result, scale, axis=-1)
+    rows = Inserter.behind(node, f"{node.name}.rows").op("DequantizeLinear", result, *grid, axis=-1)
     result.name, rows.name = ir.unique_name(graph, f"{name}.codes"), name
     rows.type, rows.shape = ir.TensorType(ir.DataType.FLOAT), result.shape
     ir.redirect(result, rows, readers)

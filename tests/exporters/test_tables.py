@@ -77,6 +77,19 @@ def test_codes_are_picked_and_made_floats_behind() -> None:
     assert (kernels.layers, kernels.integer) == (1, 1)  # it is no product
 
 
+@pytest.mark.parametrize("per_channel", ["all", "none"])
+def test_the_type_of_its_codes_is_written_beside_their_scales(per_channel: str) -> None:
+    """ONNX Runtime up to 1.23 rounds what a Transpose moves behind it again, and without a zero point takes uint8 for that."""
+    result = quantized(model_of(), QuantConfig(target="ort", per_channel=per_channel))
+    for exported in (result.exports.fake_quant, result.exports.deploy):
+        assert exported is not None
+        rows = next(node for node in exported.graph if node.name == "embed").outputs[0].consumers()[0]
+        scale, zero_point = map(ir.constant_of, rows.inputs[1:])
+        assert scale is not None
+        assert zero_point is not None
+        assert (zero_point.shape, zero_point.dtype, zero_point.any()) == (scale.shape, np.int8, False)
+
+
 def test_its_row_has_an_error_and_no_data() -> None:
     row = next(row for row in quantized(model_of()).report.layers if row.name == "embed")
     assert (row.scale_d, row.offset_d) == (None, None)
