@@ -180,11 +180,12 @@ def local_warnings(
     that balancing would help."""
     poor = _poor(local)
     items = [item for item in quantized_layers(model, record) if item.layer.weight is not None]
+    tables = {item.layer.name for item in items if not item.layer.data}
     one_scale = {item.layer.name for item in items if item.weight.per_tensor}
     narrow = {item.layer.name for item in items if min(item.activation.bits, item.weight.bits) < 8}
     tensors = {entry.key for entry in record.layers if entry.tensor_quantize}
-    known = [item.layer for item in items if item.layer.recurrence is None]  # as products with their weights
-    fixed = {layer.name for layer in known if layer.name not in learned}  # weights that nothing was learned of
+    products = (item.layer for item in items if item.layer.data and item.layer.recurrence is None)
+    fixed = {layer.name for layer in products if layer.name not in learned}  # weights that nothing was learned of
 
     def remedy(name: str) -> str:
         if not decided:
@@ -193,9 +194,10 @@ def local_warnings(
             return f"{_without_tensor(name, target)}, or try other ranges (--algo mse)"
         quoted = shlex.quote(name)
         wider = levers.wider.format(quoted) if name in narrow else ""
+        ranges = "--weight-algo mse" if name in tables else "--algo mse"
         return (
             f"Keep it in float ({levers.in_float.format(quoted)}), "
-            f"or try {_BALANCE if name in uneven else ''}{_other_ways(wider, name in one_scale, name in fixed)}"
+            f"or try {_BALANCE if name in uneven else ''}{_other_ways(wider, ranges, name in one_scale, name in fixed)}"
         )
 
     warnings = [
@@ -221,11 +223,11 @@ def _without_tensor(key: str, target: str) -> str:
     return f"Keep its node in float (--skip {shlex.quote(split_key(key)[0])})"
 
 
-def _other_ways(wider: str, one_scale: bool, fixed: bool) -> str:
+def _other_ways(wider: str, ranges: str, one_scale: bool, fixed: bool) -> str:
     bits = f"more bits ({wider}), " if wider else ""
     channels = "a weight scale a channel (--channel-wise all), " if one_scale else ""
     rounding = "learned rounding (--weight-algo gptq) or other" if fixed else "other"
-    return f"{bits}{channels}{rounding} ranges (--algo mse)"
+    return f"{bits}{channels}{rounding} ranges ({ranges})"
 
 
 def unbounded_warnings(outputs: Sequence[OutputError]) -> list[str]:

@@ -7,6 +7,7 @@ import pytest
 
 from amct_lite import ir
 from amct_lite.analysis.local_error import LocalError
+from amct_lite.record import UNIT_DATA
 from amct_lite.reports.report import OutputError
 from amct_lite.reports.warnings import (
     POOR_SQNR_DB,
@@ -140,6 +141,17 @@ def test_a_product_of_two_activations_has_no_rounding_to_learn():
     record = QuantRecord((LayerRecord("product", QParams.of(0.1, 0), QParams.of(0.1, 0)),))
     (warning,) = local_warnings({"product": LocalError(1.0, 0.1)}, model, record)
     assert warning.endswith("Keep it in float (--skip product), or try other ranges (--algo mse).")
+
+
+def test_a_table_has_neither_data_nor_products_to_learn_from():
+    model = ir.from_text(
+        '<ir_version: 8, opset_import: ["" : 13]>\ng (int64[3] ids) => (float[3,2] y)\n'
+        "  <float[2,2] table = {1, 2, 3, 4}> { y = Gather (table, ids) }"
+    )
+    next(iter(model.graph)).name = "embed"
+    record = QuantRecord((LayerRecord("embed", UNIT_DATA, QParams.of([0.1, 0.1], 0)),))
+    (warning,) = local_warnings({"embed": LocalError(1.0, 0.1)}, model, record, target="ort")
+    assert warning.endswith("Keep it in float (--skip embed), or try other ranges (--weight-algo mse).")
 
 
 def test_a_command_offers_the_options_that_it_has():
