@@ -194,9 +194,14 @@ def print_kernels(out: Console, kernels: Kernels) -> None:
     """What ONNX Runtime makes of the model written for it."""
     left = f"{kernels.quantize} QuantizeLinear and {kernels.dequantize} DequantizeLinear left"
     noise = "" if kernels.judged else f" of random numbers ({UNJUDGED})"
+    executed = (
+        f"executes {kernels.integer} of {count_of(kernels.layers, 'layer')} as integer kernels"
+        if kernels.layers
+        else "has no layer to compute on integers: tables are stored as them"
+    )
     say(
         out,
-        f"ONNX Runtime executes {kernels.integer} of {count_of(kernels.layers, 'layer')} as integer kernels ({left}); "
+        f"ONNX Runtime {executed} ({left}); "
         f"against fake-quant, {count_of(kernels.samples, 'batch', 'batches')}{noise}: " + decibels(kernels.sqnr_db, "SQNR "),
     )
     if kernels.in_float:

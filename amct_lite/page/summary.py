@@ -50,8 +50,9 @@ def _executed(page: Page) -> Fact:
     equivalence, kernels = page.report.equivalence, page.report.kernels
     if kernels is not None:
         noise = "" if kernels.judged else f", on random numbers ({UNJUDGED})"
-        detail = f"layers run on integer kernels; {decibels(kernels.sqnr_db)} against the fake-quant model{noise}"
-        return Fact("ONNX Runtime", f"{kernels.integer} of {kernels.layers}", detail)
+        executed = "layers run on integer kernels" if kernels.layers else "to run on integer kernels"
+        detail = f"{executed}; {decibels(kernels.sqnr_db)} against the fake-quant model{noise}"
+        return Fact("ONNX Runtime", f"{kernels.integer} of {kernels.layers}" if kernels.layers else "no layer", detail)
     if equivalence is None:
         wanted = page.report.deploy_problem is not None
         return Fact("Deploy model", "not made", "the warnings say why" if wanted else "not asked for")

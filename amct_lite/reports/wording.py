@@ -21,6 +21,8 @@ def is_slower(microseconds: float | None, float_microseconds: float | None) -> b
 
 def on_integers(integer: int, count: int) -> str:
     """How many of the `count` convolutions and matrix products of a model, whatever stood in their place in the float model."""
+    if not count:
+        return "there are no convolutions and matrix products"
     return f"{integer} of {count} convolutions and matrix products run as integer kernels"
 
 

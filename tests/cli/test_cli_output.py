@@ -32,6 +32,13 @@ def test_values_that_were_compared_on_noise_are_said_to_be_not_judged() -> None:
     assert text.getvalue().endswith("2 batches of random numbers (shown, not judged: that takes samples): SQNR 61.0 dB\n")
 
 
+def test_of_tables_alone_nothing_is_computed_on_integers() -> None:
+    text = StringIO()
+    kernels = Kernels(layers=0, integer=0, in_float=(), quantize=0, dequantize=1, samples=2, sqnr_db=inf)
+    print_kernels(Console(file=text, width=300), kernels)
+    assert text.getvalue().startswith("ONNX Runtime has no layer to compute on integers: tables are stored as them (0 Quant")
+
+
 def test_layers_in_float_are_named_with_their_reasons() -> None:
     text = StringIO()
     in_float = (Skip("a", "Conv", "[add] reads its output as float"), Skip("b", "Gemm", "its bias is float"))

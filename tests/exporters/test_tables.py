@@ -19,9 +19,12 @@ from amct_lite.diagnosis.bitops import bitops
 from amct_lite.errors import RecordError
 from amct_lite.numerics.metrics import sqnr_db
 from amct_lite.page.float_form import float_form
+from amct_lite.page.gather import page_of
+from amct_lite.page.summary import figures_of
 from amct_lite.pipeline import quantize
 from amct_lite.plan import resolve
 from amct_lite.record import UNIT_DATA, format_record
+from amct_lite.reports.wording import on_integers
 from amct_lite.result import QuantizeResult
 from amct_lite.types import QuantRecord, QuantSpec
 
@@ -240,6 +243,14 @@ def test_amct_configurations_name_it(tmp_path: Path) -> None:
     read = replace(load_any_config(path, prepared), target="ort")
     (layer, _) = resolve(read, prepared).layers
     assert (layer.name, layer.weight_spec) == ("embed", QuantSpec(symmetric=True, narrow=True))
+
+
+def test_where_it_alone_is_quantized_no_layer_runs_on_integers(tmp_path: Path) -> None:
+    result = quantized(model_of(), QuantConfig(target="ort", skip=("fc",)))
+    (fact,) = [fact for fact in figures_of(page_of(result, tmp_path / "net", {})) if fact.name == "ONNX Runtime"]
+    assert fact.value == "no layer"
+    assert fact.detail.startswith("to run on integer kernels; ")
+    assert on_integers(0, 0) == "there are no convolutions and matrix products"
 
 
 def test_bit_operations_count_its_bytes() -> None:
