@@ -28,7 +28,7 @@ from amct_lite.cli.layout import (
 from amct_lite.cli.speed import say_speed, speed_content, speed_of
 from amct_lite.reports.report import LayerRow, Report
 from amct_lite.reports.warnings import POOR_SQNR_DB
-from amct_lite.reports.wording import UNJUDGED, accumulators, decibels
+from amct_lite.reports.wording import UNJUDGED, accumulators, cell_of_decibels, decibels
 from amct_lite.result import QuantizeResult
 from amct_lite.running import Progress as Advance
 from amct_lite.runtime import RuntimeOptions
@@ -165,7 +165,7 @@ def _measured(row: LayerRow) -> tuple[str, str]:
     """SQNR, in yellow when poor, and cosine; empty where the layer was not measured."""
     if row.sqnr_db is None or row.cosine is None:
         return "", ""
-    text = f"{row.sqnr_db:.1f}"
+    text = cell_of_decibels(row.sqnr_db)
     return f"[bold yellow]{text}[/]" if row.sqnr_db < POOR_SQNR_DB else text, f"{row.cosine:.6f}"
 
 

@@ -11,7 +11,7 @@ from amct_lite.cli.alike import SHARED, labels, sharing
 from amct_lite.cli.layout import NARROW, TIGHT, console, print_annotated, print_table, say
 from amct_lite.cli.output import print_in_float, print_skips
 from amct_lite.cli.report_analyses import print_analyses
-from amct_lite.page.summary import figures_of, number, percent, remarks_of
+from amct_lite.page.summary import figures_of, number, percent, remarks_of, sqnr
 from amct_lite.page.values import Histogram, LayerView, Page, TensorView
 from amct_lite.reports.warnings import POOR_SQNR_DB
 
@@ -75,7 +75,7 @@ def _print_layers(out: Console, page: Page) -> None:
 
 def _sqnr(layer: LayerView) -> str:
     value = layer.row.sqnr_db
-    text = number(value, ".1f")
+    text = sqnr(value)
     return f"[bold yellow]{text}[/]" if value is not None and value < POOR_SQNR_DB else text
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from amct_lite.page.values import LayerView, Page
 from amct_lite.reports.units import size
-from amct_lite.reports.wording import UNJUDGED, decibels
+from amct_lite.reports.wording import UNJUDGED, cell_of_decibels, decibels
 from amct_lite.types import Skip
 
 
@@ -87,6 +87,11 @@ def remarks_of(layer: LayerView) -> tuple[str, ...]:
 def number(value: float | None, form: str = ".4g") -> str:
     """For a cell; a dash for what is not known."""
     return "—" if value is None else format(value, form).replace("-", "−")
+
+
+def sqnr(value: float | None) -> str:
+    """For a cell of a column of decibels."""
+    return "—" if value is None else cell_of_decibels(value).replace("-", "−")
 
 
 def percent(share: float | None) -> str:

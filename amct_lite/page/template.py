@@ -13,7 +13,7 @@ from typing import Any
 
 from amct_lite.errors import ConfigError
 from amct_lite.page import figures
-from amct_lite.page.summary import by_reason, figures_of, number, percent, remarks_of
+from amct_lite.page.summary import by_reason, figures_of, number, percent, remarks_of, sqnr
 from amct_lite.page.values import Analysis, Page, drawn
 from amct_lite.reports.warnings import POOR_SQNR_DB
 from amct_lite.reports.wording import accumulators
@@ -44,7 +44,7 @@ def html_of(page: Page) -> str:
         return Markup(re.sub(r"--[a-z][a-z-]*", r'<span class="option">\g<0></span>', str(escape(text))))
 
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    environment.filters |= {"number": number, "percent": percent, "remarks": remarks_of, "key": _key}
+    environment.filters |= {"number": number, "sqnr": sqnr, "percent": percent, "remarks": remarks_of, "key": _key}
     environment.filters |= {"breakable": breakable, "sentence": sentence}
     script = _asset("report.js")
     return environment.from_string(_asset("report.html")).render(

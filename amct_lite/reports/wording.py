@@ -31,6 +31,11 @@ def decibels(sqnr_db: float, before: str = "") -> str:
     return "no difference" if sqnr_db == inf else f"{before}{sqnr_db:.1f} dB"
 
 
+def cell_of_decibels(sqnr_db: float) -> str:
+    """`35.9`, in a column of decibels."""
+    return "exact" if sqnr_db == inf else f"{sqnr_db:.1f}"
+
+
 def accumulators(e: Equivalence, report: Report) -> str:
     """Their steps are the product of both scales: a difference of some is nothing where the data have 16 bits."""
     if any("INT16" in row.types for row in report.layers):

@@ -25,6 +25,10 @@ def test_kernels_that_reproduce_the_fake_quant_model_exactly_have_no_decibels(sq
     assert text.getvalue().endswith(told)
 
 
+def test_a_layer_without_an_error_has_no_decibels() -> None:
+    assert output._measured(LayerRow("embed", "Gather", None, None, "per tensor", inf, 1.0)) == ("exact", "1.000000")
+
+
 def test_values_that_were_compared_on_noise_are_said_to_be_not_judged() -> None:
     text = StringIO()
     kernels = Kernels(layers=3, integer=3, in_float=(), quantize=1, dequantize=1, samples=2, sqnr_db=61.04, judged=False)

@@ -68,6 +68,13 @@ def test_same_run_same_bytes(run: Run, html: str) -> None:
     assert html_of(read_page(run[1])) == html
 
 
+def test_a_layer_without_an_error_is_exact(run: Run) -> None:
+    page = read_page(run[1])
+    first = page.layers[0]
+    shown = html_of(replace(page, layers=(replace(first, row=replace(first.row, sqnr_db=inf)), *page.layers[1:])))
+    assert '<td class="n sqnr" data-v="inf">exact</td>' in shown
+
+
 def test_the_summary_has_no_infinite_decibels(run: Run) -> None:
     page = read_page(run[1])
     outputs = tuple(replace(error, sqnr_db=inf) for error in page.report.outputs)
