@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from amct_lite import converting, ir, pipeline
@@ -47,6 +48,7 @@ def quantize(
     data: DataSource | None = None,
     config: Config = None,
     *,
+    target: str | None = None,
     statistics: str | Path | Statistics | None = None,
     options: RunOptions | None = None,
 ) -> QuantizeResult:
@@ -54,8 +56,9 @@ def quantize(
 
     data: an iterable of feeds (input name → array), an array of samples (a dict of them for several inputs), or a path:
     .npz/.npy files or folders, images, a loader.py. config: None for the defaults, a file of any format, or the tables of one
-    as a dict. statistics: a saved calibration (`<prefix>_calibration.npz`) to decide from without running the model again;
-    `data` may then be left out, and with it the comparison on real data.
+    as a dict. target: "ascend", "ort" or "generic"; None: what `config` says. statistics: a saved calibration
+    (`<prefix>_calibration.npz`) to decide from without running the model again; `data` may then be left out, and with it the
+    comparison on real data.
     A deploy model that cannot be, because a shape is open, is no error here, as all else is of use: `.report.deploy_problem`
     says why there is none.
     Raises the AmctError of the stage that cannot go on; VerificationError when an exported model does not do what it must.
@@ -63,7 +66,7 @@ def quantize(
     return pipeline.quantize(
         model,
         data,
-        _settings(config, model, "strip" if options and options.strip_qdq else "refuse"),
+        _settings(config, model, target, "strip" if options and options.strip_qdq else "refuse"),
         statistics=statistics,
         options=options,
     )
@@ -77,6 +80,7 @@ def autocalibrate(
     max_loss: float | None = None,
     lower_is_better: bool = False,
     config: Config = None,
+    target: str | None = None,
     sensitivity: str | Sensitivity = "CosineSimilarity",
     max_evaluations: int = MAX_EVALUATIONS,
     statistics: str | Path | Statistics | None = None,
@@ -92,12 +96,12 @@ def autocalibrate(
     CosineSimilarity, MseSimilarity, SQNR, or an object with `compare(original, quantized)`. max_evaluations: calls of
     `evaluate` at most, the one for the float model included. journal: a file that keeps the metrics of an interrupted run,
     removed at the end; tell: what becomes of one that lies there. on_trial: told of each model that was evaluated. data,
-    config, statistics, options: as for `quantize`.
+    config, target, statistics, options: as for `quantize`.
     Raises CalibrationError when no quantized model is acceptable, DataError for what `evaluate` is to blame for.
     """
     return accuracy.autocalibrate(
         *(model, data, evaluator_of(evaluate, max_loss, lower_is_better=lower_is_better)),
-        config=_settings(config, model),
+        config=_settings(config, model, target),
         sensitivity=sensitivity,
         max_evaluations=max_evaluations,
         statistics=statistics,
@@ -118,6 +122,7 @@ def search_precision(
     evaluate: Callable[[str], float] | Evaluator | None = None,
     lower_is_better: bool = False,
     config: Config = None,
+    target: str | None = None,
     sensitivity: str | Path = "auto",
     rounding: str | None = ROUNDING,
     statistics: str | Path | Statistics | None = None,
@@ -137,7 +142,8 @@ def search_precision(
     (`auto`: up to 40 layers exact); `local`: its error at its own output; or a file of losses. rounding: the weight method
     where there are fewer than 8 bits; None: as configured.
     journal: a file that keeps what an interrupted run has measured, removed at the end; tell: what becomes of one that lies
-    there. on_measured: told of each model that was exported and run. data, config, statistics, options: as for `quantize`.
+    there. on_measured: told of each model that was exported and run. data, config, target, statistics, options: as for
+    `quantize`.
     Raises ConfigError for a budget that cannot be met, or without SciPy; CalibrationError where no point keeps the loss.
     """
     allowed = Budget.parse(budget) if isinstance(budget, str) else budget
@@ -145,7 +151,7 @@ def search_precision(
     return mixed.search_precision(
         *(model, data),
         Request(allowed, widths, limits or {}, evaluate, lower_is_better, sensitivity, rounding),
-        config=_settings(config, model),
+        config=_settings(config, model, target),
         statistics=statistics,
         journal=journal,
         tell=tell,
@@ -160,6 +166,7 @@ def export(
     prefix: str,
     *,
     config: Config = None,
+    target: str | None = None,
     bias_correction: str | None = None,
     statistics: str | Path | Statistics | None = None,
     data: DataSource | None = None,
@@ -167,11 +174,12 @@ def export(
 ) -> QuantizeResult:
     """Build, run and compare the models of a record that was made elsewhere or edited by hand, and write them under `prefix`.
 
-    config: its target, input shapes and fusion count, the record decides the rest. statistics: the calibration file for bias
-    correction and static shapes; when left out, the one beside the record. data: samples to compare with the float model.
+    config: its target, input shapes and fusion count, the record decides the rest. target: as for `quantize`. statistics: the
+    calibration file for bias correction and static shapes; when left out, the one beside the record. data: samples to compare
+    with the float model.
     Raises RecordError when the record does not fit the model.
     """
-    settings = _settings(config, model)
+    settings = _settings(config, model, target)
     result = converting.convert(
         *(model, record),
         config=settings,
@@ -215,12 +223,12 @@ def report(
     return html
 
 
-def inspect(model: Model, config: Config = None) -> Inspection:
-    """Load, prepare and plan `model` without running it on data.
+def inspect(model: Model, config: Config = None, *, target: str | None = None) -> Inspection:
+    """Load, prepare and plan `model` without running it on data. config, target: as for `quantize`.
 
     Raises UnsupportedModelError for a model that cannot be taken, ConfigError when `config` does not fit it.
     """
-    return inspect_with(model, _settings(config, model))
+    return inspect_with(model, _settings(config, model, target))
 
 
 def load_config(path: str | os.PathLike[str], model: Model | None = None, *, qdq: Qdq = "refuse") -> QuantConfig:
@@ -234,9 +242,11 @@ def load_config(path: str | os.PathLike[str], model: Model | None = None, *, qdq
     return load_configured(path, model, qdq=qdq)[0]
 
 
-def _settings(config: Config, model: Model, qdq: Qdq = "refuse") -> QuantConfig:
+def _settings(config: Config, model: Model, target: str | None = None, qdq: Qdq = "refuse") -> QuantConfig:
     if config is None or isinstance(config, QuantConfig):
-        return config or QuantConfig()
-    if isinstance(config, Mapping):
-        return QuantConfig.from_mapping(config)
-    return load_config(config, model, qdq=qdq)
+        settings = config or QuantConfig()
+    elif isinstance(config, Mapping):
+        settings = QuantConfig.from_mapping(config)
+    else:
+        settings = load_config(config, model, qdq=qdq)
+    return settings if target is None else replace(settings, target=target)

@@ -39,6 +39,17 @@ def test_quantize_export_and_inspect_take_every_format(kind: str, model: Path, t
     amct.export(model, result.record, str(tmp_path / "again"), config=file, options=ONE_THREAD)
 
 
+def test_a_target_that_is_given_wins(model: Path, tmp_path: Path) -> None:
+    result = amct.quantize(model, images(8), target="ort", options=ONE_THREAD)
+    assert result.exports.target == "ort"
+    again = amct.export(model, result.record, str(tmp_path / "again"), target="ort", options=ONE_THREAD)
+    assert again.exports.target == "ort"
+    assert amct.inspect(model, {"target": "generic"}, target="ort").plan.target == "ort"
+    assert amct.inspect(model, {"target": "generic"}).plan.target == "generic"
+    with pytest.raises(ConfigError, match=r"target.*'otr'.*did you mean 'ort'"):
+        amct.quantize(model, images(8), target="otr")
+
+
 def test_a_dict_says_what_a_file_says(model: Path) -> None:
     tables = {"activation": {"algorithm": "hfmg", "symmetric": True}, "skip": ["conv1"]}
     assert (
