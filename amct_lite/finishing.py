@@ -90,6 +90,7 @@ def _report(built: Built, checked: Checked, said: Said) -> Report:
             *told.width_notes(exports, checked),
             *told.storage_notes(record, exports.target),
             *told.speed_notes(exports),
+            *told.batch_notes(exports),
         ),
         passes=tuple(report for report in source.reports if report.changed or report.skips),
         outputs=checked.outputs,

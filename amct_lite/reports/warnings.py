@@ -21,6 +21,7 @@ from amct_lite.record import split_key
 from amct_lite.reports.checks import Checked
 from amct_lite.reports.report import OutputError
 from amct_lite.types import Feeds, QParams, QuantPlan, QuantRecord
+from amct_lite.validate.kernels import SELF_ROUNDING
 from amct_lite.validate.slow import slow_kernels
 
 POOR_SQNR_DB = 29.0
@@ -85,6 +86,17 @@ def speed_notes(exports: Exports) -> list[str]:
         "`calibrate --target ort --tune` leaves in float what gains by it."
         for reason, nodes in reasons.items()
     ]
+
+
+def batch_notes(exports: Exports) -> list[str]:
+    """Kernels that round the sequences of a batch by one range."""
+    nodes = [] if exports.deploy is None else [node for node in exports.deploy.graph if node.op_type in SELF_ROUNDING]
+    shared = [str(node.name) for node in nodes if (ir.dims_of(node.inputs[0]) or (None, None))[1] != 1]
+    if not shared:
+        return []
+    verb = "rounds" if len(shared) == 1 else "round"
+    what = "what one gives depends a little on the others, more where these are far larger"
+    return [f"{_some(shared)} {verb} all sequences of a batch by the largest value of any: {what}."]
 
 
 def _some(names: Sequence[str]) -> str:

@@ -236,6 +236,15 @@ def test_what_it_is_not_quantized_for_is_said(change: dict[str, str], target: st
         quantize(model, samples(), QuantConfig(target=target), options=ONE_THREAD)
 
 
+@pytest.mark.parametrize("batch", [1, 2, "N"])
+def test_that_a_batch_shares_a_range_is_noted(batch: int | str) -> None:
+    text = TEXT.replace("DIRECTION", "forward").replace("D,", "1,").replace(",2,", f",{batch},")
+    model = ir.load_bytes(net(text, **weights(1)).SerializeToString())
+    data = [{"x": sample["x"][:, : 1 if batch == 1 else 2]} for sample in samples()]
+    notes = quantize(model, data, QuantConfig(target="ort"), options=ONE_THREAD).report.notes
+    assert any("lstm rounds all sequences of a batch" in note for note in notes) == (batch != 1)
+
+
 def test_a_small_one_stays_in_float() -> None:
     text = """net (float[5,1,16] x) => (float[5,1,1,32] y) { [lstm] y = LSTM <hidden_size=32> (x, w, r) }"""
     model = ir.load_bytes(net(text, w=(1, 128, 16), r=(1, 128, 32)).SerializeToString())
