@@ -57,6 +57,7 @@ def decide(
         first, weight = data[0] if data else UNIT_DATA, data[1] if len(data) > 1 else UNIT_WEIGHT
         inputs = zip(planned.inputs, data, strict=True)
         told = [_no_input(params, sketch_of(tensor, sketches)) for tensor, params in inputs]
+        recurrence: QParams | None = None
         if planned.weight is not None:
             layer = bind(nodes[planned.name])
             assert isinstance(layer, Layer)
@@ -72,11 +73,13 @@ def decide(
                 weights[key] = weight_qparams(planned, layer)
             weight, repair = _repaired(layer, first, weights[key])
             told += [repair, _vanished(layer, weight)]
+            if layer.recurrence is not None:
+                recurrence = weight_qparams(planned, layer, layer.recurrence_array)
         if any(told):
             repairs[planned.name] = "; ".join(filter(None, told))
         apart, data_type = planned.name in unfused or None, HALF if planned.name in half else ""
         entry = LayerRecord(planned.name, first, weight, skip_fusion=apart, data_type=data_type)
-        layers.append(_with_recurrence(entry, planned, bind(nodes[planned.name])))
+        layers.append(entry if recurrence is None else RecurrentRecord(**vars(entry), recurrence=recurrence))
     for read in plan.reads:
         layers.append(LayerRecord(read.key, fitted(read.tensor), None, tensor_quantize=True))
     order = {name: place for place, name in enumerate(nodes)}
@@ -113,13 +116,6 @@ def sketch_of(tensor: TensorPlan, sketches: Sketches) -> Sketch:
             f"or with other layers skipped: run calibrate with data again."
         )
     return found
-
-
-def _with_recurrence(entry: LayerRecord, planned: LayerPlan, layer: Layer | str | None) -> LayerRecord:
-    """`entry`, with the scales of the weight of the hidden state where the layer has one."""
-    if not isinstance(layer, Layer) or layer.recurrence is None:
-        return entry
-    return RecurrentRecord(**vars(entry), recurrence=weight_qparams(planned, layer, layer.recurrence_array))
 
 
 def weight_qparams(planned: LayerPlan, layer: Layer, weight: AnyArray | None = None) -> QParams:

@@ -31,6 +31,12 @@ class QuantizedLayer:
     weight: QParams
     recurrence: QParams | None = None
 
+    @property
+    def weights(self) -> tuple[tuple[int, QParams], ...]:
+        """The index of each constant weight, and its parameters."""
+        both = (self.layer.weight, self.weight), (self.layer.recurrence, self.recurrence)
+        return tuple((index, params) for index, params in both if index is not None and params is not None)
+
     def data_params(self, position: int) -> QParams:
         """Parameters of the data input at `position`; the second factor of a variable product has the weight's."""
         return self.activation if position == 0 else self.weight
@@ -84,17 +90,11 @@ _CODES: WeakKeyDictionary[ir.TensorProtocol, tuple[object, ir.TensorProtocol]] =
 def quantized_weight(item: QuantizedLayer) -> AnyArray:
     """The weight as int8, in the layout of the model (not a copy: never write to it)."""
     assert item.layer.weight is not None, f"{item.layer.name} was bound with a constant weight"
-    return _integers(item.layer, item.layer.weight, item.weight)
+    return quantized_at(item.layer, item.layer.weight, item.weight)
 
 
-def quantized_recurrence(item: QuantizedLayer) -> AnyArray:
-    """The weight of the hidden state, likewise."""
-    assert item.layer.recurrence is not None
-    assert item.recurrence is not None
-    return _integers(item.layer, item.layer.recurrence, item.recurrence)
-
-
-def _integers(layer: Layer, index: int, params: QParams) -> AnyArray:
+def quantized_at(layer: Layer, index: int, params: QParams) -> AnyArray:
+    """The weight that is input `index` of the layer, likewise."""
     value = layer.node.inputs[index]
     weight = None if value is None else value.const_value
     assert weight is not None, f"{layer.name} was bound with a constant weight"

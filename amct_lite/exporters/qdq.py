@@ -8,7 +8,6 @@ of the one input that is named.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from math import prod
 
 import numpy as np
@@ -18,8 +17,8 @@ from amct_lite.exporters.all_axes import name_all_axes
 from amct_lite.exporters.integers import (
     QuantizedLayer,
     attach_bias,
+    quantized_at,
     quantized_bias,
-    quantized_recurrence,
     quantized_weight,
 )
 from amct_lite.exporters.pairs import UNSIGNED_SHIFT
@@ -81,11 +80,8 @@ class _Writer:
             ir.replace_input(layer.node, index, self._activation(layer.node, index, item.data_params(position), prefix))
         if not layer.data:
             _pick_codes(layer, *self._table(item))
-        elif layer.weight is not None:
-            ir.replace_input(layer.node, layer.weight, self._weight(item, layer.weight, item.weight, quantized_weight))
-        if layer.recurrence is not None and item.recurrence is not None:
-            weight = self._weight(item, layer.recurrence, item.recurrence, quantized_recurrence)
-            ir.replace_input(layer.node, layer.recurrence, weight)
+        for index, params in item.weights if layer.data else ():
+            ir.replace_input(layer.node, index, self._weight(layer, index, params))
         if bias is not None:
             attach_bias(layer, self._bias(item, bias))
 
@@ -110,17 +106,14 @@ class _Writer:
             return b.constant(params.zero_point[0] + UNSIGNED_SHIFT, np.uint8)
         return b.constant(params.zero_point[0], signed)
 
-    def _weight(
-        self, item: QuantizedLayer, index: int, params: QParams, codes: Callable[[QuantizedLayer], AnyArray]
-    ) -> ir.Value:
-        value = item.layer.node.inputs[index]
+    def _weight(self, layer: Layer, index: int, params: QParams) -> ir.Value:
+        value = layer.node.inputs[index]
         assert value is not None
         # Readers of one weight may hold its channels along different axes (a tied decoder): equal scales mean another grid.
-        along = None if params.per_tensor else (item.layer.weight_axis, item.layer.group)
+        along = None if params.per_tensor else (layer.weight_axis, layer.group)
         if (value, params, along) not in self._weights:
-            kind = "weight" if index == item.layer.weight else "recurrence"
-            b = Inserter(item.layer.node, f"{item.layer.name}.{kind}")
-            self._weights[value, params, along] = _dequantized_weight(b, item, codes(item), params)
+            b = Inserter(layer.node, f"{layer.name}.{'weight' if index == layer.weight else 'recurrence'}")
+            self._weights[value, params, along] = _dequantized_weight(b, layer, quantized_at(layer, index, params), params)
         return self._weights[value, params, along]
 
     def _table(self, item: QuantizedLayer) -> tuple[ir.Value, ...]:
@@ -171,8 +164,7 @@ def _dequantize(b: Inserter, codes: AnyArray, scales: AnyArray, *, axis: int) ->
     return b.op("DequantizeLinear", b.constant(codes), b.constant(scales), *zeros, axis=axis)
 
 
-def _dequantized_weight(b: Inserter, item: QuantizedLayer, codes: AnyArray, params: QParams) -> ir.Value:
-    layer = item.layer
+def _dequantized_weight(b: Inserter, layer: Layer, codes: AnyArray, params: QParams) -> ir.Value:
     if codes.ndim > 2 and layer.weight_axis == codes.ndim - 1 and not params.per_tensor:
         # Of a stack of matrices ONNX Runtime makes an integer product that then refuses to run with a scale for each channel.
         matrix = _dequantize(b, codes.reshape(-1, codes.shape[-1]), params.scales, axis=1)

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 import numpy as np
 
 from amct_lite import ir
-from amct_lite.exporters.integers import QuantizedLayer, quantized_recurrence, quantized_weight
+from amct_lite.exporters.integers import QuantizedLayer, quantized_at
 from amct_lite.exporters.pairs import quantizer_in_front
 from amct_lite.ir.build import Inserter
 from amct_lite.ops import Layer
@@ -26,14 +26,13 @@ def use_kernel(model: ir.Model, items: Iterable[QuantizedLayer]) -> None:
     for item in items:
         node = nodes[item.layer.name]
         b = Inserter(node, f"{node.name}.int8")
-        assert item.recurrence is not None
-        weights = (1, quantized_weight, item.weight), (2, quantized_recurrence, item.recurrence)
-        for index, codes_of, params in weights:
+        for index, params in item.weights:
             if (node.inputs[index], index) not in written:  # who shares a weight shares what becomes of it
-                written[node.inputs[index], index] = _as_kernel_wants(b, item.layer, codes_of(item), params)
-        (codes, *scales), (codes_of_state, *scales_of_state) = (written[node.inputs[index], index] for index in (1, 2))
+                codes = quantized_at(item.layer, index, params)
+                written[node.inputs[index], index] = _as_kernel_wants(b, item.layer, codes, params)
+        (weight, *scales), (weight_of_state, *scales_of_state) = (written[node.inputs[i], i] for i, _ in item.weights)
         inputs = [*node.inputs, *[None] * (_LSTM_INPUTS - len(node.inputs)), *scales, *scales_of_state]
-        inputs[:3] = _data(node), codes, codes_of_state
+        inputs[:3] = _data(node), weight, weight_of_state
         node.resize_inputs(len(inputs))
         for index, value in enumerate(inputs):
             node.replace_input_with(index, value)
