@@ -5,6 +5,7 @@ Source of the formulas: the AMCT contract, section 5 (round half to even, int32 
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from weakref import WeakKeyDictionary
 
@@ -58,6 +59,11 @@ def quantized_layers(model: ir.Model, record: QuantRecord) -> tuple[QuantizedLay
     if missing := [key for key in wanted if key not in found]:
         raise ExportError(f"the record names {missing[0]!r}, which is no node of the model. Check the record against it.")
     return tuple(found.values())
+
+
+def tables_among(items: Iterable[QuantizedLayer]) -> frozenset[str]:
+    """The names of those that are tables, which have no data."""
+    return frozenset(item.layer.name for item in items if not item.layer.data)
 
 
 def _quantized(node: ir.Node, record: LayerRecord) -> QuantizedLayer:

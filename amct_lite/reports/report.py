@@ -12,7 +12,7 @@ import numpy as np
 from amct_lite import ir
 from amct_lite.analysis.local_error import LocalError
 from amct_lite.build import TARGETS, Exports
-from amct_lite.exporters.integers import quantized_layers
+from amct_lite.exporters.integers import quantized_layers, tables_among
 from amct_lite.loading import SourceModel
 from amct_lite.numerics.metrics import cosine, mse, sqnr_db
 from amct_lite.record import UNIT_WEIGHT, split_key, type_names
@@ -90,7 +90,7 @@ def layer_rows(
 ) -> tuple[LayerRow, ...]:
     """A row for each entry of `record`. model: prepared. remarks: sentences about single ones, by key."""
     op_types = {str(node.name): node.op_type for node in model.graph}
-    tables = {item.layer.name for item in quantized_layers(model, record) if not item.layer.data}
+    tables = tables_among(quantized_layers(model, record))
     remarks = tuple(remarks)
     notes = {layer.name: layer.notes for layer in plan.layers} if plan else {}
     rows = []

@@ -12,7 +12,7 @@ from amct_lite import ir
 from amct_lite.analysis.local_error import LocalError
 from amct_lite.build import Exports
 from amct_lite.config import QuantConfig
-from amct_lite.exporters.integers import QuantizedLayer, quantized_layers
+from amct_lite.exporters.integers import QuantizedLayer, quantized_layers, tables_among
 from amct_lite.numerics.affine import fake_quantize
 from amct_lite.numerics.metrics import sqnr_db
 from amct_lite.numerics.sketch import Outlier
@@ -192,7 +192,7 @@ def local_warnings(
     that balancing would help."""
     poor = _poor(local)
     items = [item for item in quantized_layers(model, record) if item.layer.weight is not None]
-    tables = {item.layer.name for item in items if not item.layer.data}
+    tables = tables_among(items)
     one_scale = {item.layer.name for item in items if item.weight.per_tensor}
     narrow = {item.layer.name for item in items if min(item.activation.bits, item.weight.bits) < 8}
     tensors = {entry.key for entry in record.layers if entry.tensor_quantize}
