@@ -10,7 +10,7 @@ from math import prod
 from amct_lite import ir
 from amct_lite.diagnosis.flops import COUNTED, UNCOUNTED, Work, work_of
 from amct_lite.diagnosis.memory import Forms
-from amct_lite.ops import Layer, bind
+from amct_lite.ops import OPS, Layer, bind
 from amct_lite.record import split_key
 from amct_lite.types import QuantRecord, Skip
 
@@ -36,17 +36,22 @@ class Counted:
 
     @property
     def flops(self) -> int:
-        bias = any(is_bias for _, is_bias in self.constants.values()) or _bias_input(self.node) is not None
+        given = self.node.inputs[self._bias : self._bias + 1]
+        bias = any(is_bias for _, is_bias in self.constants.values()) or any(value is not None for value in given)
         return self.work.flops(bias=bias)
 
     @cached_property
     def constants(self) -> Mapping[ir.Usage, tuple[int, bool]]:
         """Where the layer reads constants: how many elements, and whether they are the bias."""
-        places = {ir.Usage(self.node, index): index >= _bias_index(self.node) for index in range(len(self.node.inputs))}
+        places = {ir.Usage(self.node, index): index >= self._bias for index in range(len(self.node.inputs))}
         if self.layer and self.layer.bias_node is not None and self.layer.bias_node is not self.node:
             places[ir.Usage(self.layer.bias_node, self.layer.bias or 0)] = True
         arrays = ((place, ir.constant_of(place.node.inputs[place.idx]), bias) for place, bias in places.items())
         return {place: (array.size, bias) for place, array, bias in arrays if array is not None}
+
+    @property
+    def _bias(self) -> int:
+        return OPS.get(self.node.op_type).bias
 
 
 @dataclass(frozen=True)
@@ -130,13 +135,3 @@ def float_constants(model: ir.Model) -> dict[ir.Value, int]:
 def packed_bytes(elements: int, bits: int) -> int:
     """Bytes of so many elements at `bits` each."""
     return -(-elements * bits // 8)
-
-
-def _bias_index(node: ir.Node) -> int:
-    """Where the bias is; an LSTM has two weights in front of it."""
-    return 3 if node.op_type == "LSTM" else 2
-
-
-def _bias_input(node: ir.Node) -> ir.Value | None:
-    index = _bias_index(node)
-    return node.inputs[index] if len(node.inputs) > index else None

@@ -177,6 +177,7 @@ class OpSpec:
     ort: the reason why it is better left in float on ONNX Runtime's CPU kernels.
     per_channel_on_ort: whether these take a weight scale for each channel.
     channel_shape: (a (Cout,) vector, rank of the output) → the vector shaped to broadcast along the output channels.
+    bias: index of the input that is the bias, where there is one: all weights lie in front of it.
     input_axis: axis of the input channels in the weight, along which INT4 codes are packed; None: no weight.
     output_axis: axis of the output channels in the weight of an op whose float kernel is to be preferred to its integer form as
     long as it gives the same integers.
@@ -194,6 +195,7 @@ class OpSpec:
     ort: Callable[[Layer], str | None] = _nothing
     per_channel_on_ort: Callable[[Layer], bool] = field(default=lambda _layer: True)
     channel_shape: Callable[[AnyArray, int], AnyArray] = field(default=lambda vector, _rank: vector)
+    bias: int = 2
     input_axis: int | None = None
     output_axis: int | None = None
 

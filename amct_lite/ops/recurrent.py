@@ -64,5 +64,6 @@ OPS.register("LSTM")(
         generic=_elsewhere,
         ort=_ort,
         per_channel_on_ort=_is_uneven,
+        bias=3,
     )
 )
