@@ -150,7 +150,7 @@ def _refusal(bound: Layer | str, wanted: LayerConfig, target: str, shared: Count
         return wanted.skip
     if isinstance(bound, str):
         return bound
-    unasked = OPS.get(bound.op_type).generic(bound) if target not in {ASCEND, ORT} else None  # a record may ask for it
+    unasked = OPS.get(bound.op_type).only_ort if target != ORT else ""  # for any runtime a record may still ask for it
     return unasked or _target_refusal(bound, target, shared)
 
 
@@ -184,11 +184,12 @@ def _wanted(config: QuantConfig, node: ir.Node) -> LayerConfig:
 
 
 def _target_refusal(bound: Layer, target: str, shared: Counter[ir.Value]) -> str:
+    spec = OPS.get(bound.op_type)
     if target == ORT:
-        return OPS.get(bound.op_type).ort(bound) or ""
+        return spec.ort(bound) or ""
     if target != ASCEND:
         return ""
-    if reason := OPS.get(bound.op_type).ascend(bound):
+    if reason := spec.only_ort or spec.ascend(bound):
         return reason
     alone = bound.weight_value is None or shared[bound.weight_value] == 1
     return "" if alone else "its weight is shared with another layer, which the Ascend target does not take"

@@ -168,12 +168,13 @@ class OpSpec:
 
     bind: node → Layer, the reason why no target quantizes it, or None where it is nothing to quantize.
     integer_form: (inserter, node, int8 codes, zero point, int8 weight or second codes) → accumulators, without bias;
-    int32 wherever stock ONNX Runtime has an integer kernel. Every sum is exact. An op that `ascend` refuses needs none.
+    int32 wherever stock ONNX Runtime has an integer kernel. Every sum is exact. An op that ATC never takes needs none.
     mean_shift: (layer, weight error, (Cin,) input means) → (Cout,) expected change of the output, None when unknown.
     columns: layer → what gathers the columns of output positions, or why nothing can.
     ascend: the reason why ATC does not take it. ascend_symmetric: whether the NPU wants a zero point of 0.
     per_channel_on_ascend: whether the contract gives the op one weight scale per channel there.
-    generic: the reason why it stays in float in a model for any runtime, unless a record says otherwise.
+    only_ort: the reason why it is quantized for ONNX Runtime's CPU kernels alone: ATC does not take it, and in a model for any
+    runtime it stays in float, unless a record says otherwise. Empty for most.
     ort: the reason why it is better left in float on ONNX Runtime's CPU kernels.
     per_channel_on_ort: whether these take a weight scale for each channel.
     channel_shape: (a (Cout,) vector, rank of the output) → the vector shaped to broadcast along the output channels.
@@ -191,7 +192,7 @@ class OpSpec:
     ascend: Callable[[Layer], str | None] = _nothing
     ascend_symmetric: Callable[[Layer], bool] = field(default=lambda _layer: False)
     per_channel_on_ascend: bool = True
-    generic: Callable[[Layer], str | None] = _nothing
+    only_ort: str = ""
     ort: Callable[[Layer], str | None] = _nothing
     per_channel_on_ort: Callable[[Layer], bool] = field(default=lambda _layer: True)
     channel_shape: Callable[[AnyArray, int], AnyArray] = field(default=lambda vector, _rank: vector)

@@ -52,16 +52,11 @@ def _is_uneven(layer: Layer) -> bool:
     return False
 
 
-def _elsewhere(_layer: Layer) -> str:
-    return "only ONNX Runtime's CPU (--target ort) has an int8 kernel for LSTM"
-
-
 OPS.register("LSTM")(
     OpSpec(
         "LSTM",
         bind=_bind,
-        ascend=_elsewhere,
-        generic=_elsewhere,
+        only_ort="only ONNX Runtime's CPU (--target ort) has an int8 kernel for LSTM",
         ort=_ort,
         per_channel_on_ort=_is_uneven,
         bias=3,

@@ -61,8 +61,6 @@ def _level_db(table: AnyArray) -> float:
     return 10 * log10(signal / noise) if signal > 0 and noise > 0 else inf
 
 
-def _elsewhere(_layer: Layer) -> str:
-    return "tables are stored as integers for ONNX Runtime's CPU only (--target ort)"
-
-
-OPS.register("Gather")(OpSpec("Gather", bind=_bind, ascend=_elsewhere, generic=_elsewhere, ort=_ort))
+OPS.register("Gather")(
+    OpSpec("Gather", bind=_bind, only_ort="tables are stored as integers for ONNX Runtime's CPU only (--target ort)", ort=_ort)
+)
