@@ -9,12 +9,12 @@ import numpy as np
 
 from amct_lite import ir
 from amct_lite.exporters.pairs import is_dequantized
+from amct_lite.exporters.rewrites.contrib import DOMAIN, import_domain
 from amct_lite.exporters.rewrites.neighbours import source_of
 from amct_lite.ir.build import Inserter
 from amct_lite.passes.constants import number_of
 from amct_lite.passes.readers import sole_reader
 
-_DOMAIN = "com.microsoft"
 _NEAR = 1e-5
 """Relative: 1.4142 is meant to be the root of 2."""
 _MASK = (-120.0, -70.0)
@@ -32,8 +32,8 @@ def name_gelu(erf: ir.Node) -> None:
     end = _end_of_gelu(erf, data) if is_dequantized(data) else None
     if end is None:
         return
-    ir.graph_of(end).opset_imports.setdefault(_DOMAIN, 1)
-    ir.replace_node(end, Inserter(end, str(end.name)).op("Gelu", data, domain=_DOMAIN))
+    import_domain(ir.graph_of(end))
+    ir.replace_node(end, Inserter(end, str(end.name)).op("Gelu", data, domain=DOMAIN))
 
 
 def _end_of_gelu(erf: ir.Node, data: ir.Value | None) -> ir.Node | None:

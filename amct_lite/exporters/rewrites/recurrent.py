@@ -9,12 +9,12 @@ import numpy as np
 from amct_lite import ir
 from amct_lite.exporters.integers import QuantizedLayer, quantized_at
 from amct_lite.exporters.pairs import quantizer_in_front
+from amct_lite.exporters.rewrites.contrib import DOMAIN, import_domain
 from amct_lite.ir.build import Inserter
 from amct_lite.ops import Layer
 from amct_lite.passes.bound_parts import BOUNDS
 from amct_lite.types import AnyArray, QParams
 
-_DOMAIN = "com.microsoft"
 _LSTM_INPUTS = 8
 _Weight = tuple[ir.Value, ir.Value, ir.Value]
 
@@ -36,9 +36,9 @@ def use_kernel(model: ir.Model, items: Iterable[QuantizedLayer]) -> None:
         node.resize_inputs(len(inputs))
         for index, value in enumerate(inputs):
             node.replace_input_with(index, value)
-        node.domain, node.op_type = _DOMAIN, "DynamicQuantizeLSTM"
+        node.domain, node.op_type = DOMAIN, "DynamicQuantizeLSTM"
         node.attributes.pop("layout", None)
-        model.graph.opset_imports.setdefault(_DOMAIN, 1)
+        import_domain(model.graph)
 
 
 def _as_kernel_wants(b: Inserter, layer: Layer, codes: AnyArray, params: QParams) -> _Weight:
