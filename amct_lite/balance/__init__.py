@@ -2,3 +2,6 @@
 
 What leaves here is an ordinary float model that computes the same, so nothing behind it need know of balancing.
 """
+
+STRENGTH = 0.5
+"""Of `--balance` without a number."""

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from amct_lite.balance import STRENGTH
 from amct_lite.cli import completion
 
 if TYPE_CHECKING:
@@ -127,9 +128,12 @@ _QUANTIZATION = (
         "--balance",
         type=float,
         is_flag=False,
-        flag_value=0.5,
+        flag_value=STRENGTH,
         metavar="[STRENGTH]",
-        help="Move a share of the inputs' ranges into the weights, channel by channel (0.2 to 0.8; 0.5 without a number).",
+        help=(
+            "Move a share of the inputs' ranges into the weights, channel by channel "
+            f"(0.2 to 0.8; {STRENGTH} without a number)."
+        ),
     ),
     click.option("--balance-fold", is_flag=True, help="Balance without a Mul where the layer in front can take the factors."),
 )

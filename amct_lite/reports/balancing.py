@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Container
 
 from amct_lite import ir
+from amct_lite.balance import STRENGTH
 from amct_lite.balance.factors import activation_max, tap_of
 from amct_lite.calibration.store import Statistics
 from amct_lite.numerics.balance import balancing_gain_db
 from amct_lite.ops import Layer, bind
 
-STRENGTH = 0.5
-"""Of `--balance` without a number."""
 WORTH_DB = 6.0
 """Measured on six networks: a layer that is forecast to gain so much gains 6 dB or more, at its own output."""
 
