@@ -59,15 +59,10 @@ def require_input_shapes(config: QuantConfig, model: ir.Model) -> None:
         dims = declared.get(name)
         if name not in declared:
             problems.append(f"input shape {name!r}: the model has no such input{did_you_mean(name, declared)}. It has {known}.")
-        elif dims is not None and not _agree(dims, wanted):
+        elif not ir.shape_fits(wanted, dims):
             problems.append(f"input shape {name!r}: ({_dims(wanted)}) does not fit the model, which says ({_dims(dims)}).")
     if problems:
         raise ConfigError("\n".join(problems))
-
-
-def _agree(declared: tuple[int | str | None, ...], wanted: tuple[int, ...]) -> bool:
-    pairs = zip(declared, wanted, strict=False)
-    return len(declared) == len(wanted) and all(not isinstance(d, int) or d == w for d, w in pairs)
 
 
 def _dims(dims: tuple[int | str | None, ...] | None) -> str:

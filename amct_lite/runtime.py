@@ -349,9 +349,7 @@ def _check_feed(spec: InputSpec, array: AnyArray) -> None:
 
 def _fits(spec: InputSpec, shape: tuple[int, ...]) -> bool:
     """ONNX Runtime says () also where the rank is open, and looks at scalars itself."""
-    if not spec.shape:
-        return True
-    return len(shape) == len(spec.shape) and all(want in {None, have} for have, want in zip(shape, spec.shape, strict=True))
+    return ir.shape_fits(shape, spec.shape or None)
 
 
 def _shown(spec: InputSpec) -> str:

@@ -129,7 +129,7 @@ def _check_input(value: object, spec: InputSpec, where: str) -> AnyArray:
     if array.size == 0:
         raise DataError(f"input {spec.name!r} is empty {place}: shape {array.shape}. Check the loader.")
     array = _with_batch_axis(array, spec)
-    if not shape_fits(array.shape, spec.shape):
+    if not ir.shape_fits(array.shape, spec.shape):
         raise DataError(
             f"input {spec.name!r} has shape {array.shape} {place}, the model expects {spec.shape_text}. "
             + _shape_remedy(array.shape, spec)
@@ -158,7 +158,7 @@ def as_array(value: object, name: str, place: str) -> AnyArray:
 
 
 def _with_batch_axis(array: AnyArray, spec: InputSpec) -> AnyArray:
-    single = spec.shape and spec.fixed_batch in {None, 1} and shape_fits(array.shape, spec.shape[1:])
+    single = spec.shape and spec.fixed_batch in {None, 1} and ir.shape_fits(array.shape, spec.shape[1:])
     return array[np.newaxis] if single else array
 
 
@@ -167,18 +167,9 @@ def _shape_remedy(shape: tuple[int, ...], spec: InputSpec) -> str:
     wanted = [spec.shape, spec.shape[1:]] if spec.shape else []
     for expected in wanted:
         for axes in permutations(range(len(shape))) if 2 < len(shape) == len(expected) <= _MOST_AXES else ():
-            if shape_fits(tuple(shape[axis] for axis in axes), expected):
+            if ir.shape_fits(tuple(shape[axis] for axis in axes), expected):
                 return f"With its axes in another order it fits: array.transpose{axes}."
     return "Check the samples, and the image size or input shape if one was given."
-
-
-def shape_fits(shape: tuple[int, ...], expected: tuple[Dim, ...] | None) -> bool:
-    """Same rank, and equal wherever `expected` is fixed."""
-    if expected is None:
-        return True
-    return len(shape) == len(expected) and all(
-        not isinstance(want, int) or have == want for have, want in zip(shape, expected, strict=True)
-    )
 
 
 def _check_finite(array: AnyArray, spec: InputSpec, where: str) -> None:

@@ -48,7 +48,16 @@ from amct_lite.ir.io import LoadedModel, clone, from_text, load, load_bytes
 from amct_lite.ir.naming import name_nodes, unique_name
 from amct_lite.ir.opset import opset, raise_opset
 from amct_lite.ir.rewire import redirect, replace_input, replace_node, replace_output
-from amct_lite.ir.shapes import Dims, dims_of, fix_input_shapes, infer_shapes, inferred_shapes, sizes_of, unknown_dims
+from amct_lite.ir.shapes import (
+    Dims,
+    dims_of,
+    fix_input_shapes,
+    infer_shapes,
+    inferred_shapes,
+    shape_fits,
+    sizes_of,
+    unknown_dims,
+)
 from amct_lite.ir.signature import Signature, signature
 from amct_lite.ir.sizes import parameter_count, weight_bytes
 from amct_lite.ir.stored import tensor_of
@@ -118,6 +127,7 @@ __all__ = [
     "require_seen",
     "save",
     "set_attribute",
+    "shape_fits",
     "signature",
     "sizes_of",
     "tensor_of",

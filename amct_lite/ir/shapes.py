@@ -41,6 +41,15 @@ def sizes_of(value: Value | None, first: int = 0) -> tuple[int, ...] | None:
     return sizes if dims is not None and len(sizes) == len(dims) - first else None
 
 
+def shape_fits(shape: Sequence[int], expected: Dims | None) -> bool:
+    """Same rank, and equal wherever `expected` is fixed; anything fits where it is not known."""
+    if expected is None:
+        return True
+    return len(shape) == len(expected) and all(
+        not isinstance(want, int) or have == want for have, want in zip(shape, expected, strict=True)
+    )
+
+
 def infer_shapes(model: Model) -> None:
     """Fill in types and shapes of the main graph's values as far as onnx can tell, in place.
 

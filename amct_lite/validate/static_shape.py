@@ -57,7 +57,7 @@ def open_inputs(model: ir.Model, shapes: Mapping[str, Dims]) -> tuple[tuple[str,
         wanted = shapes.get(str(value.name))
         if wanted is None and (declared is None or not all(isinstance(d, int) for d in declared)):
             problems.append(f"input {value.name!r} is {_shown(declared)}")
-        elif wanted is not None and declared is not None and not _fits(wanted, declared):
+        elif wanted is not None and not ir.shape_fits(wanted, declared):
             problems.append(f"input {value.name!r} is {_shown(declared)}, which {_shown(wanted)} does not fit")
         elif wanted is None:
             continue
@@ -76,10 +76,6 @@ def _example(declared: tuple[object, ...] | None, wanted: Dims | None) -> tuple[
 def _origin(value: ir.Value) -> str:
     node = value.producer()
     return "" if node is None else f" from {node.name} ({f'{node.domain}.' * bool(node.domain)}{node.op_type})"
-
-
-def _fits(wanted: Dims, declared: tuple[object, ...]) -> bool:
-    return len(wanted) == len(declared) and all(not isinstance(d, int) or d == w for w, d in zip(wanted, declared, strict=True))
 
 
 def _shown(dims: tuple[object, ...] | None) -> str:
