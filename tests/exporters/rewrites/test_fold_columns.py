@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from small_nets import ONE_THREAD, net
-from test_channels import ORT, exported, weight_shapes
+from test_channels import CLIP, ORT, PARTS, SUMMED, exported, weight_shapes
 
 from amct_lite import ir
 from amct_lite.exporters.rewrites.columns import Folded, Row
@@ -105,6 +105,11 @@ def test_one_folded_convolution_reads_another_and_others_see_the_image() -> None
     values = {"ws": (16, 3, 7, 7), "bs": (16,), "wn": (16, 16, 5, 5), "wl": (8, 16, 1, 1)}
     shapes = weight_shapes(exported(text, values, 3, (32, 32))[1])
     assert (shapes["stem"], shapes["next"]) == ((64, 12, 7, 3), (32, 32, 5, 3))
+
+
+def test_a_layer_that_got_wider_for_a_depthwise_one_behind_computes_blocks_too() -> None:
+    shapes = weight_shapes(exported(SUMMED.replace("16,16", "32,32"), PARTS | CLIP, 3, (32, 32))[1])
+    assert (shapes["stem"], shapes["dw"]) == ((64, 12, 3, 3), (16, 1, 3, 3))
 
 
 @given(
