@@ -24,8 +24,7 @@ from amct_lite.loading import Qdq, SourceModel, load_prepared
 from amct_lite.types import FUSE_ALL, Fusion, QuantPlan
 
 AMCT_FORMATS = ("amct", "cfg")
-ALL_FORMATS = (*AMCT_FORMATS, *FORMATS)
-"""amct: AMCT's JSON; cfg: AMCT's simplified configuration; the others: this package's own tables."""
+"""amct: AMCT's JSON; cfg: AMCT's simplified configuration. FORMATS: this package's own tables."""
 
 Reader = Callable[[str | os.PathLike[str], ir.Model | None], QuantConfig]
 
@@ -101,7 +100,7 @@ def _folding(path: str | os.PathLike[str], read: Reader) -> Fusion:
 
 
 def format_of(path: str | os.PathLike[str]) -> str:
-    """One of ALL_FORMATS, by the end of the file's name; .json is AMCT's. Raises ConfigError for another end."""
+    """One of AMCT_FORMATS or FORMATS, by the end of the file's name; .json is AMCT's. Raises ConfigError for another end."""
     kind = _FORMAT_OF.get(Path(path).suffix.lower())
     if kind is None:
         raise ConfigError(f"{os.fspath(path)} is no name for a configuration file: it must end in {', '.join(_FORMAT_OF)}.")
@@ -116,7 +115,7 @@ def write_config(
     *,
     inputs: Iterable[str | os.PathLike[str]] = (),
 ) -> None:
-    """Writes `config` as a file of `kind`, one of ALL_FORMATS.
+    """Writes `config` as a file of `kind`, one of AMCT_FORMATS or FORMATS.
 
     plan: made of `config`; AMCT's formats need it, as they list layers. inputs: files that must not be overwritten.
     Raises ConfigError when the format has no words for it, ExportError when the file cannot be written.

@@ -6,7 +6,7 @@ configuration against a model. `QuantConfig.place` tells that stage where in the
 
 from amct_lite.config.files import load_config
 from amct_lite.config.overrides import LayerConfig, Override
-from amct_lite.config.settings import DEFAULT_ALGORITHM, AlgorithmUse, QuantConfig
+from amct_lite.config.settings import DEFAULT_ALGORITHM, QuantConfig
 from amct_lite.config.values import (
     ACTIVATION_BITS,
     BIAS_CORRECTIONS,
@@ -25,7 +25,6 @@ __all__ = [
     "PER_CHANNEL",
     "TARGETS",
     "WEIGHT_BITS",
-    "AlgorithmUse",
     "LayerConfig",
     "Override",
     "QuantConfig",

@@ -62,10 +62,9 @@ from amct_lite.ir.signature import Signature, signature
 from amct_lite.ir.sizes import parameter_count, weight_bytes
 from amct_lite.ir.stored import tensor_of
 from amct_lite.ir.travelling import Sent, packed, require_seen, unpacked
-from amct_lite.ir.writing import Attached, attached, needs_external_data, save, to_bytes
+from amct_lite.ir.writing import attached, save, to_bytes
 
 __all__ = [
-    "Attached",
     "Attr",
     "AttributeType",
     "DataType",
@@ -107,7 +106,6 @@ __all__ = [
     "load",
     "load_bytes",
     "name_nodes",
-    "needs_external_data",
     "new_input",
     "new_node",
     "opset",

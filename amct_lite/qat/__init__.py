@@ -17,15 +17,13 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from amct_lite.qat.constants import Coded, dequantize_constants
-    from amct_lite.qat.grid import Grid, is_qdq
+    from amct_lite.qat.constants import dequantize_constants
+    from amct_lite.qat.grid import is_qdq
     from amct_lite.qat.limits import input_bounds, limit, restore_activations
     from amct_lite.qat.pairs import join_pairs, sign_outputs, strip
     from amct_lite.qat.taking import Taken, Trained, limits_of, take, trained_of
 
 _HOMES = {
-    "Coded": "constants",
-    "Grid": "grid",
     "Taken": "taking",
     "Trained": "taking",
     "dequantize_constants": "constants",
@@ -42,8 +40,6 @@ _HOMES = {
 }
 
 __all__ = [
-    "Coded",
-    "Grid",
     "Taken",
     "Trained",
     "dequantize_constants",

@@ -5,10 +5,9 @@ where each finds what it needs (`at_work`). Nothing is scheduled here: the execu
 """
 
 from amct_lite.workers.executors import GivenWorkers, LocalProcesses, Workers, as_workers, cores, require_picklable
-from amct_lite.workers.shards import LOSSES, Task, map_shards
+from amct_lite.workers.shards import Task, map_shards
 
 __all__ = [
-    "LOSSES",
     "GivenWorkers",
     "LocalProcesses",
     "Task",
