@@ -23,10 +23,11 @@ from amct_lite.exporters.rewrites.codes import (
     spell_zero_point,
 )
 from amct_lite.exporters.rewrites.float_convs import join_results, store_floats
-from amct_lite.exporters.rewrites.fusions import drop_denormals, keep_sum, name_gelu
+from amct_lite.exporters.rewrites.fusions import keep_sum, name_gelu
 from amct_lite.exporters.rewrites.gates import spread_gate
 from amct_lite.exporters.rewrites.hard_sigmoids import add_codes
 from amct_lite.exporters.rewrites.heads import multiply_pixel, pool_pixels
+from amct_lite.exporters.rewrites.masks import raise_hidden
 from amct_lite.exporters.rewrites.means import average
 from amct_lite.exporters.rewrites.moves import name_shuffle, repeat_pixels, spread_channels
 from amct_lite.exporters.rewrites.norms import scale_channels
@@ -70,7 +71,7 @@ _COMPUTED: tuple[Rewrite, ...] = (
 _FLOAT: tuple[Rewrite, ...] = (
     (["Erf"], name_gelu),
     (["Add"], keep_sum),
-    (["Softmax"], drop_denormals),
+    (["Softmax"], raise_hidden),
     (["Conv"], join_results),
     (["Conv"], store_floats),
 )

@@ -43,6 +43,11 @@ class Inserter:
         inserter._place = place
         return inserter
 
+    @property
+    def opset(self) -> int:
+        """The version of ONNX's own operators that the graph follows."""
+        return self._graph.opset_imports[""]
+
     def op(self, op_type: str, *inputs: Value | None, domain: str = "", **attributes: Any) -> Value:
         """One node; `attributes` by their ONNX names."""
         name = unique_name(self._graph, f"{self._prefix}.{op_type.lower()}")

@@ -13,6 +13,7 @@ image: the first Conv, with a fourth channel of zeros, or on four pixels as one
 norms: a BatchNormalization between two 1×1 layers, from and to 16 channels
 swish, gelu: a HardSwish, or a Gelu, between two 1×1 layers
 skip: a sum of floats and the LayerNormalization behind it, for so many tokens
+mask: a Softmax of scores that a mask hides, or hides no further than is needed, and the product behind it
 gated: a depthwise layer and its gate between two, in whole blocks
 numbers: a product with one, between two
 channels: a channel shuffle between two
@@ -308,6 +309,23 @@ def skip(tokens: int, width: int) -> Models:
     return {kind: spelled(kind) for kind in ("Add", "Sum")}
 
 
+def mask(batch: int, heads: int, tokens: int, hidden: int) -> Models:
+    """hidden: what is added to the scores of all that comes later. Half of them count."""
+    later = np.triu(np.full((tokens, tokens), hidden, np.float32), 1)
+
+    def hiding(number: np.ndarray, needed: bool) -> onnx.ModelProto:
+        net, scores = Net(), "x"
+        added = net.constant(number)
+        if needed:
+            span = net.op("Sub", net.op("ReduceMin", scores, keepdims=0), net.op("ReduceMax", scores, keepdims=0))
+            added = net.op("Max", added, net.op("Sub", span, net.constant(np.float32(25))))
+        value = net.constant(net.random.standard_normal((batch, heads, tokens, 64)).astype(np.float32))
+        net.op("MatMul", net.op("Softmax", net.op("Add", scores, added), axis=-1), value, out="y")
+        return net.model(FLOAT, [batch, heads, tokens, tokens], FLOAT)
+
+    return {"hidden": hiding(later, False), "as needed": hiding(later, True), "no mask": hiding(0 * later, False)}
+
+
 def lstm(steps: int, batch: int, inputs: int, hidden: int, directions: int) -> Models:
     direction = {"hidden_size": hidden, "direction": "bidirectional" if directions == 2 else "forward"}
 
@@ -385,6 +403,7 @@ CASES: Mapping[str, tuple[Callable[..., Models], list[tuple[int, ...]]]] = {
     "swish": (swish, [(16, 112), (240, 28), (240, 14), (480, 14), (672, 14), (960, 7), (576, 1)]),
     "gelu": (gelu, [(32, 56), (128, 56), (256, 28), (640, 14), (1024, 7)]),
     "skip": (skip, [(16, 256), (64, 256), (128, 384), (197, 384), (128, 768)]),
+    "mask": (mask, [(64, 3, 49, -100), (1, 12, 128, -10000), (1, 12, 128, -100), (1, 12, 512, -10000), (8, 4, 16, -10000)]),
     "numbers": (numbers, [(16, 112), (64, 28), (240, 14), (64, 7)]),
     "lstm": (lstm, [(50, 1, 13, 32, 1), (50, 1, 24, 40, 1), (50, 1, 32, 48, 1), (50, 1, 40, 64, 1), (40, 10, 100, 128, 1),
                     (100, 1, 40, 128, 1), (50, 32, 128, 128, 1), (64, 16, 256, 256, 1), (32, 1, 512, 256, 2),

@@ -1,26 +1,18 @@
-"""What ONNX Runtime makes slow of the floats between integers: fusions that it misses there, or had better not done, and
-numbers that are almost zero."""
+"""Fusions of the floats between integers that ONNX Runtime misses, or had better not done."""
 
 from __future__ import annotations
 
 from math import isclose, sqrt
 
-import numpy as np
-
 from amct_lite import ir
 from amct_lite.exporters.pairs import is_dequantized
 from amct_lite.exporters.rewrites.contrib import DOMAIN, import_domain
-from amct_lite.exporters.rewrites.neighbours import source_of
 from amct_lite.ir.build import Inserter
 from amct_lite.passes.constants import number_of
 from amct_lite.passes.readers import sole_reader
 
 _NEAR = 1e-5
 """Relative: 1.4142 is meant to be the root of 2."""
-_MASK = (-120.0, -70.0)
-"""What is added to the scores that do not count, and gives denormal exponentials; of less they are zero."""
-_NOTHING = 1e-30
-"""Far below the last bit of what is above 1e-22, and above all denormal numbers."""
 
 
 def name_gelu(erf: ir.Node) -> None:
@@ -60,21 +52,6 @@ def keep_sum(add: ir.Node) -> None:
     readers = {use.node.op_type for use in ir.uses(add.outputs[0])}
     if "LayerNormalization" in readers or readers >= {"ReduceMean", "Sub"}:
         add.op_type = "Sum"
-
-
-def drop_denormals(softmax: ir.Node) -> None:
-    """Behind `softmax`, of scores with a mask, what is almost zero becomes zero: with denormal numbers a MatMul takes ten times
-    as long and more. What is above 1e-22 stays as it is, to the last bit."""
-    masked = source_of(softmax.inputs[0], frozenset({"Reshape"}))
-    constants = [ir.constant_of(value) for value in masked.inputs] if masked is not None and masked.op_type == "Add" else []
-    low, high = _MASK
-    if not any(array is not None and ((array > low) & (array < high)).any() for array in constants):
-        return
-    weights, readers = softmax.outputs[0], ir.uses(softmax.outputs[0])
-    if any(use.node.op_type == "MatMul" for use in readers):
-        b = Inserter.behind(softmax, f"{softmax.name}.dropped")
-        less = b.op("Sub", weights, b.constant(_NOTHING, np.float32))
-        ir.redirect(weights, b.op("Relu", less), readers)
 
 
 def _multiplied(node: ir.Node | None, number: float) -> ir.Value | None:
