@@ -106,7 +106,7 @@ def activation_qparams(tensor: TensorPlan, sketches: Sketches) -> QParams:
 
 def sketch_of(tensor: TensorPlan, sketches: Sketches) -> Sketch:
     """What was observed of a tensor. One whose channels are told apart serves those who do not ask for channels, too: the layer
-    that did may have been skipped since. Raises CalibrationError where there is none."""
+    that did may have been skipped since. Raises CalibrationError where there is none, or nothing in it."""
     found = sketches.get(tensor.key)
     if found is None and tensor.channel_axis is None:
         found = next((sketch for (name, _), sketch in sketches.items() if name == tensor.name), None)
@@ -114,6 +114,11 @@ def sketch_of(tensor: TensorPlan, sketches: Sketches) -> Sketch:
         raise CalibrationError(
             f"the calibration holds nothing about tensor {tensor.name!r}. It was made from another model, for another target, "
             f"or with other layers skipped: run calibrate with data again."
+        )
+    if not found.count:
+        raise CalibrationError(
+            f"tensor {tensor.name!r} was empty in all samples, so its range is not known. Give samples in which it has values, "
+            f"or keep the layers that read it in float (--skip)."
         )
     return found
 

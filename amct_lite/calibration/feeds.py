@@ -79,7 +79,8 @@ def check_feeds(feeds: Mapping[str, object], inputs: Sequence[InputSpec], where:
 
     Converted: numbers whose value the model's type holds exactly, and wider floats to narrower ones. A single sample
     without batch axis gets one, bytes are an array of uint8. The arrays passed in are never modified; unconverted ones are
-    returned as they are.
+    returned as they are. Beside inputs that hold something one may be empty along an axis behind the first that the model
+    leaves open: what a decoder has seen before its first step.
     where: `batch 5 (data/00005.npz)`; it ends up in every message.
     Raises DataError that lists all problems of the batch, one a line.
     """
@@ -91,6 +92,8 @@ def check_feeds(feeds: Mapping[str, object], inputs: Sequence[InputSpec], where:
                 checked[spec.name] = _check_input(feeds[spec.name], spec, where)
             except DataError as error:
                 problems.append(str(error))
+    if checked and not any(array.size for array in checked.values()):
+        problems += [_emptiness(array, name, where) for name, array in checked.items()]
     if problems:
         raise DataError("\n".join(problems))
     return checked
@@ -126,8 +129,8 @@ def _check_input(value: object, spec: InputSpec, where: str) -> AnyArray:
     if isinstance(value, bytes) and spec.dtype == "uint8":
         value = np.frombuffer(value, np.uint8)
     array = as_array(value, spec.name, place)
-    if array.size == 0:
-        raise DataError(f"input {spec.name!r} is empty {place}: shape {array.shape}. Check the loader.")
+    if array.size == 0 and not _may_be_empty(array, spec):
+        raise DataError(_emptiness(array, spec.name, where))
     array = _with_batch_axis(array, spec)
     if not ir.shape_fits(array.shape, spec.shape):
         raise DataError(
@@ -147,6 +150,16 @@ def _check_input(value: object, spec: InputSpec, where: str) -> AnyArray:
             "Check the loader."
         )
     return np.asarray(converted, order="C")
+
+
+def _may_be_empty(array: AnyArray, spec: InputSpec) -> bool:
+    dims = spec.shape or ()
+    empty = [axis for axis, size in enumerate(array.shape) if size == 0]
+    return len(dims) == array.ndim and 0 not in empty and not any(isinstance(dims[axis], int) for axis in empty)
+
+
+def _emptiness(array: AnyArray, name: str, where: str) -> str:
+    return f"input {name!r} is empty in {where}: shape {array.shape}. Check the loader."
 
 
 def as_array(value: object, name: str, place: str) -> AnyArray:
@@ -195,7 +208,7 @@ def convert(array: AnyArray, dtype: np.dtype[Any]) -> AnyArray | None:
         return array.astype(object) if array.dtype.kind == "U" else None
     if array.dtype.kind not in "biuf" or dtype.kind not in "biuf":
         return None
-    if array.dtype.kind != "f" and not np.can_cast(array.dtype, dtype, "safe"):
+    if array.size and array.dtype.kind != "f" and not np.can_cast(array.dtype, dtype, "safe"):
         low, high = _exact_range(dtype)
         if int(array.min()) < low or int(array.max()) > high:
             return None

@@ -147,8 +147,11 @@ def fix_input_shapes(model: Model, shapes: Mapping[str, Sequence[int]]) -> None:
 
 def _check_dims(name: str, dims: Sequence[int], known: Dims | None) -> None:
     whole = isinstance(dims, Sequence) and all(isinstance(dim, Integral) and not isinstance(dim, bool) for dim in dims)
-    if not whole or any(dim < 1 for dim in dims):
-        raise ConfigError(f"input shape for {name!r} is {dims!r}. Give its dimensions, each a whole number of 1 or more.")
+    if not whole or any(dim < bool(axis == 0) for axis, dim in enumerate(dims)):
+        raise ConfigError(
+            f"input shape for {name!r} is {dims!r}. Give its dimensions, each a whole number of 1 or more; behind the first, 0 "
+            f"is for what may be empty."
+        )
     if known is not None and len(known) != len(dims):
         shown = ", ".join("?" if dim is None else str(dim) for dim in known)
         raise ConfigError(

@@ -27,6 +27,11 @@ def fix_shapes(model: ir.Model, shapes: Mapping[str, Dims]) -> ir.Model:
             f'pass --input-shape "{suggestion}" with the sizes you want. `amct-lite convert` takes it '
             f"too, with the record that was written: no new calibration."
         )
+    if empty := [f"{name!r} {dims}" for name, dims in shapes.items() if 0 in dims]:
+        raise StaticShapeError(
+            f"no deploy model: there is nothing in {', '.join(empty)}. An Ascend deploy model has one fixed shape: for the "
+            f"first step of a decoder leave such inputs out of the graph, for others pass --input-shape with the size you want."
+        )
     fixed = settle_shapes(model, shapes)
     if unknown := ir.unknown_dims(fixed):
         listed = ", ".join(f"{value.name!r} {_shown(dims)}{_origin(value)}" for value, dims in unknown[:5])

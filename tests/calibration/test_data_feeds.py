@@ -43,6 +43,32 @@ def test_an_input_of_unknown_rank_takes_any_shape() -> None:
     assert check_feeds({"x": image(2, 3)}, [InputSpec("x", "float32", None)], WHERE)["x"].shape == (2, 3)
 
 
+PAST = InputSpec("past", "float32", ("N", 2, "P", 4))
+
+
+def test_what_a_decoder_has_seen_before_its_first_step_may_be_nothing() -> None:
+    feeds = {"images": image(1, 3, 4, 4), "past": image(1, 2, 0, 4)}
+    assert check_feeds(feeds, [IMAGE, PAST], WHERE)["past"] is feeds["past"]
+    assert check_feeds(feeds | {"past": np.zeros((1, 2, 0, 4), int)}, [IMAGE, PAST], WHERE)["past"].dtype == np.float32
+
+
+@pytest.mark.parametrize(
+    "feeds",
+    [
+        pytest.param({"images": image(1, 3, 4, 4), "past": image(0, 2, 3, 4)}, id="no sample"),
+        pytest.param({"images": image(1, 3, 4, 4), "past": image(1, 0, 3, 4)}, id="a fixed axis"),
+        pytest.param({"images": image(1, 3, 4, 4), "past": image(0)}, id="another rank"),
+        pytest.param({"past": image(1, 2, 0, 4)}, id="nothing else"),
+    ],
+)
+def test_other_inputs_may_not_be_empty(feeds: dict[str, np.ndarray]) -> None:
+    inputs = [spec for spec in (IMAGE, PAST) if spec.name in feeds]
+    with pytest.raises(
+        DataError, match=r"^input 'past' is empty in batch 5 \(data/00005\.npz\): shape \(.*\)\. Check the loader\.$"
+    ):
+        check_feeds(feeds, inputs, WHERE)
+
+
 def test_a_scalar_input_stays_a_scalar() -> None:
     assert check_feeds({"x": 3.0}, [InputSpec("x", "float32", ())], WHERE)["x"].shape == ()
 

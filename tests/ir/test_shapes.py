@@ -119,6 +119,7 @@ def test_fixing_a_clone_leaves_the_original():
         ("x:1,3,4,8", r"input shapes are 'x:1,3,4,8'\. Give a dict from input name to dimensions"),
         ({"x": (1, 3, 4)}, r"is \(1, 3, 4\), 3 dimensions; the model has 4: \(N, 3, H, 8\)"),
         ({"x": (0, 3, 4, 8)}, r"is \(0, 3, 4, 8\)\. Give its dimensions, each a whole number of 1 or more"),
+        ({"x": (2, 3, -1, 8)}, r"each a whole number of 1 or more; behind the first, 0 is for what may be empty\."),
         ({"x": (-1, 3, 4, 8)}, "each a whole number of 1 or more"),
         ({"x": ("n", 3, 4, 8)}, "each a whole number of 1 or more"),
         ({"x": (1.5, 3, 4, 8)}, "each a whole number of 1 or more"),
