@@ -37,6 +37,7 @@ from amct_lite.exporters.rewrites.recurrent import use_kernel
 from amct_lite.exporters.rewrites.reroute import reroute
 from amct_lite.exporters.rewrites.results import round_results
 from amct_lite.exporters.rewrites.shared_channels import fill_block
+from amct_lite.exporters.rewrites.tables import multiply_rows
 from amct_lite.exporters.rewrites.unfold import unfold
 from amct_lite.flow.kernels import KERNELS
 from amct_lite.passes.bound_parts import BOUNDS
@@ -72,6 +73,7 @@ _FLOAT: tuple[Rewrite, ...] = (
     (["Erf"], name_gelu),
     (["Add"], keep_sum),
     (["Softmax"], raise_hidden),
+    (["DequantizeLinear"], multiply_rows),
     (["Conv"], join_results),
     (["Conv"], store_floats),
 )

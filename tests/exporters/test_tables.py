@@ -84,13 +84,31 @@ def test_codes_are_picked_and_made_floats_behind() -> None:
 def test_the_type_of_its_codes_is_written_beside_their_scales(per_channel: str) -> None:
     """ONNX Runtime up to 1.23 rounds what a Transpose moves behind it again, and without a zero point takes uint8 for that."""
     result = quantized(model_of(), QuantConfig(target="ort", per_channel=per_channel))
-    for exported in (result.exports.fake_quant, result.exports.deploy):
+    rows = next(node for node in result.exports.fake_quant.graph if node.name == "embed").outputs[0].consumers()[0]
+    scale, zero_point = map(ir.constant_of, rows.inputs[1:])
+    assert scale is not None
+    assert zero_point is not None
+    assert (zero_point.shape, zero_point.dtype, zero_point.any()) == (scale.shape, np.int8, False)
+
+
+@pytest.mark.parametrize(("per_channel", "made"), [("all", ["Cast", "Mul"]), ("none", ["DequantizeLinear"])])
+def test_rows_with_a_scale_a_column_become_floats_as_a_product(per_channel: str, made: list[str]) -> None:
+    """To the last bit what the fake-quant model makes of them."""
+    result = quantized(model_of(), QuantConfig(target="ort", per_channel=per_channel))
+    found, values = [], []
+    for exported in (result.exports.deploy, result.exports.fake_quant):
         assert exported is not None
-        rows = next(node for node in exported.graph if node.name == "embed").outputs[0].consumers()[0]
-        scale, zero_point = map(ir.constant_of, rows.inputs[1:])
-        assert scale is not None
-        assert zero_point is not None
-        assert (zero_point.shape, zero_point.dtype, zero_point.any()) == (scale.shape, np.int8, False)
+        value = next(node for node in exported.graph if node.name == "embed").outputs[0]
+        nodes = []
+        while value.dtype != ir.DataType.FLOAT or not nodes or nodes[-1] == "Cast":
+            (reader,) = value.consumers()
+            nodes.append(reader.op_type)
+            value = reader.outputs[0]
+        exported.graph.outputs.append(value)
+        found.append(nodes)
+        values.append([run(exported, sample)[-1] for sample in samples()[:2]])
+    assert found == [made, ["DequantizeLinear"]]
+    np.testing.assert_array_equal(*values)
 
 
 def test_its_row_has_an_error_and_no_data() -> None:
