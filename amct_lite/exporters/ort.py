@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable
 from amct_lite import ir
 from amct_lite.exporters import qdq
 from amct_lite.exporters.integers import quantized_layers
+from amct_lite.exporters.rewrites.biases import take_in_bias
 from amct_lite.exporters.rewrites.bounds import bound_codes
 from amct_lite.exporters.rewrites.chains import CHAINED, join_moves
 from amct_lite.exporters.rewrites.channels import align
@@ -70,6 +71,7 @@ _COMPUTED: tuple[Rewrite, ...] = (
     (["Mul"], spread_gate),
 )
 _FLOAT: tuple[Rewrite, ...] = (
+    (["Add"], take_in_bias),
     (["Erf"], name_gelu),
     (["Add"], keep_sum),
     (["Softmax"], raise_hidden),

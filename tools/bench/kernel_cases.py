@@ -19,6 +19,8 @@ numbers: a product with one, between two
 channels: a channel shuffle between two
 ghost: a depthwise layer beside what it reads, as in GhostNet
 joined: a Concat of codes, channels last, of which all but the last are joined already
+bias: a MatMul on integers whose results are floats, and its bias
+rows: so many rows of a table of codes, with a scale a column
 lstm: one of so many steps, sequences, inputs, hidden values and directions
 """
 
@@ -31,6 +33,7 @@ import numpy as np
 import onnx
 from kernel_nets import (
     FLOAT,
+    SCALE,
     UINT8,
     WEIGHT_SCALE,
     Models,
@@ -326,6 +329,42 @@ def mask(batch: int, heads: int, tokens: int, hidden: int) -> Models:
     return {"hidden": hiding(later, False), "as needed": hiding(later, True), "no mask": hiding(0 * later, False)}
 
 
+def bias(rows: int, given: int, results: int) -> Models:
+    def product(way: str) -> onnx.ModelProto:
+        net = Net()
+        grid, zeros = net.grid(), net.constant(np.zeros(results, np.int8))
+        scales, added = net.constant(np.full(results, WEIGHT_SCALE, np.float32)), net.random.standard_normal(results)
+        codes, weight = net.op("QuantizeLinear", "x", *grid), net.constant(net.codes((given, results)))
+        floats = net.constant(added.astype(np.float32))
+        if way == "one operator":
+            factors = (codes, weight, grid[0], scales, grid[1], zeros)
+            net.op("MatMulIntegerToFloat", *factors, floats, out="y", domain="com.microsoft")
+        else:
+            steps = np.rint(added / (SCALE * WEIGHT_SCALE)).astype(np.int32)
+            step = net.constant(np.full(results, SCALE * WEIGHT_SCALE, np.float32))
+            integers = net.op("DequantizeLinear", net.constant(steps), step, axis=0) if way == "Gemm" else floats
+            data = net.op("DequantizeLinear", codes, *grid)
+            matrix = net.op("DequantizeLinear", weight, scales, zeros, axis=1)
+            net.op("Add", net.op("MatMul", data, matrix), integers, out="y")
+        return net.model(FLOAT, [1, rows, given], FLOAT)
+
+    return {way: product(way) for way in ("Gemm", "one operator")}
+
+
+def rows(count: int, columns: int) -> Models:
+    def picked(way: str) -> onnx.ModelProto:
+        net = Net()
+        codes = net.op("Gather", net.constant(net.codes((2000, columns))), net.op("Cast", "x", to=onnx.TensorProto.INT64))
+        scales = net.constant(np.full(columns, WEIGHT_SCALE, np.float32))
+        if way == "product":
+            net.op("Mul", net.op("Cast", codes, to=FLOAT), scales, out="y")
+        else:
+            net.op("DequantizeLinear", codes, scales, net.constant(np.zeros(columns, np.int8)), axis=2, out="y")
+        return net.model(FLOAT, [1, count], FLOAT)
+
+    return {way: picked(way) for way in ("DequantizeLinear", "product")}
+
+
 def lstm(steps: int, batch: int, inputs: int, hidden: int, directions: int) -> Models:
     direction = {"hidden_size": hidden, "direction": "bidirectional" if directions == 2 else "forward"}
 
@@ -404,6 +443,8 @@ CASES: Mapping[str, tuple[Callable[..., Models], list[tuple[int, ...]]]] = {
     "gelu": (gelu, [(32, 56), (128, 56), (256, 28), (640, 14), (1024, 7)]),
     "skip": (skip, [(16, 256), (64, 256), (128, 384), (197, 384), (128, 768)]),
     "mask": (mask, [(64, 3, 49, -100), (1, 12, 128, -10000), (1, 12, 128, -100), (1, 12, 512, -10000), (8, 4, 16, -10000)]),
+    "bias": (bias, [(1, 512, 2048), (11, 384, 1536), (64, 512, 2048), (128, 384, 1536), (197, 768, 768), (197, 768, 3072)]),
+    "rows": (rows, [(1, 512), (11, 384), (64, 512), (128, 768), (1024, 384)]),
     "numbers": (numbers, [(16, 112), (64, 28), (240, 14), (64, 7)]),
     "lstm": (lstm, [(50, 1, 13, 32, 1), (50, 1, 24, 40, 1), (50, 1, 32, 48, 1), (50, 1, 40, 64, 1), (40, 10, 100, 128, 1),
                     (100, 1, 40, 128, 1), (50, 32, 128, 128, 1), (64, 16, 256, 256, 1), (32, 1, 512, 256, 2),

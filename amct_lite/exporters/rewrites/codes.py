@@ -39,20 +39,13 @@ def measure_codes(model: ir.Model) -> None:
 
 
 def keep_float_bias(dequantize: ir.Node) -> None:
-    """The bias Add behind a MatMul has no integer kernel: its bias is stored as the float that the integers stand for. (Of
-    matrices, or where all sizes are known, ONNX Runtime makes a Gemm of both, whose integer kernel wants the integers.)"""
+    """The Add behind a MatMul has no integer kernel: its bias is stored as the floats that the integers stand for."""
     steps, scale = (ir.constant_of(value) for value in dequantize.inputs[:2])
     output = dequantize.outputs[0]
     readers = {use.node.op_type for use in ir.uses(output)}
-    if steps is None or scale is None or steps.dtype != np.int32 or readers != {"Add"} or _becomes_gemm(output):
+    if steps is None or scale is None or steps.dtype != np.int32 or readers != {"Add"}:
         return
     ir.redirect(output, ir.add_initializer(ir.graph_of(dequantize), f"{output.name}.float", (steps * scale).astype(np.float32)))
-
-
-def _becomes_gemm(bias: ir.Value) -> bool:
-    """Whether what `bias` is added to is a matrix, or all its sizes are known."""
-    others = (value for use in ir.uses(bias) for value in use.node.inputs if value is not None and value is not bias)
-    return all(len(ir.dims_of(value) or ()) == 2 or ir.sizes_of(value) is not None for value in others)
 
 
 def spell_zero_point(dequantize: ir.Node) -> None:

@@ -102,6 +102,6 @@ def test_a_sum_in_front_of_a_normalization_stays_apart_from_it(norm: str, batch:
     assert (found["LayerNormalization"], found["SkipLayerNormalization"]) == (1, 0)
     deploy = result.exports.deploy
     assert deploy is not None
-    assert {node.op_type for node in deploy.graph if node.name in {"bias", "skip"}} == {"Add", "Sum"}
+    assert {node.op_type for node in deploy.graph if node.name in {"first", "bias", "skip"}} == {"MatMulIntegerToFloat", "Sum"}
     for sample in samples(1, 6, 32)[:2]:
         np.testing.assert_array_equal(run(deploy, sample)[0], run(result.exports.fake_quant, sample)[0])
