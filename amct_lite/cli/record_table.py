@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
+from math import inf
 
 from amct_lite.cli.layout import NARROW, console, entries, print_annotated, say
 from amct_lite.numerics.affine import real_range
-from amct_lite.record import UNIT_WEIGHT, RecurrentRecord, type_names
+from amct_lite.record import UNIT_WEIGHT, RecurrentRecord, has_data, type_names
 from amct_lite.record.diff import record_fields
 from amct_lite.record.suspicions import channel_ratio, distinct_scales, suspicions, used_scales
 from amct_lite.types import LayerRecord, QParams, QuantRecord
@@ -23,6 +24,7 @@ _ORDERS: Mapping[str, Callable[[LayerRecord], float]] = {
     "ratio": channel_ratio,
     "channels": lambda layer: len(layer.weight.scale) if layer.weight else 0,
 }
+_OF_DATA = ("scale_d", "offset_d", "range")
 _ONCE = {"scale_d", "offset_d", "scale_h", "offset_h"}
 
 
@@ -37,10 +39,12 @@ class Findings:
 
 
 def findings(record: QuantRecord, keys: Collection[str], *, clipped: Mapping[str, float], sort: str | None = None) -> Findings:
-    """Of the layers `keys`; what is odd is judged with all layers in view. sort: a name in `_ORDERS`, largest first."""
+    """Of the layers `keys`; what is odd is judged with all layers in view. sort: a name in `_ORDERS`, largest first,
+    tables last by what they have not."""
     layers = [layer for layer in record.layers if layer.key in keys]
     if sort is not None:
-        layers.sort(key=_ORDERS[sort], reverse=True)
+        order = _ORDERS[sort]
+        layers.sort(key=lambda layer: order(layer) if sort not in _OF_DATA or has_data(layer) else -inf, reverse=True)
     odd = dict(suspicions(record))
     for key, share in clipped.items():
         if share > MOST_CLIPPED:
@@ -56,13 +60,11 @@ def print_record(found: Findings) -> None:
     columns += [] if narrow else ["types"]
     rows = []
     for layer in found.layers:
-        activation = layer.activation
-        low, high = real_range(activation)
-        cells = [layer.key, f"{activation.scale[0]:.6g}", str(activation.zero_point[0]), rf"\[{low:.4g}, {high:.4g}]"]
+        cells = [layer.key, *_data_cells(layer)]
         if found.clipped:
             share = found.clipped.get(layer.key)
             cells.append("" if share is None else f"{100 * share:.2g} %")
-        cells += [_weight_scales(layer.weight), *([] if narrow else [type_names(layer)])]
+        cells += [_weight_scales(layer.weight), *([] if narrow else [_types(layer)])]
         rows.append(cells)
     notes = [", ".join(filter(None, (_notes(layer), *found.odd.get(layer.key, ())))) for layer in found.layers]
     print_annotated(out, found.source or "record", columns, rows, notes)
@@ -71,18 +73,30 @@ def print_record(found: Findings) -> None:
 
 
 def _types_counted(layers: Sequence[LayerRecord]) -> list[str]:
-    return [f"{count} {types}" for types, count in Counter(map(type_names, layers)).items()]
+    return [f"{count} {types}" for types, count in Counter(map(_types, layers)).items()]
+
+
+def _data_cells(layer: LayerRecord) -> list[str]:
+    if not has_data(layer):
+        return ["—", "—", "—"]
+    low, high = real_range(layer.activation)
+    return [f"{layer.activation.scale[0]:.6g}", str(layer.activation.zero_point[0]), rf"\[{low:.4g}, {high:.4g}]"]
+
+
+def _types(layer: LayerRecord) -> str:
+    return type_names(layer) if has_data(layer) or layer.weight is None else f"INT{layer.weight.bits} weight"
 
 
 def as_mapping(found: Findings) -> dict[str, object]:
     """Plain lists and dicts: every field of every layer; `range`, the real numbers that the codes stand for;
-    `distinct_scale_w`; `odd`; `clipped`, null where it is not known."""
+    `distinct_scale_w`; `odd`; `clipped`, null where it is not known. What is of data is null for a table."""
     return {
         "source": found.source,
         "layers": {
             layer.key: {
                 **_single(record_fields(layer)),
                 "range": real_range(layer.activation),
+                **({} if has_data(layer) else dict.fromkeys((*_OF_DATA, "act_type"))),
                 "distinct_scale_w": distinct_scales(layer),
                 "odd": found.odd.get(layer.key, ()),
                 "clipped": found.clipped.get(layer.key),

@@ -26,7 +26,7 @@ UNIT_WEIGHT = QParams((1.0,), (0,))
 """scale_w of an op without weight, such as AveragePool: its accumulator is worth scale_d · 1."""
 
 UNIT_DATA = QParams((1.0,), (0,))
-"""scale_d and offset_d of an op without data, such as a Gather from a table."""
+"""scale_d and offset_d of an op without data, such as a Gather from a table. A layer whose step is 1 may look the same."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +41,11 @@ def type_names(layer: LayerRecord) -> str:
     """`INT8 × INT4`: act_type and wts_type; the first alone for an op without weight."""
     data = f"INT{layer.activation.bits}"
     return data if layer.weight is None or layer.weight == UNIT_WEIGHT else f"{data} × INT{layer.weight.bits}"
+
+
+def has_data(layer: LayerRecord) -> bool:
+    """False for a table. It has a weight, so an entry without one has data, whatever its numbers."""
+    return layer.activation != UNIT_DATA or layer.weight is None or layer.weight == UNIT_WEIGHT
 
 
 class LayerReader:
