@@ -123,7 +123,7 @@ def check(record: Path, model: Path, target: str, as_json: bool) -> None:
 )
 @click.option("--scale-d", type=float, metavar="X", help="New scale_d: one step of the input.")
 @click.option("--offset-d", type=int, metavar="N", help="New offset_d: the integer that stands for 0.0.")
-@click.option("--scale-w-factor", type=float, metavar="X", help="Multiply every scale_w by this.")
+@click.option("--scale-w-factor", type=float, metavar="X", help="Multiply every scale_w by this, of an LSTM scale_r, too.")
 @click.option("-o", "--output", type=_FILE, help="Write to this file (default: print the record).")
 @click.option("--in-place", is_flag=True, help="Write to RECORD itself.")
 def edit(record: Path, pattern: str, output: Path | None, in_place: bool, **numbers: Any) -> None:

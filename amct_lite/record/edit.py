@@ -6,14 +6,14 @@ from collections.abc import Collection
 from dataclasses import dataclass, replace
 
 from amct_lite.errors import RecordError
-from amct_lite.record.layer import UNIT_WEIGHT
+from amct_lite.record.layer import UNIT_WEIGHT, RecurrentRecord
 from amct_lite.record.text import format_record, parse_record
 from amct_lite.types import LayerRecord, QParams, QuantRecord
 
 
 @dataclass(frozen=True)
 class Edit:
-    """None: as it was. scale_w_factor: every weight scale of the layer is multiplied by it."""
+    """None: as it was. scale_w_factor: every weight scale of the layer is multiplied by it, of a recurrence (scale_r), too."""
 
     scale_d: float | None = None
     offset_d: int | None = None
@@ -40,8 +40,14 @@ def _edited(layer: LayerRecord, edit: Edit) -> LayerRecord:
     if edit.offset_d is not None:
         activation = replace(activation, zero_point=(edit.offset_d,))
     if edit.scale_w_factor is not None and weight is not None and _has_weight(layer):
-        weight = QParams.of(weight.scales * edit.scale_w_factor, weight.zero_points, weight.bits)
+        weight = _scaled(weight, edit.scale_w_factor)
+        if isinstance(layer, RecurrentRecord) and layer.recurrence is not None:
+            layer = replace(layer, recurrence=_scaled(layer.recurrence, edit.scale_w_factor))
     return replace(layer, activation=activation, weight=weight)
+
+
+def _scaled(weight: QParams, factor: float) -> QParams:
+    return QParams.of(weight.scales * factor, weight.zero_points, weight.bits)
 
 
 def _has_weight(layer: LayerRecord) -> bool:

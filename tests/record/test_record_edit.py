@@ -1,9 +1,11 @@
 """Editing numbers: only what was asked for changes, and the result is a valid record."""
 
+from dataclasses import replace
+
 import pytest
 
 from amct_lite.errors import RecordError
-from amct_lite.record import format_record
+from amct_lite.record import RecurrentRecord, format_record
 from amct_lite.record.diff import diff_records
 from amct_lite.record.edit import Edit, edit_record
 from amct_lite.types import LayerRecord, QParams, QuantRecord
@@ -26,6 +28,12 @@ def test_the_factor_multiplies_each_weight_scale_and_passes_over_layers_without_
     edited = edit_record(RECORD, {"conv", "pool"}, Edit(scale_w_factor=3.0))
     assert edited.by_key["conv"].weight.scale == (0.75, 0.375)
     assert format_record(edited).count("scale_w: 1.0\n") == 1  # the pool's, as before
+
+
+def test_the_factor_multiplies_the_scales_of_a_recurrence_too() -> None:
+    lstm = RecurrentRecord(**vars(CONV), recurrence=QParams((0.5,), (0,)), hidden=QParams((2.0,), (1,)))
+    edited = edit_record(QuantRecord((lstm,)), {"conv"}, Edit(scale_w_factor=3.0)).by_key["conv"]
+    assert edited == replace(lstm, weight=QParams((0.75, 0.375), (0, 0)), recurrence=QParams((1.5,), (0,)))
 
 
 def test_the_order_of_the_layers_stays() -> None:
