@@ -9,7 +9,8 @@ from amct_lite.errors import ConfigError
 from amct_lite.registry import did_you_mean
 from amct_lite.search.integer_program import require_scipy
 
-COSTS = ("bitops", "bytes")
+BITOPS = "bitops"
+COSTS = (BITOPS, "bytes")
 MAX_LOSS = "max-loss"
 LARGEST_SHARE = 4.0
 """The bitops of float32 are 4 times those of float16, which shares refer to."""

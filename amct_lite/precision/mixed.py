@@ -73,7 +73,7 @@ def search_precision(
     kept = MetricJournal(Path(journal) if journal else None, _key(offers, referee), "widths", tell)
     losses = _losses(base, offers, asked.sensitivity, chosen, journal)
     offers = offers.within_range(losses)
-    variables = offers.variables(budget.cost, meter, losses)
+    variables = offers.variables(budget, meter, losses)
     with ExitStack() as stay:
         path = base.source.file(stay.enter_context(scratch.folder())) if referee else None
         ahead = PointsAhead(giver, offers.widths, referee, path, stay, chosen.workers) if chosen.workers else None
@@ -194,7 +194,7 @@ def _prices(meter: Meter, budget: Budget, offers: Offers) -> Prices:
     own = sum(layers[layer.name][budget.cost] for layer in offers.plan.layers if layer.name in layers)
     prices = Prices(budget.cost, meter.whole(budget.cost), spent - own)
     if budget.kind != MAX_LOSS:
-        require_affordable(budget, prices, offers.variables(budget.cost, meter))
+        require_affordable(budget, prices, offers.variables(budget, meter))
     return prices
 
 

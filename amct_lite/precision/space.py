@@ -9,7 +9,7 @@ from functools import cached_property
 from amct_lite.calibrated import Calibrated
 from amct_lite.errors import ConfigError, UnsupportedModelError
 from amct_lite.plan import ORT
-from amct_lite.precision.budget import COSTS
+from amct_lite.precision.budget import BITOPS, COSTS, Budget
 from amct_lite.precision.costs import Meter
 from amct_lite.precision.losses import WORST, Losses, strength
 from amct_lite.precision.widths import FLOAT16, FLOAT32, FLOATS_OF, Giver, Widths, require_names
@@ -96,8 +96,8 @@ class Offers:
         """The same models with the roundings that their layers learn, each alone."""
         return replace(self, uniform={name: giver.learned(given, apart=True) for name, given in self.uniform.items()})
 
-    def variables(self, cost: str, meter: Meter, losses: Losses | None = None) -> tuple[Variable, ...]:
-        """The choices of all layers, by their `cost`; without `losses`, as before any is measured, each loses 0.
+    def variables(self, budget: Budget, meter: Meter, losses: Losses | None = None) -> tuple[Variable, ...]:
+        """The choices of all layers, by what they cost of `budget`; without `losses`, as before any is measured, each loses 0.
 
         Raises ConfigError where limits leave layers that must agree none.
         """
@@ -109,7 +109,7 @@ class Offers:
         def choice(layer: str, name: str) -> Choice:
             loss = 0.0 if losses is None or name == FLOAT32.name else losses[name][layer]
             exact = name == FLOAT16.name and loss < AS_GOOD_AS_FLOAT32
-            return Choice(name, prices[name].get(layer, free)[cost], 0.0 if exact else strength(loss))
+            return Choice(name, prices[name].get(layer, free)[budget.cost], 0.0 if exact else strength(loss))
 
         variables = join(
             {layer: [choice(layer, name) for name in self.names_for(layer)] for layer in names},
@@ -121,7 +121,17 @@ class Offers:
                     f"{', '.join(variable.members)} read the same data or weight and must have the same widths, but the limits "
                     "leave none that all of them can have. Allow float, or the same widths for all of them."
                 )
-        return variables
+        return tuple(map(self._without_trade, variables)) if budget.kind == BITOPS else variables
+
+    def _without_trade(self, variable: Variable) -> Variable:
+        """Of tables the width that the plan gives them, where it is offered: float would save none of the bit operations."""
+        planned = {layer.name: layer.weight_spec for layer in self.plan.layers if not layer.inputs}
+        if not planned.keys() >= set(variable.members):
+            return variable
+        spec = planned[variable.members[0]]
+        offered = ((choice, self.widths[choice.name]) for choice in variable.choices)
+        kept = [choice for choice, widths in offered if widths.quantized and spec is not None and widths.weight == spec.bits]
+        return replace(variable, choices=tuple(kept) or variable.choices)
 
     def names_for(self, layer: str) -> list[str]:
         """The widths that `layer` can choose from."""

@@ -7,6 +7,7 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from counted import Fidelity, delicate
 from small_nets import ONE_THREAD, images, net, saved
@@ -348,3 +349,35 @@ def test_a_model_without_weights_has_nothing_to_choose_by(budget: str, tmp_path:
         ConfigError, match=r"chooses widths by (bytes|bitops), of which this model has none.*amct-lite calibrate"
     ):
         search(saved(net(text), tmp_path), budget)
+
+
+@pytest.fixture(scope="module")
+def embedding(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    text = "net (int64[2,7] ids) => (float[2,7,16] y) { [embed] e = Gather (table, ids) t = Tanh (e) [fc] y = MatMul (t, w) }"
+    return saved(net(text, table=(1500, 48), w=(48, 16)), tmp_path_factory.mktemp("embedding"))
+
+
+def search_words(model: Path, budget: str, **options: object) -> dict[str, str]:
+    ids = np.random.default_rng(2).integers(0, 1500, (8, 2, 7))
+    config = QuantConfig(target="ort", bias_correction="analytic")
+    found = amct_lite.search_precision(
+        *(model, [{"ids": batch} for batch in ids], budget), **{**SIMPLE, "config": config, **options}
+    )
+    return dict(found.chosen.picks)
+
+
+@pytest.mark.parametrize(
+    ("budget", "options", "picks"),
+    [
+        ("bitops=0.5", {}, {"embed": "W8A8", "fc": "W8A8"}),
+        ("bitops=4", {}, {"embed": "W8A8", "fc": "float32"}),  # in float it would cost no less
+        ("bitops=0.5", {"widths": ("W4A8",)}, {"embed": "float32", "fc": "W4A8"}),  # nor do 4 bits
+        ("bitops=0.5", {"limits": {"embed": ("float",)}}, {"embed": "float32", "fc": "W8A8"}),
+        ("max-loss=0.0001", {"widths": ("W8A8",)}, {"embed": "float32", "fc": "W8A8"}),  # here it is the loss that is scarce
+        ("bytes=0.26", {"widths": ("W8A8",)}, {"embed": "W8A8", "fc": "float32"}),
+    ],
+)
+def test_a_table_is_never_left_in_float_for_bit_operations_that_it_has_not(
+    embedding: Path, budget: str, options: dict[str, object], picks: dict[str, str]
+) -> None:
+    assert search_words(embedding, budget, **options) == picks
