@@ -9,7 +9,7 @@ from math import inf, log10
 from amct_lite import ir
 from amct_lite.calibration.runner import Calibration
 from amct_lite.calibration.store import Statistics
-from amct_lite.exporters.integers import quantized_layers
+from amct_lite.exporters.integers import QuantizedLayer, quantized_layers
 from amct_lite.rounding.lesson import Lesson
 from amct_lite.types import QuantPlan, Skip
 from amct_lite.weights import Rounder, Rounding, make_weight_quantizer
@@ -62,9 +62,14 @@ def settle_roundings(
         and rounding.method == repr(rounders[name])
         and rounding.fits(weights[name].layer.rows(weights[name].layer.weight_array), weights[name].weight)
     }
-    reason = "its weight is rounded to nearest: another rounding is learned from samples only (pass --data, too)"
-    missing = tuple(Skip(name, weights[name].layer.op_type, reason) for name in rounders if name not in kept)
+    missing = tuple(_without_data(weights[name]) for name in rounders if name not in kept)
     return _with(calibration, kept), missing
+
+
+def _without_data(item: QuantizedLayer) -> Skip:
+    columns = item.spec.columns(item.layer)
+    reason = columns if isinstance(columns, str) else "another rounding is learned from samples only (pass --data, too)"
+    return Skip(item.layer.name, item.layer.op_type, f"its weight is rounded to nearest: {reason}")
 
 
 def rounding_notes(statistics: Statistics | None) -> Mapping[str, str]:

@@ -3,6 +3,7 @@
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from small_nets import ONE_THREAD, images, net, saved
 
@@ -88,3 +89,19 @@ def test_bias_shifts_measured_with_other_weights_are_not_taken(tmp_path: Path) -
     result = quantize(path, None, plain, statistics=tmp_path / "out_calibration.npz", options=ONE_THREAD)
     assert result.statistics.bias_correction == "analytic"
     assert any("needs samples" in note for note in result.report.notes)
+
+
+def test_a_table_says_why_it_is_rounded_to_nearest_with_samples_and_without(tmp_path: Path) -> None:
+    text = """net (int64[2,7] ids, int64[2,7] more) => (float[2,7,16] y) {
+      [embed] a = Gather (table, ids) [again] b = Gather (table, more) s = Add (a, b) t = Tanh (s) [fc] y = MatMul (t, w) }"""
+    path = saved(net(text, table=(1500, 48), w=(48, 16)), tmp_path)
+    ids = np.random.default_rng(2).integers(0, 1500, (8, 2, 2, 7))
+    data = [{"ids": left, "more": right} for left, right in ids]
+    config = replace(GPTQ, target="ort")
+    learned = quantize(path, data, config, options=ONE_THREAD)
+    plain = quantize(path, data, replace(config, weight_algorithm="arq"), options=ONE_THREAD)
+    said = "its weight is rounded to nearest: its rows are picked, not multiplied, so no other rounding is nearer to them"
+    for result in (learned, quantize(path, None, config, statistics=plain.statistics, options=ONE_THREAD)):
+        notes = {row.name: row.notes for row in result.report.layers}
+        assert (notes["embed"], notes["again"]) == ((said,), (said,))
+    assert "pass --data, too" in notes["fc"][0]

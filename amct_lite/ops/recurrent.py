@@ -52,11 +52,16 @@ def _is_uneven(layer: Layer) -> bool:
     return False
 
 
+def _inside(_layer: Layer) -> str:
+    return "its products are made inside of its kernel, where nothing can be learned from them"
+
+
 OPS.register("LSTM")(
     OpSpec(
         "LSTM",
         bind=_bind,
         only_ort="only ONNX Runtime's CPU (--target ort) has an int8 kernel for LSTM",
+        columns=_inside,
         ort=_ort,
         per_channel_on_ort=_is_uneven,
         bias=3,

@@ -61,6 +61,16 @@ def _level_db(table: AnyArray) -> float:
     return 10 * log10(signal / noise) if signal > 0 and noise > 0 else inf
 
 
+def _picked(_layer: Layer) -> str:
+    return "its rows are picked, not multiplied, so no other rounding is nearer to them"
+
+
 OPS.register("Gather")(
-    OpSpec("Gather", bind=_bind, only_ort="tables are stored as integers for ONNX Runtime's CPU only (--target ort)", ort=_ort)
+    OpSpec(
+        "Gather",
+        bind=_bind,
+        columns=_picked,
+        only_ort="tables are stored as integers for ONNX Runtime's CPU only (--target ort)",
+        ort=_ort,
+    )
 )

@@ -83,10 +83,11 @@ def learn_roundings(
 
 
 def _columns(item: QuantizedLayer, items: Sequence[QuantizedLayer]) -> Columns | str:
+    columns = item.spec.columns(item.layer)
     readers = Counter(other.layer.weight_value for other in items)
-    if readers[item.layer.weight_value] > 1:
+    if readers[item.layer.weight_value] > 1 and not isinstance(columns, str):
         return "several layers share it"
-    return item.spec.columns(item.layer)
+    return columns
 
 
 def _learned(rounder: Rounder, problem: Problem) -> tuple[Rounding, IntArray] | str:
