@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from amct_lite.cli.options import quantization_options, take_config
+from amct_lite.cli.options import quantization_options, take_config, target_option
 
 if TYPE_CHECKING:
     from amct_lite.config import QuantConfig
@@ -50,14 +50,20 @@ def create(model: Path, output: Path, kind: str | None, **settings: Any) -> None
 @command.command("check", short_help="Check a configuration against a model.")
 @click.argument("file", type=_FILE)
 @click.argument("model", type=_FILE)
-def check(file: Path, model: Path) -> None:
-    """Check the configuration FILE, of any format, against MODEL: all problems with their lines (exit code 3), or ok."""
-    from amct_lite.compat.configs import load_configured
-    from amct_lite.plan import resolve
+@target_option
+def check(file: Path, model: Path, target: str | None) -> None:
+    """Check the configuration FILE, of any format, against MODEL and the target, which is the file's own unless --target names
+    another: all problems with their lines (exit code 3), or ok."""
+    from dataclasses import replace
 
-    config, source = load_configured(file, model)
-    plan = resolve(config, source.prepared)
-    click.echo(f"ok: {file} fits {model}; {_counted(plan)}.")
+    from amct_lite.loading import load_prepared
+    from amct_lite.plan import resolve
+    from amct_lite.public import load_config
+
+    config = load_config(file, model)
+    config = replace(config, target=target or config.target)
+    plan = resolve(config, load_prepared(model, config.folding).prepared)
+    click.echo(f"ok: {file} fits {model}; for the target {plan.target} {_counted(plan)}.")
 
 
 @command.command("convert", short_help="Write a configuration in another format.")

@@ -64,6 +64,12 @@ _IMAGES = (
     click.option("--image-color", type=click.Choice(["RGB", "BGR"]), help="Images: channel order."),
 )
 
+target_option = click.option(
+    "--target",
+    type=click.Choice(TARGETS),
+    help="What runs the result: ascend (default) and ort (ONNX Runtime on CPUs) get a model of their own.",
+)
+
 _QUANTIZATION = (
     click.option(
         "--config",
@@ -114,11 +120,7 @@ _QUANTIZATION = (
         shell_complete=completion.one_of(completion.tensors),
         help="Quantize this input of a float node, too, e.g. add1:0, 'block*/add:1' or 'Add:*'; may be repeated.",
     ),
-    click.option(
-        "--target",
-        type=click.Choice(TARGETS),
-        help="What runs the result: ascend (default) and ort (ONNX Runtime on CPUs) get a model of their own.",
-    ),
+    target_option,
     click.option(
         "--bias-correction",
         type=click.Choice(["none", "analytic", "full", "auto"]),

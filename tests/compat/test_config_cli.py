@@ -78,6 +78,21 @@ def test_own_json_on_request(tmp_path: Path) -> None:
     assert load_config(tmp_path / "q.json") == QuantConfig(algorithm="kl")
 
 
+def test_a_target_refuses_what_it_refuses_when_calibrating(tmp_path: Path) -> None:
+    file = tmp_path / "wide.yaml"
+    file.write_text("activation: {bits: 16}")
+    assert "; for the target ascend 7 layers to quantize, none stays in float." in run("config", "check", file, MODEL).output
+    with pytest.raises(ConfigError, match=r"activation.bits = 16 of stem.conv \(Conv\): the integer kernels of ONNX Runtime"):
+        run("config", "check", file, MODEL, "--target", "ort")
+
+
+def test_the_target_of_the_file_holds_where_no_other_is_named(tmp_path: Path) -> None:
+    file = tmp_path / "ort.yaml"
+    file.write_text("target: ort")
+    assert "; for the target ort 6 layers and " in run("config", "check", file, MODEL).output
+    assert "; for the target generic 7 layers" in run("config", "check", file, MODEL, "--target", "generic").output
+
+
 @pytest.mark.parametrize("through", SUFFIXES)
 def test_converting_keeps_the_plan(through: str, rich: Path, tmp_path: Path) -> None:
     other, back = tmp_path / f"other.{through}", tmp_path / "back.toml"
