@@ -25,7 +25,7 @@ from amct_lite.cli.layout import (
     size,
     write_text,
 )
-from amct_lite.cli.speed import say_speed, speed_content, speed_of
+from amct_lite.cli.speed import gained_beside_time, say_speed, speed_content, speed_of
 from amct_lite.reports.report import LayerRow, Report
 from amct_lite.reports.warnings import POOR_SQNR_DB
 from amct_lite.reports.wording import UNJUDGED, accumulators, cell_of_decibels, decibels
@@ -87,7 +87,7 @@ def finish(
             print_report(console(), result.report, files, seconds)
         _print_warnings(console(stderr=quiet), result.report)
         if speed := speed_of(result, runtime):  # takes a moment: everything else has been said
-            say_speed(console(stderr=quiet), speed, quiet=quiet)
+            say_speed(console(stderr=quiet), speed, quiet=quiet, gained=gained_beside_time(result.report))
     if result.exports.deploy_problem is not None:
         raise result.exports.deploy_problem
 

@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 from rich.markup import escape
 
-from amct_lite.cli.layout import count_of, say
+from amct_lite.cli.layout import count_of, say, size
 from amct_lite.result import QuantizeResult
 from amct_lite.runtime import RuntimeOptions
 
 if TYPE_CHECKING:
+    from amct_lite.reports.report import Report
     from amct_lite.validate.speed import Speed
 
 CERTAIN = 1.05
@@ -40,18 +41,27 @@ def speed_content(speed: Speed) -> dict[str, Any]:
     }
 
 
-def say_speed(out: Console, speed: Speed, *, quiet: bool) -> None:
-    """A line; `quiet` leaves only what should worry."""
+def gained_beside_time(report: Report) -> str:
+    """A sentence where only tables are quantized, from which nobody expects speed; else empty."""
+    if not report.layers or any(row.scale_d is not None for row in report.layers):
+        return ""
+    integer, exact = size(report.sizes["ort"]), size(report.sizes["float"])
+    return f"Only tables are quantized, which saves size, not time: weights of {integer}, {exact} in float."
+
+
+def say_speed(out: Console, speed: Speed, *, quiet: bool, gained: str = "") -> None:
+    """A line; `quiet` leaves only what should worry. gained: what is, if it is not time."""
     shapes = ", ".join(f"{name} {'×'.join(map(str, shape))}" for name, shape in speed.shapes.items())
     told = (
         f"float {speed.float_ms:.3g} ms, quantized {speed.integer_ms:.3g} ms ({speed.ratio:.2f} of float; "
         f"{count_of(speed.threads, 'thread')}, {escape(shapes)})"
     )
     doubt = f"; the machine is busy, runs scatter {speed.scatter:.1f}-fold: measure again when it is not" if speed.busy else ""
-    if speed.ratio > 1:
-        certain = speed.ratio > max(CERTAIN, speed.scatter if speed.busy else 0.0)
+    certain = speed.ratio > max(CERTAIN, speed.scatter if speed.busy else 0.0)
+    if speed.ratio > 1 and (certain or not gained):
         word = "slower" if certain else "no faster"
         advice = "If --tune does not help, keep the float model; `amct-lite explain` names the layers to blame."
+        advice = f"{gained} Keep the float model if time counts for more." if gained else advice
         say(out, f"[bold yellow]warning:[/] {word} than the float model on this machine: {told}{doubt}. {advice}")
     elif not quiet:
-        say(out, f"latency here: {told}{doubt}")
+        say(out, f"latency here: {told}{doubt}{f'. {gained}' if gained else ''}")

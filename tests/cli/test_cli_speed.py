@@ -12,6 +12,7 @@ import pytest
 from rich.console import Console
 
 from amct_lite.cli import speed
+from amct_lite.reports.report import LayerRow, Report
 from amct_lite.runtime import RuntimeOptions
 from amct_lite.validate.speed import Speed
 
@@ -32,9 +33,9 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[RuntimeOptions]:
     return found
 
 
-def said(measured: Speed, *, quiet: bool = False) -> str:
+def said(measured: Speed, *, quiet: bool = False, gained: str = "") -> str:
     text = StringIO()
-    speed.say_speed(Console(file=text, width=500), measured, quiet=quiet)
+    speed.say_speed(Console(file=text, width=500), measured, quiet=quiet, gained=gained)
     return text.getvalue()
 
 
@@ -57,6 +58,29 @@ def test_a_slower_model_is_warned_of_even_when_quiet() -> None:
 def test_a_model_is_called_slower_only_where_the_measurement_can_tell(ratio: float, scatter: float, word: str) -> None:
     text = said(Speed(1.0, ratio, 1, {"x": (4,)}, scatter), quiet=True)
     assert text.startswith(f"warning: {word} than the float model on this machine")
+
+
+def report_of(*rows: LayerRow) -> Report:
+    return Report("m.onnx", "ort", 8, rows, (), (), (), sizes={"float": 20_480_000, "fake_quant": 0, "ort": 5_120_000})
+
+
+TABLE = LayerRow("embed", "Gather", None, None, "per channel (256)")
+GAINED = "Only tables are quantized, which saves size, not time: weights of 5.12 MB, 20.48 MB in float."
+
+
+@pytest.mark.parametrize(
+    ("rows", "gained"),
+    [((TABLE,), GAINED), ((TABLE, LayerRow("fc", "Gemm", 0.1, 3, "per tensor")), ""), ((), "")],
+)
+def test_where_only_tables_are_quantized_the_size_is_what_is_gained(rows: tuple[LayerRow, ...], gained: str) -> None:
+    assert speed.gained_beside_time(report_of(*rows)) == gained
+
+
+def test_only_what_is_surely_slower_is_warned_of_where_size_is_gained() -> None:
+    slower, same = Speed(1.0, 2.0, 1, {"x": (4,)}), Speed(1.0, 1.02, 1, {"x": (4,)})
+    assert said(slower, gained=GAINED).endswith(f"1 thread, x 4). {GAINED} Keep the float model if time counts for more.\n")
+    assert said(same, gained=GAINED).endswith(f"1 thread, x 4). {GAINED}\n")
+    assert (said(slower, gained=GAINED, quiet=True)[:8], said(same, gained=GAINED, quiet=True)) == ("warning:", "")
 
 
 @pytest.mark.parametrize(("scatter", "doubt"), [(1.4, False), (3.0, True)])
