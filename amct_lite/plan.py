@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
 
@@ -16,7 +17,7 @@ from amct_lite.ops import OPS, Layer, bind
 from amct_lite.ops.widths import data_problem, weight_problem, widths, with_codes
 from amct_lite.passes.readers import giving_values
 from amct_lite.passes.take_apart import whole_of
-from amct_lite.record import split_key
+from amct_lite.record import ReadFacts, split_key
 from amct_lite.record.check import LayerFacts
 from amct_lite.tensors import plan_reads, read_facts
 from amct_lite.types import LayerPlan, QuantPlan, QuantRecord, QuantSpec, Skip, TensorPlan
@@ -97,6 +98,9 @@ def layer_facts(target: str, model: ir.Model) -> dict[str, LayerFacts]:
         else:
             reason = bound or f"{node.op_type} is not among the operators that are quantized"
             facts[str(node.name)] = LayerFacts(node.op_type, quantizable=False, reason=reason, reads=inputs)
+    for node, reason in _within(model):
+        inputs = ReadFacts((reason,) * len(node.inputs))
+        facts.setdefault(str(node.name), LayerFacts(node.op_type, quantizable=False, reason=reason, reads=inputs))
     return facts
 
 
@@ -289,20 +293,15 @@ def _unknown_layer(node: ir.Node) -> str:
 
 def _inside_bodies(model: ir.Model) -> list[Skip]:
     """Layers within subgraphs and model-local functions: they stay in float."""
-    graph = model.graph
-    skips = [
-        Skip(str(node.name), node.op_type, "it stands inside the body of a control-flow node")
-        for node in graph.all_nodes()
-        if node.graph is not graph and bind(node) is not None
+    return [
+        Skip(str(node.name or node.op_type), node.op_type, where) for node, where in _within(model) if bind(node) is not None
     ]
+
+
+def _within(model: ir.Model) -> Iterator[tuple[ir.Node, str]]:
+    """The nodes that do not stand in the graph itself, and where they do."""
+    for node in model.graph.all_nodes():
+        if node.graph is not model.graph:
+            yield node, "it stands inside the body of a control-flow node"
     for function in model.functions.values():
-        skips += [
-            Skip(
-                str(node.name or node.op_type),
-                node.op_type,
-                f"it stands inside the model-local function {function.name}",
-            )
-            for node in function
-            if bind(node) is not None
-        ]
-    return skips
+        yield from ((node, f"it stands inside the model-local function {function.name}") for node in function)

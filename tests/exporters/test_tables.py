@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -185,7 +186,7 @@ def test_a_table_that_stays_in_float_for_another_is_not_stored_twice(reader: str
     assert skip.reason.startswith(f"{reader} reads the floats")
 
 
-def test_rows_that_the_body_of_an_if_reads_keep_it_in_float() -> None:
+def moved_into_a_body() -> onnx.ModelProto:
     """With one scale ONNX Runtime (1.31) moves the DequantizeLinear behind the Reshape, where it ends the process."""
     text = (
         TEXT.replace("ids) =>", "ids, bool flag) =>")
@@ -199,8 +200,40 @@ def test_rows_that_the_body_of_an_if_reads_keep_it_in_float() -> None:
     )
     model = model_of(text=text)
     model.graph.initializer.append(numpy_helper.from_array(np.array([14, 48]), "shape"))
-    (skip, *_) = resolve(QuantConfig(target="ort"), ir.load_bytes(model.SerializeToString())).skips
+    return model
+
+
+def test_rows_that_the_body_of_an_if_reads_keep_it_in_float() -> None:
+    (skip, *_) = resolve(QuantConfig(target="ort"), ir.load_bytes(moved_into_a_body().SerializeToString())).skips
     assert skip.reason.startswith("sine, in the body of an If or Loop, would read its rows")
+
+
+def gathers_in_a_body() -> onnx.ModelProto:
+    text = """net (int64[2,7] ids, bool flag) => (float[2,7,16] y) {
+      e = If (flag) <then_branch = yes () => (float[2,7,48] t) { [picked] t = Gather (table, ids) },
+      else_branch = no () => (float[2,7,48] u) { [again] u = Gather (table, ids) }>
+      [norm] n = LayerNormalization (e, gamma, beta) [fc] y = MatMul (n, w) }"""
+    return model_of(text=text)
+
+
+@pytest.mark.parametrize("target", ["generic", "ort"])
+@pytest.mark.parametrize(
+    ("model", "key", "said"),
+    [
+        (gathers_in_a_body, "picked", r"'picked' \(Gather\) cannot be quantized: it stands inside the body of a control-flow"),
+        (gathers_in_a_body, "picked:0", r"'picked:0' \(Gather\) cannot be quantized: it stands inside the body of a control-"),
+        (gathers_in_a_body, "words", "'words' is no node of the model: correct its key or remove the entry"),
+    ],
+)
+def test_a_record_written_by_hand_is_told_why_a_table_is_not_quantized(
+    model: Callable[[], onnx.ModelProto], key: str, said: str, target: str, tmp_path: Path
+) -> None:
+    path, record = tmp_path / "model.onnx", tmp_path / "record.txt"
+    onnx.save(model(), path)
+    alone = "is_tensor_quantize: true" if ":" in key else "scale_w: 0.05 offset_w: 0"
+    record.write_text(f'record {{ key: "{key}" value {{ scale_d: 1.0 offset_d: 0 {alone} }} }}', encoding="utf-8")
+    with pytest.raises(RecordError, match=rf"record.txt:1: layer .*({said})"):
+        convert(path, record, config=QuantConfig(target=target), options=ONE_THREAD)
 
 
 def test_who_shares_a_table_shares_its_codes(tmp_path: Path) -> None:
