@@ -19,7 +19,7 @@ from amct_lite.qat.limits import Limit, bounds_of, is_limit
 from amct_lite.qat.movers import is_mover, keeps_grid
 from amct_lite.qat.weights import weight_params
 from amct_lite.record import UNIT_DATA, UNIT_WEIGHT, RecurrentRecord, mistake, obstacle
-from amct_lite.record.check import LayerFacts
+from amct_lite.record.check import LayerFacts, rows_problem
 from amct_lite.types import LayerRecord, QParams, QuantRecord, Skip
 
 
@@ -100,6 +100,9 @@ def take(model: ir.Model, trained: Trained, facts: Mapping[str, LayerFacts]) -> 
         if note:
             notes[name] = note
     quantized = {layer.key for layer in layers}
+    tables = {layer.key: why for layer in layers if (why := rows_problem(facts[layer.key], quantized))}
+    skips += [Skip(name, facts[name].op_type, why) for name, why in tables.items()]
+    layers = [layer for layer in layers if layer.key not in tables]
     for node in model.graph:
         if node.op_type == "Add" and not node.domain:
             layers += _reads(node, trained, facts[str(node.name)], quantized)

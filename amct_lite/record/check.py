@@ -5,7 +5,7 @@ Source of the checks: the AMCT contract, section 4.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from amct_lite.errors import RecordError
@@ -81,8 +81,15 @@ def _layer_problems(
     if not facts.quantizable:
         remedy = ", or choose the target that the record was made for" if facts.other_targets else ""
         return [f"({facts.op_type}) cannot be quantized: {facts.reason or 'no reason is known'}. Remove the entry{remedy}"]
+    if problem := rows_problem(facts, {entry.key for entry in record.layers}):
+        return [f"({facts.op_type}) cannot be quantized: {problem}. Remove the entry"]
     checks = (_data_problem, _weight_problem, _width_problem, _balance_problem)
     return [problem for check in checks if (problem := check(layer, facts))]
+
+
+def rows_problem(facts: LayerFacts, quantized: Container[str]) -> str:
+    """Why nobody may read the rows of a table made floats again, where the layers `quantized` are; empty for all else."""
+    return "" if facts.data else obstacle(facts.reads, quantized)
 
 
 def _data_problem(layer: LayerRecord, facts: LayerFacts) -> str:

@@ -216,6 +216,13 @@ def gathers_in_a_body() -> onnx.ModelProto:
     return model_of(text=text)
 
 
+def right_behind_it() -> onnx.ModelProto:
+    """ONNX Runtime quantizes the weight of `first` unasked, where one scale holds for all rows."""
+    text = """net (int64[7] ids) => (float[7,16] y) {
+      [embed] e = Gather (table, ids) [first] f = Gemm (e, w) [fc] y = MatMul (f, v) }"""
+    return net(text, table=table(), w=(COLUMNS, 16), v=(16, 16))
+
+
 @pytest.mark.parametrize("target", ["generic", "ort"])
 @pytest.mark.parametrize(
     ("model", "key", "said"),
@@ -223,6 +230,12 @@ def gathers_in_a_body() -> onnx.ModelProto:
         (gathers_in_a_body, "picked", r"'picked' \(Gather\) cannot be quantized: it stands inside the body of a control-flow"),
         (gathers_in_a_body, "picked:0", r"'picked:0' \(Gather\) cannot be quantized: it stands inside the body of a control-"),
         (gathers_in_a_body, "words", "'words' is no node of the model: correct its key or remove the entry"),
+        (
+            moved_into_a_body,
+            "embed",
+            "sine'?, in the body of an If or Loop, would read .*: ONNX Runtime crashes on such a model",
+        ),
+        (right_behind_it, "embed", "'first' stays in float and would read it|first multiplies its rows with a weight"),
     ],
 )
 def test_a_record_written_by_hand_is_told_why_a_table_is_not_quantized(
@@ -258,6 +271,24 @@ def test_a_product_right_behind_it_keeps_it_in_float() -> None:
     result = quantized(net(text, table=table(), w=(COLUMNS, 16)))
     assert names(result) == ["fc"]
     assert any("fc multiplies its rows" in skip.reason for skip in result.report.skips)
+
+
+def test_a_qdq_model_keeps_such_a_table_in_float_too(tmp_path: Path) -> None:
+    text = """net (int64[7] ids) => (float[7,16] y) {
+      t = DequantizeLinear (codes, fine) [embed] e = Gather (t, ids) [first] f = Gemm (e, w)
+      q = QuantizeLinear (f, step, zero) d = DequantizeLinear (q, step, zero)
+      v = DequantizeLinear (square, fine) [fc] y = MatMul (d, v) }"""
+    rng = np.random.default_rng(3)
+    codes, square = (rng.integers(-127, 127, shape).astype(np.int8) for shape in ((ROWS, COLUMNS), (16, 16)))
+    fine, step, zero = np.float32(0.01), np.float32(0.05), np.int8(3)
+    path = tmp_path / "qat.onnx"
+    onnx.save(net(text, codes=codes, square=square, fine=fine, step=step, zero=zero, w=(COLUMNS, 16)), path)
+    taken = convert_qdq(
+        path, config=QuantConfig(target="generic"), data=[{"ids": rng.integers(0, ROWS, 7)}], options=ONE_THREAD
+    )
+    assert names(taken) == ["fc"]
+    (reason,) = [skip.reason for skip in taken.report.skips if skip.node == "embed"]
+    assert reason.startswith("'first' stays in float and would read it")
 
 
 def test_records_and_fake_quant_models_are_read_back(tmp_path: Path) -> None:
