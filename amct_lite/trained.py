@@ -7,8 +7,10 @@ from dataclasses import replace
 from amct_lite import ir, qat
 from amct_lite.decide import HALF
 from amct_lite.errors import UnsupportedModelError
+from amct_lite.flow.placement import place
+from amct_lite.flow.reads import taking
 from amct_lite.loading import SourceModel
-from amct_lite.plan import layer_facts
+from amct_lite.plan import ORT, layer_facts
 from amct_lite.types import QuantRecord
 
 
@@ -24,7 +26,7 @@ def require_trained(source: SourceModel) -> qat.Trained:
 
 def take_scales(source: SourceModel, trained: qat.Trained, target: str) -> qat.Taken:
     """The record of `source` for `target`. Raises UnsupportedModelError for a model of which no layer can be taken."""
-    taken = qat.take(source.prepared, trained, layer_facts(target, source.prepared))
+    taken = qat.take(source.prepared, trained, layer_facts(target, source.prepared), _between(source.prepared, target))
     if not taken.record.layers:
         reasons = "; ".join(f"{skip.node} ({skip.op_type}): {skip.reason}" for skip in taken.skips[:5])
         reasons = reasons or "it holds none of the layers that are quantized"
@@ -35,6 +37,11 @@ def take_scales(source: SourceModel, trained: qat.Trained, target: str) -> qat.T
     half = source.half_nodes
     layers = tuple(replace(entry, data_type=HALF) if entry.key in half else entry for entry in taken.record.layers)
     return replace(taken, record=replace(taken.record, layers=layers))
+
+
+def _between(model: ir.Model, target: str) -> qat.Between:
+    """Which nodes between the layers are to read integers: as in a calibration, for ONNX Runtime."""
+    return lambda layers: place(model, taking(model, layers)).reads if target == ORT else ()
 
 
 def limited(source: SourceModel, record: QuantRecord) -> SourceModel:

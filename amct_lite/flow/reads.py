@@ -20,7 +20,7 @@ def with_flow(plan: QuantPlan, model: ir.Model, make: MakeTensor) -> QuantPlan:
     make: how the tensor that a node reads is quantized, None for a node that is to stay out of it; a tensor that a layer reads
     is quantized as the layer says.
     """
-    layers = _taking(plan, model)
+    layers = taking(model, {layer.name for layer in plan.layers})
     out = {str(node.name) for node in model.graph for value in node.inputs if value is not None and make(node, value) is None}
     placement = place(model, layers, without=out)
     known = {tensor.name: tensor for tensor in plan.tensors}
@@ -38,7 +38,7 @@ def with_flow(plan: QuantPlan, model: ir.Model, make: MakeTensor) -> QuantPlan:
 def narrowed_flow(plan: QuantPlan, model: ir.Model, left_out: Collection[str] = ()) -> QuantPlan:
     """`plan`, some layers of which may have been taken out, with those of its reads that still help: none of a tensor named
     in `left_out`, and none whose integers nobody hands on any more."""
-    layers = _taking(plan, model)
+    layers = taking(model, {layer.name for layer in plan.layers})
     reading = {read.node for read in plan.reads}
     out = {str(node.name) for node in model.graph if not _takes_part(node, reading)}
     placement = place(model, layers, left_out=left_out, without=out)
@@ -46,12 +46,11 @@ def narrowed_flow(plan: QuantPlan, model: ir.Model, left_out: Collection[str] = 
     return _on_grids(replace(plan, reads=kept), placement)
 
 
-def _taking(plan: QuantPlan, model: ir.Model) -> dict[str, tuple[int, ...]]:
-    """Each layer of `plan` with the inputs that it takes integers by: none where its kernel rounds the data itself. Without
-    tables: these give floats, and nothing is computed in front of them."""
-    bound = {str(node.name): bind(node) for node in model.graph}
-    alone = {name for name, layer in bound.items() if isinstance(layer, Layer) and layer.recurrence is not None}
-    return {layer.name: () if layer.name in alone else layer.data for layer in plan.layers if layer.data}
+def taking(model: ir.Model, layers: Collection[str]) -> dict[str, tuple[int, ...]]:
+    """Each of `layers`, by name, with the inputs that it takes integers by: none where its kernel rounds the data itself.
+    Without tables: these give floats, and nothing is computed in front of them."""
+    bound = [layer for node in model.graph if node.name in layers and isinstance(layer := bind(node), Layer)]
+    return {layer.name: () if layer.recurrence is not None else layer.data for layer in bound if layer.data}
 
 
 def _takes_part(node: ir.Node, reading: Collection[str]) -> bool:

@@ -2,7 +2,7 @@
 
     qdq model ── settle ──▶ constants dequantized, a Q right in front of each DQ     (`constants`, `pairs`)
               ── prepare ─▶ as any float model; no fold crosses a Q or DQ
-              ── read ────▶ the grids of layers and Adds, reasons for all others     (`taking`)
+              ── read ────▶ the grids of layers, Adds and others, reasons for the rest (`taking`)
               ── strip ───▶ the float model                                          (`pairs`)
               ── limit ───▶ where a rounding is left out, its bounds stay            (`limits`)
 
@@ -21,9 +21,10 @@ if TYPE_CHECKING:
     from amct_lite.qat.grid import is_qdq
     from amct_lite.qat.limits import input_bounds, limit, restore_activations
     from amct_lite.qat.pairs import join_pairs, sign_outputs, strip
-    from amct_lite.qat.taking import Taken, Trained, limits_of, take, trained_of
+    from amct_lite.qat.taking import Between, Taken, Trained, limits_of, take, trained_of
 
 _HOMES = {
+    "Between": "taking",
     "Taken": "taking",
     "Trained": "taking",
     "dequantize_constants": "constants",
@@ -40,6 +41,7 @@ _HOMES = {
 }
 
 __all__ = [
+    "Between",
     "Taken",
     "Trained",
     "dequantize_constants",

@@ -7,7 +7,7 @@ front of it, also across operators that do not leave the grid.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 
@@ -21,6 +21,8 @@ from amct_lite.qat.weights import weight_params
 from amct_lite.record import UNIT_DATA, UNIT_WEIGHT, RecurrentRecord, mistake, obstacle
 from amct_lite.record.check import LayerFacts, rows_problem
 from amct_lite.types import LayerRecord, QParams, QuantRecord, Skip
+
+Between = Callable[[Collection[str]], Iterable[Reader]]
 
 
 @dataclass(frozen=True)
@@ -81,8 +83,9 @@ def trained_of(reference: ir.Model, prepared: ir.Model, constants: Mapping[Reade
     return Trained(reference, constants, readings, tuple(quantizers))
 
 
-def take(model: ir.Model, trained: Trained, facts: Mapping[str, LayerFacts]) -> Taken:
-    """The record of `model`, the float model of `trained`. facts: what the target takes."""
+def take(model: ir.Model, trained: Trained, facts: Mapping[str, LayerFacts], between: Between = lambda _layers: ()) -> Taken:
+    """The record of `model`, the float model of `trained`. facts: what the target takes. between: names of the quantized
+    layers → who else is to read integers, beside each Add."""
     layers: list[LayerRecord] = []
     skips: list[Skip] = []
     notes: dict[str, str] = {}
@@ -103,9 +106,11 @@ def take(model: ir.Model, trained: Trained, facts: Mapping[str, LayerFacts]) -> 
     tables = {layer.key: why for layer in layers if (why := rows_problem(facts[layer.key], quantized))}
     skips += [Skip(name, facts[name].op_type, why) for name, why in tables.items()]
     layers = [layer for layer in layers if layer.key not in tables]
+    wanted = set(between([layer.key for layer in layers]))
     for node in model.graph:
-        if node.op_type == "Add" and not node.domain:
-            layers += _reads(node, trained, facts[str(node.name)], quantized)
+        readers = [(str(node.name), index) for index in range(len(node.inputs))]
+        added = node.op_type == "Add" and not node.domain
+        layers += _reads([one for one in readers if added or one in wanted], trained, facts[str(node.name)], quantized)
     whole = QuantRecord(tuple(layers))
     return Taken(whole, (*skips, *_left_out(model, trained, whole)), notes)
 
@@ -203,14 +208,16 @@ def _layer(layer: Layer, trained: Trained, facts: LayerFacts) -> tuple[LayerReco
     return RecurrentRecord(**vars(entry), recurrence=recurrence[0]), weight[1]
 
 
-def _reads(node: ir.Node, trained: Trained, facts: LayerFacts, quantized: AbstractSet[str]) -> Iterator[LayerRecord]:
-    """Entries for the inputs of an Add, as far as they are quantized and can be."""
-    for index in range(len(node.inputs)):
-        reading = trained.readings.get((str(node.name), index))
+def _reads(
+    readers: Iterable[Reader], trained: Trained, facts: LayerFacts, quantized: AbstractSet[str]
+) -> Iterator[LayerRecord]:
+    """Entries for these inputs of a node, as far as they are quantized and can be."""
+    for name, index in readers:
+        reading = trained.readings.get((name, index))
         if reading is None or reading.grid.refusal:
             continue
         if not (mistake(facts.reads, index, quantized) or obstacle(facts.reads, quantized)):
-            yield LayerRecord(f"{node.name}:{index}", reading.grid.params, None, tensor_quantize=True)
+            yield LayerRecord(f"{name}:{index}", reading.grid.params, None, tensor_quantize=True)
 
 
 def _unread(model: ir.Model, trained: Trained, record: QuantRecord) -> dict[str, tuple[Reader, ...]]:

@@ -15,7 +15,9 @@ from amct_lite import ir
 from amct_lite.config import QuantConfig
 from amct_lite.converting import convert, convert_qdq
 from amct_lite.errors import UnsupportedModelError
+from amct_lite.pipeline import quantize
 from amct_lite.record import format_record, parse_record
+from amct_lite.record.diff import diff_records
 from amct_lite.result import QuantizeResult
 from amct_lite.types import QParams
 
@@ -311,3 +313,34 @@ def test_weights_that_kernels_cannot_sum_are_no_error_of_the_conversion(tmp_path
     assert kernels is not None
     assert kernels.judged
     assert 30 < kernels.sqnr_db < 100
+
+
+def test_in_front_of_an_lstm_integers_are_handed_on_as_in_the_model_that_was_calibrated(tmp_path: Path) -> None:
+    text = """net (float[1,3,8,8] x) => (float[8,1,32] s) {
+      [conv] c = Conv<pads = [1,1,1,1]> (x, w) [relu] r = Relu (c) [columns] f = Reshape (r, shape)
+      [turned] t = Transpose<perm = [2,0,1]> (f) [lstm] h = LSTM<hidden_size = 32> (t, wi, wr) [last] s = Squeeze (h, one) }"""
+    weights = {"w": (16, 3, 3, 3), "wi": (1, 128, 128), "wr": (1, 128, 32)}
+    model = net(text, shape=np.array([1, 128, 8]), one=np.array([1]), **weights)
+    ort = QuantConfig(target="ort")
+    result = quantize(saved(model, tmp_path), [batch(seed) for seed in range(4)], ort, options=ONE_THREAD)
+    assert {"columns:0", "turned:0"} <= result.record.by_key.keys()
+    ir.save(result.exports.fake_quant, tmp_path / "fake.onnx")
+    again = convert_qdq(tmp_path / "fake.onnx", config=ort, data=[batch(0)], options=ONE_THREAD)
+    assert diff_records(again.record, result.record).identical
+    kernels = again.report.kernels
+    assert kernels is not None
+    assert (kernels.integer, kernels.layers) == (2, 2)
+
+
+@pytest.mark.parametrize(("target", "keys"), [("ort", ["conv", "moved:0", "sine:0"]), ("generic", ["conv"])])
+def test_behind_a_conv_onnxruntime_rounds_what_the_model_rounds(target: str, keys: list[str], tmp_path: Path) -> None:
+    """Its integer kernel cannot write floats, whoever reads them."""
+    text = """net (float[1,3,8,8] x) => (float[4,64] y) {
+      xq = QuantizeLinear (x, fine, zero) xd = DequantizeLinear (xq, fine, zero) wd = DequantizeLinear (w, fine)
+      [conv] c = Conv<pads = [1,1,1,1]> (xd, wd) cq = QuantizeLinear (c, coarse, zero) cd = DequantizeLinear (cq, coarse, zero)
+      [moved] m = Reshape (cd, shape) [sine] y = Sin (m) }"""
+    numbers = {"fine": np.float32(0.02), "coarse": np.float32(0.1), "zero": np.int8(3), "shape": np.array([4, 64])}
+    result = converted(net(text, w=CODES, **numbers), tmp_path, target=target)
+    assert [entry.key for entry in result.record.layers] == keys
+    kernels = result.report.kernels
+    assert kernels is None or (kernels.integer, kernels.layers) == (1, 1)
