@@ -16,6 +16,7 @@ from amct_lite import ir
 from amct_lite.calibration.checkpoint import Checkpoint, Saving
 from amct_lite.calibration.data import CalibrationData
 from amct_lite.calibration.feeds import content_of
+from amct_lite.calibration.nodes import Tap
 from amct_lite.calibration.observing import MOST_KEPT, Kept, Observed, Observer, SoFar
 from amct_lite.calibration.store import Statistics
 from amct_lite.errors import CalibrationError
@@ -62,7 +63,7 @@ def collect(
     observed = Observed.of(
         model, plan, options or RuntimeOptions(), data.samples if isinstance(data, CalibrationData) else None
     )
-    saving = Saving(checkpoint, _owner(checksum, plan, data, observed.options)) if checkpoint else None
+    saving = Saving(checkpoint, _owner(checksum, observed.taps, plan.readers, data, observed.options)) if checkpoint else None
     known, done = (saving and saving.read()) or (Statistics({}, 0, checksum, {}), 0)
     kept = Kept()
     if checkpoint and done:
@@ -91,16 +92,18 @@ def collect(
     return Calibration(known, tuple(kept.feeds), tuple(kept.outputs), placement)
 
 
-def _owner(checksum: str, plan: QuantPlan, data: Iterable[Feeds], options: RuntimeOptions) -> dict[str, str]:
-    """What the statistics of a pass depend on; of the data their description and the content of the first batch."""
+def _owner(
+    checksum: str, taps: tuple[Tap, ...], readers: Iterable[tuple[str, int]], data: Iterable[Feeds], options: RuntimeOptions
+) -> dict[str, str]:
+    """What the statistics of a pass depend on; of the data their description and the content of the first batch. Range methods
+    and widths are not among it: these decide from the same statistics."""
     told: list[object] = [type(data).__name__]
     if isinstance(data, CalibrationData):
         first = [(name, array.shape, hashlib.sha256(content_of(array)).hexdigest()) for name, array in data.peek().items()]
         told = [data.description, data.count, first]
-    observed = (plan.tensors, sorted(plan.readers))
     return {
         "model": checksum,
-        "plan": hashlib.sha256(repr(observed).encode()).hexdigest(),
+        "plan": hashlib.sha256(repr((taps, sorted(readers))).encode()).hexdigest(),
         "data": hashlib.sha256(repr(told).encode()).hexdigest(),
         "runtime": hashlib.sha256(repr((options.providers, options.session_config)).encode()).hexdigest(),
     }

@@ -229,6 +229,26 @@ def test_the_partial_file_of_something_else_is_refused(net_and_plan: tuple[ir.Mo
     resume(model, plan, folder, images(3))
 
 
+def test_another_range_method_goes_on_from_the_same_statistics(
+    net_and_plan: tuple[ir.Model, QuantPlan], always: None, tmp_path: Path
+) -> None:
+    model, plan = net_and_plan
+    other = resolve(QuantConfig(algorithm="mse", bits=16, symmetric=True, weight_algorithm="gptq"), model)
+    assert other.tensors != plan.tensors
+    with pytest.raises(StoppedError):
+        collect(
+            *(model, plan, data_of(images(6), model)),
+            options=ONE,
+            checkpoint=Checkpoint(f"{tmp_path}/m"),
+            progress=stopping_after(3),
+        )
+    seen: list[int] = []
+    again = Checkpoint(f"{tmp_path}/m", resume=True)
+    resumed = collect(model, other, data_of(images(6), model), options=ONE, checkpoint=again, progress=seen.append)
+    assert seen[0] == 3
+    assert content(resumed) == content(collect(model, other, data_of(images(6), model), options=ONE))
+
+
 @pytest.mark.parametrize("damage", [lambda text: b"", lambda text: text[:-5], lambda text: b"{}\n" + text])
 def test_a_damaged_partial_file_is_refused(
     damage: Callable[[bytes], bytes], net_and_plan: tuple[ir.Model, QuantPlan], interrupted: Path
