@@ -24,7 +24,7 @@ from amct_lite.reports.reference import GIVEN, compared_on_noise
 from amct_lite.result import Built, QuantizeResult
 from amct_lite.roundings import rounding_notes
 from amct_lite.running import RunOptions, open_stream, without_effect
-from amct_lite.trained import limited, require_trained, take_scales
+from amct_lite.trained import limited, require_trained, take_scales, unrounded
 from amct_lite.types import QuantRecord
 
 
@@ -60,9 +60,9 @@ def convert(
         halves=taken.halves,
     )
     stream = open_stream(source, data, settings, chosen)
-    feeds, outputs = keep(source.prepared, stream, chosen.runtime) if stream else ((), ())
-    built = Built(source, None, given, known, exports)
-    checked = check(built, feeds, outputs, chosen)
+    built, exact = Built(source, None, given, known, exports), unrounded(source)
+    feeds, outputs = keep(exact.prepared, stream, chosen.runtime) if stream else ((), ())
+    checked = check(replace(built, source=exact), feeds, outputs, chosen)
     notes = (*without_effect(stream, chosen), *source.notes, *taken.notes, *told.record_notes(given))
     skips = not_in_record(given, source.prepared, settings.target)
     return finish(built, checked, feeds, Said(skips, notes, taken.warnings, (rounding_notes(known),)), chosen)
@@ -98,13 +98,14 @@ def convert_qdq(
         bias_correction="none",
         input_shapes=shapes,
     )
-    built, reference, on_cpu = Built(source, None, taken.record, None, exports), trained.reference, chosen.runtime.on_cpu()
+    built, exact = Built(source, None, taken.record, None, exports), unrounded(source)
+    reference, on_cpu = trained.reference, chosen.runtime.on_cpu()
     feeds, outputs = keep(reference, stream, on_cpu, optimize=False) if stream else ((), ())
     # For ONNX Runtime weights of -128 may be -127, and ties round otherwise: little beside what rounding the float model costs,
     # but much beside nothing, which is what it costs a model that rounds itself.
     few = feeds[:COMPARED_SAMPLES] if settings.target == "ort" else ()
-    floats = keep(source.prepared, few, on_cpu)[1] if few else None
-    checked = replace(check(built, feeds, outputs, chosen, floats), reference=GIVEN)
+    floats = keep(exact.prepared, few, on_cpu)[1] if few else None
+    checked = replace(check(replace(built, source=exact), feeds, outputs, chosen, floats), reference=GIVEN)
     if not feeds:
         checked = compared_on_noise(checked, reference, exports, input_specs(source.prepared), shapes, on_cpu)
     notes = (*without_effect(stream, chosen), *source.notes)

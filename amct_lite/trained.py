@@ -52,3 +52,9 @@ def limited(source: SourceModel, record: QuantRecord) -> SourceModel:
     prepared = ir.clone(source.prepared)
     qat.limit(prepared, limits)
     return replace(source, prepared=prepared)
+
+
+def unrounded(source: SourceModel) -> SourceModel:
+    """`source` with all that its Q limit, and nothing rounded: what errors of rounding are measured against, since a Q may
+    stand for a Relu that is not there. A float model as it is."""
+    return limited(source, QuantRecord(()))

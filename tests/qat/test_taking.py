@@ -344,3 +344,16 @@ def test_behind_a_conv_onnxruntime_rounds_what_the_model_rounds(target: str, key
     assert [entry.key for entry in result.record.layers] == keys
     kernels = result.report.kernels
     assert kernels is None or (kernels.integer, kernels.layers) == (1, 1)
+
+
+@pytest.mark.parametrize("target", ["ascend", "ort"])
+def test_what_a_q_does_in_place_of_a_relu_is_no_error_of_rounding(target: str, tmp_path: Path) -> None:
+    """Neither of a layer nor, where there is a record, of the model against float."""
+    path = saved(onnxruntime_form(), tmp_path)
+    config, data = QuantConfig(target=target, input_shapes={"x": (1, 3, 8, 8)}), [batch(seed) for seed in range(4)]
+    taken = convert_qdq(path, config=config, data=data, options=ONE_THREAD)
+    again = convert(path, taken.record, config=config, data=data, options=ONE_THREAD)
+    for result in (taken, again):
+        assert result.report.warnings == ()
+        assert all(row.sqnr_db is not None and row.sqnr_db > 30 for row in result.report.layers)
+    assert again.report.outputs[0].sqnr_db > 30
