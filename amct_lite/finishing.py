@@ -86,7 +86,7 @@ def _report(built: Built, checked: Checked, said: Said) -> Report:
             *said.notes,
             *checked.remarks,
             *told.picked_notes(checked.outputs, source.prepared),
-            *(f"{s.node}: {s.reason}" for s in exports.skips),
+            *told.correction_notes(exports),
             *told.width_notes(exports, checked),
             *told.storage_notes(record, exports.target),
             *told.speed_notes(exports),

@@ -135,7 +135,7 @@ def test_layers_that_cannot_be_corrected_are_told() -> None:
     model = BY_ID["matmul"].model()
     record, statistics, _ = calibrated(model, 1)
     exports = build(model, record, statistics, bias_correction="analytic")
-    assert [(s.node, s.reason) for s in exports.skips] == [("MatMul_0", "no bias correction: it has no bias to correct")]
+    assert [(s.node, s.reason) for s in exports.skips] == [("MatMul_0", "no bias correction: there is none to correct")]
 
 
 def test_without_statistics_nothing_is_corrected() -> None:

@@ -174,9 +174,11 @@ def test_one_weight_scale_for_unequal_channels_warns_from_the_weights_alone(tmp_
     assert not [text for text in per_channel if "lose their weights" in text]
 
 
-def test_bias_that_cannot_be_corrected_is_a_note(tmp_path: Path) -> None:
-    text = "net (float[N,4,16] x) => (float[N,4,16] y) { [product] y = MatMul(x, m) }"
-    model = net(text, m=(16, 16))
-    data = [{"x": np.random.default_rng(i).standard_normal((1, 4, 16)).astype(np.float32)} for i in range(4)]
+@pytest.mark.parametrize(("count", "names"), [(1, "p0"), (7, "p0, p1, p2, p3, p4 and 2 more")])
+def test_biases_that_cannot_be_corrected_are_one_note(tmp_path: Path, count: int, names: str) -> None:
+    products = " ".join(f"[p{n}] v{n + 1} = MatMul(v{n}, m{n})" for n in range(count))
+    text = f"net (float[N,4,16] v0) => (float[N,4,16] v{count}) {{ {products} }}"
+    model = net(text, **{f"m{n}": (16, 16) for n in range(count)})
+    data = [{"v0": np.random.default_rng(i).standard_normal((1, 4, 16)).astype(np.float32)} for i in range(4)]
     result = quantize(saved(model, tmp_path), data, QuantConfig(bias_correction="analytic"), options=ONE_THREAD)
-    assert "product: no bias correction: it has no bias to correct" in result.report.notes
+    assert f"{names}: no bias correction: there is none to correct" in result.report.notes

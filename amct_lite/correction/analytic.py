@@ -54,7 +54,7 @@ def mean_shift(item: QuantizedLayer, sketches: Sketches, weight: AnyArray) -> Do
     """(Cout,) expected change of the layer's output by its quantized weight instead of `weight`, or why it is not known."""
     layer = item.layer
     if layer.bias is None:
-        return "it has no bias to correct"
+        return "there is none to correct"
     data = layer.node.inputs[layer.data[0]]
     assert data is not None
     sketch = sketches.get((str(data.name), layer.channel_axis))

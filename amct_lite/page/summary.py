@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 
 from amct_lite.page.values import LayerView, Page
 from amct_lite.reports.units import size
 from amct_lite.reports.wording import UNJUDGED, cell_of_decibels, decibels
-from amct_lite.types import Skip
 
 
 @dataclass(frozen=True)
@@ -63,14 +61,6 @@ def _executed(page: Page) -> Fact:
 
 def _sqnr(layer: LayerView) -> float:
     return layer.row.sqnr_db if layer.row.sqnr_db is not None else float("inf")
-
-
-def by_reason(skips: Iterable[Skip]) -> tuple[tuple[str, tuple[Skip, ...]], ...]:
-    """(reason, who stays in float for it), the most common reason first."""
-    groups: dict[str, list[Skip]] = {}
-    for skip in skips:
-        groups.setdefault(skip.reason, []).append(skip)
-    return tuple((reason, tuple(group)) for reason, group in sorted(groups.items(), key=lambda item: -len(item[1])))
 
 
 def remarks_of(layer: LayerView) -> tuple[str, ...]:

@@ -13,10 +13,10 @@ from typing import Any
 
 from amct_lite.errors import ConfigError
 from amct_lite.page import figures
-from amct_lite.page.summary import by_reason, figures_of, number, percent, remarks_of, sqnr
+from amct_lite.page.summary import figures_of, number, percent, remarks_of, sqnr
 from amct_lite.page.values import Analysis, Page, drawn
 from amct_lite.reports.warnings import POOR_SQNR_DB
-from amct_lite.reports.wording import accumulators
+from amct_lite.reports.wording import accumulators, by_reason
 
 
 def require_jinja2() -> None:

@@ -20,6 +20,7 @@ from amct_lite.plan import ORT
 from amct_lite.record import split_key
 from amct_lite.reports.checks import Checked
 from amct_lite.reports.report import OutputError
+from amct_lite.reports.wording import by_reason
 from amct_lite.types import Feeds, QParams, QuantPlan, QuantRecord
 from amct_lite.validate.kernels import SELF_ROUNDING
 from amct_lite.validate.slow import slow_kernels
@@ -75,16 +76,19 @@ def storage_notes(record: QuantRecord, target: str) -> list[str]:
     return [f"weights of {widths} bits are stored as int8 for ONNX Runtime: they save neither memory nor time against 8 bits."]
 
 
+def correction_notes(exports: Exports) -> list[str]:
+    """Layers whose bias was not corrected, and why."""
+    return [f"{_some([skip.node for skip in skips])}: {reason}" for reason, skips in by_reason(exports.skips)]
+
+
 def speed_notes(exports: Exports) -> list[str]:
     """Integer kernels of ONNX Runtime that are known to take longer than the float ones."""
     slow = slow_kernels(exports.deploy) if exports.target == ORT and exports.deploy is not None else ()
-    reasons: dict[str, list[str]] = {}
-    for skip in slow:
-        reasons.setdefault(skip.reason, []).append(f"{skip.node} ({skip.op_type})")
+    groups = [(reason, [f"{skip.node} ({skip.op_type})" for skip in skips]) for reason, skips in by_reason(slow)]
     return [
         f"{_some(nodes)}: ONNX Runtime's integer kernel for this takes longer than the float one ({reason}). "
         "`calibrate --target ort --tune` leaves in float what gains by it."
-        for reason, nodes in reasons.items()
+        for reason, nodes in groups
     ]
 
 

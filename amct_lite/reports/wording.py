@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from math import inf
 
 from amct_lite.reports.report import Report
+from amct_lite.types import Skip
 from amct_lite.validate.equivalence import Equivalence
 
 SLOWER = 1.2
@@ -17,6 +19,14 @@ UNJUDGED = "shown, not judged: that takes samples"
 def is_slower(microseconds: float | None, float_microseconds: float | None) -> bool:
     """Whether an integer kernel is worth a word; None: not measured."""
     return microseconds is not None and float_microseconds is not None and microseconds > SLOWER * float_microseconds
+
+
+def by_reason(skips: Iterable[Skip]) -> tuple[tuple[str, tuple[Skip, ...]], ...]:
+    """(reason, whose it is), the most common reason first."""
+    groups: dict[str, list[Skip]] = {}
+    for skip in skips:
+        groups.setdefault(skip.reason, []).append(skip)
+    return tuple((reason, tuple(group)) for reason, group in sorted(groups.items(), key=lambda item: -len(item[1])))
 
 
 def on_integers(integer: int, count: int) -> str:

@@ -123,8 +123,8 @@ def test_a_layer_without_bias_gets_one(case_id: str) -> None:
 @pytest.mark.parametrize(
     ("case_id", "axis", "reason"),
     [
-        ("matmul", -1, "it has no bias to correct"),
-        ("matmul_left", None, "it has no bias to correct"),
+        ("matmul", -1, "there is none to correct"),
+        ("matmul_left", None, "there is none to correct"),
         ("conv2d", None, "the calibration has no means of its input channels"),
     ],
 )
