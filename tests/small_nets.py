@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from math import prod, sqrt
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from onnx import ModelProto, TensorProto, numpy_helper
 from amct_lite import ir
 from amct_lite.result import QuantizeResult
 from amct_lite.running import RunOptions
-from amct_lite.runtime import RuntimeOptions
+from amct_lite.runtime import RuntimeOptions, optimized
 
 ONE_THREAD = RunOptions(runtime=RuntimeOptions(threads=1))
 
@@ -86,6 +87,12 @@ def run(model: Path | ModelProto | ir.Model, feeds: dict[str, np.ndarray]) -> li
     options.log_severity_level, options.intra_op_num_threads = 4, 1
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"]).run(None, feeds)
+
+
+def kernels(result: QuantizeResult) -> Counter[str]:
+    """What ONNX Runtime executes of the ort model: how many nodes of each operator."""
+    assert result.exports.deploy is not None
+    return Counter(node.op_type for node in optimized(result.exports.deploy).graph)
 
 
 def sqnr_of(model: Path | ModelProto, result: QuantizeResult, data: list[dict[str, np.ndarray]] | None = None) -> float:

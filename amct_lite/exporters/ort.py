@@ -24,8 +24,8 @@ from amct_lite.exporters.rewrites.codes import (
     spell_zero_point,
 )
 from amct_lite.exporters.rewrites.float_convs import join_results, store_floats
-from amct_lite.exporters.rewrites.fusions import keep_sum, name_gelu
 from amct_lite.exporters.rewrites.gates import spread_gate
+from amct_lite.exporters.rewrites.gelus import name_gelu
 from amct_lite.exporters.rewrites.hard_sigmoids import add_codes
 from amct_lite.exporters.rewrites.heads import multiply_pixel, pool_pixels
 from amct_lite.exporters.rewrites.masks import raise_hidden
@@ -38,6 +38,7 @@ from amct_lite.exporters.rewrites.recurrent import use_kernel
 from amct_lite.exporters.rewrites.reroute import reroute
 from amct_lite.exporters.rewrites.results import round_results
 from amct_lite.exporters.rewrites.shared_channels import fill_block
+from amct_lite.exporters.rewrites.sums import keep_sum
 from amct_lite.exporters.rewrites.tables import multiply_rows
 from amct_lite.exporters.rewrites.unfold import unfold
 from amct_lite.flow.kernels import KERNELS
@@ -72,7 +73,7 @@ _COMPUTED: tuple[Rewrite, ...] = (
 )
 _FLOAT: tuple[Rewrite, ...] = (
     (["Add"], take_in_bias),
-    (["Erf"], name_gelu),
+    (["Erf", "Tanh"], name_gelu),
     (["Add"], keep_sum),
     (["Softmax"], raise_hidden),
     (["DequantizeLinear"], multiply_rows),

@@ -9,7 +9,7 @@ import numpy as np
 import onnx
 import pytest
 from onnx import numpy_helper
-from small_nets import FOUR_CONVS, ONE_THREAD, images, net, run
+from small_nets import FOUR_CONVS, ONE_THREAD, images, kernels, net, run
 
 from amct_lite import ir
 from amct_lite.config import QuantConfig
@@ -91,8 +91,7 @@ def test_it_computes_what_the_fake_quant_model_computes(name: str) -> None:
 
 def nodes(name: str) -> Counter[str]:
     result = quantized(name)
-    assert result.exports.deploy is not None
-    return Counter(node.op_type for node in optimized(result.exports.deploy).graph)
+    return kernels(result)
 
 
 def test_a_classifier_runs_on_integers_from_the_first_layer_to_the_last() -> None:
@@ -139,8 +138,7 @@ def test_a_mean_of_windows_is_a_depthwise_convolution(how: str, kernel: str) -> 
     """Unless what lies outside does not count, or the one window is the image, whose kernel is fast."""
     model = ir.load_bytes(net(POOLED.replace("HOW", how), **SQUARE).SerializeToString())
     result = quantize(model, images(4), ORT, options=ONE_THREAD)
-    assert result.exports.deploy is not None
-    found = Counter(node.op_type for node in optimized(result.exports.deploy).graph)
+    found = kernels(result)
     assert (found["QLinearConv"], found["QLinearAveragePool"]) == ((2, 0) if kernel == "QLinearConv" else (1, 1))
 
 
@@ -166,8 +164,7 @@ def test_a_bound_behind_a_concat_leaves_nobody_in_float() -> None:
       [c3] e = Conv (d, w3) [add] f = Add (d, e) [relu2] g = Relu (f) [c4] y = Conv (g, w3) }"""
     model = ir.load_bytes(net(text, w1=(4, 3, 1, 1), w3=(8, 8, 1, 1)).SerializeToString())
     result = quantize(model, images(4), ORT, options=ONE_THREAD)
-    assert result.exports.deploy is not None
-    found = Counter(node.op_type for node in optimized(result.exports.deploy).graph)
+    found = kernels(result)
     assert (found["QLinearConv"], found["QLinearAdd"], found["Relu"], found["Add"]) == (3, 1, 0, 0)
 
 
@@ -178,7 +175,7 @@ def test_who_asks_for_a_shape_keeps_no_layer_in_float() -> None:
     assert [entry.key for entry in result.record.layers] == ["c1", "flat:0", "soft:0"]
     assert result.exports.deploy is not None
     onnx.checker.check_model(ir.to_bytes(result.exports.deploy), full_check=True)
-    found = Counter(node.op_type for node in optimized(result.exports.deploy).graph)
+    found = kernels(result)
     assert (found["QLinearConv"], found["DequantizeLinear"]) == (1, 1)
     again = convert(result.source.original, result.record, config=ORT, bias_correction="none").exports.deploy
     assert again is not None

@@ -6,13 +6,12 @@ from collections import Counter
 
 import numpy as np
 import pytest
-from small_nets import ONE_THREAD, images, net
+from small_nets import ONE_THREAD, images, kernels, net
 
 from amct_lite.config import QuantConfig
 from amct_lite.flow.kernels import KERNELS
 from amct_lite.ir import load_bytes
 from amct_lite.pipeline import quantize
-from amct_lite.runtime import optimized
 
 BETWEEN = {
     "Add": "s = Conv (a, w2) m = Add (s, a)",
@@ -60,9 +59,7 @@ def kernels_of(between: str) -> Counter[str]:
     text = f"net (float[1,3,16,16] x) => (float[N,C,H,W] y) {{ {body} }}"
     weights = {"w2": (8, 8, 1, 1), "w3": (8, 16, 1, 1), "w4": (8, 8, 1, 1), "w5": (8, 2, 1, 1)}
     model = load_bytes(net(text, **CONSTANTS, **weights).SerializeToString())
-    result = quantize(model, images(4), QuantConfig(target="ort"), options=ONE_THREAD)
-    assert result.exports.deploy is not None
-    return Counter(node.op_type for node in optimized(result.exports.deploy).graph)
+    return kernels(quantize(model, images(4), QuantConfig(target="ort"), options=ONE_THREAD))
 
 
 def test_every_operator_of_the_table_is_tried() -> None:

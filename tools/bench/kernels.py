@@ -2,8 +2,8 @@
 
     python tools/bench/kernels.py CASE [--threads 2] [--rounds 9]
 
-The cases are those of kernel_cases.py; times as in latency.py, in processes of their own that take turns. Needs numpy, onnx and
-onnxruntime.
+The cases are those of kernel_cases.py and token_cases.py; times as in latency.py, in processes of their own that take turns.
+Needs numpy, onnx and onnxruntime.
 """
 
 from __future__ import annotations
@@ -14,18 +14,20 @@ from pathlib import Path
 
 import kernel_cases
 import onnx
+import token_cases
 from latency import measure
+
+CASES = {**kernel_cases.CASES, **token_cases.CASES}
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, epilog=kernel_cases.__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("case", choices=kernel_cases.CASES)
+    told = f"{kernel_cases.__doc__}\n{token_cases.__doc__}"
+    parser = argparse.ArgumentParser(description=__doc__, epilog=told, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("case", choices=CASES)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=9)
     args = parser.parse_args()
-    build, sizes = kernel_cases.CASES[args.case]
+    build, sizes = CASES[args.case]
     for size in sizes:
         models = build(*size)
         with tempfile.TemporaryDirectory() as folder:

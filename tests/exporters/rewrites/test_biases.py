@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from collections import Counter
-
 import numpy as np
 import pytest
-from small_nets import ONE_THREAD, net, run
+from small_nets import ONE_THREAD, kernels, net, run
 
 from amct_lite import ir
 from amct_lite.config import QuantConfig
 from amct_lite.numerics.metrics import sqnr_db
 from amct_lite.pipeline import quantize
 from amct_lite.result import QuantizeResult
-from amct_lite.runtime import optimized
 
 TEXT = """net (float[BATCH,6,16] x) => (float[BATCH,6,8] y) {
   [product] a = MatMul (x, w) [bias] b = Add (SUM) BEHIND }"""
@@ -34,11 +31,6 @@ def quantized(
     model = net(text, **{name: value for name, value in shapes.items() if name in text})
     config = QuantConfig(target="ort", per_channel=per_channel)
     return quantize(ir.load_bytes(model.SerializeToString()), samples(), config, options=ONE_THREAD)
-
-
-def kernels(result: QuantizeResult) -> Counter[str]:
-    assert result.exports.deploy is not None
-    return Counter(node.op_type for node in optimized(result.exports.deploy).graph)
 
 
 @pytest.mark.parametrize("batch", ["1", "N"])

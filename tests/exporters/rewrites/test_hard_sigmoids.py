@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from typing import Any
 
 import numpy as np
 import pytest
-from small_nets import ONE_THREAD, net, run
+from small_nets import ONE_THREAD, kernels, net, run
 
 from amct_lite import ir
 from amct_lite.config import QuantConfig
 from amct_lite.pipeline import quantize
 from amct_lite.result import QuantizeResult
-from amct_lite.runtime import optimized
 
 NET = """net (float[N,3,12,12] x) => (float[N,8,12,12] y) {
   [stem] a = Conv <pads=[1,1,1,1]> (x, w) ACTIVATION [last] e = Conv (b, wl) [end] y = Relu (e) }"""
@@ -32,11 +30,6 @@ def quantized(activation: str, *, opset: int = 17, scale: float = 3.0, **setting
     model = net(NET.replace("ACTIVATION", activation), opset=opset, **PARTS)
     config = QuantConfig(target="ort", **settings)
     return quantize(ir.load_bytes(model.SerializeToString()), samples(scale), config, options=ONE_THREAD)
-
-
-def kernels(result: QuantizeResult) -> Counter[str]:
-    assert result.exports.deploy is not None
-    return Counter(node.op_type for node in optimized(result.exports.deploy).graph)
 
 
 @pytest.mark.parametrize("opset", [14, 17, 22])

@@ -6,7 +6,7 @@ from collections import Counter
 
 import numpy as np
 import pytest
-from small_nets import ONE_THREAD, images, net
+from small_nets import ONE_THREAD, images, kernels, net
 
 from amct_lite import ir
 from amct_lite.config import QuantConfig
@@ -17,7 +17,7 @@ from amct_lite.passes.channel_affine import ChannelAffine
 from amct_lite.pipeline import quantize
 from amct_lite.record import read_record
 from amct_lite.result import QuantizeResult
-from amct_lite.runtime import open_session, optimized
+from amct_lite.runtime import open_session
 
 ORT = QuantConfig(target="ort", bias_correction="none")
 RANDOM = np.random.default_rng(3)
@@ -52,11 +52,6 @@ SEEN = FLAT.replace("[two] i = Conv (h, w16)", "[two] i = Conv (h, w16) [also] z
 
 def quantized(text: str, *, opset: int = 17) -> QuantizeResult:
     return quantize(ir.load_bytes(net(text, opset=opset, **VALUES).SerializeToString()), images(8), ORT, options=ONE_THREAD)
-
-
-def kernels(result: QuantizeResult) -> Counter[str]:
-    assert result.exports.deploy is not None
-    return Counter(node.op_type for node in optimized(result.exports.deploy).graph)
 
 
 @pytest.mark.parametrize("text", [RESIDUAL, FLAT, NESTED], ids=["residual", "flat", "nested"])
