@@ -40,7 +40,7 @@ def _dequantized(value: ir.Value | None) -> tuple[ir.Value, ...] | None:
 def _fit(data: tuple[ir.Value, ...], weight: tuple[ir.Value, ...], bias: AnyArray | None) -> bool:
     """Whether the kernel takes them: rows of data with one scale, a matrix with one or one a column, a number a column."""
     codes, scale, step = (ir.constant_of(value) for value in (weight[0], weight[1], data[1]))
-    if codes is None or scale is None or step is None or bias is None or codes.ndim != 2:
+    if codes is None or scale is None or step is None or bias is None or codes.ndim != 2 or codes.dtype != np.int8:
         return False
     floats = {array.dtype for array in (scale, step, bias)} == {np.dtype(np.float32)}
     columns = codes.shape[1]

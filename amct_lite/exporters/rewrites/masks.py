@@ -94,8 +94,12 @@ def _hides(value: ir.Value | None) -> bool:
 
 def _constants_of(value: ir.Value | None) -> Sequence[AnyArray] | None:
     """Those that `value` is made of; None where more than the sizes of an input go into it."""
-    found, constants = [value], []
-    for one in found:
+    front, seen, constants = [value], set[ir.Value | None](), []
+    while front:
+        one = front.pop()
+        if one is None or one in seen:
+            continue
+        seen.add(one)
         array, node = ir.constant_of(one), ir.producer_of(one)
         if node is not None and node.op_type == "ConstantOfShape":
             array = ir.attribute(node, "value", np.zeros(1, np.float32))
@@ -104,5 +108,5 @@ def _constants_of(value: ir.Value | None) -> Sequence[AnyArray] | None:
         elif node is None:
             return None
         elif node.op_type not in SIZES:
-            found.extend(each for each in node.inputs if each is not None and each not in found)
+            front += node.inputs
     return constants
