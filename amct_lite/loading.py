@@ -20,8 +20,11 @@ EXPORT_OPSET = 13
 _QDQ_OPS = frozenset({"QuantizeLinear", "DequantizeLinear"})
 _QUANTIZED_OPS = frozenset(
     {"DynamicQuantizeLinear", "QLinearConv", "QLinearMatMul", "ConvInteger", "MatMulInteger"}
+    | {"DynamicQuantizeLSTM", "DynamicQuantizeMatMul", "MatMulIntegerToFloat", "QGemm"}
     | {"AscendQuant", "AscendDequant", "AscendAntiQuant"}
 )
+_DOMAINS = frozenset({"", "com.microsoft"})
+"""Those of _QUANTIZED_OPS: of the standard, or of ONNX Runtime."""
 _CALIBRATION_DOMAIN = "amct.calibration"
 """Of the bypass nodes that watch the runs of a calibration model."""
 _STATED = "amct_lite.float_types"
@@ -180,10 +183,11 @@ def fusion_of(record: QuantRecord, fusion: Fusion, unfused: Iterable[str] = (), 
 
 def _refuse_quantized(loaded: ir.LoadedModel, qdq: Qdq) -> None:
     main = set(loaded.model.graph)
-    nodes = [node for node in loaded.model.graph.all_nodes() if not node.domain]
-    nodes += [node for function in loaded.model.functions.values() for node in function.all_nodes() if not node.domain]
-    pairs = [node for node in nodes if node.op_type in _QDQ_OPS]
-    found = [node for node in nodes if node.op_type in _QUANTIZED_OPS] or [node for node in pairs if node not in main]
+    nodes = list(loaded.model.graph.all_nodes())
+    nodes += [node for function in loaded.model.functions.values() for node in function.all_nodes()]
+    pairs = [node for node in nodes if node.op_type in _QDQ_OPS and not node.domain]
+    found = [node for node in nodes if node.op_type in _QUANTIZED_OPS and node.domain in _DOMAINS]
+    found = found or [node for node in pairs if node not in main]
     what = loaded.path or "the model"
     if any(node.domain == _CALIBRATION_DOMAIN for node in main):
         raise UnsupportedModelError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,9 @@ from corpus import SHARED, needs_shared
 from onnx import helper, numpy_helper
 from small_nets import FOUR_CONVS, ONE_THREAD, images, net, run, saved, sqnr_of, to_float16, weights_of
 
+from amct_lite import ir
 from amct_lite.config import Override, QuantConfig
+from amct_lite.converting import convert_qdq
 from amct_lite.errors import AmctError, CalibrationError, ConfigError, DataError, UnsupportedModelError, VerificationError
 from amct_lite.pipeline import quantize
 from amct_lite.result import QuantizeResult
@@ -370,6 +373,21 @@ def test_quantized_model_is_refused_with_a_hint(tmp_path: Path) -> None:
             UnsupportedModelError, match=r"is already quantized.* (Give the float model it was made from|`amct-lite convert`)"
         ):
             quantize(path, images(), options=ONE_THREAD)
+
+
+def test_a_model_of_integer_kernels_is_refused_as_such() -> None:
+    text = """net (float[1,4,16] x) => (float[1,4,8] y) { [product] a = MatMul (x, w) b = Add (a, v) y = Relu (b) }"""
+    model = net(text, w=(16, 8), v=(8,))
+    data = [{"x": np.random.default_rng(seed).standard_normal((1, 4, 16)).astype(np.float32)} for seed in range(4)]
+    deploy = quantize(
+        ir.load_bytes(model.SerializeToString()), data, QuantConfig(target="ort"), options=ONE_THREAD
+    ).exports.deploy
+    assert deploy is not None
+    for again in (partial(quantize, deploy, data, options=ONE_THREAD), partial(convert_qdq, deploy)):
+        with pytest.raises(
+            UnsupportedModelError, match=r"is already quantized: .* product \(MatMulIntegerToFloat\)\. Give the"
+        ):
+            again()
 
 
 def test_nothing_to_quantize_is_refused(tmp_path: Path) -> None:

@@ -20,11 +20,11 @@ from amct_lite.runtime import RuntimeOptions, optimized
 from amct_lite.types import Feeds, Skip, Subject
 from amct_lite.validate.blockers import blockers
 from amct_lite.validate.executed import executed
-from amct_lite.validate.kernels import FLOAT_KERNELS, INTEGER_KERNELS, SELF_ROUNDING
+from amct_lite.validate.kernels import FLOAT_KERNELS, INTEGER_KERNELS
 from amct_lite.validate.profile import KernelTime, kernel_times, layer_times
 from amct_lite.validate.slow import slow_kernels
 
-_LAYERS = WEIGHTED | {"LSTM"} | SELF_ROUNDING
+_LAYERS = WEIGHTED | {"LSTM"} | INTEGER_KERNELS
 
 
 @dataclass(frozen=True)

@@ -25,6 +25,7 @@ SELF_ROUNDING = frozenset({"DynamicQuantizeLSTM"})
 """They round more than the fake-quant model can show: the hidden state, anew at each step."""
 INTEGER_KERNELS = frozenset(
     {"QLinearConv", "QGemm", "QLinearMatMul", "MatMulIntegerToFloat", "MatMulInteger", "ConvInteger", "QLinearAveragePool"}
+    | {"DynamicQuantizeMatMul"}
     | SELF_ROUNDING
 )
 LOST_DB = 3.0

@@ -138,6 +138,21 @@ def test_a_gemm_wants_the_zero_point_of_its_weight_written_out(spelled: str, int
     assert integer or "has no zero point written out" in layer.reasons[0]
 
 
+PRODUCT = """net (float[1,4,8] x) => (float[1,4,8] y) { [q] xq = QuantizeLinear (x, s, z)
+  [product] y = com.microsoft.MatMulIntegerToFloat (xq, w, s, s, z, wz) }"""
+CODES = """net (float[1,4,8] x) => (float[1,4,8] y) { xq, xs, xz = DynamicQuantizeLinear (x)
+  [product] i = MatMulInteger (xq, w, xz, wz) f = Cast <to=1> (i) t = Mul (xs, s) y = Mul (f, t) }"""
+
+
+@pytest.mark.parametrize(("text", "kernel"), [(PRODUCT, "MatMulIntegerToFloat"), (CODES, "DynamicQuantizeMatMul")])
+def test_products_that_are_written_as_integer_kernels_are_layers(text: str, kernel: str) -> None:
+    values = VALUES | {"w": np.random.default_rng(0).integers(-9, 9, (8, 8)).astype(np.int8)}
+    written = net(text, domains=', "com.microsoft": 1', **{name: values[name] for name in ("s", "z", "w", "wz")})
+    found = explain(ir.load_bytes(written.SerializeToString()), options=RUNTIME)
+    assert isinstance(found, Explanation)
+    assert [(layer.name, layer.kernel, layer.integer) for layer in found.layers] == [("product", kernel, True)]
+
+
 def test_the_float_model_is_timed_beside_it_layer_by_layer() -> None:
     source = ir.load_bytes(net().SerializeToString())
     result = quantize(source, images(4), QuantConfig(target="ort"), options=ONE_THREAD)
