@@ -6,6 +6,7 @@ import numpy as np
 import onnxruntime
 
 from amct_lite import ir
+from amct_lite.runtime import FLOAT_PRODUCTS
 from amct_lite.types import PassReport
 
 # `branches_on(v)` in a text stands for an If on the input q whose two bodies capture v.
@@ -38,6 +39,7 @@ def parse(text: str, constants: str = "", header: str = HEADER, **values: np.nda
 def outputs_of(model: ir.Model, feeds: dict[str, np.ndarray]) -> list[np.ndarray]:
     options = onnxruntime.SessionOptions()
     options.log_severity_level, options.intra_op_num_threads = 4, 1
+    options.add_session_config_entry(FLOAT_PRODUCTS, "1")
     session = onnxruntime.InferenceSession(ir.to_bytes(model), options, providers=["CPUExecutionProvider"])
     return session.run(None, feeds)
 
