@@ -56,13 +56,15 @@ def check(file: Path, model: Path, target: str | None) -> None:
     another: all problems with their lines (exit code 3), or ok."""
     from dataclasses import replace
 
+    from amct_lite.compat.configs import load_configured
     from amct_lite.loading import load_prepared
     from amct_lite.plan import resolve
-    from amct_lite.public import load_config
 
-    config = load_config(file, model)
-    config = replace(config, target=target or config.target)
-    plan = resolve(config, load_prepared(model, config.folding).prepared)
+    config, source = load_configured(file, model)
+    asked = replace(config, target=target or config.target)
+    if asked.folding != config.folding:
+        source = load_prepared(model, asked.folding)
+    plan = resolve(asked, source.prepared)
     click.echo(f"ok: {file} fits {model}; for the target {plan.target} {_counted(plan)}.")
 
 
