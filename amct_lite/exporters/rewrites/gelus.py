@@ -71,8 +71,10 @@ def _computed(value: ir.Value | None, data: ir.Value, depth: int = 0) -> DoubleA
     if value is data:
         return _POINTS
     number, node = number_of(value), ir.producer_of(value)
-    if number is not None or node is None or node.domain or depth > _MOST_BEHIND + _MOST_IN_FRONT:
+    if number is not None or node is None or node.domain or node.op_type not in _ARITHMETIC:
         return number
-    parts = [_computed(each, data, depth + 1) for each in node.inputs] if node.op_type in _ARITHMETIC else [None]
+    if depth > _MOST_BEHIND + _MOST_IN_FRONT:
+        return None
+    parts = [_computed(each, data, depth + 1) for each in node.inputs]
     with np.errstate(all="ignore"):
         return None if any(part is None for part in parts) else _ARITHMETIC[node.op_type](*parts)
