@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable
 from math import prod, sqrt
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import onnxruntime
 from onnx import ModelProto, TensorProto, numpy_helper
 
 from amct_lite import ir
+from amct_lite.numerics.metrics import sqnr_db
 from amct_lite.result import QuantizeResult
 from amct_lite.running import RunOptions
 from amct_lite.runtime import RuntimeOptions, optimized
@@ -93,6 +95,14 @@ def kernels(result: QuantizeResult) -> Counter[str]:
     """What ONNX Runtime executes of the ort model: how many nodes of each operator."""
     assert result.exports.deploy is not None
     return Counter(node.op_type for node in optimized(result.exports.deploy).graph)
+
+
+def require_alike(result: QuantizeResult, data: Iterable[dict[str, np.ndarray]], least_db: float) -> None:
+    """The ort model computes what the fake-quant model does, so many dB above the noise for each of `data`."""
+    assert result.exports.deploy is not None
+    for feeds in data:
+        ours, theirs = (run(model, feeds)[0] for model in (result.exports.deploy, result.exports.fake_quant))
+        assert sqnr_db(theirs, ours) > least_db
 
 
 def sqnr_of(model: Path | ModelProto, result: QuantizeResult, data: list[dict[str, np.ndarray]] | None = None) -> float:

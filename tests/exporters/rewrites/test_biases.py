@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from small_nets import ONE_THREAD, kernels, net, run
+from small_nets import ONE_THREAD, kernels, net, require_alike
 
 from amct_lite import ir
 from amct_lite.config import QuantConfig
-from amct_lite.numerics.metrics import sqnr_db
 from amct_lite.pipeline import quantize
 from amct_lite.result import QuantizeResult
 
@@ -42,10 +41,7 @@ def test_product_and_bias_are_one_kernel(batch: str, total: str, per_channel: st
     assert (found["MatMulIntegerToFloat"], found["Add"]) == (1, 0)
     assert result.report.kernels is not None
     assert (result.report.kernels.layers, result.report.kernels.integer) == (1, 1)
-    assert result.exports.deploy is not None
-    for sample in samples()[:2]:
-        ours, theirs = (run(model, sample)[0] for model in (result.exports.deploy, result.exports.fake_quant))
-        assert sqnr_db(theirs, ours) > 60
+    require_alike(result, samples()[:2], 60)
 
 
 @pytest.mark.parametrize("batch", ["1", "N"])
@@ -53,9 +49,7 @@ def test_so_they_are_where_the_results_are_rounded(batch: str) -> None:
     result = quantized(batch, behind=THROUGH)
     found = kernels(result)
     assert (found["MatMulIntegerToFloat"], found["Add"], found["Relu"]) == (2, 0, 0)
-    for sample in samples()[:2]:
-        ours, theirs = (run(model, sample)[0] for model in (result.exports.deploy, result.exports.fake_quant))
-        assert sqnr_db(theirs, ours) > 60
+    require_alike(result, samples()[:2], 60)
 
 
 @pytest.mark.parametrize(

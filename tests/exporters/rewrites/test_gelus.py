@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from small_nets import ONE_THREAD, kernels, net, run
+from small_nets import ONE_THREAD, kernels, net, require_alike
 
 from amct_lite import ir
 from amct_lite.config import QuantConfig
-from amct_lite.numerics.metrics import sqnr_db
 from amct_lite.pipeline import quantize
 from amct_lite.result import QuantizeResult
 
@@ -55,10 +54,7 @@ def test_a_gelu_of_codes_is_one_kernel(gelu: str, opset: int) -> None:
     found = kernels(result)
     assert (found["Gelu"], found["QLinearConv"]) == (1, 1)
     assert not {"Erf", "Div", "Mul"} & found.keys()
-    assert result.exports.deploy is not None
-    for sample in samples(1, 3, 12, 12)[:2]:
-        ours, theirs = (run(model, sample)[0] for model in (result.exports.deploy, result.exports.fake_quant))
-        assert sqnr_db(theirs, ours) > 35  # a code at a tie may be one apart
+    require_alike(result, samples(1, 3, 12, 12)[:2], 35)  # a code at a tie may be one apart
 
 
 @pytest.mark.parametrize("gelu", [TORCH, POWER, FACTOR])
@@ -67,10 +63,7 @@ def test_one_of_a_tanh_is_one_kernel(gelu: str) -> None:
     found = kernels(result)
     assert (found["FastGelu"], found["QLinearConv"]) == (1, 1)
     assert not {"Tanh", "Pow", "Mul"} & found.keys()
-    assert result.exports.deploy is not None
-    for sample in samples(1, 3, 12, 12)[:2]:
-        ours, theirs = (run(model, sample)[0] for model in (result.exports.deploy, result.exports.fake_quant))
-        assert sqnr_db(theirs, ours) > 35  # a code at a tie may be one apart
+    require_alike(result, samples(1, 3, 12, 12)[:2], 35)  # a code at a tie may be one apart
 
 
 @pytest.mark.parametrize(
