@@ -190,12 +190,38 @@ def open_session(
     """
     chosen = options or RuntimeOptions()
     settings = _settings(chosen, optimize)
-    providers = [full_name(asked, onnxruntime.get_available_providers()) for asked in chosen.providers]
-    if providers[0] != CPU:
-        settings.add_session_config_entry(_RECORD_PLACEMENT, "1")
     if profile is not None:
         settings.enable_profiling = True
         settings.profile_file_prefix = str(profile)
+    return _opened(model, chosen, settings)
+
+
+def open_executed(model: ir.Model | Path, options: RuntimeOptions | None = None) -> tuple[Session, ir.Model]:
+    """A session on the CPU with all optimizations for this machine, and the graph that it really executes: that for its nodes
+    alone, the data of its constants are gone.
+
+    Raises as `open_session`.
+    """
+    chosen = (options or RuntimeOptions()).on_cpu()
+    settings = _settings(chosen, optimize=True)
+    with scratch.folder() as place:
+        written = place / "optimized.onnx"
+        settings.optimized_model_filepath = str(written)
+        settings.add_session_config_entry("session.optimized_model_external_initializers_file_name", "constants")
+        settings.add_session_config_entry("session.optimized_model_external_initializers_min_size_in_bytes", "1024")
+        session = _opened(model, chosen, settings)
+        return session, ir.load(written).model
+
+
+def optimized(model: ir.Model | Path, options: RuntimeOptions | None = None) -> ir.Model:
+    """The graph of `open_executed` alone."""
+    return open_executed(model, options)[1]
+
+
+def _opened(model: ir.Model | ir.Sent, options: RuntimeOptions, settings: onnxruntime.SessionOptions) -> Session:
+    providers = [full_name(asked, onnxruntime.get_available_providers()) for asked in options.providers]
+    if providers[0] != CPU:
+        settings.add_session_config_entry(_RECORD_PLACEMENT, "1")
     # With a plan, the second run takes its memory as one block, beside what the first one took.
     heavy = isinstance(model, ir.Model) and is_heavy(model)
     settings.enable_mem_pattern = not heavy
@@ -203,27 +229,10 @@ def open_session(
         _return_what_is_freed()
     source, weights = _source(model, settings)
     started = [with_options(name) for name in providers]
-    session = _started(source, settings, providers=started, disabled_optimizers=list(chosen.disabled_optimizers))
+    session = _started(source, settings, providers=started, disabled_optimizers=list(options.disabled_optimizers))
     require_started(providers, session.get_providers())
     placement = placement_remark(providers, _nodes(session) if providers[0] != CPU else None)
     return Session(session, tuple(_spec(entry) for entry in session.get_inputs()), placement, weights)
-
-
-def optimized(model: ir.Model | Path, options: RuntimeOptions | None = None) -> ir.Model:
-    """The graph that ONNX Runtime really executes, after all its optimizations for this machine. For its nodes alone: the data
-    of its constants are gone.
-
-    Raises as `open_session`.
-    """
-    settings = _settings(options or RuntimeOptions(), optimize=True)
-    source, _weights = _source(model, settings)  # these are read while the session is made
-    with scratch.folder() as place:
-        written = place / "optimized.onnx"
-        settings.optimized_model_filepath = str(written)
-        settings.add_session_config_entry("session.optimized_model_external_initializers_file_name", "constants")
-        settings.add_session_config_entry("session.optimized_model_external_initializers_min_size_in_bytes", "1024")
-        _started(source, settings, providers=[CPU])
-        return ir.load(written).model
 
 
 def _started(source: str | bytes, settings: onnxruntime.SessionOptions, **given: Any) -> onnxruntime.InferenceSession:

@@ -15,7 +15,7 @@ import numpy as np
 from amct_lite import ir
 from amct_lite.errors import VerificationError
 from amct_lite.numerics.metrics import sqnr_db
-from amct_lite.runtime import RuntimeOptions, open_session, optimized
+from amct_lite.runtime import RuntimeOptions, Session, open_executed, open_session
 from amct_lite.types import AnyArray, Feeds, Skip
 from amct_lite.validate.blockers import blockers
 from amct_lite.validate.executed import executed
@@ -70,10 +70,13 @@ def verify_kernels(
     layers: names of the quantized layers. exact: the float model's outputs for each of `feeds`, empty where they are not known.
     Raises VerificationError when its outputs are further from the float model than quantization explains.
     """
-    kernels = {str(node.name): node for node in optimized(model, options).graph}
+    session, graph = open_executed(model, options)
+    kernels = {str(node.name): node for node in graph.graph}
     ops = Counter(node.op_type for node in kernels.values())
     in_float = _in_float(model, layers, kernels)
-    ours, theirs = _run(model, feeds, options), _run(fake_quant, feeds, options)
+    ours = _run(session, feeds)
+    del session  # not in memory beside the next one
+    theirs = _run(open_session(fake_quant, options), feeds)
     names = [str(value.name) for value in fake_quant.graph.outputs]
     _require_equal_kinds(fake_quant.graph.outputs, ours[0], theirs[0])
     reached, wanted = _outputs(ours), _outputs(theirs)
@@ -110,8 +113,7 @@ def _in_float(model: ir.Model, layers: Sequence[str], kernels: Mapping[str, ir.N
     )
 
 
-def _run(model: ir.Model, feeds: Sequence[Feeds], options: RuntimeOptions) -> list[list[AnyArray]]:
-    session = open_session(model, options)
+def _run(session: Session, feeds: Sequence[Feeds]) -> list[list[AnyArray]]:
     return [session.run_apart({name: sample[name] for name in session.input_names}) for sample in feeds]
 
 

@@ -14,7 +14,7 @@ from test_channels import ORT, exported
 from amct_lite import ir
 from amct_lite.exporters.rewrites.axes import Axes
 from amct_lite.pipeline import quantize
-from amct_lite.validate.kernels import optimized
+from amct_lite.runtime import optimized
 
 PATCHES = """net (float[1,3,8,8] x) => (float[1,8,8,8] y) {
   [stem] a = Conv <pads=[1,1,1,1]> (x, ws) [act] b = Relu (a)

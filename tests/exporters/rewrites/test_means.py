@@ -12,8 +12,7 @@ from test_channels import ORT
 from amct_lite import ir
 from amct_lite.exporters.rewrites.means import Stretch, Windows
 from amct_lite.pipeline import quantize
-from amct_lite.runtime import open_session
-from amct_lite.validate.kernels import optimized
+from amct_lite.runtime import open_session, optimized
 
 POOLED = """net (float[N,3,33,30] x) => (float[N,16,H,W] y) {
   [c1] a = Conv <pads=[1,1,1,1]> (x, w) [relu] b = Relu (a) [pool] c = AveragePool <HOW> (b) [c2] y = Conv (c, w2) }"""
