@@ -15,7 +15,7 @@ import numpy as np
 from amct_lite import ir
 from amct_lite.errors import CalibrationError, NumericsError
 from amct_lite.numerics.affine import SMALLEST_SCALE
-from amct_lite.numerics.shared_range import covering
+from amct_lite.numerics.shared_range import covering, gate_of, reaching
 from amct_lite.numerics.sketch import Sketch
 from amct_lite.observers import make_observer
 from amct_lite.ops import Layer, bind
@@ -88,11 +88,18 @@ def decide(
 
 
 def _fitted(tensor: TensorPlan, plan: QuantPlan, alone: Callable[[TensorPlan], QParams]) -> QParams:
-    """The range of a tensor, together with those that must have the same, and within its bounds."""
+    """The range of a tensor, together with those that must have the same, and within its bounds. A HardSigmoid has the codes of
+    what it is computed of, where they can stand for both."""
+    if tensor.gate is not None:
+        (source,) = {other for other in plan.tensors if other.name == tensor.gate.source}
+        if (same := gate_of(_fitted(source, plan, alone), tensor.gate)) is not None:
+            return same
     if not tensor.grid and tensor.bounds is None:
-        return alone(tensor)
-    members = [other for other in plan.tensors if other.name in tensor.grid] or [tensor]
-    return covering([alone(member) for member in members], tensor.spec, tensor.bounds or (-inf, inf))
+        found = alone(tensor)
+    else:
+        members = [other for other in plan.tensors if other.name in tensor.grid] or [tensor]
+        found = covering([alone(member) for member in members], tensor.spec, tensor.bounds or (-inf, inf))
+    return found if tensor.reach is None or tensor.spec.symmetric else reaching(found, tensor.reach)
 
 
 def activation_qparams(tensor: TensorPlan, sketches: Sketches) -> QParams:

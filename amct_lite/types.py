@@ -116,12 +116,22 @@ class PassReport:
 
 
 @dataclass(frozen=True)
+class Gate:
+    """The tensor clip(alpha · (x + reach), 0, 1), a HardSigmoid, by which x is multiplied. source: the name of x."""
+
+    source: str
+    alpha: float
+    reach: float
+
+
+@dataclass(frozen=True)
 class TensorPlan:
     """One activation to quantize: observed once, however many layers read it.
 
     channel_axis: where the input channels lie (1 for convolutions, -1 for matrix products; None: not told apart).
     channels: how many there are (1 when they are not told apart). grid: the names of the tensors that must have one scale with
-    it, its own among them. bounds: what its range need not go beyond.
+    it, its own among them. bounds: what its range need not go beyond. reach: how far below 0 a HardSigmoid of it, by which it
+    is multiplied, is more than 0. gate: of what it is the HardSigmoid.
     """
 
     name: str
@@ -132,6 +142,8 @@ class TensorPlan:
     options: tuple[tuple[str, Any], ...] = ()
     grid: tuple[str, ...] = ()
     bounds: tuple[float, float] | None = None
+    reach: float | None = None
+    gate: Gate | None = None
 
     @property
     def key(self) -> tuple[str, int | None]:

@@ -26,7 +26,7 @@ from amct_lite.exporters.rewrites.codes import (
 from amct_lite.exporters.rewrites.float_convs import join_results, store_floats
 from amct_lite.exporters.rewrites.gates import spread_gate
 from amct_lite.exporters.rewrites.gelus import name_gelu
-from amct_lite.exporters.rewrites.hard_sigmoids import add_codes
+from amct_lite.exporters.rewrites.hard_sigmoids import compute_codes
 from amct_lite.exporters.rewrites.heads import multiply_pixel, pool_pixels
 from amct_lite.exporters.rewrites.masks import raise_hidden
 from amct_lite.exporters.rewrites.means import average
@@ -65,7 +65,7 @@ _MOVED: tuple[Rewrite, ...] = (
 _COMPUTED: tuple[Rewrite, ...] = (
     (["ReduceMean"], pool_pixels),
     (["AveragePool"], average),
-    (["HardSigmoid"], add_codes),
+    (["HardSigmoid"], compute_codes),
     (NUMBERS, give_code),
     (["Conv"], fill_block),  # knows sums and products, not what they were; those below ask for its shapes
     (["Conv"], multiply_pixel),

@@ -12,6 +12,7 @@ from amct_lite.ops import WEIGHTED, bodies_behind, weights_behind
 from amct_lite.ops.pool import dilated
 from amct_lite.passes.bound_parts import BOUNDS
 from amct_lite.passes.readers import SIZES
+from amct_lite.types import Gate
 
 Bounds = tuple[float, float]
 
@@ -21,11 +22,12 @@ class Placement:
     """reads: (node name, input index) of every tensor that a node other than a layer is to read as integers, in the order
     of the graph. grids: for each tensor that must have the scale of others, all of them, sorted by name. bounds: what a Relu,
     Clip or HardSigmoid keeps a tensor within: it vanishes among codes whose range does not go beyond; tensors of one grid have
-    the same."""
+    the same. gates: the HardSigmoids among them that multiply what they are computed of."""
 
     reads: tuple[tuple[str, int], ...]
     grids: Mapping[str, tuple[str, ...]]
     bounds: Mapping[str, Bounds]
+    gates: Mapping[str, Gate]
 
 
 def place(
@@ -44,7 +46,9 @@ def place(
     groups = flow.groups()
     grids = {str(v.name): tuple(sorted(str(v.name) for v in group)) for group in groups if len(group) > 1 for v in group}
     bounds = {str(v.name): flow.bounds(group) for group in groups for v in group}
-    return Placement(flow.reads(), grids, {name: b for name, b in bounds.items() if b != (-inf, inf)})
+    limited = {name: b for name, b in bounds.items() if b != (-inf, inf)}
+    gates = {name: gate for name, gate in flow.gates() if name not in grids and gate.source not in grids}
+    return Placement(flow.reads(), grids, limited, gates)
 
 
 class _Flow:
@@ -150,6 +154,16 @@ class _Flow:
         """What all of `group` together are kept within, by whoever computes them."""
         found = [bounds_of(value) for value in group if not self._is_moved(value)]
         return min((low for low, _ in found), default=-inf), max((high for _, high in found), default=inf)
+
+    def gates(self) -> Iterator[tuple[str, Gate]]:
+        """The result of each HardSigmoid that a product of integers takes together with what it is computed of."""
+        for node in self._between:
+            for value in node.inputs if node.op_type == "Mul" else ():
+                maker = ir.producer_of(value)
+                source = maker.inputs[0] if maker in self._between and maker.op_type == "HardSigmoid" else None
+                if maker is not None and source is not None and source in node.inputs:
+                    alpha, beta = ir.attribute(maker, "alpha", 0.2), ir.attribute(maker, "beta", 0.5)
+                    yield str(maker.outputs[0].name), Gate(str(source.name), alpha, beta / alpha)
 
     def _is_moved(self, value: ir.Value) -> bool:
         producer = value.producer()

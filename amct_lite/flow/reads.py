@@ -64,8 +64,12 @@ def _takes_part(node: ir.Node, reading: Collection[str]) -> bool:
 
 
 def _on_grids(plan: QuantPlan, placement: Placement) -> QuantPlan:
+    reaches = {gate.source: gate.reach for gate in placement.gates.values()}
+
     def placed(tensor: TensorPlan) -> TensorPlan:
-        return replace(tensor, grid=placement.grids.get(tensor.name, ()), bounds=placement.bounds.get(tensor.name))
+        name = tensor.name
+        grid, bounds = placement.grids.get(name, ()), placement.bounds.get(name)
+        return replace(tensor, grid=grid, bounds=bounds, reach=reaches.get(name), gate=placement.gates.get(name))
 
     return replace(
         plan,

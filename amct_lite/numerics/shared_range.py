@@ -1,4 +1,4 @@
-"""One range for several tensors, and a range that does not go beyond what its tensor can be."""
+"""One range for several tensors, a range that does not go beyond what its tensor can be, and one for two factors."""
 
 from __future__ import annotations
 
@@ -8,7 +8,12 @@ from math import inf
 import numpy as np
 
 from amct_lite.numerics.affine import SMALLEST_SCALE, qparams_from_range, real_range
-from amct_lite.types import QParams, QuantSpec
+from amct_lite.types import Gate, QParams, QuantSpec
+
+MOST_WIDENED = 1.1
+"""How much larger a scale may become to save a rounding: this costs less than 1 dB."""
+WHOLE = 1e-3
+"""So near to a whole number of steps, no code comes out otherwise."""
 
 
 def covering(params: Sequence[QParams], spec: QuantSpec, bounds: tuple[float, float] = (-inf, inf)) -> QParams:
@@ -28,3 +33,31 @@ def covering(params: Sequence[QParams], spec: QuantSpec, bounds: tuple[float, fl
         return found
     rounded_down = np.nextafter(np.float32(bounds[1] / steps), np.float32(0))
     return QParams.of(rounded_down, found.zero_point[0], spec.bits)
+
+
+def reaching(params: QParams, reach: float) -> QParams:
+    """Asymmetric `params` whose scale is `reach` divided by a whole number, and whose range begins at -`reach` or below: so the
+    codes of x are those of x + `reach` as well. As they are where the scale would become larger by more than MOST_WIDENED.
+    """
+    spec, before = QuantSpec(params.bits), params.scale[0]
+    low, high = real_range(params)
+    lowest = low if low < -reach - before / 2 else -reach
+    steps = int((spec.qmax - spec.qmin) * reach / (high - lowest))
+    if steps == 0 or reach / steps > MOST_WIDENED * before:
+        return params
+    nearest = np.float32(reach / steps)
+    scale = float(nearest if steps * float(nearest) <= reach else np.nextafter(nearest, np.float32(0)))
+    return QParams.of(scale, max(spec.qmin, spec.qmin - round(lowest / scale)), params.bits)
+
+
+def gate_of(source: QParams, gate: Gate) -> QParams | None:
+    """The parameters with which the codes of `gate`, which stay within its own bounds, are those of `source`; None where
+    there are none.
+
+        alpha · (s·(q - z) + reach) = alpha·s · (q - (z - reach/s))
+    """
+    scale, zero_point = source.scale[0], source.zero_point[0]
+    steps = round(gate.reach / scale)
+    if abs(steps * scale - gate.reach) > WHOLE * scale or zero_point - steps < QuantSpec(source.bits).qmin:
+        return None
+    return QParams.of(scale * gate.alpha, zero_point - steps, source.bits)

@@ -1,16 +1,19 @@
 """HardSwish, in one node or by hand, becomes the two operators that ONNX Runtime can compute on integers, each on its own:
 
-    HardSwish(x)                                          x · HardSigmoid<1/6, 1/2>(x)
+    HardSwish(x)                                          x · HardSigmoid<1/6, 1/2>(x), x = max(x, -3)
     Clip(x + c, 0, u) / u                                 HardSigmoid<1/u, c/u>(x)
     m · Clip(x + c, 0, u) / u, multiplied first           m · HardSigmoid<1/u, c/u>(x)
 
-Between the two lies a tensor that can have a scale. Who does not compute on integers so keeps the nodes of the model.
+Between the two lies a tensor that can have a scale. What x is below -3 does not count, since the product is 0 from there on: if
+nobody else reads x, no code need stand for it. Who does not compute on integers so keeps the nodes of the model.
 Source: ONNX operator spec, HardSwish and HardSigmoid.
 """
 
 from __future__ import annotations
 
 from math import isclose
+
+import numpy as np
 
 from amct_lite import ir
 from amct_lite.ir.build import Inserter
@@ -22,13 +25,17 @@ from amct_lite.types import PassReport
 NAME = "take_apart"
 PART = ".hardsigmoid"
 """What the name of a HardSigmoid that is made here ends in, behind that of the node it was a part of."""
+LIMIT = ".clip"
+"""The same of the Clip in front of both."""
+_COMPUTING = frozenset({"Conv", "ConvTranspose", "BatchNormalization", "Gemm", "MatMul", "Add"})
+"""A Clip behind them vanishes when their results are rounded."""
 _SAME = 1e-6
 """1/6 is 0.16666667 in float32."""
 
 
 def run(model: ir.Model) -> PassReport:
     findings = Findings(NAME)
-    whole, by_hand = 0, 0
+    whole, by_hand, apart = 0, 0, 0
     for node in tuple(model.graph):
         if node.domain or node.graph is None:
             continue
@@ -37,13 +44,18 @@ def run(model: ir.Model) -> PassReport:
             whole += 1
         elif node.op_type == "Clip" and _gate(node):
             by_hand += 1
-    findings.changed = whole + by_hand
+        elif node.op_type == "HardSigmoid":
+            apart += _limit(node.outputs[0])
+    findings.changed = whole + by_hand + apart
     if whole:
         said = f"for integer kernels, HardSwish ({whole} ×) is computed in two steps"
-        findings.notes.append(f"{said}: where the model has x, there are x{PART} and the Mul x behind it")
+        findings.notes.append(f"{said}: where the model has x, there are x{PART} and the Mul x behind it, in front x{LIMIT}")
     if by_hand:
         said = f"for integer kernels, Add, Clip and a division ({by_hand} ×) are a HardSigmoid"
         findings.notes.append(f"{said}: where the model has Clip x, there is x{PART}")
+    if apart:
+        said = f"for integer kernels, what is multiplied by its HardSigmoid ({apart} ×) ends where that is 0"
+        findings.notes.append(f"{said}: in front of a HardSigmoid x there is x{LIMIT}")
     return findings.report()
 
 
@@ -69,6 +81,7 @@ def _multiply(swish: ir.Node) -> None:
     gate = Inserter(swish, str(swish.name)).op("HardSigmoid", swish.inputs[0], alpha=1 / 6, beta=0.5)
     swish.op_type = "Mul"
     ir.replace_input(swish, 1, gate)
+    _limit(gate)
 
 
 def _gate(clip: ir.Node) -> bool:
@@ -95,6 +108,27 @@ def _gate(clip: ir.Node) -> bool:
         ir.remove_node(reader)
     ir.remove_node(clip)
     ir.remove_node(added)
+    _limit(gate)
+    return True
+
+
+def _limit(gate: ir.Value) -> bool:
+    """Let what `gate`, a HardSigmoid, is computed of end where that is 0, if both are multiplied, and nobody else reads it."""
+    sigmoid, product = ir.producer_of(gate), sole_reader(gate)
+    source = sigmoid.inputs[0] if sigmoid is not None else None
+    maker = ir.producer_of(source)
+    if source is None or sigmoid is None or product is None or maker is None or source.is_graph_output():
+        return False
+    alpha, beta = ir.attribute(sigmoid, "alpha", 0.2), ir.attribute(sigmoid, "beta", 0.5)
+    if product.op_type != "Mul" or maker.op_type not in _COMPUTING or maker.domain or min(alpha, beta) <= 0:
+        return False
+    readers = [use.node for use in ir.uses(source)]
+    if len(readers) != 2 or set(readers) != {sigmoid, product} or maker.graph is not sigmoid.graph:
+        return False
+    b = Inserter(sigmoid, str(sigmoid.name).removesuffix(PART))
+    limited = b.op("Clip", source, b.constant(-beta / alpha, np.float32))
+    for reader in readers:
+        ir.replace_input(reader, list(reader.inputs).index(source), limited)
     return True
 
 

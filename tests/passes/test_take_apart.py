@@ -19,8 +19,9 @@ CONSTANTS = {
 INPUTS = ", ".join(["float[1,4,9] x"] + [f"float {name}" for name in CONSTANTS])
 
 
-def graph(body: str) -> ir.Model:
-    return parse(f"g ({INPUTS}) => (float[1,4,9] y) {{ r = Mul(x, six) {body} }}", **CONSTANTS)
+def graph(body: str, **more: np.ndarray) -> ir.Model:
+    inputs = ", ".join([INPUTS, *(f"int64[{len(array)}] {name}" for name, array in more.items())])
+    return parse(f"g ({inputs}) => (float[1,4,9] y) {{ r = Mul(x, six) {body} }}", **CONSTANTS, **more)
 
 
 @pytest.mark.parametrize(
@@ -39,6 +40,42 @@ def test_a_hard_swish_is_a_product_with_a_hard_sigmoid(body: str) -> None:
     assert (ops(after), report.changed) == (["Mul", "HardSigmoid", "Mul", "Neg"], 1)
     assert [node.inputs[0].name for node in after.graph if node.op_type == "Neg"] == ["h"]
     assert next(node.name for node in after.graph if node.op_type == "HardSigmoid").endswith(".hardsigmoid")
+
+
+@pytest.mark.parametrize(
+    ("body", "bound"),
+    [
+        ("h = HardSwish(s) y = Neg(h)", -3),
+        ("a = Add(s, three) c = Clip(a, zero, six) m = Mul(s, c) h = Div(m, six) y = Neg(h)", -3),
+        ("a = Add(three, s) c = Clip(a, zero, six) g = Mul(c, sixth) h = Mul(g, s) y = Neg(h)", -3),
+        ("g = HardSigmoid(s) h = Mul(g, s) y = Neg(h)", -2.5),
+        ("g = HardSigmoid<alpha=0.25, beta=0.5>(s) h = Mul(s, g) y = Neg(h)", -2),
+    ],
+)
+def test_what_lies_below_its_bound_does_not_count_where_nobody_else_reads_it(body: str, bound: float) -> None:
+    """Both factors begin there: the product is 0 from there on."""
+    after, _ = apply(run, graph(f"s = Add(r, many) {body}"))
+    assert ops(after) == ["Mul", "Add", "Clip", "HardSigmoid", "Mul", "Neg"]
+    _, _, clip, gate, product, _ = after.graph
+    assert ir.constant_of(clip.inputs[1]) == pytest.approx(bound)
+    assert gate.inputs[0] is clip.outputs[0]
+    assert set(product.inputs) == {clip.outputs[0], gate.outputs[0]}
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "s = Add(r, many) h = HardSwish(s) y = Add(h, s)",
+        "s = Add(r, many) g = HardSigmoid(s) y = Mul(g, r)",
+        "s = Add(r, many) g = HardSigmoid(s) h = Mul(g, s) y = Mul(g, h)",
+        "s = Reshape(r, rows) h = HardSwish(s) y = Neg(h)",
+        "h = HardSwish(x) y = Neg(h)",
+    ],
+    ids=["read by another", "a gate of another", "a gate of others, too", "moved", "an input"],
+)
+def test_elsewhere_what_lies_below_its_bound_stays(body: str) -> None:
+    after, _ = apply(run, graph(body, rows=np.array([1, 4, 9])))
+    assert "Clip" not in ops(after)
 
 
 def test_one_that_leaves_the_network_keeps_its_name() -> None:

@@ -272,7 +272,15 @@ def swish(channels: int, size: int) -> Models:
         data, zero = net.op("DequantizeLinear", codes, *grid), net.constant(np.uint8(0))
         return net.op("QuantizeLinear", net.op("Mul", data, saturated(net, data, zero)), *grid)
 
-    ways = {"float": floats, "sum and product": sum_and_product}
+    def same_codes(net: Net, codes: str, grid: tuple[str, str]) -> str:
+        bounded = net.op("Clip", codes, net.constant(np.uint8(0)), net.constant(np.uint8(120)))
+        factors = [
+            net.op("DequantizeLinear", given, net.constant(np.float32(scale)), net.constant(np.uint8(zero)))
+            for given, scale, zero in ((codes, 0.05, 60), (bounded, 0.05 / 6, 0))
+        ]
+        return net.op("QuantizeLinear", net.op("Mul", *factors), *grid)
+
+    ways = {"float": floats, "sum and product": sum_and_product, "same codes": same_codes}
     return {way: among_layers(change, channels, channels, size) for way, change in ways.items()}
 
 

@@ -1,4 +1,5 @@
-"""A HardSigmoid between integers is an addition whose codes saturate, and a HardSwish that and a product."""
+"""A HardSigmoid between integers is an addition whose codes saturate, or has the codes of what it is computed of; a HardSwish
+is that and a product."""
 
 from __future__ import annotations
 
@@ -6,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from small_nets import ONE_THREAD, kernels, net, run
+from small_nets import ONE_THREAD, kernels, net, require_alike, run
 
 from amct_lite import ir
 from amct_lite.config import QuantConfig
@@ -35,10 +36,42 @@ def quantized(activation: str, *, opset: int = 17, scale: float = 3.0, **setting
 @pytest.mark.parametrize("opset", [14, 17, 22])
 @pytest.mark.parametrize("activation", [SWISH, BY_HAND])
 def test_a_hard_swish_between_layers_is_integers_throughout(activation: str, opset: int) -> None:
-    found = kernels(quantized(activation, opset=opset))
-    assert found["QLinearAdd"] == found["QLinearMul"] == 1
-    assert found["QuantizeLinear"] == 1
-    assert not {"HardSigmoid", "Mul", "HardSwish"} & found.keys()
+    """Its factors have the same codes, those of one kept within those of 0 and 1; nothing below -3 has a code of its own."""
+    result = quantized(activation, opset=opset)
+    found = kernels(result)
+    assert found["Clip"] == found["QLinearMul"] == found["QuantizeLinear"] == 1
+    assert not {"HardSigmoid", "Mul", "HardSwish", "QLinearAdd"} & found.keys()
+    (data, gate) = (entry.activation for entry in result.record.layers if entry.key in {"act:0", "act:1", "over:0", "over:1"})
+    assert data.zero_point[0] + 128 == round(3 / data.scale[0])
+    assert (gate.scale[0], gate.zero_point) == (pytest.approx(data.scale[0] / 6), (-128,))
+
+
+@pytest.mark.parametrize(
+    ("activation", "scale"),
+    [(SWISH, 0.01), (SWISH, 0.3), (f"{SWISH.replace('b', 'h')} [more] b = Add (h, a)", 0.3)],
+    ids=["far within", "within", "read by others"],
+)
+def test_a_hard_swish_of_data_that_do_not_reach_its_bound_keeps_their_range(activation: str, scale: float) -> None:
+    """From -3 on it would be far wider. The sum is one, then, and so is the Add of the last case."""
+    result = quantized(activation, scale=scale)
+    (data,) = (entry.activation for entry in result.record.layers if entry.key == "act:0")
+    assert (data.zero_point[0] + 128) * data.scale[0] < 1.5
+    assert kernels(result)["QLinearAdd"] == 1 + ("more" in activation)
+
+
+def test_data_that_others_read_keep_what_lies_below_the_bound() -> None:
+    """Both ends of the codes are kept within bounds then: those of 0 and of 1."""
+    result = quantized(f"{SWISH.replace('b', 'h')} [more] b = Add (h, a)", scale=10.0)
+    (data,) = (entry.activation for entry in result.record.layers if entry.key == "act:0")
+    assert (data.zero_point[0] + 128) * data.scale[0] > 4
+    found = kernels(result)
+    assert (found["Clip"], found["QLinearAdd"], found["QLinearMul"]) == (1, 1, 1)
+    require_alike(result, samples(10.0)[:2], 100)
+
+
+@pytest.mark.parametrize("activation", [SWISH, BY_HAND])
+def test_codes_that_are_kept_give_what_the_fake_quant_model_gives(activation: str) -> None:
+    require_alike(quantized(activation, scale=8.0), samples(8.0)[:3], 100)
 
 
 @pytest.mark.parametrize("scale", [0.01, 0.5, 3.0, 40.0])
