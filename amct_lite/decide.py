@@ -88,18 +88,22 @@ def decide(
 
 
 def _fitted(tensor: TensorPlan, plan: QuantPlan, alone: Callable[[TensorPlan], QParams]) -> QParams:
-    """The range of a tensor, together with those that must have the same, and within its bounds. A HardSigmoid has the codes of
-    what it is computed of, where they can stand for both."""
-    if tensor.gate is not None:
-        (source,) = {other for other in plan.tensors if other.name == tensor.gate.source}
-        if (same := gate_of(_fitted(source, plan, alone), tensor.gate)) is not None:
-            return same
+    """The range of a tensor, together with those that must have the same, and within its bounds."""
+    if not tensor.spec.symmetric and (same := _as_factor(tensor, plan, alone)) is not None:
+        return same
     if not tensor.grid and tensor.bounds is None:
         found = alone(tensor)
     else:
         members = [other for other in plan.tensors if other.name in tensor.grid] or [tensor]
         found = covering([alone(member) for member in members], tensor.spec, tensor.bounds or (-inf, inf))
     return found if tensor.reach is None or tensor.spec.symmetric else reaching(found, tensor.reach)
+
+
+def _as_factor(tensor: TensorPlan, plan: QuantPlan, alone: Callable[[TensorPlan], QParams]) -> QParams | None:
+    """The parameters of a HardSigmoid with which it has the codes of what it multiplies; None for others, and without such."""
+    gate = tensor.gate
+    source = next((other for other in plan.tensors if gate is not None and other.name == gate.source), None)
+    return gate_of(_fitted(source, plan, alone), gate.alpha, gate.reach) if gate is not None and source is not None else None
 
 
 def activation_qparams(tensor: TensorPlan, sketches: Sketches) -> QParams:

@@ -8,7 +8,7 @@ from math import inf
 import numpy as np
 
 from amct_lite.numerics.affine import SMALLEST_SCALE, qparams_from_range, real_range
-from amct_lite.types import Gate, QParams, QuantSpec
+from amct_lite.types import QParams, QuantSpec
 
 MOST_WIDENED = 1.1
 """How much larger a scale may become to save a rounding: this costs less than 1 dB."""
@@ -50,14 +50,14 @@ def reaching(params: QParams, reach: float) -> QParams:
     return QParams.of(scale, max(spec.qmin, spec.qmin - round(lowest / scale)), params.bits)
 
 
-def gate_of(source: QParams, gate: Gate) -> QParams | None:
-    """The parameters with which the codes of `gate`, which stay within its own bounds, are those of `source`; None where
-    there are none.
+def gate_of(source: QParams, alpha: float, reach: float) -> QParams | None:
+    """The parameters with which clip(alpha · (x + reach), 0, 1) has the codes of x, whose parameters are `source`, kept within
+    those of 0 and 1; None where there are none.
 
         alpha · (s·(q - z) + reach) = alpha·s · (q - (z - reach/s))
     """
     scale, zero_point = source.scale[0], source.zero_point[0]
-    steps = round(gate.reach / scale)
-    if abs(steps * scale - gate.reach) > WHOLE * scale or zero_point - steps < QuantSpec(source.bits).qmin:
+    steps = round(reach / scale)
+    if abs(steps * scale - reach) > WHOLE * scale or zero_point - steps < QuantSpec(source.bits).qmin:
         return None
-    return QParams.of(scale * gate.alpha, zero_point - steps, source.bits)
+    return QParams.of(scale * alpha, zero_point - steps, source.bits)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from amct_lite.numerics.affine import quantize, real_range
 from amct_lite.numerics.shared_range import MOST_WIDENED, covering, gate_of, reaching
-from amct_lite.types import Gate, QParams, QuantSpec
+from amct_lite.types import QParams, QuantSpec
 
 SPEC = QuantSpec()
 UNIT = QParams.of(1 / 256, -128)  # [0, 255/256]
@@ -88,7 +88,7 @@ def test_one_code_stands_for_a_number_and_for_its_hard_sigmoid(low: float, high:
     before = QParams.of(spread, -128 + round(low / spread))
     data = reaching(before, reach)
     assume(data != before)
-    found = gate_of(data, Gate("x", alpha, reach))
+    found = gate_of(data, alpha, reach)
     assert found is not None
     codes = np.arange(-128, 128)
     numbers = (codes - data.zero_point[0]) * np.float64(data.scale[0])
@@ -97,6 +97,6 @@ def test_one_code_stands_for_a_number_and_for_its_hard_sigmoid(low: float, high:
 
 
 def test_where_the_lowest_code_would_be_below_all_there_is_none() -> None:
-    assert gate_of(QParams.of(0.1, -110), Gate("x", 1 / 6, 3.0)) is None  # 30 steps below it
-    assert gate_of(QParams.of(0.1, -98), Gate("x", 1 / 6, 3.0)) == QParams.of(0.1 / 6, -128)
-    assert gate_of(QParams.of(0.11, -90), Gate("x", 1 / 6, 3.0)) is None, "27.3 steps are none of a code"
+    assert gate_of(QParams.of(0.1, -110), 1 / 6, 3.0) is None  # 30 steps below it
+    assert gate_of(QParams.of(0.1, -98), 1 / 6, 3.0) == QParams.of(0.1 / 6, -128)
+    assert gate_of(QParams.of(0.11, -90), 1 / 6, 3.0) is None, "27.3 steps are none of a code"

@@ -18,7 +18,7 @@ from amct_lite.exporters.rewrites.neighbours import rounded_by
 from amct_lite.exporters.rewrites.numbers import code_for
 from amct_lite.ir.build import Inserter
 from amct_lite.numerics.shared_range import gate_of
-from amct_lite.types import Gate, QParams
+from amct_lite.types import QParams
 
 _SAME = 1e-6
 """1/6 is 0.16666667 in float32."""
@@ -42,7 +42,7 @@ def _keep_codes(gate: ir.Node, quantize: ir.Node, alpha: float, beta: float) -> 
     before, behind = grid_of(data), grid_of(quantize)
     if data is None or data.inputs[0] is None or before is None or behind is None:
         return False
-    wanted = gate_of(QParams.of(before[0], before[1] - UNSIGNED_SHIFT), Gate("", alpha, beta / alpha))
+    wanted = gate_of(QParams.of(before[0], before[1] - UNSIGNED_SHIFT), alpha, beta / alpha)
     if (
         wanted is None
         or not isclose(wanted.scale[0], behind[0], rel_tol=_SAME)
