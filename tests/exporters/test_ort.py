@@ -233,6 +233,29 @@ def test_no_sum_has_two_weights_of_minus_128(name: str) -> None:
     assert max(lowest_weights(ort.export(other.source.prepared, other.record))) == 1
 
 
+SHARED_WEIGHTS = {
+    "two products": """net (float[1,3,4,4] x) => (float[3,16] y) {
+      [flat] a = Reshape (x, rows) [mm] b = MatMul (a, m) [relu] c = Relu (b) [fc] y = Gemm (c, m) }""",
+    "a convolution and a transposed one": """net (float[1,16,4,4] x) => (float[1,16,6,6] y) {
+      [c1] a = Conv (x, k) [relu] b = Relu (a) [up] y = ConvTranspose (b, k) }""",
+}
+
+
+@pytest.mark.parametrize("per_channel", ["all", "none"])
+@pytest.mark.parametrize("name", SHARED_WEIGHTS)
+def test_nor_has_one_that_reads_a_weight_of_others(name: str, per_channel: str) -> None:
+    values = {"m": (16, 16), "k": (16, 16, 3, 3)}
+    extremes = {key: np.where(np.random.default_rng(0).random(shape) < 0.5, -1, 0.99) for key, shape in values.items()}
+    model = net(SHARED_WEIGHTS[name], rows=np.array([3, 16]), **{key: array.astype("f4") for key, array in extremes.items()})
+    size = (1, 3, 4, 4) if name == "two products" else (1, 16, 4, 4)
+    data = [{"x": np.random.default_rng(1).standard_normal(size).astype(np.float32)}]
+    generic = QuantConfig(target="generic", bias_correction="none", per_channel=per_channel)
+    result = quantize(ir.load_bytes(model.SerializeToString()), data, generic, options=ONE_THREAD)
+    exported = ort.export(result.source.prepared, result.record)
+    assert lowest_weights(exported)
+    assert max(lowest_weights(exported)) == 1
+
+
 def test_the_prepared_model_is_not_touched() -> None:
     result = quantized("residual")
     before = ir.checksum(result.source.prepared)
