@@ -9,6 +9,7 @@ import numpy as np
 from amct_lite import ir
 from amct_lite.exporters.integers import QuantizedLayer, quantized_at
 from amct_lite.exporters.pairs import quantizer_in_front
+from amct_lite.exporters.rewrites.codes import with_one_extreme
 from amct_lite.exporters.rewrites.contrib import DOMAIN, import_domain
 from amct_lite.ir.build import Inserter
 from amct_lite.ops import Layer
@@ -44,7 +45,8 @@ def use_kernel(model: ir.Model, items: Iterable[QuantizedLayer]) -> None:
 def _as_kernel_wants(b: Inserter, layer: Layer, codes: AnyArray, params: QParams) -> _Weight:
     """The codes (directions, inputs, 4·hidden), and their scale and zero point: of each direction, or of each of its rows."""
     scales = np.repeat(params.scales, layer.group) if params.per_tensor else params.scales.reshape(layer.group, -1)
-    swapped = np.ascontiguousarray(codes.transpose(0, 2, 1))
+    rows = with_one_extreme(codes.reshape(-1, codes.shape[-1]), axis=0)
+    swapped = np.ascontiguousarray(rows.reshape(codes.shape).transpose(0, 2, 1))
     return b.constant(swapped), b.constant(scales), b.constant(np.zeros(scales.shape, np.int8))
 
 

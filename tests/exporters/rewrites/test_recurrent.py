@@ -18,11 +18,12 @@ from amct_lite.config import QuantConfig
 from amct_lite.converting import convert, convert_qdq
 from amct_lite.diagnosis.explain import explain
 from amct_lite.errors import AmctError, RecordError, VerificationError
+from amct_lite.exporters import ort
 from amct_lite.numerics.metrics import sqnr_db
 from amct_lite.pipeline import quantize
 from amct_lite.record import RecurrentRecord, format_record, parse_record
 from amct_lite.result import QuantizeResult
-from amct_lite.types import QuantRecord
+from amct_lite.types import QParams, QuantRecord
 
 INPUTS, HIDDEN, STEPS, BATCH = 48, 64, 12, 2
 TEXT = """net (float[12,2,48] x) => (float[12,D,2,64] y, float[D,2,64] last) {
@@ -87,6 +88,31 @@ def test_the_kernel_has_the_codes_and_scales_of_the_record(direction: str, uneve
         np.testing.assert_array_equal(constants[scale], of_rows if uneven else of_rows[:, 0])
         assert not np.any(constants[zero])
     np.testing.assert_array_equal(constants[3], values["b"])
+
+
+@pytest.mark.parametrize("uneven", [False, True])
+def test_no_sum_has_two_weights_of_minus_128(uneven: bool) -> None:
+    """Scales that leave out the lowest code are what this target decides; those of another record may be smaller by a 128th."""
+    model = model_of("bidirectional", uneven=uneven)
+    for tensor in model.graph.initializer:
+        array = numpy_helper.to_array(tensor)
+        if array.ndim == 3:
+            lowest = -np.abs(array).max(axis=2 if uneven else None, keepdims=True)
+            tensor.CopyFrom(numpy_helper.from_array(np.where(array < lowest / 2, lowest, array), tensor.name))
+    result = quantized(model)
+    (entry,) = result.record.layers
+    assert isinstance(entry, RecurrentRecord)
+    assert entry.weight is not None
+    assert entry.recurrence is not None
+    weight, recurrence = (QParams.of(params.scales * np.float32(127 / 128), 0) for params in (entry.weight, entry.recurrence))
+    other = QuantRecord((replace(entry, weight=weight, recurrence=recurrence),))
+    for record, least in ((result.record, 0), (other, 1)):
+        exported = ort.export(result.source.prepared, record)
+        (node,) = [node for node in exported.graph if node.op_type == "DynamicQuantizeLSTM"]
+        for codes in (ir.constant_of(node.inputs[1]), ir.constant_of(node.inputs[2])):
+            assert codes is not None
+            assert (codes == -128).sum(axis=1).max() == least
+            assert (codes < -126).sum(axis=1).max() > 1
 
 
 @pytest.mark.parametrize("direction", DIRECTIONS)
