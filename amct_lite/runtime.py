@@ -19,6 +19,7 @@ import onnxruntime  # type: ignore[import-untyped]  # it ships no types
 
 from amct_lite import ir, scratch
 from amct_lite.errors import CalibrationError, ConfigError, DataError, UnsupportedModelError
+from amct_lite.overflow import may_overflow, on_arm
 from amct_lite.providers import CPU, full_name, placement_remark, require_started, short_name, with_options
 from amct_lite.registry import did_you_mean
 from amct_lite.types import AnyArray, Feeds
@@ -31,6 +32,8 @@ _EXTERNAL_FOLDER = "session.model_external_initializers_file_folder_path"
 FLOAT_PRODUCTS = "session.qdq_matmulnbits_accuracy_level"
 """With 1, ONNX Runtime from 1.32 on multiplies data of 16 bits by weights of 8 as they are. By itself it rounds these data to 8
 bits first."""
+NO_INTEGER_KERNELS = "session.disable_quant_qdq", "1"
+"""Of a QuantizeLinear and a DequantizeLinear ONNX Runtime makes nothing then: each computes what it says."""
 _CONFIG = {"session.intra_op.allow_spinning": "0", FLOAT_PRODUCTS: "1"}
 """Unless the user says otherwise. Idle threads that spin take the cores from the statistics computed between two runs."""
 _FATAL_ONLY = 4
@@ -75,6 +78,13 @@ def beside_others(options: RuntimeOptions, model: ir.Model) -> RuntimeOptions:
     if not is_heavy(model):
         return options
     return replace(options, session_config=(("session.disable_prepacking", "1"), *options.session_config))
+
+
+def without_overflow(options: RuntimeOptions, model: ir.Model) -> RuntimeOptions:
+    """On ARM without integer kernels where these cannot sum up the weights of `model`, unless the user says otherwise."""
+    if not on_arm() or not may_overflow(model):
+        return options
+    return replace(options, session_config=(NO_INTEGER_KERNELS, *options.session_config))
 
 
 @dataclass(frozen=True)
@@ -189,6 +199,8 @@ def open_session(
     Runtime does not take.
     """
     chosen = options or RuntimeOptions()
+    if optimize and profile is None and isinstance(model, ir.Model):  # what is timed runs as it does elsewhere
+        chosen = without_overflow(chosen, model)
     settings = _settings(chosen, optimize)
     if profile is not None:
         settings.enable_profiling = True

@@ -33,6 +33,7 @@ LAYERS = (
     {"config", "observers", "ops", "passes", "record", "weights"},
     {"lanes"},
     {"runtime"},
+    {"overflow"},
     {"cluster", "ir", "numerics", "providers"},
     {"journal", "workers"},
     {"registry", "files", "scratch", "search"},

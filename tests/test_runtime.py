@@ -202,6 +202,37 @@ def test_large_weights_of_several_sessions_are_read_in_place(monkeypatch):
     assert open_session(model, heavy).run({"x": np.zeros(1000, np.float32)})[0].sum() == 1000
 
 
+def depthwise(lowest: int) -> ir.Model:
+    """With so many weights of -128 in each channel."""
+    weight = np.full((16, 1, 3, 3), 127, np.int8)
+    weight.reshape(16, -1)[:, :lowest] = -128
+    model = ir.from_text(
+        f"""{HEADER}net (uint8[1, 16, 8, 8] x, int8[16, 1, 3, 3] w) => (uint8[1, 16, 6, 6] y) {{
+          s = Constant <value = float {{1.0}}> () wide = Constant <value = float {{1000.0}}> ()
+          z = Constant <value = uint8 {{0}}> () a = DequantizeLinear (x, s, z) b = DequantizeLinear (w, s)
+          c = Conv <group = 16> (a, b) y = QuantizeLinear (c, wide, z) }}"""
+    )
+    value = model.graph.inputs.pop()
+    value.const_value = ir.tensor_of(weight)
+    model.graph.register_initializer(value)
+    return model
+
+
+@pytest.mark.parametrize(
+    ("lowest", "machine", "turned_off"), [(2, "aarch64", True), (1, "aarch64", False), (2, "x86_64", False)]
+)
+def test_on_arm_no_kernel_sums_up_weights_that_overflow_it(lowest, machine, turned_off, monkeypatch):
+    given = []
+    monkeypatch.setattr(platform, "machine", lambda: machine)
+    monkeypatch.setattr(runtime, "_settings", lambda options, _optimize: given.append(options) or onnxruntime.SessionOptions())
+    model = depthwise(lowest)
+    open_session(model, ONE)
+    asked = RuntimeOptions(session_config=(("session.disable_quant_qdq", "0"),))
+    open_session(model, asked)
+    off = {"session.disable_quant_qdq": "1"} if turned_off else {}
+    assert [dict(options.session_config) for options in given] == [off, dict(asked.session_config)]
+
+
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="it is glibc that keeps what is freed")
 def test_memory_that_was_freed_is_returned_before_a_large_model_is_opened(monkeypatch):
     def own() -> int:

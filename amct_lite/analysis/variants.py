@@ -19,7 +19,7 @@ from amct_lite.errors import ExportError
 from amct_lite.ir.build import Inserter
 from amct_lite.numerics.affine import fake_quantize
 from amct_lite.ops import Layer, bind
-from amct_lite.runtime import RuntimeOptions
+from amct_lite.runtime import NO_INTEGER_KERNELS, RuntimeOptions
 from amct_lite.types import AnyArray, FloatArray, QParams
 
 SUMS = "amct.sums"
@@ -28,7 +28,7 @@ _NODE_BITS = 8
 
 def alone(options: RuntimeOptions) -> RuntimeOptions:
     """The same without what ONNX Runtime makes of a QuantizeLinear and a DequantizeLinear."""
-    return replace(options, session_config=(*options.session_config, ("session.disable_quant_qdq", "1")))
+    return replace(options, session_config=(*options.session_config, NO_INTEGER_KERNELS))
 
 
 @dataclass(frozen=True, eq=False)

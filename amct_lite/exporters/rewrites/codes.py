@@ -7,11 +7,9 @@ import numpy as np
 from amct_lite import ir
 from amct_lite.exporters.pairs import UNSIGNED_SHIFT, dequantizers
 from amct_lite.ir.build import Inserter
-from amct_lite.ops import WEIGHTED
+from amct_lite.numerics.pair_sums import with_one_extreme
+from amct_lite.overflow import signed_weight, summed_axes
 from amct_lite.passes.readers import SIZES
-from amct_lite.types import AnyArray
-
-_LOWEST = -128
 
 
 def make_unsigned(quantize: ir.Node) -> None:
@@ -59,36 +57,13 @@ def spell_zero_point(dequantize: ir.Node) -> None:
 
 
 def keep_one_extreme(dequantize: ir.Node) -> None:
-    """Of a weight that integer kernels read, `with_one_extreme` along the outputs of each reader. Scales decided for this target
-    leave no -128 but among weights that they clip; those of other records do."""
-    codes = ir.constant_of(dequantize.inputs[0])
-    if codes is None or codes.dtype != np.int8 or codes.ndim < 2:
+    """Of a weight that integer kernels read, `with_one_extreme` along the outputs of each of them. Scales decided for this
+    target leave no -128 but among weights that they clip; those of other records do."""
+    codes = signed_weight(dequantize)
+    if codes is None:
         return
     kept = codes
-    for axis in sorted({axis for use in ir.uses(dequantize.outputs[0]) for axis in _outputs_along(use.node, codes.ndim)}):
+    for axis in summed_axes(dequantize, codes.ndim):
         kept = with_one_extreme(kept, axis)
     if kept is not codes:
         ir.replace_input(dequantize, 0, ir.add_initializer(ir.graph_of(dequantize), f"{dequantize.name}.codes", kept))
-
-
-def with_one_extreme(codes: AnyArray, axis: int) -> AnyArray:
-    """Of the weights of -128 that one output, along `axis`, sums up, all but the first become -127: kernels on ARM add two
-    products of int8 in 16 bits, and (-128)(-128) + (-128)(-128) is one more than these hold: what comes out is wrong by half
-    the range. `codes` itself where there is nothing to change."""
-    sums = np.moveaxis(codes, axis, 0).reshape(codes.shape[axis], -1)
-    crowded = (sums == _LOWEST).sum(axis=1) > 1
-    if not crowded.any():
-        return codes
-    spread = np.array(sums)
-    few = spread[crowded]
-    few[(few == _LOWEST) & (np.cumsum(few == _LOWEST, axis=1) > 1)] = _LOWEST + 1
-    spread[crowded] = few
-    shape = (codes.shape[axis], *np.delete(codes.shape, axis))
-    return np.ascontiguousarray(np.moveaxis(spread.reshape(shape), 0, axis))
-
-
-def _outputs_along(reader: ir.Node, rank: int) -> tuple[int, ...]:
-    """The axis of the outputs in a weight of so many axes, if `reader` may become an integer kernel."""
-    if reader.op_type not in WEIGHTED or reader.op_type == "ConvTranspose":
-        return ()
-    return (0,) if reader.op_type == "Conv" or ir.attribute(reader, "transB", 0) else (rank - 1,)

@@ -9,9 +9,9 @@ import numpy as np
 from amct_lite import ir
 from amct_lite.exporters.integers import QuantizedLayer, quantized_at
 from amct_lite.exporters.pairs import quantizer_in_front
-from amct_lite.exporters.rewrites.codes import with_one_extreme
 from amct_lite.exporters.rewrites.contrib import DOMAIN, import_domain
 from amct_lite.ir.build import Inserter
+from amct_lite.numerics.pair_sums import with_one_extreme
 from amct_lite.ops import Layer
 from amct_lite.passes.bound_parts import BOUNDS
 from amct_lite.types import AnyArray, QParams
