@@ -6,8 +6,11 @@ import numpy as np
 
 from amct_lite import ir
 from amct_lite.ir.build import Inserter
+from amct_lite.numerics.pair_sums import is_crowded
 from amct_lite.ops.base import OPS, Columns, Indices, Layer, OpSpec, constant_data, constant_weight, vector_bias
 from amct_lite.types import AnyArray, DoubleArray, FloatArray
+
+_SHIFT = 128
 
 
 def _bind(node: ir.Node) -> Layer | str:
@@ -36,7 +39,19 @@ def _bind(node: ir.Node) -> Layer | str:
 
 
 def _integer_form(b: Inserter, _node: ir.Node, codes: ir.Value, zero_point: int, weight: ir.Value | None) -> ir.Value:
-    return b.op("MatMulInteger", codes, weight, b.constant(zero_point, np.int8))
+    assert weight is not None
+    return integer_product(b, codes, weight, (zero_point, 0))
+
+
+def integer_product(b: Inserter, first: ir.Value, second: ir.Value, zero_points: tuple[int, int]) -> ir.Value:
+    """Of int8 codes. A second factor of which a column may hold several codes of -128 becomes uint8, every code 128 higher:
+    what `numerics/pair_sums.py` says of kernels on ARM holds for signed ones."""
+    first_zero, array = b.constant(zero_points[0], np.int8), ir.constant_of(second)
+    if array is not None and not is_crowded(array, array.ndim - 1):
+        return b.op("MatMulInteger", first, second, first_zero, b.constant(zero_points[1], np.int8))
+    higher = b.op("Add", b.cast(second, ir.DataType.INT32), b.constant(_SHIFT, np.int32))
+    unsigned = b.cast(higher, ir.DataType.UINT8)
+    return b.op("MatMulInteger", first, unsigned, first_zero, b.constant(zero_points[1] + _SHIFT, np.uint8))
 
 
 def product_shift(_layer: Layer, delta: DoubleArray, mean: DoubleArray) -> DoubleArray | None:

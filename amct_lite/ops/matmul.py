@@ -10,7 +10,7 @@ import numpy as np
 from amct_lite import ir
 from amct_lite.ir.build import Inserter
 from amct_lite.ops.base import OPS, Layer, OpSpec, constant_weight
-from amct_lite.ops.gemm import product_columns, product_shift
+from amct_lite.ops.gemm import integer_product, product_columns, product_shift
 
 
 def _bind(node: ir.Node) -> Layer | str:
@@ -60,10 +60,10 @@ def _bias_add(node: ir.Node, channels: int) -> ir.Node | None:
 
 def _integer_form(b: Inserter, node: ir.Node, codes: ir.Value, zero_point: int, other: ir.Value | None) -> ir.Value:
     """`other` is symmetric (zero point 0) on whichever side it stands."""
-    codes_zero = b.constant(zero_point, np.int8)
+    assert other is not None
     if ir.constant_of(node.inputs[0]) is not None:
-        return b.op("MatMulInteger", other, codes, b.constant(0, np.int8), codes_zero)
-    return b.op("MatMulInteger", codes, other, codes_zero)
+        return integer_product(b, other, codes, (0, zero_point))
+    return integer_product(b, codes, other, (zero_point, 0))
 
 
 def _ascend(layer: Layer) -> str | None:

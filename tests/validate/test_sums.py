@@ -77,3 +77,36 @@ def test_a_convolution_is_computed_in_float_as_long_as_that_is_exact(channels: i
 def test_the_zero_point_decides_how_large_the_sums_are() -> None:
     assert operators(wide(1000, 0)) == ["Conv"]  # 1000 · 127 · 128
     assert operators(wide(1000, 100)) == ["ConvInteger"]  # 1000 · 127 · 228
+
+
+@pytest.mark.parametrize(("lowest", "second"), [(1, np.int8), (2, np.uint8)])
+@pytest.mark.parametrize("op_type", ["Gemm", "MatMul"])
+def test_a_product_that_arm_cannot_sum_up_has_an_unsigned_factor(op_type: str, lowest: int, second: type) -> None:
+    """Two weights of -128 in a column: in int8 two of these products are more than its kernels add."""
+    weight = np.full((6, 3), 127.0, np.float32)
+    weight[:lowest] = -128
+    text = f"g (float[2,6] x, float[6,3] w) => (float[2,3] y) {{ y = {op_type} (x, w) }}"
+    model = named(parse(text, header='<ir_version: 8, opset_import: ["": 13]>', w=weight))
+    record = QuantRecord((LayerRecord(f"{op_type}_0", QParams.of(1.0, -3), QParams.of(1.0, 0)),))
+    deploy = ascend.export(model, record)
+    (product,) = [node for node in lower(deploy).model.graph if node.op_type == "MatMulInteger"]
+    assert product.inputs[3].const_value.numpy().dtype == second
+    codes = np.array([[0, -125, 130, 7, -1, 3], [-125] * 6], np.float32)
+    np.testing.assert_array_equal(accumulators(deploy, {"x": codes}), (codes @ weight).astype(np.int32))
+
+
+@pytest.mark.parametrize("left", [False, True])
+def test_so_has_one_of_data(left: bool) -> None:
+    text = "g (float[1,6,6] x, float[1,6,6] z) => (float[1,6,6] y) { y = MatMul (x, z) }"
+    if left:
+        text = "g (float[1,6,6] x, float[6,6] w) => (float[1,6,6] y) { y = MatMul (w, x) }"
+    rng = np.random.default_rng(0)
+    weight = rng.choice(np.array([-128, 127], np.float32), (6, 6))
+    model = named(parse(text, header='<ir_version: 8, opset_import: ["": 13]>', **({"w": weight} if left else {})))
+    record = QuantRecord((LayerRecord("MatMul_0", QParams.of(1.0, 5 if left else 0), QParams.of(1.0, 0)),))
+    feeds = {name: rng.choice(np.array([-133, -128, 100], np.float32), (1, 6, 6)) for name in ("x", "z")[: 1 if left else 2]}
+    deploy = ascend.export(model, record)
+    (product,) = [node for node in lower(deploy).model.graph if node.op_type == "MatMulInteger"]
+    assert product.inputs[3].const_value.numpy().dtype == np.uint8
+    expected = weight @ feeds["x"] if left else np.clip(feeds["x"], -128, 127) @ np.clip(feeds["z"], -128, 127)
+    np.testing.assert_array_equal(accumulators(deploy, feeds), expected.astype(np.int32))
