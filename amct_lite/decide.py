@@ -78,7 +78,7 @@ def decide(
         if any(told):
             repairs[planned.name] = "; ".join(filter(None, told))
         apart, data_type = planned.name in unfused or None, HALF if planned.name in half else ""
-        entry = LayerRecord(planned.name, first, weight, skip_fusion=apart, data_type=data_type)
+        entry = LayerRecord(planned.name, first, weight, skip_fusion=apart, data_type=data_type, has_data=bool(data))
         layers.append(entry if recurrence is None else RecurrentRecord(**vars(entry), recurrence=recurrence))
     for read in plan.reads:
         layers.append(LayerRecord(read.key, fitted(read.tensor), None, tensor_quantize=True))

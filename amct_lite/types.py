@@ -251,6 +251,7 @@ class LayerRecord:
 
     activation: per-tensor. weight: None for an op without weight (and for tensor quantization). For a product of two
     variable tensors `weight` holds the second tensor's parameters. The fields after `weight` are AMCT's, kept as read.
+    has_data: False for a table that rows are picked of, whose activation stands for nothing.
     """
 
     key: str
@@ -261,6 +262,7 @@ class LayerRecord:
     tensor_quantize: bool = False
     balance_factor: tuple[float, ...] = ()
     data_type: str = ""
+    has_data: bool = True
     line: int | None = field(default=None, compare=False)
 
 

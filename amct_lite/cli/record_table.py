@@ -9,7 +9,7 @@ from math import inf
 
 from amct_lite.cli.layout import NARROW, console, entries, print_annotated, say
 from amct_lite.numerics.affine import real_range
-from amct_lite.record import UNIT_WEIGHT, RecurrentRecord, has_data, type_names
+from amct_lite.record import UNIT_WEIGHT, RecurrentRecord, type_names
 from amct_lite.record.diff import record_fields
 from amct_lite.record.suspicions import channel_ratio, distinct_scales, suspicions, used_scales
 from amct_lite.types import LayerRecord, QParams, QuantRecord
@@ -44,7 +44,7 @@ def findings(record: QuantRecord, keys: Collection[str], *, clipped: Mapping[str
     layers = [layer for layer in record.layers if layer.key in keys]
     if sort is not None:
         order = _ORDERS[sort]
-        layers.sort(key=lambda layer: order(layer) if sort not in _OF_DATA or has_data(layer) else -inf, reverse=True)
+        layers.sort(key=lambda layer: order(layer) if sort not in _OF_DATA or layer.has_data else -inf, reverse=True)
     odd = dict(suspicions(record))
     for key, share in clipped.items():
         if share > MOST_CLIPPED:
@@ -77,14 +77,14 @@ def _types_counted(layers: Sequence[LayerRecord]) -> list[str]:
 
 
 def _data_cells(layer: LayerRecord) -> list[str]:
-    if not has_data(layer):
+    if not layer.has_data:
         return ["—", "—", "—"]
     low, high = real_range(layer.activation)
     return [f"{layer.activation.scale[0]:.6g}", str(layer.activation.zero_point[0]), rf"\[{low:.4g}, {high:.4g}]"]
 
 
 def _types(layer: LayerRecord) -> str:
-    return type_names(layer) if has_data(layer) or layer.weight is None else f"INT{layer.weight.bits} weight"
+    return type_names(layer) if layer.has_data or layer.weight is None else f"INT{layer.weight.bits} weight"
 
 
 def as_mapping(found: Findings) -> dict[str, object]:
@@ -96,7 +96,7 @@ def as_mapping(found: Findings) -> dict[str, object]:
             layer.key: {
                 **_single(record_fields(layer)),
                 "range": real_range(layer.activation),
-                **({} if has_data(layer) else dict.fromkeys((*_OF_DATA, "act_type"))),
+                **({} if layer.has_data else dict.fromkeys(_OF_DATA)),
                 "distinct_scale_w": distinct_scales(layer),
                 "odd": found.odd.get(layer.key, ()),
                 "clipped": found.clipped.get(layer.key),

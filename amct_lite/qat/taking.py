@@ -198,7 +198,7 @@ def _layer(layer: Layer, trained: Trained, facts: LayerFacts) -> tuple[LayerReco
     weight = weight_params(layer, layer.weight_array, trained.constants.get((layer.name, layer.weight)), first)
     if isinstance(weight, str):
         return weight
-    entry = LayerRecord(layer.name, first, weight[0])
+    entry = LayerRecord(layer.name, first, weight[0], has_data=bool(data))
     if layer.recurrence is None:
         return entry, weight[1]
     coded = trained.constants.get((layer.name, layer.recurrence))

@@ -7,7 +7,7 @@ AMCT's words (scale_d, offset_d, act_type …) are known here and translated int
 """
 
 from amct_lite.record.check import LayerFacts, check_record, require_valid
-from amct_lite.record.layer import UNIT_DATA, UNIT_WEIGHT, RecurrentRecord, has_data, type_names
+from amct_lite.record.layer import UNIT_DATA, UNIT_WEIGHT, RecurrentRecord, type_names
 from amct_lite.record.reads import ReadFacts, mistake, obstacle, split_key
 from amct_lite.record.text import format_record, parse_record, read_record, record_digest
 
@@ -19,7 +19,6 @@ __all__ = [
     "RecurrentRecord",
     "check_record",
     "format_record",
-    "has_data",
     "mistake",
     "obstacle",
     "parse_record",

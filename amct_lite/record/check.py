@@ -94,7 +94,7 @@ def rows_problem(facts: LayerFacts, quantized: Container[str]) -> str:
 
 def _data_problem(layer: LayerRecord, facts: LayerFacts) -> str:
     if not facts.data and layer.activation != UNIT_DATA:
-        return f"({facts.op_type}) has scale_d or offset_d, but no data: write 1.0 and 0, and INT8 for act_type"
+        return f"({facts.op_type}) has scale_d or offset_d, but no data: write 1.0 and 0, and no act_type"
     offset = layer.activation.zero_point[0]
     return f"({facts.op_type}) has offset_d {offset}, must be 0, {facts.symmetric}" if facts.symmetric and offset else ""
 

@@ -89,7 +89,7 @@ def record_fields(layer: LayerRecord) -> Fields:
     return {
         "scale_d": layer.activation.scale,
         "offset_d": layer.activation.zero_point,
-        "act_type": f"INT{layer.activation.bits}",
+        "act_type": f"INT{layer.activation.bits}" if layer.has_data else None,
         **_pair("w", weight),
         "wts_type": f"INT{weight.bits}" if weight else None,
         **_pair("h", recurrent.hidden if recurrent else None),

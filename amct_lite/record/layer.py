@@ -26,7 +26,8 @@ UNIT_WEIGHT = QParams((1.0,), (0,))
 """scale_w of an op without weight, such as AveragePool: its accumulator is worth scale_d · 1."""
 
 UNIT_DATA = QParams((1.0,), (0,))
-"""scale_d and offset_d of an op without data, such as a Gather from a table. A layer whose step is 1 may look the same."""
+"""scale_d and offset_d of an op without data, such as a Gather from a table. It has no act_type, as an op without weight has no
+wts_type; so a layer whose step is 1 is told from it."""
 
 
 @dataclass(frozen=True)
@@ -41,11 +42,6 @@ def type_names(layer: LayerRecord) -> str:
     """`INT8 × INT4`: act_type and wts_type; the first alone for an op without weight."""
     data = f"INT{layer.activation.bits}"
     return data if layer.weight is None or layer.weight == UNIT_WEIGHT else f"{data} × INT{layer.weight.bits}"
-
-
-def has_data(layer: LayerRecord) -> bool:
-    """False for a table. It has a weight, so an entry without one has data, whatever its numbers."""
-    return layer.activation != UNIT_DATA or layer.weight is None or layer.weight == UNIT_WEIGHT
 
 
 class LayerReader:
@@ -88,6 +84,7 @@ class LayerReader:
             tensor_quantize=value.is_tensor_quantize,
             balance_factor=tuple(value.tensor_balance_factor),
             data_type=DATA_TYPES.get(value.op_data_type.upper(), ""),
+            has_data=self._has_data(activation, weight),
             line=self.line,
         )
         return RecurrentRecord(**vars(layer), hidden=recurrent[0], recurrence=recurrent[1]) if any(recurrent) else layer
@@ -107,6 +104,11 @@ class LayerReader:
             message = f"{field} {name!r} is unknown{did_you_mean(name, types)}; choose one of {choices}"
             self._report(field, message)
         return types.get(name, 8)
+
+    def _has_data(self, activation: QParams, weight: QParams | None) -> bool:
+        """False for a table. It has a weight, so an entry without one has data, whatever its numbers."""
+        typed = self._value.HasField("act_type") or self._value.HasField("dst_type")
+        return typed or activation != UNIT_DATA or weight is None or weight == UNIT_WEIGHT
 
     def _one(self, scale: str, offset: str, bits: int) -> QParams | None:
         """A per-tensor pair of fields; both must be there."""

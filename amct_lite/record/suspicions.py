@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from statistics import median
 
-from amct_lite.record.layer import UNIT_WEIGHT, has_data
+from amct_lite.record.layer import UNIT_WEIGHT
 from amct_lite.types import LayerRecord, QParams, QuantRecord
 
 FAR_FROM_NEIGHBOURS = 50.0
@@ -18,7 +18,7 @@ _FEWEST_NEIGHBOURS = 3
 
 def suspicions(record: QuantRecord) -> dict[str, tuple[str, ...]]:
     """Key → what is odd about it, a clause each; layers without anything odd are left out."""
-    with_data = tuple(filter(has_data, record.layers))
+    with_data = tuple(layer for layer in record.layers if layer.has_data)
     far = {layer.key: _far_scale(layer, _around(with_data, place)) for place, layer in enumerate(with_data)}
     found = {layer.key: (*far.get(layer.key, ()), *_wide_channels(layer)) for layer in record.layers}
     return {key: clauses for key, clauses in found.items() if clauses}

@@ -144,7 +144,8 @@ def _fields(layer: LayerRecord) -> Iterator[tuple[str, list[str]]]:
     yield "tensor_balance_factor", _numbers(layer.balance_factor)
     if layer.data_type:
         yield "op_data_type", [_text(layer.data_type)]
-    yield "act_type", [f'"INT{layer.activation.bits}"']
+    if layer.has_data:
+        yield "act_type", [f'"INT{layer.activation.bits}"']
     if weight is not None and weight != UNIT_WEIGHT:  # AMCT leaves it out for an op without weight; INT8 is the default
         yield "wts_type", [f'"INT{weight.bits}"']
     if isinstance(layer, RecurrentRecord):

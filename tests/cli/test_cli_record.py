@@ -69,24 +69,26 @@ def test_show_of_all_that_a_record_of_pytorch_can_hold(amct, tmp_path):
     assert "[-6.554e+04, 6.553e+04]" in done.out  # (-32768 - 1) * 2 and (32767 - 1) * 2
 
 
-TABLE = 'key: "words" value { scale_d: 1.0 offset_d: 0 scale_w: 0.5 scale_w: 0.25 offset_w: 0 offset_w: 0 act_type: "INT8" }'
+TABLE = 'key: "words" value { scale_d: 1.0 offset_d: 0 scale_w: 0.5 scale_w: 0.25 offset_w: 0 offset_w: 0 wts_type: "INT8" }'
 POOL = 'key: "pool" value { scale_d: 1.0 offset_d: 0 scale_w: 1.0 offset_w: 0 act_type: "INT8" }'
+STEP_OF_1 = 'key: "conv" value { scale_d: 1.0 offset_d: 0 scale_w: 0.5 offset_w: 0 act_type: "INT8" wts_type: "INT8" }'
 FC = 'key: "fc" value { scale_d: 0.5 offset_d: 3 scale_w: 0.5 offset_w: 0 act_type: "INT8" wts_type: "INT8" }'
 
 
 @pytest.fixture
 def with_table(tmp_path):
     path = tmp_path / "r.txt"
-    path.write_text("\n".join(f"record {{ {entry} }}" for entry in (TABLE, POOL, FC)), encoding="utf-8")
+    path.write_text("\n".join(f"record {{ {entry} }}" for entry in (TABLE, POOL, STEP_OF_1, FC)), encoding="utf-8")
     return path
 
 
 def test_show_of_a_table_says_that_it_has_no_data(amct, with_table):
     done = amct("record", "show", with_table)
-    rows = {(cells := line.split())[0]: cells[1:] for line in done.out.splitlines() if line.startswith(("words", "pool", "fc"))}
+    named = (line.split() for line in done.out.splitlines() if line.startswith(("words", "pool", "conv")))
+    rows = {name: cells for name, *cells in named}
     assert rows["words"] == ["—", "—", "—", "0.25", "…", "0.5", "(2)", "INT8", "weight"]
-    assert rows["pool"][:2] == ["1", "0"]  # a step of 1
-    assert "3 layers: 1 INT8 weight, 1 INT8, 1 INT8 × INT8" in done.out
+    assert rows["pool"][:2] == rows["conv"][:2] == ["1", "0"]  # a step of 1
+    assert "4 layers: 1 INT8 weight, 1 INT8, 2 INT8 × INT8" in done.out
     shown = json.loads(amct("record", "show", with_table, "--json").out)["layers"]
     assert [shown["words"][name] for name in ("scale_d", "offset_d", "act_type", "range")] == [None] * 4
     assert (shown["words"]["wts_type"], shown["pool"]["range"]) == ("INT8", [-128, 127])

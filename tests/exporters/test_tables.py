@@ -63,7 +63,7 @@ def test_codes_are_picked_and_made_floats_behind() -> None:
     model = model_of()
     result = quantized(model)
     embed = result.record.by_key["embed"]
-    assert embed.activation == UNIT_DATA
+    assert (embed.activation, embed.has_data) == (UNIT_DATA, False)
     assert embed.weight is not None
     scales = np.abs(table()).max(axis=0) / 127
     np.testing.assert_allclose(embed.weight.scales, scales, rtol=1e-6)
@@ -306,7 +306,7 @@ def test_records_and_fake_quant_models_are_read_back(tmp_path: Path) -> None:
     assert taken.record.by_key["embed"] == result.record.by_key["embed"]
 
 
-@pytest.mark.parametrize(("said", "edited"), [("scale_d: 1.0", "scale_d: 0.5"), ('act_type: "INT8"', 'act_type: "INT16"')])
+@pytest.mark.parametrize(("said", "edited"), [("scale_d: 1.0", "scale_d: 0.5"), ("wts_type", 'act_type: "INT16" wts_type')])
 def test_a_record_that_says_something_of_its_data_is_refused(tmp_path: Path, said: str, edited: str) -> None:
     model = model_of()
     embed = QuantRecord((quantized(model).record.by_key["embed"],))

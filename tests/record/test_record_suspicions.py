@@ -28,7 +28,7 @@ def test_a_scale_far_below_is_odd_as_well() -> None:
 
 def test_a_table_which_has_no_data_is_neither_odd_nor_a_neighbour() -> None:
     # of 1.0 the others are 1/100, and beside two of it 0.01 would be odd among its neighbours
-    table = LayerRecord("words", UNIT_DATA, QParams((0.1, 0.2), (0, 0)))
+    table = LayerRecord("words", UNIT_DATA, QParams((0.1, 0.2), (0, 0)), has_data=False)
     record = QuantRecord((table, layer("a", 0.01), replace(table, key="types"), layer("b", 0.01), layer("c", 0.02)))
     assert suspicions(record) == {}
 

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from amct_lite.errors import RecordError
-from amct_lite.record import UNIT_WEIGHT, RecurrentRecord, format_record, parse_record, read_record
+from amct_lite.record import UNIT_DATA, UNIT_WEIGHT, RecurrentRecord, format_record, parse_record, read_record
 from amct_lite.record.schema import ScaleOffsetRecord
 from amct_lite.types import LayerRecord, QParams, QuantRecord
 
@@ -261,6 +261,14 @@ def test_reading_names_the_file(tmp_path: Path) -> None:
         read_record(tmp_path / "absent.txt")
 
 
+def test_a_table_has_no_act_type_by_which_a_layer_with_a_step_of_1_is_told_from_it() -> None:
+    step_of_1 = LayerRecord("fc", QParams((1.0,), (0,)), QParams((0.5,), (0,)))
+    table = LayerRecord("words", UNIT_DATA, QParams((0.5,), (0,)), has_data=False)
+    text = format_record(QuantRecord((step_of_1, table)))
+    assert text.count("act_type") == 1
+    assert parse_record(text).layers == (step_of_1, table)
+
+
 finite_scales = st.floats(2.0**-149, float(np.finfo(np.float32).max), width=32)
 keys = st.text(st.characters(exclude_categories=["Cs"]), min_size=1)
 
@@ -270,14 +278,16 @@ def layers(draw: st.DrawFn) -> LayerRecord:
     bits = draw(st.sampled_from([4, 8, 16]))
     offset = draw(st.integers(-(1 << (bits - 1)), (1 << (bits - 1)) - 1))
     scales = draw(st.lists(finite_scales, min_size=1, max_size=4))
+    has_data = scales == [1.0] or draw(st.booleans())
     return LayerRecord(
         key=draw(keys),
-        activation=QParams((draw(finite_scales),), (offset,), bits),
+        activation=QParams((draw(finite_scales),), (offset,), bits) if has_data else UNIT_DATA,
         weight=QParams(tuple(scales), (0,) * len(scales), draw(st.sampled_from([4, 6, 7, 8]))),
         shift_bit=tuple(draw(st.lists(st.integers(1, 16), max_size=2))),
         skip_fusion=draw(st.sampled_from([None, True, False])),
         balance_factor=tuple(draw(st.lists(st.floats(2.0**-23, 2.0**23, width=32), max_size=2))),
         data_type=draw(st.sampled_from(["", "FLOAT16"])),
+        has_data=has_data,
     )
 
 

@@ -149,7 +149,7 @@ def test_a_table_has_neither_data_nor_products_to_learn_from():
         "  <float[2,2] table = {1, 2, 3, 4}> { y = Gather (table, ids) }"
     )
     next(iter(model.graph)).name = "embed"
-    record = QuantRecord((LayerRecord("embed", UNIT_DATA, QParams.of([0.1, 0.1], 0)),))
+    record = QuantRecord((LayerRecord("embed", UNIT_DATA, QParams.of([0.1, 0.1], 0), has_data=False),))
     (warning,) = local_warnings({"embed": LocalError(1.0, 0.1)}, model, record, target="ort")
     assert warning.endswith("Keep it in float (--skip embed), or try other ranges (--weight-algo mse).")
 
