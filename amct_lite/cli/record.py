@@ -133,7 +133,7 @@ def edit(record: Path, pattern: str, output: Path | None, in_place: bool, **numb
     from amct_lite.files import staged_outputs
     from amct_lite.record import format_record, read_record
     from amct_lite.record.diff import diff_records
-    from amct_lite.record.edit import Edit, edit_record
+    from amct_lite.record.edit import Edit, edit_record, tables_left_out
     from amct_lite.registry import matching
 
     if all(number is None for number in numbers.values()):
@@ -143,7 +143,8 @@ def edit(record: Path, pattern: str, output: Path | None, in_place: bool, **numb
     if output is not None and output.exists() and output.samefile(record):
         raise ConfigError(f"-o {output} is the record itself: pass --in-place to change it, or name another file.")
     old = read_record(record)
-    new = edit_record(old, matching(pattern, [layer.key for layer in old.layers], where=str(record)), Edit(**numbers))
+    keys, wanted = matching(pattern, [layer.key for layer in old.layers], where=str(record)), Edit(**numbers)
+    new = edit_record(old, keys, wanted)
     target = record if in_place else output
     if target is None:
         write_text(format_record(new))
@@ -152,6 +153,10 @@ def edit(record: Path, pattern: str, output: Path | None, in_place: bool, **numb
             outputs.stage(target).write_text(format_record(new), encoding="utf-8")
     for line in diff_records(old, new).lines():
         click.secho(line, fg=_COLOURS.get(line[0]), err=True)
+    if tables := tables_left_out(old, keys, wanted):
+        click.echo(
+            f"note: scale_d and offset_d of {', '.join(tables)} stay: tables that rows are picked of have no data.", err=True
+        )
 
 
 @command.command("diff", short_help="Compare two records.")

@@ -19,25 +19,39 @@ class Edit:
     offset_d: int | None = None
     scale_w_factor: float | None = None
 
+    @property
+    def of_data(self) -> bool:
+        """Whether it changes what a table does not have."""
+        return self.scale_d is not None or self.offset_d is not None
+
 
 def edit_record(record: QuantRecord, keys: Collection[str], edit: Edit) -> QuantRecord:
-    """`record` with `edit` made to the layers `keys`. Layers without weight scales have no use for `scale_w_factor`.
+    """`record` with `edit` made to the layers `keys`. Layers without weight scales have no use for `scale_w_factor`, tables
+    none for what is of data.
 
     Raises RecordError when a result is not a valid record (a scale of 0, an offset outside of its integers …), or when none
-    of the layers has the weight scales that are to change.
+    of the layers has what is to change.
     """
     chosen = [layer for layer in record.layers if layer.key in keys]
+    named = ", ".join(layer.key for layer in chosen)
     if edit.scale_w_factor is not None and not any(map(_has_weight, chosen)):
-        raise RecordError(f"no weight scale to change: {', '.join(layer.key for layer in chosen)} without one.")
+        raise RecordError(f"no weight scale to change: {named} without one.")
+    if edit.of_data and not any(layer.has_data for layer in chosen):
+        raise RecordError(f"no scale_d or offset_d to change: {named} without data, as a table that rows are picked of.")
     edited = QuantRecord(tuple(_edited(layer, edit) if layer.key in keys else layer for layer in record.layers), record.source)
     return replace(parse_record(format_record(edited), "the record as edited"), source=record.source)
 
 
+def tables_left_out(record: QuantRecord, keys: Collection[str], edit: Edit) -> tuple[str, ...]:
+    """Those of `keys` that `edit` would give numbers of data, which they have not."""
+    return tuple(layer.key for layer in record.layers if layer.key in keys and edit.of_data and not layer.has_data)
+
+
 def _edited(layer: LayerRecord, edit: Edit) -> LayerRecord:
     activation, weight = layer.activation, layer.weight
-    if edit.scale_d is not None:
+    if edit.scale_d is not None and layer.has_data:
         activation = QParams.of(edit.scale_d, activation.zero_point[0], activation.bits)
-    if edit.offset_d is not None:
+    if edit.offset_d is not None and layer.has_data:
         activation = replace(activation, zero_point=(edit.offset_d,))
     if edit.scale_w_factor is not None and weight is not None and _has_weight(layer):
         weight = _scaled(weight, edit.scale_w_factor)

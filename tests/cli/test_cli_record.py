@@ -173,6 +173,19 @@ def test_edit_says_what_is_wrong(amct, edited, options, code, message):
     assert edited.read_text(encoding="utf-8") == before
 
 
+def test_edit_of_a_table_by_its_name_says_that_it_has_no_data(amct, with_table):
+    done = amct("record", "edit", with_table, "--layer", "words", "--scale-d", "0.25")
+    assert (done.code, done.out) == (7, "")
+    assert "no scale_d or offset_d to change: words without data" in done.err
+
+
+def test_edit_with_a_pattern_leaves_tables_out_and_says_so(amct, with_table):
+    done = amct("record", "edit", with_table, "--layer", "*", "--scale-d", "0.25", "-o", with_table.with_name("new.txt"))
+    assert (done.code, done.out) == (0, "")
+    assert [line.split(":")[0] for line in done.err.splitlines()[:-1]] == ["~ pool", "~ conv", "~ fc"]
+    assert done.err.endswith("note: scale_d and offset_d of words stay: tables that rows are picked of have no data.\n")
+
+
 def test_edit_never_replaces_its_input_under_another_name(amct, edited):
     done = amct("record", "edit", edited, "--layer", "*", "--offset-d", "1", "-o", edited)
     assert done.code == 3

@@ -5,13 +5,14 @@ from dataclasses import replace
 import pytest
 
 from amct_lite.errors import RecordError
-from amct_lite.record import RecurrentRecord, format_record
+from amct_lite.record import UNIT_DATA, RecurrentRecord, format_record
 from amct_lite.record.diff import diff_records
-from amct_lite.record.edit import Edit, edit_record
+from amct_lite.record.edit import Edit, edit_record, tables_left_out
 from amct_lite.types import LayerRecord, QParams, QuantRecord
 
 CONV = LayerRecord("conv", QParams((0.5,), (3,)), QParams((0.25, 0.125), (0, 0)))
 POOL = LayerRecord("pool", QParams((0.5,), (3,)), None)
+TABLE = LayerRecord("words", UNIT_DATA, QParams((0.25, 0.5), (0, 0)), has_data=False)
 RECORD = QuantRecord((CONV, POOL), "r.txt")
 
 
@@ -51,6 +52,24 @@ def test_the_order_of_the_layers_stays() -> None:
 def test_an_invalid_result_is_refused(edit: Edit, message: str) -> None:
     with pytest.raises(RecordError, match=message):
         edit_record(RECORD, {"conv"}, edit)
+
+
+def test_a_table_among_others_keeps_what_stands_for_no_data() -> None:
+    record = QuantRecord((CONV, TABLE))
+    both = {"conv", "words"}
+    for edit in (Edit(scale_d=2.0), Edit(offset_d=5)):
+        edited = edit_record(record, both, edit)
+        assert (edited.by_key["words"], edited.by_key["conv"] == CONV) == (TABLE, False)
+        assert tables_left_out(record, both, edit) == ("words",)
+    by_factor = Edit(scale_w_factor=2.0)
+    assert edit_record(record, both, by_factor).by_key["words"] == replace(TABLE, weight=QParams((0.5, 1.0), (0, 0)))
+    assert tables_left_out(record, both, by_factor) == ()
+
+
+@pytest.mark.parametrize("edit", [Edit(scale_d=2.0), Edit(offset_d=5), Edit(scale_d=2.0, scale_w_factor=2.0)])
+def test_numbers_of_data_for_a_table_alone_are_refused(edit: Edit) -> None:
+    with pytest.raises(RecordError, match=r"no scale_d or offset_d to change: words without data"):
+        edit_record(QuantRecord((CONV, TABLE)), {"words"}, edit)
 
 
 def test_a_factor_for_layers_without_weight_alone_is_refused() -> None:
