@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 
 from amct_lite import converting, ir, pipeline
@@ -249,4 +248,4 @@ def _settings(config: Config, model: Model, target: str | None = None, qdq: Qdq 
         settings = QuantConfig.from_mapping(config)
     else:
         settings = load_config(config, model, qdq=qdq)
-    return settings if target is None else replace(settings, target=target)
+    return settings.for_target(target)

@@ -8,6 +8,7 @@ import pytest
 from small_nets import ONE_THREAD, images, net, saved
 
 from amct_lite import ir
+from amct_lite.compat.configs import load_configured
 from amct_lite.config import Override, QuantConfig
 from amct_lite.converting import convert
 from amct_lite.diagnosis.bitops import bitops
@@ -81,6 +82,14 @@ def test_a_calibration_of_the_one_kind_is_refused_for_the_other(
     written(model, tmp_path, target=made)
     with pytest.raises(CalibrationError, match=said):
         quantize(model, config=QuantConfig(target=used), statistics=tmp_path / "m_calibration.npz", options=ONE_THREAD)
+
+
+def test_a_configuration_that_is_read_for_another_target_takes_the_model_as_that_has_it(model: Path, tmp_path: Path) -> None:
+    file = tmp_path / "quant.toml"
+    file.write_text('target = "ort"', encoding="utf-8")
+    for target, apart in ((None, True), ("ort", True), ("generic", False)):
+        config, source = load_configured(file, model, target=target)
+        assert (config.target, source.taken_apart) == (target or "ort", apart)
 
 
 def test_a_calibration_is_used_again_for_another_method(model: Path, tmp_path: Path) -> None:

@@ -54,17 +54,11 @@ def create(model: Path, output: Path, kind: str | None, **settings: Any) -> None
 def check(file: Path, model: Path, target: str | None) -> None:
     """Check the configuration FILE, of any format, against MODEL and the target, which is the file's own unless --target names
     another: all problems with their lines (exit code 3), or ok."""
-    from dataclasses import replace
-
     from amct_lite.compat.configs import load_configured
-    from amct_lite.loading import load_prepared
     from amct_lite.plan import resolve
 
-    config, source = load_configured(file, model)
-    asked = replace(config, target=target or config.target)
-    if asked.folding != config.folding:
-        source = load_prepared(model, asked.folding)
-    plan = resolve(asked, source.prepared)
+    config, source = load_configured(file, model, target=target)
+    plan = resolve(config, source.prepared)
     click.echo(f"ok: {file} fits {model}; for the target {plan.target} {_counted(plan)}.")
 
 

@@ -78,16 +78,21 @@ def load_any_config(path: str | os.PathLike[str], model: ir.Model | None = None)
 
 
 def load_configured(
-    path: str | os.PathLike[str], model: str | Path | ir.Model, read: Reader = load_any_config, *, qdq: Qdq = "refuse"
+    path: str | os.PathLike[str],
+    model: str | Path | ir.Model,
+    read: Reader = load_any_config,
+    *,
+    target: str | None = None,
+    qdq: Qdq = "refuse",
 ) -> tuple[QuantConfig, SourceModel]:
-    """The settings in the file at `path`, and `model` prepared as they want it. read: which formats are taken. qdq: as for
-    `load_prepared`.
+    """The settings in the file at `path`, and `model` prepared as they want it. read: which formats are taken. target:
+    instead of the file's own. qdq: as for `load_prepared`.
 
     Raises ConfigError as `load_amct_config` does, and for nodes in skip_fusion_layers that the model does not have.
     """
     folding = _folding(path, read)
     source = load_prepared(model, folding, qdq)
-    config = read(path, source.prepared)
+    config = read(path, source.prepared).for_target(target)
     return config, source if config.folding == folding else load_prepared(model, config.folding, qdq)
 
 

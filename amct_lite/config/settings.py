@@ -172,6 +172,10 @@ class QuantConfig:
         """Whether the node `name` computes in float16 where it stays in float."""
         return any(_matches(name, pattern) or pattern == op_type for pattern in self.float16)
 
+    def for_target(self, target: str | None) -> QuantConfig:
+        """The same for `target`; None: for its own."""
+        return self if target is None else replace(self, target=target)
+
     @property
     def folding(self) -> Fusion:
         """How the model is to be prepared."""
