@@ -26,7 +26,7 @@ from amct_lite.numerics.sketch import Outlier
 from amct_lite.ops import OPS
 from amct_lite.plan import resolve
 from amct_lite.prebalance import balanced, decide_balance, known_balance, with_factors
-from amct_lite.recorded import require_same_model
+from amct_lite.recorded import put_together, require_same_model
 from amct_lite.reports import warnings as told
 from amct_lite.result import Built, QuantizeResult
 from amct_lite.roundings import rounders_of, rounding_notes
@@ -126,6 +126,7 @@ def _calibration(
     options: RunOptions,
 ) -> Calibration:
     if known is not None:
+        known = put_together(known, source, settings.folding)
         require_same_model(known, source)
         feeds, outputs = keep(source.prepared, stream, options.runtime) if stream else ((), ())
         return Calibration(_decided(known, settings), feeds, outputs)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from amct_lite import ir
+from amct_lite import ir, passes
 from amct_lite.balance.graph import balance_model
 from amct_lite.calibration import store
 from amct_lite.calibration.store import Statistics
@@ -80,6 +80,19 @@ def subject_of(source: SourceModel, record: QuantRecord | None = None) -> Subjec
     return Subject(ir.checksum(source.original), record_digest(record) if record is not None else None)
 
 
+def put_together(statistics: Statistics, source: SourceModel, fusion: Fusion) -> Statistics:
+    """`statistics` for `source`, which is whole, where they were collected from this very model taken apart: each tensor of it
+    is in both, under the same name. Unchanged otherwise. fusion: how `source` was prepared."""
+    if source.taken_apart or not statistics.taken_apart:
+        return statistics
+    apart = passes.prepare(source.original, replace(fusion, take_apart=True)).model
+    if statistics.balance is not None:
+        apart = balance_model(apart, statistics.balance).model
+    if statistics.model != ir.checksum(apart):
+        return statistics
+    return replace(statistics, model=ir.checksum(source.prepared), taken_apart=False)
+
+
 def require_same_model(statistics: Statistics, source: SourceModel) -> None:
     """Raises CalibrationError for the statistics of another model, or of this one prepared in another way."""
     if statistics.model != ir.checksum(source.prepared):
@@ -89,11 +102,10 @@ def require_same_model(statistics: Statistics, source: SourceModel) -> None:
                 f"the calibration was made with {then} kept apart from normalizations, now it is {now}. "
                 "Set fusion and skip_fusion as they were, or calibrate again."
             )
-        if statistics.taken_apart != source.taken_apart:
-            then, now = ("", "another") if statistics.taken_apart else ("not ", "it")
+        if source.taken_apart and not statistics.taken_apart:
             raise CalibrationError(
-                f"the calibration was {then}made for the target ort, which takes HardSwish apart, and is used for {now}. "
-                "Choose the target that it was made for, or calibrate again."
+                "the calibration was made for another target than ort, which takes HardSwish apart, and holds nothing of the "
+                "parts. Calibrate again with data (--target ort, without --from), or choose the target that it was made for."
             )
         raise CalibrationError(
             f"the calibration was made from another model than {source.name} (or the model has changed since). "

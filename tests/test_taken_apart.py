@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 from small_nets import ONE_THREAD, images, net, saved
 
@@ -72,16 +73,38 @@ def test_a_record_without_its_calibration_is_enough(model: Path, tmp_path: Path)
     assert "HardSigmoid" in operators(again.exports.fake_quant)
 
 
-@pytest.mark.parametrize(
-    ("made", "used", "said"),
-    [("ort", "generic", "was made for the target ort.* used for another"), ("generic", "ort", "was not made for")],
-)
-def test_a_calibration_of_the_one_kind_is_refused_for_the_other(
-    model: Path, tmp_path: Path, made: str, used: str, said: str
+def test_a_calibration_of_the_whole_says_nothing_of_the_parts(model: Path, tmp_path: Path) -> None:
+    written(model, tmp_path, target="generic")
+    with pytest.raises(CalibrationError, match=r"holds nothing of the parts. Calibrate again with data \(--target ort"):
+        quantize(model, config=QuantConfig(target="ort"), statistics=tmp_path / "m_calibration.npz", options=ONE_THREAD)
+
+
+@pytest.mark.parametrize("balancing", [{}, {"balance": 0.5}, {"balance": 0.5, "balance_fold": True}])
+@pytest.mark.parametrize("target", ["generic", "ascend"])
+def test_a_calibration_of_the_parts_serves_the_whole(
+    model: Path, tmp_path: Path, target: str, balancing: dict[str, object]
 ) -> None:
-    written(model, tmp_path, target=made)
-    with pytest.raises(CalibrationError, match=said):
-        quantize(model, config=QuantConfig(target=used), statistics=tmp_path / "m_calibration.npz", options=ONE_THREAD)
+    written(model, tmp_path, target="ort", **balancing)
+    config = QuantConfig(target=target, bias_correction="analytic", **balancing)
+    again = quantize(model, config=config, statistics=tmp_path / "m_calibration.npz", options=ONE_THREAD)
+    fresh = quantize(model, images(8), config, options=ONE_THREAD)
+    assert "HardSwish" in operators(again.exports.fake_quant)
+    assert again.record.by_key.keys() == fresh.record.by_key.keys()
+    for ours, theirs in zip(again.record.layers, fresh.record.layers, strict=True):
+        assert ours.activation.scale == pytest.approx(theirs.activation.scale, rel=1e-5)  # the parts round otherwise
+        assert (ours.activation.zero_point, ours.balance_factor) == (
+            theirs.activation.zero_point,
+            pytest.approx(theirs.balance_factor, rel=1e-5),
+        )
+    again.save(tmp_path / "again")
+    assert convert(model, tmp_path / "again_record.txt", options=ONE_THREAD).report.warnings == ()
+
+
+def test_a_calibration_of_the_parts_of_another_model_is_refused(model: Path, tmp_path: Path) -> None:
+    written(model, tmp_path, target="ort")
+    other = saved(net(TEXT, b1=np.ones(8, np.float32)), tmp_path, "other.onnx")
+    with pytest.raises(CalibrationError, match=r"was made from another model than other.onnx"):
+        quantize(other, statistics=tmp_path / "m_calibration.npz", options=ONE_THREAD)
 
 
 def test_a_configuration_that_is_read_for_another_target_takes_the_model_as_that_has_it(model: Path, tmp_path: Path) -> None:
