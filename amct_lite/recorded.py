@@ -46,7 +46,7 @@ def take_record(
     """
     given = record if isinstance(record, QuantRecord) else read_record(record)
     known, beside = _statistics_of(given, statistics)
-    source = load_prepared(model, _prepared_as(given, known, settings.folding), "take")
+    source = _prepared_for(given, known, model, settings)
     require_valid(given, facts_for(given, source, settings.target))
     require_input_shapes(settings, source.prepared)
     source = limited(source, given)
@@ -59,10 +59,16 @@ def take_record(
     return replace(taken, halves=halves)
 
 
-def _prepared_as(record: QuantRecord, known: Statistics | None, wanted: Fusion) -> Fusion:
-    if known is None:
-        return fusion_of(record, wanted)
-    return fusion_of(record, wanted, known.unfused, taken_apart=known.taken_apart)
+def model_facts(record: QuantRecord, model: str | Path | ir.Model, settings: QuantConfig) -> Mapping[str, LayerFacts]:
+    """What `take_record` has `record` say of each node of `model`, with the calibration beside the record."""
+    return facts_for(record, _prepared_for(record, _statistics_of(record, None)[0], model, settings), settings.target)
+
+
+def _prepared_for(
+    record: QuantRecord, known: Statistics | None, model: str | Path | ir.Model, settings: QuantConfig
+) -> SourceModel:
+    unfused, taken_apart = (known.unfused, known.taken_apart) if known else ((), False)
+    return load_prepared(model, fusion_of(record, settings.folding, unfused, taken_apart=taken_apart), "take")
 
 
 def facts_for(record: QuantRecord, source: SourceModel, target: str) -> Mapping[str, LayerFacts]:

@@ -84,14 +84,13 @@ def _clipped(record: QuantRecord, file: Path, model: Path | None) -> Mapping[str
 def check(record: Path, model: Path, target: str, as_json: bool) -> None:
     """Check RECORD against MODEL: all problems with their lines (exit code 7), or ok."""
     from amct_lite.cli.layout import write_text
+    from amct_lite.config import QuantConfig
     from amct_lite.errors import RecordError
-    from amct_lite.loading import fusion_of, load_prepared
     from amct_lite.record import check_record, read_record, require_valid
-    from amct_lite.recorded import facts_for
-    from amct_lite.types import FUSE_ALL
+    from amct_lite.recorded import model_facts
 
     found = read_record(record)
-    facts = facts_for(found, load_prepared(model, fusion_of(found, FUSE_ALL)), target)
+    facts = model_facts(found, model, QuantConfig(target=target))
     rest = _quantizable_without_entry(found, facts, target)
     if as_json:
         problems = check_record(found, facts)

@@ -24,6 +24,19 @@ def test_convert_without_a_record_takes_the_models_own_scales(amct, tmp_path):
     assert (tmp_path / "y_deploy_model.onnx").read_bytes() == (tmp_path / "out/x_deploy_model.onnx").read_bytes()
 
 
+def test_a_record_is_checked_against_the_model_that_convert_takes_it_with(amct, tmp_path):
+    path = saved(onnxruntime_form(), tmp_path)
+    record = tmp_path / "x_record.txt"
+    assert amct("convert", path, "--input-shape", SHAPE, "-o", tmp_path / "x").code == 0
+    done = amct("record", "check", record, path)
+    assert (done.code, done.err) == (0, "")
+    assert done.out.startswith(f"ok: 2 layers of {record} fit {path}")
+    wrong = tmp_path / "wrong.txt"
+    wrong.write_text(record.read_text(encoding="utf-8").replace("scale_w", "scale_r").replace("offset_w", "offset_r"))
+    codes = [amct(*words).code for words in (("record", "check", wrong, path), ("convert", path, "--record", wrong, "-o", "y"))]
+    assert codes == [7, 7]
+
+
 def test_convert_compares_on_data(amct, tmp_path):
     np.save(tmp_path / "x.npy", np.random.default_rng(0).normal(0, 1, (4, 3, 8, 8)).astype(np.float32))
     done = amct("convert", saved(torch_form(), tmp_path), "--data", tmp_path / "x.npy", "-o", tmp_path / "out/")
