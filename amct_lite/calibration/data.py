@@ -201,7 +201,7 @@ def _random_dims(spec: InputSpec, hint: Sequence[int | None] | None) -> tuple[in
     declared = spec.shape if spec.shape is not None else tuple(hint or ())
     wanted = hint if hint is not None and len(hint) == len(declared) else (None,) * len(declared)
     dims = [have if isinstance(have, int) else want for have, want in zip(declared, wanted, strict=True)]
-    known = [None if dim is None or dim < 1 else dim for dim in dims]
+    known = [None if dim is None or dim < bool(axis == 0) else dim for axis, dim in enumerate(dims)]
     return tuple(1 if axis == 0 and dim is None else dim for axis, dim in enumerate(known))
 
 

@@ -90,6 +90,9 @@ def options(value: object) -> object:
     return {str(key): tuple(item) if isinstance(item, list) else item for key, item in value.items()}
 
 
+_SIZES = "above 0 (behind the first also 0, of what may be empty)"
+
+
 def input_shapes(value: object) -> object:
     """Input name → dimensions, from a table of lists or from the command line's text."""
     if isinstance(value, str):
@@ -100,9 +103,14 @@ def input_shapes(value: object) -> object:
     if not isinstance(value, Mapping):
         raise BadValueError('must be a table such as {"x": [1, 3, 224, 224]}, or the text "x:1,3,224,224"')
     for input_name, dims in value.items():
-        if not isinstance(dims, list | tuple) or not all(type(d) is int and d > 0 for d in dims):
-            raise BadValueError(f"must give {str(input_name)!r} a list of dimensions above 0, such as [1, 3, 224, 224]")
+        if not isinstance(dims, list | tuple) or not all(type(d) is int and d >= _least(axis) for axis, d in enumerate(dims)):
+            raise BadValueError(f"must give {str(input_name)!r} a list of dimensions {_SIZES}, such as [1, 3, 224, 224]")
     return {str(input_name): tuple(dims) for input_name, dims in value.items()}
+
+
+def _least(axis: int) -> int:
+    """The smallest size of an axis: what a decoder has seen before its first step is empty, a batch is not."""
+    return 1 if axis == 0 else 0
 
 
 def parse_input_shapes(text: str) -> dict[str, tuple[int, ...]]:
@@ -114,9 +122,10 @@ def parse_input_shapes(text: str) -> dict[str, tuple[int, ...]]:
     for part in filter(None, (part.strip() for part in text.split(";"))):
         input_name, dims = (text.strip() for text in part.rpartition(":")[::2])
         sizes = [size.strip() for size in dims.split(",")]
-        if not input_name or not all(re.fullmatch("0*[1-9][0-9]{,17}", size) for size in sizes):
+        whole = all(re.fullmatch("0*[0-9]{1,18}", size) for size in sizes)
+        if not input_name or not whole or any(int(size) < _least(axis) for axis, size in enumerate(sizes)):
             raise ConfigError(
-                f"input shape {part!r} is not NAME:DIM,DIM,… with dimensions above 0, such as x:1,3,224,224. "
+                f"input shape {part!r} is not NAME:DIM,DIM,… with dimensions {_SIZES}, such as x:1,3,224,224. "
                 f"Several inputs are separated by ';'."
             )
         if input_name in shapes:

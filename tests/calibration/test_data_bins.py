@@ -74,6 +74,14 @@ def test_open_dimensions_come_from_the_hint_then_from_the_size(
     assert open_data(path, [spec], shapes={"x": hint} if hint else None).peek()["x"].shape == expected
 
 
+@pytest.mark.parametrize("batch", [1, "N"])
+def test_an_empty_file_is_what_a_decoder_has_seen_before_its_first_step(tmp_path: Path, batch: int | str) -> None:
+    write(tmp_path / "x" / "0.bin", np.ones((1, 2, 3), np.float32))
+    write(tmp_path / "past" / "0.bin", np.ones(0, np.float32))
+    past = InputSpec("past", "float32", (batch, "seen", 8))
+    assert open_data(tmp_path, [X, past], shapes={"past": (1, 0, 8)}).peek()["past"].shape == (1, 0, 8)
+
+
 @pytest.mark.parametrize(
     ("model", "hint", "written", "message"),
     [

@@ -246,8 +246,9 @@ def test_random_values_are_valid_for_their_type(dtype: str, low: int, high: int)
 
 
 def test_random_shapes_take_the_hint() -> None:
-    feeds = random_data([IDS, InputSpec("y", "float32", None)], 1, shapes={"ids": (2, 7), "y": (3,)}).peek()
-    assert (feeds["ids"].shape, feeds["y"].shape) == ((2, 7), (3,))
+    inputs = [IDS, InputSpec("y", "float32", None), InputSpec("past", "float32", ("N", "seen"))]
+    feeds = random_data(inputs, 1, shapes={"ids": (2, 7), "y": (3,), "past": (2, 0)}).peek()
+    assert [feeds[spec.name].shape for spec in inputs] == [(2, 7), (3,), (2, 0)]
 
 
 @pytest.mark.parametrize("shapes", [None, {"ids": (2, -1)}, {"ids": (2, None)}])

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 
+from small_nets import net, saved
+
 
 def test_a_row_a_layer_then_the_kernels_then_a_summary(amct, calibrated, digits):
     fake_quant = calibrated.file("fake_quant_model.onnx")
@@ -20,6 +22,14 @@ def test_json_has_every_layer_and_null_without_a_float_model(amct, calibrated):
     found = json.loads(done.out)
     assert len(found["layers"]) == 6
     assert found["float_microseconds"] is None
+
+
+def test_the_first_step_of_a_decoder_is_explained_and_compared(amct, tmp_path):
+    text = "net (float[1,T,8] x, float[1,P,8] past) => (float[1,S,4] y) { k = Concat <axis=1> (past, x) y = MatMul (k, w) }"
+    path, sizes = saved(net(text, w=(8, 4)), tmp_path), ("--input-shape", "x:1,1,8;past:1,0,8")
+    assert amct("explain", path, *sizes).code == 0
+    assert "1 batch" in amct("compare", path, path, "--random", "1", *sizes).out
+    assert "past (1, 0, 8)" in amct("bitops", path, *sizes).out
 
 
 def test_of_a_deploy_model_is_said_how_many_layers_hand_integers_on(amct, calibrated):
