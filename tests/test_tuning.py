@@ -7,6 +7,7 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
+import numpy as np
 import pytest
 from small_nets import ONE_THREAD, images, net
 
@@ -102,6 +103,36 @@ def test_real_times_are_taken_for_every_layer(monkeypatch: pytest.MonkeyPatch) -
     tune(source(), images(4), ORT, options=ONE_THREAD)
     assert [layer.name for layer in seen] == ["conv1", "conv2", "conv3", "conv4"]
     assert all(layer.integer > 0 and layer.exact > 0 for layer in seen)
+
+
+TEXT = """net (int64[2,7] ids, float[9,1,16] x) => (float[2,7,16] y, float[9,1,1,128] z) {
+  [embed] e = Gather (table, ids) [norm] n = LayerNormalization (e, gamma, beta) [fc] y = MatMul (n, w)
+  [lstm] z = LSTM <hidden_size = 128> (x, lw, lr, lb) }"""
+
+
+def test_a_table_and_an_lstm_go_back_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a table the kernels count that make floats of its rows."""
+    rng = np.random.default_rng(0)
+    ones, table = np.ones(48, np.float32), rng.standard_normal((1500, 48)).astype(np.float32)
+    weights = {"table": table, "w": (48, 16), "lw": (1, 512, 16), "lr": (1, 512, 128), "lb": (1, 1024)}
+    model = ir.load_bytes(net(TEXT, gamma=ones, beta=ones, **weights).SerializeToString())
+    samples = [{"ids": rng.integers(0, 1500, (2, 7)), "x": np.float32(rng.standard_normal((9, 1, 16)))} for _ in range(2)]
+    seen: list[list[str]] = []
+
+    def clock(exact: ir.Model, integer: ir.Model, names: Collection[str], *how: object) -> Sequence[LayerTime]:
+        times = profile(exact, integer, names, *how)  # type: ignore[arg-type]
+        seen.append([layer.name for layer in times])
+        return [LayerTime(layer.name, 1.0, 2.0 if layer.name == "fc" else 0.5) for layer in times]
+
+    profile = tuning._profile
+    monkeypatch.setattr(tuning, "_profile", clock)
+    monkeypatch.setattr(tuning, "_compare", lambda *_given: 0.9)
+    found = tune(model, samples, ORT, options=ONE_THREAD)
+    assert seen == [["embed", "fc", "lstm"]]
+    assert found.in_float == ("embed", "lstm")
+    assert [entry.key for entry in found.result.record.layers] == ["fc"]
+    assert found.result.exports.deploy is not None
+    assert "LSTM" in {node.op_type for node in found.result.exports.deploy.graph}
 
 
 def test_other_targets_are_not_tuned() -> None:

@@ -57,6 +57,11 @@ def export(model: ir.Model, record: QuantRecord) -> ir.Model:
     return result
 
 
+def rows_prefix(table: str) -> str:
+    """What the nodes are called by that make floats of the rows that are picked of a table."""
+    return f"{table}.rows"
+
+
 def data_prefix(layer: str, position: int) -> str:
     """What the names of the nodes on a layer's data input start with; of a single tensor, `position` is the input's index."""
     return f"{layer}.data{position}"
@@ -140,7 +145,7 @@ def _pick_codes(layer: Layer, codes: ir.Value, *grid: ir.Value) -> None:
     graph, readers, name = ir.graph_of(node), ir.uses(result), str(result.name)
     ir.replace_input(node, 0, codes)
     result.type = ir.TensorType(ir.DataType.INT8)
-    rows = Inserter.behind(node, f"{node.name}.rows").op("DequantizeLinear", result, *grid, axis=-1)
+    rows = Inserter.behind(node, rows_prefix(str(node.name))).op("DequantizeLinear", result, *grid, axis=-1)
     result.name, rows.name = ir.unique_name(graph, f"{name}.codes"), name
     rows.type, rows.shape = ir.TensorType(ir.DataType.FLOAT), result.shape
     ir.redirect(result, rows, readers)

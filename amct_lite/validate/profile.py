@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from amct_lite import ir, scratch
+from amct_lite.exporters.qdq import rows_prefix
 from amct_lite.runtime import RuntimeOptions, Session, is_heavy, open_session
 from amct_lite.types import Feeds
 from amct_lite.validate.executed import executed
@@ -65,6 +66,13 @@ def _profile_of(session: Session) -> tuple[KernelTime, ...]:
 
 
 def layer_times(layers: Sequence[ir.Node], times: Sequence[KernelTime]) -> Mapping[str, float]:
-    """Microseconds of the kernel that each of `layers` became, by its name; what is lost among other kernels is left out."""
-    weighted = {kernel.node: kernel.microseconds for kernel in times if kernel.op_type in FLOAT_KERNELS | INTEGER_KERNELS}
-    return {layer: weighted[name] for layer, name in executed(layers, weighted).items()}
+    """Microseconds of the kernel that each of `layers` became, by its name, of a table with those that make floats of its rows;
+    what is lost among other kernels is left out."""
+    kinds = FLOAT_KERNELS | INTEGER_KERNELS | {"Gather"}
+    named = {kernel.node: kernel.microseconds for kernel in times if kernel.op_type in kinds}
+    return {layer: named[name] + _behind_table(layer, times) for layer, name in executed(layers, named).items()}
+
+
+def _behind_table(layer: str, times: Sequence[KernelTime]) -> float:
+    """0 where rows are floats already, or the layer is no table."""
+    return sum(kernel.microseconds for kernel in times if kernel.node.startswith(f"{rows_prefix(layer)}."))

@@ -37,6 +37,20 @@ def test_large_models_are_never_open_together(monkeypatch: pytest.MonkeyPatch, h
     assert (largest[0], alive[0]) == (most, 0)
 
 
+def test_rows_of_a_table_take_the_time_of_what_makes_floats_of_them_too() -> None:
+    text = "y = Gather <axis = 0> (words, ids) z = MatMul (y, w)"
+    model = ir.from_text(
+        f'<ir_version: 8, opset_import: ["" : 17]> net (int64[2] ids) => (float[2,2] z) '
+        f"<float[2,2] words = {{1,2,3,4}}, float[2,2] w = {{1,2,3,4}}> {{ {text} }}"
+    )
+    table, fc = model.graph
+    table.name, fc.name = "table", "fc"
+    ran = {"table": "Gather", "table.rows.dequantizelinear.cast": "Cast", "table.rows.dequantizelinear.mul": "Mul"}
+    ran |= {"table.rowsum": "Mul", "fc": "MatMul", "fc.data0.quantizelinear": "QuantizeLinear"}
+    times = [profile.KernelTime(name, op_type, 2.0**place) for place, (name, op_type) in enumerate(ran.items())]
+    assert profile.layer_times([table, fc], times) == {"table": 1 + 2 + 4, "fc": 16}
+
+
 def test_runs_that_something_else_disturbs_do_not_count_but_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every other run of the second model takes 20 times as long."""
     opened: list[runtime.Session] = []
