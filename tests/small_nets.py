@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from math import prod, sqrt
 from pathlib import Path
 
@@ -13,6 +13,7 @@ import onnxruntime
 from onnx import ModelProto, TensorProto, numpy_helper
 
 from amct_lite import ir
+from amct_lite.build import Exports
 from amct_lite.numerics.metrics import sqnr_db
 from amct_lite.result import QuantizeResult
 from amct_lite.running import RunOptions
@@ -97,12 +98,23 @@ def kernels(result: QuantizeResult) -> Counter[str]:
     return Counter(node.op_type for node in optimized(result.exports.deploy).graph)
 
 
-def require_alike(result: QuantizeResult, data: Iterable[dict[str, np.ndarray]], least_db: float) -> None:
+def require_alike(exports: Exports, data: Iterable[dict[str, np.ndarray]], least_db: float) -> None:
     """The ort model computes what the fake-quant model does, so many dB above the noise for each of `data`."""
-    assert result.exports.deploy is not None
-    for feeds in data:
-        ours, theirs = (run(model, feeds)[0] for model in (result.exports.deploy, result.exports.fake_quant))
+    for ours, theirs in _outputs(exports, data):
         assert sqnr_db(theirs, ours) > least_db
+
+
+def require_equal(exports: Exports, data: Iterable[dict[str, np.ndarray]]) -> None:
+    """The ort model computes what the fake-quant model does, to the last bit."""
+    for ours, theirs in _outputs(exports, data):
+        np.testing.assert_array_equal(ours, theirs)
+
+
+def _outputs(exports: Exports, data: Iterable[dict[str, np.ndarray]]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Of the ort model and of the fake-quant model, each output for each of `data`."""
+    assert exports.deploy is not None
+    for feeds in data:
+        yield from zip(run(exports.deploy, feeds), run(exports.fake_quant, feeds), strict=True)
 
 
 def sqnr_of(model: Path | ModelProto, result: QuantizeResult, data: list[dict[str, np.ndarray]] | None = None) -> float:

@@ -41,7 +41,7 @@ def test_product_and_bias_are_one_kernel(batch: str, total: str, per_channel: st
     assert (found["MatMulIntegerToFloat"], found["Add"]) == (1, 0)
     assert result.report.kernels is not None
     assert (result.report.kernels.layers, result.report.kernels.integer) == (1, 1)
-    require_alike(result, samples()[:2], 60)
+    require_alike(result.exports, samples()[:2], 60)
 
 
 @pytest.mark.parametrize("batch", ["1", "N"])
@@ -49,7 +49,7 @@ def test_so_they_are_where_the_results_are_rounded(batch: str) -> None:
     result = quantized(batch, behind=THROUGH)
     found = kernels(result)
     assert (found["MatMulIntegerToFloat"], found["Add"], found["Relu"]) == (2, 0, 0)
-    require_alike(result, samples()[:2], 60)
+    require_alike(result.exports, samples()[:2], 60)
 
 
 @pytest.mark.parametrize(

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from small_nets import ONE_THREAD, net
+from small_nets import ONE_THREAD, net, require_equal
 
 from amct_lite import ir
 from amct_lite.config import QuantConfig
 from amct_lite.pipeline import quantize
-from amct_lite.runtime import open_session
 
 ORT = QuantConfig(target="ort", bias_correction="none")
 MOBILE = """net (float[N,3,16,16] x) => (float[N,6,16,16] y) {
@@ -43,10 +42,7 @@ def exported(
     model = ir.load_bytes(net(text, opset=opset, **values).SerializeToString())
     exports = quantize(model, samples, config, options=ONE_THREAD).exports
     assert exports.deploy is not None
-    sessions = [open_session(model, ONE_THREAD.runtime, optimize=False) for model in (exports.fake_quant, exports.deploy)]
-    for sample in samples[:4]:
-        for theirs, ours in zip(*(session.run(sample) for session in sessions), strict=True):
-            np.testing.assert_array_equal(ours, theirs)
+    require_equal(exports, samples[:4])
     return exports.fake_quant, exports.deploy
 
 

@@ -6,13 +6,13 @@ from collections import Counter
 
 import numpy as np
 import pytest
-from small_nets import ONE_THREAD, net
+from small_nets import ONE_THREAD, net, require_equal
 from test_channels import exported
 
 from amct_lite import ir
 from amct_lite.config import QuantConfig
 from amct_lite.pipeline import quantize
-from amct_lite.runtime import open_session, optimized
+from amct_lite.runtime import optimized
 
 SQUEEZE = """net (float[N,3,HEIGHT,WIDTH] x) => (float[N,C,H,W] y) {
   [stem] a = Conv <pads=[1,1,1,1]> (x, ws) [act] b = Relu (a)
@@ -114,8 +114,4 @@ def test_each_sample_of_a_batch_has_its_own_gate(declared: str, batch: int, opse
     exports = quantize(model, samples, QuantConfig(target="ort"), options=ONE_THREAD).exports
     assert exports.deploy is not None
     assert any(node.op_type == "Expand" for node in exports.deploy.graph)
-    feeds = {"x": samples[0]["x"][:batch]}
-    theirs, ours = (
-        open_session(one, ONE_THREAD.runtime, optimize=False).run(feeds)[0] for one in (exports.fake_quant, exports.deploy)
-    )
-    np.testing.assert_array_equal(ours, theirs)
+    require_equal(exports, [{"x": samples[0]["x"][:batch]}])
