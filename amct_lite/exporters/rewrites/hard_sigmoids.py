@@ -67,4 +67,8 @@ def _add(gate: ir.Node, quantize: ir.Node, alpha: float, beta: float) -> None:
     total = b.op("Add", gate.inputs[0], code_for(b, beta / alpha, gate.outputs[0]))
     ir.replace_input(quantize, 0, total)
     ir.replace_input(quantize, 1, b.constant(scale / alpha, np.float32))
+    name = gate.outputs[0].name
     ir.remove_node(gate)
+    behind = [use.node.outputs[0] for use in ir.uses(quantize.outputs[0]) if use.node.op_type == "DequantizeLinear"]
+    if behind and not behind[0].is_graph_output():
+        behind[0].name = name  # by which it is known again: the sum is another number, this the same, rounded

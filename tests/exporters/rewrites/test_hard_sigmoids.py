@@ -11,6 +11,7 @@ from small_nets import ONE_THREAD, kernels, net, require_alike, require_equal, r
 
 from amct_lite import ir
 from amct_lite.config import QuantConfig
+from amct_lite.diagnosis.compare import compare
 from amct_lite.pipeline import quantize
 from amct_lite.result import QuantizeResult
 
@@ -86,6 +87,19 @@ def test_it_gives_the_codes_of_the_hard_sigmoid_but_for_ties(activation: str, sc
         step = np.ptp(theirs) / 255
         assert np.abs(ours - theirs).max() <= 2 * step
         assert np.mean(ours != theirs) < 0.05
+
+
+def test_it_is_known_again_by_its_name() -> None:
+    """Where the codes are floats again, as the sum is another number."""
+    squeeze = "[gate] g = HardSigmoid (a) [times] b = Mul (g, a)"
+    result = quantized(squeeze)
+    assert "HardSigmoid" not in kernels(result)
+    float_model = ir.load_bytes(net(NET.replace("ACTIVATION", squeeze), **PARTS).SerializeToString())
+    assert result.exports.deploy is not None
+    found = compare(float_model, result.exports.deploy, samples()[:2], runtime=ONE_THREAD.runtime)
+    (row,) = (row for row in found.tensors if row.name == "g")
+    assert min(row.sqnr_db, row.isolated_db) > 40
+    assert "g" not in found.unmatched
 
 
 def test_every_code_of_every_grid_is_that_of_the_hard_sigmoid_or_beside_it_at_a_tie() -> None:
