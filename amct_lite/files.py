@@ -39,6 +39,20 @@ def output_path(prefix: str | os.PathLike[str], suffix: str) -> Path:
     return path.with_name(f"{path.name}_{suffix}")
 
 
+def file_meant(given: str | os.PathLike[str], *suffixes: str) -> str:
+    """` (did you mean 'out/net_record.txt'?)` for who names a prefix, a folder or another file of a run and means the file that
+    it wrote with one of `suffixes`; empty where there is none."""
+    path = Path(given)
+    stems = [stem for stem in (path.name, path.name.rpartition("_")[0]) if stem]
+    near = (
+        *(path.with_name(f"{stem}_{suffix}") for stem in stems for suffix in suffixes),
+        *(path / suffix for suffix in suffixes),
+        *(file for suffix in suffixes for file in sorted(path.glob(f"*_{suffix}"))),
+    )
+    found = next((file for file in near if file.is_file()), None)
+    return f" (did you mean {str(found)!r}?)" if found else ""
+
+
 def replace_file(final: Path, content: bytes) -> None:
     """Put `content` at `final`, whole or not at all, also when the machine stops in the middle; for what a run keeps of itself.
 

@@ -14,7 +14,7 @@ import pytest
 
 from amct_lite import files, held
 from amct_lite.errors import ExportError
-from amct_lite.files import output_path, require_writable, staged_outputs
+from amct_lite.files import file_meant, output_path, require_writable, staged_outputs
 
 
 def names_in(folder: Path) -> list[str]:
@@ -41,6 +41,17 @@ def test_output_path_follows_the_prefix_rule(prefix: str, expected: str) -> None
 def test_output_path_does_not_depend_on_what_exists(tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
     assert output_path(str(tmp_path / "out"), "x.txt") == tmp_path / "out_x.txt"
+
+
+@pytest.mark.parametrize("given", ["out/net", "out/net_report.json", "out", "out/"])
+def test_a_prefix_a_folder_or_another_file_of_a_run_leads_to_the_file_that_is_meant(
+    given: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "net_record.txt").touch()
+    assert file_meant(given, "calibration.npz", "record.txt") == " (did you mean 'out/net_record.txt'?)"
+    assert file_meant(given, "calibration.npz") == ""
 
 
 def test_files_appear_together_at_the_end(tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from amct_lite.errors import CalibrationError
+from amct_lite.files import file_meant
 from amct_lite.numerics.sketch import Outlier, Sketch
 from amct_lite.types import AnyArray, Balance, FloatArray
 from amct_lite.weights import Rounding
@@ -28,6 +29,7 @@ _LEVEL = 1
 _MAX_RATIO = 500
 _COLUMN = "tensors/"
 _SHAPES = ".shapes"
+_SUFFIX = "calibration.npz"
 Sketches = dict[tuple[str, int | None], Sketch]
 Dims = tuple[int, ...]
 
@@ -204,7 +206,7 @@ def beside(record: str | Path) -> Path | None:
     """The calibration file of a record: `<prefix>_calibration.npz` beside `<prefix>_record.txt`, after AMCT's flow
     `<record>.calibration.npz`; None when there is neither."""
     text = str(record)
-    own = [f"{text.removesuffix('record.txt')}calibration.npz"] if text.endswith("record.txt") else []
+    own = [f"{text.removesuffix('record.txt')}{_SUFFIX}"] if text.endswith("record.txt") else []
     return next((path for path in map(Path, (*own, f"{text}.calibration.npz")) if path.is_file()), None)
 
 
@@ -213,9 +215,11 @@ def load(path: str | Path) -> Statistics:
     try:
         return from_bytes(Path(path).read_bytes(), str(path))
     except FileNotFoundError:
-        raise CalibrationError(f"there is no calibration file {path}. `amct-lite calibrate` writes one.") from None
+        meant = file_meant(path, _SUFFIX)
+        raise CalibrationError(f"there is no calibration file {path}{meant}. `amct-lite calibrate` writes one.") from None
     except OSError as error:
-        raise CalibrationError(f"the calibration file {path} cannot be read: {error.strerror}. Check the path.") from error
+        reason = f"{error.strerror}{file_meant(path, _SUFFIX)}"
+        raise CalibrationError(f"the calibration file {path} cannot be read: {reason}. Check the path.") from error
 
 
 def from_bytes(content: bytes, path: str) -> Statistics:
@@ -231,7 +235,8 @@ def from_bytes(content: bytes, path: str) -> Statistics:
             return _statistics(meta, archive)
     except (OSError, ValueError, KeyError, TypeError, AttributeError, EOFError, zlib.error, zipfile.BadZipFile) as error:
         raise CalibrationError(
-            f"{path} is not a calibration file written by amct-lite ({error}). Calibrate again, or check the path."
+            f"{path} is not a calibration file written by amct-lite ({error}). Calibrate again, or check the path"
+            f"{file_meant(path, _SUFFIX)}."
         ) from error
 
 

@@ -17,6 +17,7 @@ from google.protobuf.message import DecodeError
 from onnx_ir import ExternalTensor, Graph, Model
 
 from amct_lite.errors import UnsupportedModelError
+from amct_lite.files import file_meant
 from amct_lite.ir import embedded
 from amct_lite.ir.admission import admit, is_sorted
 from amct_lite.ir.bodies import every_graph
@@ -86,7 +87,8 @@ def _read(file: Path) -> tuple[onnx.ModelProto, InFile]:
             return _checked(proto, str(file)), in_file
         return _parse(file.read_bytes(), str(file)), {}
     except FileNotFoundError:
-        raise UnsupportedModelError(f"{file} does not exist. Check the path of the model.") from None
+        meant = file_meant(file, "ort_model.onnx", "deploy_model.onnx", "fake_quant_model.onnx")
+        raise UnsupportedModelError(f"{file} does not exist{meant}. Check the path of the model.") from None
     except IsADirectoryError:
         found = sorted(path.name for path in file.glob("*.onnx"))
         hint = f" It holds {', '.join(found[:5])}." if found else ""

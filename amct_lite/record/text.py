@@ -18,6 +18,7 @@ import numpy as np
 from google.protobuf import text_format
 
 from amct_lite.errors import RecordError
+from amct_lite.files import file_meant
 from amct_lite.record.layer import UNIT_WEIGHT, LayerReader, RecurrentRecord
 from amct_lite.record.lines import entry_lines
 from amct_lite.record.schema import FIELD_NAMES, ScaleOffsetRecord
@@ -33,7 +34,7 @@ def read_record(path: str | os.PathLike[str]) -> QuantRecord:
         text = Path(path).read_text(encoding="utf-8-sig")  # Windows editors put a mark in front
     except OSError as error:
         raise RecordError(
-            f"cannot read the record {os.fspath(path)}: {error.strerror or error}{_file_meant(Path(path))}. "
+            f"cannot read the record {os.fspath(path)}: {error.strerror or error}{file_meant(path, 'record.txt')}. "
             f"`amct-lite calibrate` writes it as <prefix>_record.txt."
         ) from error
     except UnicodeDecodeError as error:
@@ -42,18 +43,6 @@ def read_record(path: str | os.PathLike[str]) -> QuantRecord:
             f"A record is a protobuf text file that starts with `record {{`."
         ) from error
     return parse_record(text, source=os.fspath(path))
-
-
-def _file_meant(path: Path) -> str:
-    """Who names a prefix, a folder or another file of a run means the record there."""
-    stems = (path.name, path.name.rpartition("_")[0])
-    near = (
-        *(path.with_name(f"{stem}_record.txt") for stem in stems if stem),
-        path / "record.txt",
-        *sorted(path.glob("*_record.txt")),
-    )
-    found = next((file for file in near if file.is_file()), None)
-    return f" (did you mean {str(found)!r}?)" if found else ""
 
 
 def parse_record(text: str, source: str | None = None) -> QuantRecord:

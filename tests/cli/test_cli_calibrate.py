@@ -110,6 +110,9 @@ def test_a_size_that_changes_leaves_record_and_fake_quant_and_exit_code_10(amct,
         (("{digits}", "--data", "{samples}", "--input-shape", "images:1,2"), 3, "(1, 2) does not fit the model"),
         (("{digits}", "--data", "{samples}", "--provider", "Nosuch"), 3, "execution provider 'Nosuch' is not available"),
         (("{digits}", "--from", "{readme}"), 6, "README.md is not a calibration file"),
+        (("{digits}", "--from", "{run}"), 6, "_calibration.npz'?). `amct-lite calibrate` writes one"),
+        (("{digits}", "--from", "{run}_record.txt"), 6, "or check the path (did you mean '{run}_calibration.npz'?)."),
+        (("{run}", "--data", "{samples}"), 4, "does not exist (did you mean '{run}_deploy_model.onnx'?)"),
         (("{digits}", "--data", "{samples}", "--session-config", "a"), 2, "'a' is not KEY=VALUE"),
         (("{digits}", "--data", "{samples}", "--image-mean", "a,b"), 2, "'a,b' is not a list of numbers"),
     ],
@@ -120,10 +123,11 @@ def test_a_mistake_is_told_in_one_message_with_its_code(amct, calibrated, digits
         "digits": digits,
         "readme": digits.with_name("README.md"),
         "quantized": calibrated.file("fake_quant_model.onnx"),
+        "run": calibrated.prefix,
     }
     done = amct("calibrate", *(text.format(**places) for text in arguments), "-o", tmp_path / "out/x")
     assert (done.code, done.out) == (code, "")
-    assert message in done.err
+    assert message.replace("{run}", str(calibrated.prefix)) in done.err
     assert not list(tmp_path.iterdir()), "nothing is written"
 
 
