@@ -29,6 +29,8 @@ from amct_lite.ir.payload import check_payload
 from amct_lite.ir.slim import slim_proto
 from amct_lite.ir.stored import stored
 
+_BEGINNING = 1000
+
 
 @dataclass(frozen=True)
 class LoadedModel:
@@ -99,20 +101,31 @@ def _read(file: Path) -> tuple[onnx.ModelProto, InFile]:
 
 def _parse(data: bytes, what: str) -> onnx.ModelProto:
     proto = onnx.ModelProto()
-    with _parsing(what):
+    with _parsing(what, data[:_BEGINNING]):
         proto.ParseFromString(data)
     return _checked(proto, what)
 
 
 @contextmanager
-def _parsing(what: str) -> Iterator[None]:
+def _parsing(what: str, beginning: bytes = b"") -> Iterator[None]:
+    """beginning: of the file, where it is known."""
     try:
         yield
     except DecodeError as error:
+        if instead := _text_in(beginning):
+            raise UnsupportedModelError(f"{what} is not an ONNX model, but {instead}.") from error
         raise UnsupportedModelError(
             f"{what} is not an ONNX model: it does not parse as protobuf ({error}). It may be another format, the "
-            "weights of a model (give the .onnx file beside them), an unfinished download, or a Git LFS pointer: fetch again."
+            "weights of a model (give the .onnx file beside them), or an unfinished download: fetch again."
         ) from error
+
+
+def _text_in(beginning: bytes) -> str:
+    """What a file that begins so is where it is text, with what to do; empty for all else."""
+    if beginning.startswith(b"version https://git-lfs"):
+        return "a pointer of Git LFS to one: fetch the file itself (git lfs pull)"
+    text = beginning.decode(errors="ignore")
+    return "text: give the .onnx file of the model" if text and all(c.isprintable() or c.isspace() for c in text) else ""
 
 
 def _checked(proto: onnx.ModelProto, what: str) -> onnx.ModelProto:

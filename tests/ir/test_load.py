@@ -55,9 +55,11 @@ def test_directory_is_refused_and_its_models_are_listed(tmp_path):
     [
         (
             b"version https://git-lfs.github.com/spec/v1\noid sha256:0",
-            "does not parse as protobuf.*the weights of a model .give the .onnx file beside",
+            r"is not an ONNX model, but a pointer of Git LFS to one: fetch the file itself \(git lfs pull\)\.",
         ),
-        (b"PK\x03\x04 not a model", "is not an ONNX model"),
+        (b"PK\x03\x04 not a model", "does not parse as protobuf.*the weights of a model .give the .onnx file beside"),
+        ("record { key: 'größer' }".encode(), "is not an ONNX model, but text: give the .onnx file of the model"),
+        ("ö".encode() * 1000, "is not an ONNX model, but text"),
         (b"", "holds no graph"),
     ],
 )
