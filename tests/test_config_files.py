@@ -153,7 +153,7 @@ def test_unreadable_files_are_named(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"cannot read the configuration .*absent\.toml: No such file"):
         load_config(tmp_path / "absent.toml")
     (tmp_path / "q.toml").write_bytes(b"\xff")
-    with pytest.raises(ConfigError, match=r"q\.toml is not UTF-8 text \(byte 0\)"):
+    with pytest.raises(ConfigError, match=r"q\.toml is no configuration: it is not UTF-8 text \(byte 0\)"):
         load_config(tmp_path / "q.toml")
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from amct_lite.cli.options import quantization_options, take_config, target_option
+from amct_lite.cli.options import no_model, quantization_options, take_config, target_option
 
 if TYPE_CHECKING:
     from amct_lite.config import QuantConfig
@@ -48,7 +48,7 @@ def create(model: Path, output: Path, kind: str | None, **settings: Any) -> None
 
 
 @command.command("check", short_help="Check a configuration against a model.")
-@click.argument("file", type=_FILE)
+@click.argument("file", type=_FILE, callback=no_model)
 @click.argument("model", type=_FILE)
 @target_option
 def check(file: Path, model: Path, target: str | None) -> None:
@@ -63,7 +63,7 @@ def check(file: Path, model: Path, target: str | None) -> None:
 
 
 @command.command("convert", short_help="Write a configuration in another format.")
-@click.argument("file", type=_FILE)
+@click.argument("file", type=_FILE, callback=no_model)
 @click.argument("model", type=_FILE, required=False)
 @_OUTPUT
 @_FORMAT

@@ -141,6 +141,13 @@ _QUANTIZATION = (
 )
 
 
+def no_model(_context: click.Context, _parameter: click.Parameter, file: Path) -> Path:
+    """Callback of an argument that a model comes behind, for who gives them the other way round: the usage shows the order."""
+    if file.suffix == ".onnx":
+        raise click.BadParameter(f"{file} is a model, which comes behind it.")
+    return file
+
+
 def data_option(*, required: bool = False) -> Callable[[F], F]:
     """--data: what `open_data` takes."""
     return click.option(

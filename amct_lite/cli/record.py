@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from amct_lite.cli import completion
-from amct_lite.cli.options import TARGETS
+from amct_lite.cli.options import TARGETS, no_model
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -71,7 +71,7 @@ def _clipped(record: QuantRecord, file: Path, model: Path | None) -> Mapping[str
 
 
 @command.command("check", short_help="Check a record against a model.")
-@click.argument("record", type=_FILE)
+@click.argument("record", type=_FILE, callback=no_model)
 @click.argument("model", type=_FILE)
 @click.option(
     "--target",

@@ -90,6 +90,7 @@ def load_configured(
 
     Raises ConfigError as `load_amct_config` does, and for nodes in skip_fusion_layers that the model does not have.
     """
+    read_text(os.fspath(path))  # what is no text is told before a model is loaded
     folding = _folding(path, read)
     source = load_prepared(model, folding, qdq)
     config = read(path, source.prepared).for_target(target)

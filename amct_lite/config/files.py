@@ -37,7 +37,9 @@ def read_text(source: str) -> str:
     except OSError as error:
         raise ConfigError(f"cannot read the configuration {source}: {error.strerror or error}.") from error
     except UnicodeDecodeError as error:
-        raise ConfigError(f"{source} is not UTF-8 text (byte {error.start}). Save it as UTF-8.") from error
+        raise ConfigError(
+            f"{source} is no configuration: it is not UTF-8 text (byte {error.start}). Save it as UTF-8."
+        ) from error
 
 
 def _parse_json(text: str, source: str) -> Document:

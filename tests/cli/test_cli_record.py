@@ -209,6 +209,13 @@ def test_check_counts_a_pool_as_a_layer_only_for_a_target_that_has_it_as_one(amc
     assert answers["ort"].endswith("no other layer could be quantized.\n")
 
 
+def test_check_of_a_model_against_a_record_shows_the_order(amct, calibrated, digits):
+    done = amct("record", "check", digits, calibrated.file("record.txt"))
+    assert (done.code, done.out) == (2, "")
+    assert "record check [OPTIONS] RECORD MODEL" in done.err
+    assert f"Invalid value for 'RECORD': {digits} is a model, which comes behind it." in done.err
+
+
 def test_check_lists_all_problems_with_their_lines(amct, calibrated, digits, tmp_path):
     text = calibrated.file("record.txt").read_text(encoding="utf-8")
     wrong = tmp_path / "wrong.txt"

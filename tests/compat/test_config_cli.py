@@ -78,6 +78,19 @@ def test_own_json_on_request(tmp_path: Path) -> None:
     assert load_config(tmp_path / "q.json") == QuantConfig(algorithm="kl")
 
 
+@pytest.mark.parametrize("command", ["check", "convert"])
+def test_a_model_in_the_place_of_the_file_is_told(command: str, tmp_path: Path) -> None:
+    written = ["-o", str(tmp_path / "q.toml")] if command == "convert" else []
+    done = CliRunner().invoke(group, ["config", command, str(MODEL), "q.yaml", *written])
+    assert (done.exit_code, "is a model, which comes behind it" in done.output) == (2, True)
+
+
+def test_a_file_that_is_no_text_is_told_before_a_model_is_loaded(tmp_path: Path) -> None:
+    (tmp_path / "q.cfg").write_bytes(b"\xff\xfe")
+    with pytest.raises(ConfigError, match=r"q\.cfg is no configuration: it is not UTF-8 text \(byte 0\)"):
+        run("config", "check", tmp_path / "q.cfg", tmp_path / "nosuch.onnx")
+
+
 def test_a_target_refuses_what_it_refuses_when_calibrating(tmp_path: Path) -> None:
     file = tmp_path / "wide.yaml"
     file.write_text("activation: {bits: 16}")

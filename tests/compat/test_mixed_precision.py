@@ -89,7 +89,7 @@ def test_what_is_wrong_with_a_configuration_is_said(model: Path, text: str, mess
 def test_a_configuration_that_is_no_text_is_said(model: Path) -> None:
     config = model.parent / "amc.cfg"
     config.write_bytes(b"compress_ratio: 4.0 # \xff")
-    with pytest.raises(ConfigError, match=r"amc\.cfg is not UTF-8 text \(byte 22\)"):
+    with pytest.raises(ConfigError, match=r"amc\.cfg is no configuration: it is not UTF-8 text \(byte 22\)"):
         amct.auto_mixed_precision_search(model, None, config, "out", Evaluator(model))
 
 
