@@ -115,6 +115,10 @@ def explain(
     (feeds,) = random_data(input_specs(loaded), 1, shapes=input_shapes)
     float_model = _loaded(exact) if exact is not None else None
     if float_model is not None:
+        if is_deploy(float_model):
+            raise ConfigError(
+                "the model to time beside it is a deploy model, which ONNX Runtime does not run: pass the float one."
+            )
         ir.name_nodes(float_model)
         _require_same_inputs(loaded, float_model)
     return replace(_explained(name, loaded, float_model, feeds, chosen), subject=subject)

@@ -180,6 +180,13 @@ def test_another_network_is_refused() -> None:
         explain(model(f"{HEAD} {CONV.format('y')}"), other, options=RUNTIME)
 
 
+def test_a_deploy_model_is_not_timed() -> None:
+    source = ir.load_bytes(net(FOUR_CONVS).SerializeToString())
+    deploy = quantize(source, images(4), QuantConfig(), options=ONE_THREAD).exports.deploy
+    with pytest.raises(ConfigError, match=r"to time beside it is a deploy model, .* pass the float one"):
+        explain(source, deploy, input_shapes={"x": (1, 3, 16, 16)}, options=RUNTIME)
+
+
 def test_layers_of_a_deploy_model_that_hand_integers_on() -> None:
     """conv1 and its Relu feed conv2, but also the Add; conv3 the Add; conv4 is the output."""
     source = ir.load_bytes(net(FOUR_CONVS).SerializeToString())
