@@ -52,7 +52,9 @@ _FILE = click.Path(path_type=Path)
     help="What to rank by, at the outputs: nmse, mse, cosine, kl, sqnr; or a file with metric(exact, other) -> float.",
 )
 @click.option(
+    "--layer",
     "--layers",
+    "layers",
     multiple=True,
     metavar="NAME|GLOB",
     shell_complete=completion.one_of(completion.entries),

@@ -33,7 +33,7 @@ def test_the_most_sensitive_first(run):
 
 
 def test_json_and_file_agree_and_the_journal_is_gone(run, tmp_path):
-    done = run("--layers", "block1*", "-o", tmp_path / "out", "--json", "--exact", "--batches", 1)
+    done = run("--layer", "block1*", "-o", tmp_path / "out", "--json", "--exact", "--batches", 1)
     content = json.loads(done.out)
     assert [effect["layer"] for effect in content["effects"]] == ["block1.depthwise", "block1.pointwise"]
     assert json.loads((tmp_path / "out_sensitivity.json").read_text()) == content
