@@ -69,7 +69,7 @@ def replace_file(final: Path, content: bytes) -> None:
     except OSError as error:
         with suppress(OSError):
             draft.unlink(missing_ok=True)
-        raise ExportError(f"cannot write {final}: {error.strerror}. Choose another output prefix.") from error
+        raise ExportError(f"cannot write {final}: {error.strerror}. Choose another output (-o).") from error
 
 
 class OutputSet:
@@ -98,9 +98,9 @@ class OutputSet:
     def _refuse(self, final: Path) -> None:
         for source in self._inputs:
             if _same_file(final, source):
-                raise ExportError(f"{final} would overwrite the input {source}. Choose another output prefix.")
+                raise ExportError(f"{final} would overwrite the input {source}. Choose another output (-o).")
         if final.is_dir():
-            raise ExportError(f"{final} is a folder, a file of this name cannot be written. Choose another output prefix.")
+            raise ExportError(f"{final} is a folder, a file of this name cannot be written. Choose another output (-o).")
 
     def _open_folder(self, parent: Path) -> HeldFolder:
         try:
@@ -110,7 +110,7 @@ class OutputSet:
                     self._created.append(folder)
             self._folders[parent] = HeldFolder(parent, _HIDDEN)
         except OSError as error:
-            raise ExportError(f"cannot write to {parent}: {error.strerror}. Choose another output prefix.") from error
+            raise ExportError(f"cannot write to {parent}: {error.strerror}. Choose another output (-o).") from error
         return self._folders[parent]
 
     def explained(self, error: OSError | ExportError) -> Exception:

@@ -147,7 +147,7 @@ def test_an_input_is_never_overwritten(tmp_path: Path, link: str) -> None:
     elif link == "same":
         final = model
     with (
-        pytest.raises(ExportError, match=r"would overwrite the input .*model\.onnx\. Choose another output prefix"),
+        pytest.raises(ExportError, match=r"would overwrite the input .*model\.onnx\. Choose another output \(-o\)"),
         staged_outputs(inputs=[model]) as out,
     ):
         out.stage(final)
@@ -182,7 +182,7 @@ def test_a_folder_in_the_place_of_an_output_is_an_error(tmp_path: Path) -> None:
 def test_a_file_in_the_place_of_the_output_folder_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "out").write_text("")
     with (
-        pytest.raises(ExportError, match=r"cannot write to .*out: .*Choose another output prefix"),
+        pytest.raises(ExportError, match=r"cannot write to .*out: .*Choose another output \(-o\)"),
         staged_outputs() as out,
     ):
         out.stage(tmp_path / "out" / "a.onnx")

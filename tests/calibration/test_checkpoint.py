@@ -261,5 +261,5 @@ def test_a_damaged_partial_file_is_refused(
 @pytest.mark.usefixtures("always")
 def test_a_place_that_cannot_be_written_to_is_an_error(net_and_plan: tuple[ir.Model, QuantPlan], tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(ExportError, match=r"cannot write .*file/m_calibration\.partial: .*Choose another output prefix"):
+    with pytest.raises(ExportError, match=r"cannot write .*file/m_calibration\.partial: .*Choose another output \(-o\)"):
         collect(*net_and_plan, images(2), options=ONE, checkpoint=Checkpoint(f"{tmp_path}/file/m"))

@@ -26,7 +26,7 @@ def test_a_place_that_cannot_be_written_to_is_found_before_the_model_is_read(amc
     (tmp_path / "file").write_text("")
     done = amct(command, tmp_path / "absent.onnx", *EACH[command], "-o", tmp_path / "file/net")
     assert done.code == 8
-    assert f"cannot write to {tmp_path}/file: Not a directory. Choose another output prefix." in done.err
+    assert f"cannot write to {tmp_path}/file: Not a directory. Choose another output (-o)." in done.err
 
 
 def test_compare_finds_it_too(amct, tmp_path):
