@@ -13,7 +13,7 @@ from math import isclose
 import numpy as np
 
 from amct_lite import ir
-from amct_lite.exporters.pairs import UNSIGNED_SHIFT, grid_of, is_dequantized, replace_codes
+from amct_lite.exporters.pairs import UNSIGNED_SHIFT, dequantizers, grid_of, is_dequantized, replace_codes
 from amct_lite.exporters.rewrites.neighbours import rounded_by
 from amct_lite.exporters.rewrites.numbers import code_for
 from amct_lite.ir.build import Inserter
@@ -32,8 +32,10 @@ def compute_codes(gate: ir.Node) -> None:
         return
     if quantize.inputs[0] is not gate.outputs[0]:  # a Relu or Clip between them says when the codes saturate
         return
-    if not _keep_codes(gate, quantize, alpha, beta):
-        _add(gate, quantize, alpha, beta)
+    name, behind = gate.outputs[0].name, [node.outputs[0] for node in dequantizers(quantize)]
+    written = _keep_codes(gate, quantize, alpha, beta) or _add(gate, quantize, alpha, beta)
+    if written and behind and not behind[0].is_graph_output():
+        behind[0].name = name  # by which it is known again: the same, rounded
 
 
 def _keep_codes(gate: ir.Node, quantize: ir.Node, alpha: float, beta: float) -> bool:
@@ -59,16 +61,14 @@ def _keep_codes(gate: ir.Node, quantize: ir.Node, alpha: float, beta: float) -> 
     return True
 
 
-def _add(gate: ir.Node, quantize: ir.Node, alpha: float, beta: float) -> None:
+def _add(gate: ir.Node, quantize: ir.Node, alpha: float, beta: float) -> bool:
+    """Whether it could become a sum."""
     scale, lowest = (ir.constant_of(value) for value in quantize.inputs[1:3])
     if scale is None or scale.size != 1 or lowest is None or lowest.dtype != np.uint8 or lowest.any() or scale > 1 / 255:
-        return
+        return False
     b = Inserter(gate, str(gate.name))
     total = b.op("Add", gate.inputs[0], code_for(b, beta / alpha, gate.outputs[0]))
     ir.replace_input(quantize, 0, total)
     ir.replace_input(quantize, 1, b.constant(scale / alpha, np.float32))
-    name = gate.outputs[0].name
     ir.remove_node(gate)
-    behind = [use.node.outputs[0] for use in ir.uses(quantize.outputs[0]) if use.node.op_type == "DequantizeLinear"]
-    if behind and not behind[0].is_graph_output():
-        behind[0].name = name  # by which it is known again: the sum is another number, this the same, rounded
+    return True
