@@ -86,7 +86,8 @@ def attached(model: Model, *, in_memory: bool = True) -> Attached:
         if type(tensor) is Tensor and tensor.nbytes < _EXTERNAL_TENSOR_FROM:
             return tensor  # as most are: to ask for its kind takes as long as all else
         tensor = tensor.aligned() if isinstance(tensor, StoredTensor) else tensor
-        movable = in_memory and value.graph is model.graph and tensor.dtype.bitwidth >= 8
+        # What nobody reads ONNX Runtime drops before it looks for what was passed along.
+        movable = in_memory and value.graph is model.graph and tensor.dtype.bitwidth >= 8 and bool(value.uses())
         if isinstance(tensor, ExternalTensor) and tensor.nbytes >= LARGE and file_of(tensor).anchor == root:
             location, offset, length = file_of(tensor).relative_to(root).as_posix(), tensor.offset, tensor.length
         elif movable and tensor.nbytes >= _EXTERNAL_TENSOR_FROM:
