@@ -37,7 +37,7 @@ def name_gelu(inner: ir.Node) -> None:
     ends = [end for end in _behind(inner) if end.outputs[0].dtype == ir.DataType.FLOAT]
     for data in _in_front(inner):
         for end in ends:
-            found = _computed(end.outputs[0], data)
+            found = _computed(end.outputs[0], data) if _rank(end.outputs[0]) == _rank(data) else None
             if found is not None and np.allclose(found, wanted, rtol=0, atol=_NEAR):
                 import_domain(ir.graph_of(end))
                 ir.replace_node(end, Inserter(end, str(end.name)).op(op_type, data, domain=DOMAIN))
@@ -64,6 +64,12 @@ def _in_front(inner: ir.Node) -> list[ir.Value]:
         found += [value for value in values if value not in found]
         front = [node for node in map(ir.producer_of, values) if node is not None and node.op_type in _ARITHMETIC]
     return found
+
+
+def _rank(value: ir.Value) -> int | None:
+    """A number may have more axes than what it is computed with, and the result then has as many."""
+    dims = ir.dims_of(value)
+    return None if dims is None else len(dims)
 
 
 def _computed(value: ir.Value | None, data: ir.Value, depth: int = 0) -> DoubleArray | float | None:

@@ -94,3 +94,12 @@ def test_what_has_another_tanh_keeps_its_parts(gelu: str) -> None:
 def test_what_only_looks_like_one_keeps_its_parts(gelu: str) -> None:
     found = kernels(with_gelu(gelu))
     assert (found["Gelu"], found["Erf"]) == (0, 1)
+
+
+@pytest.mark.parametrize("deep", ["root", "one", "half"])
+def test_one_that_adds_an_axis_keeps_its_parts(deep: str) -> None:
+    text = f"""net (float[N,6,16] x) => (float[K,N,6,4] y) {{ [first] a = MatMul (x, w) {BEHIND} [last] y = MatMul (b, wl) }}"""
+    values = {"w": (16, 8), "wl": (8, 4)} | {name: NUMBERS[name] for name in ("root", "one", "half")}
+    result = quantized(text, 2, 6, 16, **values | {deep: np.full((1, 1, 1, 1), NUMBERS[deep])})
+    assert kernels(result)["Gelu"] == 0
+    require_alike(result, samples(2, 6, 16)[:2], 60)
