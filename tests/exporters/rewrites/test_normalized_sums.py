@@ -41,3 +41,15 @@ def test_a_sum_in_front_of_a_normalization_stays_apart_from_it(norm: str, batch:
     assert deploy is not None
     assert {node.op_type for node in deploy.graph if node.name in {"first", "bias", "skip"}} == {"MatMulIntegerToFloat", "Sum"}
     require_equal(result.exports, data[:2])
+
+
+def test_a_sum_of_integers_keeps_its_operator() -> None:
+    text = """net (float[1,6,32] x, int32[1,6] k) => (float[1,6,32] y, int32[1,6] z) {
+      [first] y = MatMul (x, w) [both] s = Add (k, k) m = ReduceMean <axes=[1]> (s) z = Sub (s, m) }"""
+    rng = np.random.default_rng(0)
+    numbers = np.arange(6, dtype=np.int32)[None]
+    data = [{"x": rng.standard_normal((1, 6, 32)).astype(np.float32), "k": numbers} for _ in range(8)]
+    model = ir.load_bytes(net(text, w=(32, 32)).SerializeToString())
+    deploy = quantize(model, data, QuantConfig(target="ort"), options=ONE_THREAD).exports.deploy
+    assert deploy is not None
+    np.testing.assert_array_equal(run(deploy, data[0])[1], 2 * numbers - 5)
