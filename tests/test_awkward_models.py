@@ -665,3 +665,15 @@ def test_a_network_with_such_a_pooling_is_run_in_pieces(how: dict[str, str], hal
     result = quantized(model, tmp_path, data, QuantConfig(**how))
     assert result.exports.deploy is not None
     assert sqnr_of(model, result, data) > GOOD_DB
+
+
+def test_a_product_whose_size_is_asked_for_has_its_bias_in_all_models() -> None:
+    """Where sizes are fixed nobody asks any more: the deploy model took in a bias that the fake-quant model did not have."""
+    text = """net (float[N,5,16] x) => (float[N,40] y) {
+      [product] a = MatMul (x, w) [bias] b = Add (a, v) s = Shape (a) n = Slice (s, zero, one) k = Concat <axis=0> (n, flat)
+      y = Reshape (b, k) }"""
+    model = net(text, w=(16, 8), v=(8,), zero=np.array([0]), one=np.array([1]), flat=np.array([40]))
+    data = [{"x": feeds["x"].reshape(-1)[:80].reshape(1, 5, 16)} for feeds in images()]
+    result = quantize(ir.load_bytes(model.SerializeToString()), data, options=ONE_THREAD)
+    assert result.report.equivalence is not None
+    assert "product.bias.dequantizelinear" in {node.name for node in result.exports.fake_quant.graph}

@@ -54,6 +54,16 @@ def test_product_captured_by_a_body_is_refused():
     assert (report.changed, "another reader" in report.skips[0].reason) == (0, True)
 
 
+@pytest.mark.parametrize("asks", ["s = Shape(m)", "n = Neg(m)  s = Shape(n)"])
+def test_who_asks_the_product_for_its_sizes_alone_asks_the_sum(asks):
+    text = dense(f"{asks}  y = Add(m, b)", "5").replace("(float y)", "(float y, int64[3] s)")
+    after, report = apply(run, parse(text, "w b"))
+    product, total = after.graph[0], next(node for node in after.graph if node.op_type == "Add")
+    assert report.changed == 1
+    assert [use.node for use in ir.uses(product.outputs[0])] == [total]
+    assert len(ir.uses(total.outputs[0])) == 1
+
+
 def test_residual_add_and_scaling_are_not_touched():
     text = "g (float[2,3] x, float[3,3] w, float s) => (float[2,3] y) { m = MatMul(x, w)  d = Div(m, s)  y = Add(d, x) }"
     after, report = apply(run, parse(text, "w s"))
