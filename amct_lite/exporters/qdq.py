@@ -24,6 +24,7 @@ from amct_lite.exporters.integers import (
 from amct_lite.exporters.pairs import UNSIGNED_SHIFT
 from amct_lite.exporters.reads import QuantizedRead, in_graph_order
 from amct_lite.exporters.resizes import keep_channels_first
+from amct_lite.exporters.transposes import keep_unrounded
 from amct_lite.ir.build import Inserter
 from amct_lite.numerics.affine import dequantize
 from amct_lite.ops import Layer
@@ -53,6 +54,7 @@ def export(model: ir.Model, record: QuantRecord) -> ir.Model:
         else:
             writer.quantize_layer(item)
     keep_channels_first(result)
+    keep_unrounded(result)
     ir.remove_unused(result)
     return result
 

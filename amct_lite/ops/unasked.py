@@ -19,7 +19,7 @@ _TRANSPARENT = frozenset(
 
 def weights_behind(node: ir.Node) -> Iterator[str]:
     """Nodes with a constant weight that a tensor read by `node` reaches unchanged: itself, or behind transparent ones."""
-    for reader in _readers(node):
+    for reader in readers_behind(node):
         weights = (ir.constant_of(value) for value in reader.inputs) if reader.op_type in WEIGHTED else ()
         if any(array is not None and array.ndim > 1 for array in weights):
             yield str(reader.name)
@@ -28,14 +28,14 @@ def weights_behind(node: ir.Node) -> Iterator[str]:
 def bodies_behind(node: ir.Node) -> Iterator[str]:
     """Nodes in the body of an If or Loop that such a tensor reaches behind transparent ones: ONNX Runtime (1.31) dies of moving
     a DequantizeLinear there."""
-    return (str(reader.name) for reader in _readers(node) if reader.graph is not node.graph)
+    return (str(reader.name) for reader in readers_behind(node) if reader.graph is not node.graph)
 
 
-def _readers(node: ir.Node) -> Iterator[ir.Node]:
+def readers_behind(node: ir.Node) -> Iterator[ir.Node]:
     """`node`, and behind it, if it is transparent, those that read what it gives."""
     if node.domain not in {"", "ai.onnx"}:
         return
     yield node
     if node.op_type in _TRANSPARENT:
         for usage in ir.uses(node.outputs[0]):
-            yield from _readers(usage.node)
+            yield from readers_behind(usage.node)

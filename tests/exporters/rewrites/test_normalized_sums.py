@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from small_nets import ONE_THREAD, kernels, net, require_equal
+from small_nets import ONE_THREAD, kernels, net, require_equal, run
 
 from amct_lite import ir
 from amct_lite.config import QuantConfig
