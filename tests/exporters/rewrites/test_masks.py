@@ -143,3 +143,45 @@ def test_a_mask_that_is_made_of_an_input_stays() -> None:
     deploy, fake_quant = models(text, data, one=np.float32(1), lowest=np.float32(-10000))
     assert not is_raised(deploy)
     np.testing.assert_array_equal(run(deploy, data[0])[0], run(fake_quant, data[0])[0])
+
+
+PADDED = f"net (float[1,4,{TOKENS},8] x, bool[{TOKENS}] pad) => (float[1,4,{TOKENS},8] y) {{ [scores] u = MatMul (x, w) "
+
+
+@pytest.mark.parametrize("outer", [-100.0, -10000.0, LOWEST, -np.inf])
+@pytest.mark.parametrize("inner", [-10000.0, LOWEST, -np.inf])
+@pytest.mark.parametrize("added", [False, True])
+def test_in_a_row_that_another_mask_hides_too_what_counted_counts(added: bool, inner: float, outer: float) -> None:
+    """The first of the tokens that a text is filled up with sees itself alone: all that it may look at is hidden twice."""
+    if np.isinf(inner) and np.isinf(outer):
+        return  # no numbers
+    seen = "r = Add (s, mask)" if added else "r = Where (later, outer, s)"
+    values = {"mask": hiding(outer)} if added else {"later": LATER, "outer": np.float32(outer)}
+    counted = np.arange(TOKENS) > 1
+    data = [{**sample, "pad": counted} for sample in samples()]
+    pair = models(f"{PADDED} s = Where (pad, u, inner) {seen} {ENDS}", data, inner=np.float32(inner), **values)
+    for sample in data:
+        (ours, weights), (theirs, true) = (run(model, sample) for model in pair)
+        np.testing.assert_allclose(weights, true, atol=2e-11)
+        np.testing.assert_allclose(ours, theirs, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("behind", "outputs"),
+    [
+        pytest.param("q = Log (p) y = Relu (q)", "y", id="logarithms"),
+        pytest.param("q = Transpose (p) y = Greater (q, zero)", "bool y", id="compared"),
+        pytest.param("[attended] z = MatMul (p, x) y = Relu (z)", "y, float[1,4,6,6] p", id="an output"),
+    ],
+)
+def test_what_is_hidden_from_those_who_look_at_the_weights_stays_so(behind: str, outputs: str) -> None:
+    head = HEAD.replace(f"float[1,4,{TOKENS},8] y", outputs if outputs.startswith("bool") else f"float {outputs}")
+    text = f"{head} r = Add (s, mask) [softmax] p = Softmax <axis=-1> (r) {behind} }}"
+    values = {"mask": hiding(-np.inf)} | ({"zero": np.float32(0)} if "zero" in behind else {})
+    model = net(text, w=WEIGHTS["w"], **values)
+    result = quantize(ir.load_bytes(model.SerializeToString()), samples(), QuantConfig(target="ort"), options=ONE_THREAD)
+    deploy = result.exports.deploy
+    assert deploy is not None
+    assert not is_raised(deploy)
+    for sample in samples():
+        np.testing.assert_array_equal(run(deploy, sample)[0], run(result.exports.fake_quant, sample)[0])
