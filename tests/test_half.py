@@ -175,3 +175,16 @@ def test_original_text_is_float16_through_and_through() -> None:
 def test_the_model_for_onnx_runtime_says_that_it_computes_in_float32() -> None:
     result = quantized(to_float16(net()), QuantConfig(target="ort"))
     assert [n for n in result.report.notes if "float16" in n and "the model for ONNX Runtime computes in float32 inside" in n]
+
+
+def test_a_normalization_in_parts_at_the_end_of_a_float16_network_is_compared() -> None:
+    """ONNX Runtime took the Cast behind it along, and refused its own node."""
+    text = """net (float16[1,5,16] x) => (float16[1,5,16] y) { [product] a = MatMul (x, w) m = ReduceMean <axes=[-1]> (a)
+      d = Sub (a, m) q = Pow (d, two) v = ReduceMean <axes=[-1]> (q) t = Add (v, tiny) s = Sqrt (t) n = Div (d, s)
+      o = Mul (n, scale) y = Add (o, shift) }"""
+    numbers = {"two": np.float32(2), "tiny": np.float32(1e-5), "scale": (16,), "shift": (16,)}
+    model = to_float16(net(text, w=(16, 16), **numbers))
+    data = [{"x": feeds["x"].reshape(-1)[:80].reshape(1, 5, 16).astype(np.float16)} for feeds in images()]
+    result = quantize(ir.load_bytes(model.SerializeToString()), data, options=ONE_THREAD)
+    assert result.exports.deploy is not None
+    assert result.exports.deploy.graph.outputs[0].dtype == HALF
