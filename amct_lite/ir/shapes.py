@@ -19,6 +19,9 @@ Dims = tuple[int | str | None, ...]
 _LONGEST_VECTOR = 100_000
 """Elements up to which onnx may follow the values of vectors: 20 MB."""
 
+_SIZED = {"Reshape": 1, "ConstantOfShape": 0}
+"""Operators that are told all sizes of what they give: by which input."""
+
 _INVENTED = "unk__"
 """How onnx calls dimensions it knows nothing about; written into the model they would look like facts."""
 
@@ -56,6 +59,26 @@ def infer_shapes(model: Model) -> None:
     What the model says already is kept where inference knows less. Results of custom operators, and of operators that
     contradict their inputs, stay unknown.
     """
+    _infer_known(model)
+    while _count_axes(model):
+        _infer_known(model)
+
+
+def _count_axes(model: Model) -> bool:
+    """Let results have as many axes as sizes are told for them: onnx does so only where it follows these sizes themselves.
+    Whether something is known now that was not."""
+    found = False
+    for node in model.graph:
+        told = _SIZED.get(node.op_type) if not node.domain else None
+        count = sizes_of(node.inputs[told]) if told is not None and node.outputs[0].shape is None else None
+        if count is not None and len(count) == 1:
+            node.outputs[0].shape = Shape([None] * count[0])
+            found = True
+    return found
+
+
+def _infer_known(model: Model) -> None:
+    """What onnx can tell in one go."""
     entries = _types(slim_proto(model))
     for value in _results(model):
         found = entries.get(str(value.name))

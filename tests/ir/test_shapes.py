@@ -44,6 +44,20 @@ def test_inference_reads_small_initializers_and_leaves_large_ones_in_place():
     assert ir.constant_of(model.graph.initializers["big"]) is not None
 
 
+def test_a_result_has_as_many_axes_as_sizes_are_told_for_it():
+    """Computed ones, too, and what is behind that: in front of opset 14 onnx tells nothing of it."""
+    text = """net (float[1, L, 8] x) => (float[A, B] z) {
+      zero = Constant <value_ints = [0]> () one = Constant <value_ints = [1]> () two = Constant <value_ints = [2]> ()
+      heads = Constant <value_ints = [2, 4]> ()
+      s = Shape (x) l = Slice (s, one, two, zero) k = Concat <axis = 0> (one, l, heads) a = Reshape (x, k)
+      b = Transpose <perm = [0, 2, 1, 3]> (a) t = Shape (b) m = Slice (t, one, two, zero) n = Concat <axis = 0> (m, heads)
+      c = Reshape (b, n) d = ReduceMax <axes = [0], keepdims = 0> (c) z = Relu (d) }"""
+    model = ir.from_text(HEADER.replace("17", "13") + text)
+    ir.infer_shapes(model)
+    ranks = {name: None if dims is None else len(dims) for name, dims in shapes(model).items()}
+    assert {name: ranks[name] for name in "abcd"} == {"a": 4, "b": 4, "c": 3, "d": 2}
+
+
 def test_results_of_custom_operators_keep_what_the_model_says():
     text = HEADER + "net (float[N, 4] x) => (float[N, 4] y) <float[N, 7] a> { a = acme.F (x) b = acme.G (a) y = Relu (a) }"
     model = ir.from_text(text)
