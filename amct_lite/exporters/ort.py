@@ -38,6 +38,7 @@ from amct_lite.exporters.rewrites.recurrent import use_kernel
 from amct_lite.exporters.rewrites.reroute import reroute
 from amct_lite.exporters.rewrites.results import round_results
 from amct_lite.exporters.rewrites.shared_channels import fill_block
+from amct_lite.exporters.rewrites.softmaxes import read_floats
 from amct_lite.exporters.rewrites.sums import keep_sum
 from amct_lite.exporters.rewrites.tables import multiply_rows
 from amct_lite.exporters.rewrites.unfold import unfold
@@ -76,6 +77,7 @@ _FLOAT: tuple[Rewrite, ...] = (
     (["Erf", "Tanh"], name_gelu),
     (["Add"], keep_sum),
     (["Softmax"], raise_hidden),
+    (["Softmax"], read_floats),
     (["DequantizeLinear"], multiply_rows),
     (["Conv"], join_results),
     (["Conv"], store_floats),
