@@ -31,6 +31,15 @@ def is_dequantized(value: ir.Value | None) -> bool:
     return node is not None and node.op_type == "DequantizeLinear"
 
 
+def read_grid(value: ir.Value | None) -> tuple[ir.Value | None, ...]:
+    """Scale and zero point that `value` is made of codes with. The QuantizeLinear of its pair may have another scale, where it
+    computes what is rounded (`hard_sigmoids.py`)."""
+    dequantize = ir.producer_of(value)
+    assert dequantize is not None
+    assert dequantize.op_type == "DequantizeLinear"
+    return tuple(dequantize.inputs[1:3])
+
+
 def grid_of(quantize: ir.Node | None) -> tuple[float, int] | None:
     """Scale and zero point of a QuantizeLinear; None when they are no constants of one value."""
     scale, zero_point = (ir.constant_of(value) for value in quantize.inputs[1:3]) if quantize is not None else (None, None)

@@ -10,7 +10,7 @@ from math import prod
 import numpy as np
 
 from amct_lite import ir
-from amct_lite.exporters.pairs import PAIR, quantizer_in_front
+from amct_lite.exporters.pairs import PAIR, quantizer_in_front, read_grid
 from amct_lite.exporters.rewrites.columns import fold_columns
 from amct_lite.exporters.rewrites.convs import (
     DEPTHWISE_BLOCK,
@@ -80,7 +80,7 @@ def _cut_for_others(conv: ir.Node, quantize: ir.Node, missing: int) -> None:
     """All who read the codes but `conv` will find the last channels cut off."""
     _cut(quantize, missing, f"{conv.name}.aligned")
     b = Inserter(conv, f"{conv.name}.aligned")
-    ir.replace_input(conv, 0, b.op("DequantizeLinear", quantize.outputs[0], *quantize.inputs[1:3]))
+    ir.replace_input(conv, 0, b.op("DequantizeLinear", quantize.outputs[0], *read_grid(conv.inputs[0])))
 
 
 def _cut(quantize: ir.Node, missing: int, name: str) -> None:
@@ -146,7 +146,7 @@ def _add_to_image(conv: ir.Node) -> None:
     behind[1] = missing
     pads = b.constant([*[0] * weight.ndim, *behind], np.int64)
     codes = b.op("Pad", front.outputs[0], pads, front.inputs[2], mode="constant")
-    ir.replace_input(conv, 0, b.op("DequantizeLinear", codes, *front.inputs[1:3]))
+    ir.replace_input(conv, 0, b.op("DequantizeLinear", codes, *read_grid(conv.inputs[0])))
 
 
 def _is_channels_last(front: ir.Node) -> bool:

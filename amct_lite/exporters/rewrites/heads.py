@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from amct_lite import ir
-from amct_lite.exporters.pairs import is_rounded, quantizer_behind, quantizer_in_front
+from amct_lite.exporters.pairs import is_rounded, quantizer_behind, quantizer_in_front, read_grid
 from amct_lite.flow.kernels import KERNELS, is_product
 from amct_lite.ir.build import Inserter
 
@@ -34,7 +34,7 @@ def multiply_pixel(conv: ir.Node) -> None:
     if front is None or scaled is None or weight is None or not is_product(conv) or is_rounded(conv.outputs[0]):
         return
     b = Inserter(conv, f"{conv.name}.product")
-    flat = b.op("DequantizeLinear", b.op("Flatten", front.outputs[0]), *front.inputs[1:3])
+    flat = b.op("DequantizeLinear", b.op("Flatten", front.outputs[0]), *read_grid(conv.inputs[0]))
     codes = b.constant(weight.reshape(len(weight), -1))
     matrix = b.op("DequantizeLinear", codes, *scaled.inputs[1:], axis=0)  # other layers may read the one with all dimensions
     product = ir.new_node("Gemm", [flat, matrix, *conv.inputs[2:]], name=str(conv.name), attributes={"transB": 1})

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from amct_lite import ir
-from amct_lite.exporters.pairs import quantizer_in_front
+from amct_lite.exporters.pairs import quantizer_in_front, read_grid
 from amct_lite.exporters.rewrites.convs import (
     add_outputs,
     change_outputs,
@@ -161,13 +161,13 @@ class _Writer:
             parts = tuple(
                 pieces[run.source][cut] for run in runs for cut in sorted(pieces[run.source]) if run.first <= cut < run.end
             )
-            front = quantizer_in_front(conv.inputs[0])
+            front, grid = quantizer_in_front(conv.inputs[0]), read_grid(conv.inputs[0])
             assert front is not None
             b = Inserter(conv, f"{conv.name}.ordered")
             if parts not in joined:
                 joined[parts] = parts[0] if len(parts) == 1 else b.op("Concat", *parts, axis=1)
             if joined[parts] is not front.outputs[0]:
-                ir.replace_input(conv, 0, b.op("DequantizeLinear", joined[parts], *front.inputs[1:3]))
+                ir.replace_input(conv, 0, b.op("DequantizeLinear", joined[parts], *grid))
 
 
 def _order_inputs(conv: ir.Node, places: Sequence[int]) -> None:

@@ -174,3 +174,19 @@ def test_a_bound_behind_a_hard_sigmoid_stays(bound: str) -> None:
         ir.load_bytes(model.SerializeToString()), samples(), QuantConfig(target="ort"), options=ONE_THREAD
     ).exports
     require_equal(exports, samples()[:1])
+
+
+@pytest.mark.parametrize(
+    "behind",
+    [
+        "p = GlobalAveragePool (a) g = HardSigmoid (p) [last] y = Conv (g, wide)",  # becomes a Gemm of the one pixel
+        "b = HardSigmoid (a) [last] e = Conv (b, wide) y = Relu (e)",  # three channels become four
+    ],
+)
+def test_who_reads_its_codes_has_the_scale_behind_it(behind: str) -> None:
+    """The QuantizeLinear of the sum has one that is 1/alpha times as large."""
+    text = f"net (float[1,3,12,12] x) => (float[1,16,H,W] y) {{ [stem] a = Conv <pads=[1,1,1,1]> (x, w) {behind} }}"
+    model = ir.load_bytes(net(text, w=(3, 3, 3, 3), wide=(16, 3, 1, 1)).SerializeToString())
+    result = quantize(model, samples(), QuantConfig(target="ort"), options=ONE_THREAD)
+    assert not kernels(result)["HardSigmoid"]
+    require_alike(result.exports, samples()[:2], 35)  # a code at a tie may be one apart
