@@ -242,3 +242,14 @@ def test_a_balanced_model_of_open_sizes_is_run_on_the_samples_given(tmp_path: Pa
     model = saved(net(CHAIN.replace("[1,3,16,16]", "[N,3,H,W]").replace("[1,10,8,8]", "[N,10,K,L]")), tmp_path)
     result = quantize(model, DATA, replace(BALANCED, target="ort"), options=ONE_THREAD)
     assert result.exports.deploy is not None
+
+
+def test_folding_gives_no_layer_a_weight_of_its_own(tmp_path: Path) -> None:
+    """Two layers with one weight stay in float for ATC, and so they do when a layer behind them is balanced."""
+    twice = CHAIN.replace("[pool]", "[conv5] f = Conv(e, w3, b3)\n  [pool]").replace("1,1]>(e)", "1,1]>(f)")
+    result = quantize(saved(net(twice, **uneven()), tmp_path), DATA, FOLDED, options=ONE_THREAD)
+    assert set(result.record.by_key) == {"conv1", "pool", "conv4"}
+    record = tmp_path / "record.txt"
+    record.write_text(format_record(result.record))
+    again = convert(tmp_path / "model.onnx", record, config=FOLDED, statistics=result.statistics, options=ONE_THREAD)
+    assert ir.to_bytes(again.exports.deploy) == ir.to_bytes(result.exports.deploy)

@@ -8,6 +8,8 @@ From the tensor upwards, as long as nobody else reads what would be divided (f >
     LayerNormalization                              scale / f and bias / f, done
     x · W (+ b behind it, an Add)                   columns of W / f, done
     Conv, ConvTranspose, Gemm, BatchNormalization   output channels of the weight / f and bias / f, done
+
+A weight that several layers multiply with stays theirs: who has one of its own may be quantized where it could not be before.
 """
 
 from __future__ import annotations
@@ -27,6 +29,7 @@ from amct_lite.types import AnyArray, FloatArray
 _HOMOGENEOUS = frozenset({"Relu", "LeakyRelu"})
 _POOLS = frozenset({"MaxPool", "AveragePool", "GlobalAveragePool", "GlobalMaxPool"})
 _ABSORBING = LAYERS | {"BatchNormalization"}
+_LAYERS = LAYERS | {"MatMul"}
 
 
 @dataclass(frozen=True)
@@ -124,6 +127,8 @@ def _step(node: ir.Node, reader: Layer) -> _Step | str:
     if op_type == "LayerNormalization" and last and len(node.outputs) == 1:
         indices = tuple(index for index in (1, 2) if index < len(inputs) and inputs[index] is not None)
         return _Step(indices) if all(_is_float32(inputs[index]) for index in indices) else refusal
+    if op_type in _LAYERS and inputs[1] is not None and len(ir.uses(inputs[1])) > 1:
+        return f"{node.name} ({op_type}) in front of it shares its weight with others"
     if op_type == "MatMul" and last and _is_float32(inputs[1]):
         return _Step((1,))
     if (op_type == "Gemm") if last else (op_type in _ABSORBING):

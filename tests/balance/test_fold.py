@@ -15,8 +15,10 @@ from amct_lite.types import Balance
 
 HEADER = '<ir_version: 8, opset_import: ["": 17]>\n'
 FACTORS = (2.0, 0.375, 7.0, 1.25)
-WEIGHTS = "float[4,4] w, float[4,4] v, float[4] s, float[4] b, float[4,4,1,1] k, float[4,1,3,3] d, float[4,4,3,3] t"
-CONSTANTS = "w v s b k d t"
+WEIGHTS = (
+    "float[4,4] w, float[4,4] v, float[4] s, float[4] b, float[4,4,1,1] k, float[4,1,3,3] d, float[4,4,3,3] t, float[4,4,1,1] m"
+)
+CONSTANTS = "w v s b k d t m"
 
 
 def model_of(body: str, *, image: bool = False) -> ir.Model:
@@ -33,12 +35,12 @@ TAKEN = {
     "through relu": "a = MatMul (x, v) c = Add (a, b) h = Relu (c) [l] y = MatMul (h, w)",
 }
 TAKEN_IMAGES = {
-    "conv": "h = Conv (x, k, b) [l] y = Conv (h, k)",
-    "conv without bias, relu": "a = Conv (x, k) h = Relu (a) [l] y = Conv (h, k)",
-    "depthwise conv, leaky relu": "a = Conv <group = 4, pads = [1,1,1,1]> (x, d, b) h = LeakyRelu (a) [l] y = Conv (h, k)",
-    "transposed conv": "h = ConvTranspose <pads = [1,1,1,1]> (x, t, b) [l] y = Conv (h, k)",
+    "conv": "h = Conv (x, k, b) [l] y = Conv (h, m)",
+    "conv without bias, relu": "a = Conv (x, k) h = Relu (a) [l] y = Conv (h, m)",
+    "depthwise conv, leaky relu": "a = Conv <group = 4, pads = [1,1,1,1]> (x, d, b) h = LeakyRelu (a) [l] y = Conv (h, m)",
+    "transposed conv": "h = ConvTranspose <pads = [1,1,1,1]> (x, t, b) [l] y = Conv (h, m)",
     "pools": "a = Conv (x, k, b) c = MaxPool <kernel_shape = [3,3], pads = [1,1,1,1]> (a)"
-    " h = AveragePool <kernel_shape = [3,3], pads = [1,1,1,1]> (c) [l] y = Conv (h, k)",
+    " h = AveragePool <kernel_shape = [3,3], pads = [1,1,1,1]> (c) [l] y = Conv (h, m)",
 }
 
 
@@ -60,6 +62,7 @@ REFUSED = {
     "a = MatMul (x, v) h = Relu (a) [l] y = MatMul (h, w) z = Neg (a)": "a, from which its input is computed, has",
     "h = Add (x, x) [l] y = MatMul (h, w)": "(Add) in front of it cannot take the factors",
     "h = Softmax (x) a = Relu (h) [l] y = MatMul (a, w)": "(Softmax) in front of it",
+    "h = MatMul (x, v) [l] y = MatMul (h, w) z = MatMul (x, v)": "(MatMul) in front of it shares its weight with others",
 }
 
 
