@@ -6,12 +6,13 @@ need no rules of their own for either, and everything drawn is valid.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import onnx
 import onnxruntime
+from builder import Builder
 from onnx import helper, numpy_helper
 
 Feeds = dict[str, np.ndarray]
@@ -23,10 +24,10 @@ _IR_VERSIONS = {11: 6, 12: 7, 13: 7, 14: 7, 15: 8, 16: 8, 17: 8, 18: 8, 19: 9, 2
 
 
 class RefusedError(Exception):
-    """This cannot be added: ONNX Runtime does not take it, or its values are no numbers a network computes with."""
+    """ONNX Runtime does not take this, or its values are no numbers a network computes with."""
 
 
-class Graph:
+class Graph(Builder):
     """Nodes added one by one, all random choices from one generator."""
 
     def __init__(self, rng: np.random.Generator, opset: int) -> None:
@@ -67,6 +68,9 @@ class Graph:
     def choose(self, *values: Any) -> Any:
         return values[int(self.rng.integers(len(values)))]
 
+    def either_way(self, left: str, right: str) -> tuple[str, str]:
+        return (left, right) if self.chance(0.6) else (right, left)
+
     # what is added
 
     def input(self, name: str, array: np.ndarray) -> str:
@@ -80,9 +84,12 @@ class Graph:
         self._constants[name] = self.values[name] = np.asarray(array, dtype)
         return name
 
-    def op(self, op_type: str, *inputs: str, count: int = 1, **attributes: Any) -> Any:
-        """The name of the output, of `count` the names. Raises RefusedError."""
-        names = [self._name(op_type.lower()) for _ in range(count)]
+    def ints(self, *values: int) -> str:
+        return self.constant(values, np.int64)
+
+    def ops(self, op_type: str, *inputs: str, outputs: int = 1, **attributes: Any) -> list[str]:
+        """Attributes that are None are left out. Raises RefusedError."""
+        names = [self._name(op_type.lower()) for _ in range(outputs)]
         attributes = {key: value for key, value in attributes.items() if value is not None}
         node = helper.make_node(op_type, list(inputs), names, **attributes)
         results = self._run(node, inputs)
@@ -91,9 +98,9 @@ class Graph:
         node.name = "" if self.chance(0.2) else f"{op_type}_{len(self._nodes)}"
         self._nodes.append(node)
         self.values.update(zip(names, results, strict=True))
-        return names[0] if count == 1 else names
+        return names
 
-    def attempt(self, step: Callable[[Graph], None]) -> None:
+    def attempt(self, step: Callable[[Graph], object]) -> None:
         """`step` as a whole, or nothing of it."""
         before, values = len(self._nodes), dict(self.values)
         constants, weights = dict(self._constants), list(self.weights)
@@ -176,6 +183,20 @@ def open_session(model: onnx.ModelProto | bytes | str, *, optimize: bool = True)
     options.graph_optimization_level = levels.ORT_ENABLE_ALL if optimize else levels.ORT_DISABLE_ALL
     source = model.SerializeToString() if isinstance(model, onnx.ModelProto) else model
     return onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
+
+
+def run_both_ways(model: onnx.ModelProto, feeds: Sequence[Feeds]) -> Iterator[tuple[list[np.ndarray], list[np.ndarray]]]:
+    """Of each sample the outputs, without ONNX Runtime's optimizations and with them.
+
+    Raises RefusedError where ONNX or ONNX Runtime does not take the model.
+    """
+    try:
+        onnx.checker.check_model(model, full_check=True)
+        plain, fast = open_session(model, optimize=False), open_session(model)
+        for sample in feeds:
+            yield plain.run(None, sample), fast.run(None, sample)
+    except Exception as error:  # their exceptions have no common base
+        raise RefusedError(str(error)) from error
 
 
 def _reads(node: onnx.NodeProto) -> list[str]:

@@ -5,7 +5,7 @@
     python tools/fuzz/run.py --seeds 17 --shrink           # and the smallest part of the network that still fails
 
 A kind of network is a file beside this one that offers `model(seed)`: a model and feeds, the last FRESH of which are not
-calibrated with.
+calibrated with. What it is drawn from lies in a folder of its own, and what both kinds need in graph.py and builder.py.
 """
 
 from __future__ import annotations
