@@ -62,5 +62,6 @@ class Observation:
             what = "NaN" if any(np.isnan(part).any() for part in rows) else "infinite values"
             raise NumericsError(
                 f"sample {first_sample + row} has {what}: no range can be decided from it. "
-                "Check this sample and its preprocessing, or leave it out."
+                "Check this sample and its preprocessing, or leave it out. Where the network makes them of any sample, as with "
+                "a mask of minus infinity, keep the nodes that read the tensor in float (--skip, or without --tensor)."
             )
