@@ -176,7 +176,8 @@ def fusion_of(record: QuantRecord, fusion: Fusion, unfused: Iterable[str] = (), 
     layers, and for a record that names no parts, which may stay float.
     """
     named = {layer.key for layer in record.layers if layer.skip_fusion}
-    taken_apart = taken_apart or any(f"{passes.take_apart.PART}:" in layer.key for layer in record.layers)
+    parts = tuple(f"{part}:" for part in (passes.take_apart.PART, passes.take_apart.LIMIT))
+    taken_apart = taken_apart or any(part in layer.key for layer in record.layers for part in parts)
     kept = fusion.apart | named | (set(unfused) - record.by_key.keys())
     return replace(fusion, apart=kept, take_apart=taken_apart)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,11 +16,11 @@ from amct_lite.converting import convert
 from amct_lite.diagnosis.bitops import bitops
 from amct_lite.diagnosis.saturation import saturated_shares
 from amct_lite.errors import CalibrationError, ConfigError
-from amct_lite.loading import load_prepared
+from amct_lite.loading import fusion_of, load_prepared
 from amct_lite.pipeline import quantize
 from amct_lite.plan import not_in_record, resolve
 from amct_lite.result import QuantizeResult
-from amct_lite.types import Fusion
+from amct_lite.types import Fusion, LayerRecord, QParams, QuantRecord
 
 TEXT = """net (float[N,3,16,16] x) => (float[N,8,16,16] y) {
   [conv1] a = Conv <pads=[1,1,1,1]> (x, w1, b1) [act] b = HardSwish (a) [conv3] c = Conv (b, w3, b3) [end] y = Relu (c) }"""
@@ -121,6 +122,13 @@ def test_a_calibration_is_used_again_for_another_method(model: Path, tmp_path: P
     again = quantize(model, config=config, statistics=tmp_path / "m_calibration.npz", options=ONE_THREAD)
     fresh = quantize(model, images(8), config, options=ONE_THREAD)
     assert again.record == fresh.record
+
+
+def test_a_record_that_names_a_limit_alone_takes_the_model_apart() -> None:
+    """As of a network with a HardSigmoid and a product of its own, whose Clip reads what is rounded."""
+    entry = LayerRecord("gate.hardsigmoid.clip:0", QParams.of(0.1, 0), None, tensor_quantize=True)
+    assert fusion_of(QuantRecord((entry,)), Fusion()).take_apart
+    assert not fusion_of(QuantRecord((replace(entry, key="gate.clip:0"),)), Fusion()).take_apart
 
 
 def test_what_looks_at_a_record_prepares_the_model_as_it_was(model: Path, tmp_path: Path) -> None:

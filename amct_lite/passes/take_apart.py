@@ -25,7 +25,7 @@ from amct_lite.types import PassReport
 NAME = "take_apart"
 PART = ".hardsigmoid"
 """What the name of a HardSigmoid that is made here ends in, behind that of the node it was a part of."""
-LIMIT = ".clip"
+LIMIT = f"{PART}.clip"
 """The same of the Clip in front of both."""
 _COMPUTING = frozenset({"Conv", "ConvTranspose", "BatchNormalization", "Gemm", "MatMul", "Add"})
 """A Clip behind them vanishes when their results are rounded."""
@@ -125,7 +125,7 @@ def _limit(gate: ir.Value) -> bool:
     readers = [use.node for use in ir.uses(source)]
     if len(readers) != 2 or set(readers) != {sigmoid, product} or maker.graph is not sigmoid.graph:
         return False
-    b = Inserter(sigmoid, str(sigmoid.name).removesuffix(PART))
+    b = Inserter(sigmoid, f"{str(sigmoid.name).removesuffix(PART)}{PART}")
     limited = b.op("Clip", source, b.constant(-beta / alpha, np.float32))
     for reader in readers:
         ir.replace_input(reader, list(reader.inputs).index(source), limited)

@@ -68,7 +68,8 @@ def _share_off(exact: AnyArray, other: AnyArray, least: float = 0.0) -> float:
     if exact.dtype.kind not in "fi" or not exact.size:
         return 0.0 if np.array_equal(exact, other) else np.inf
     a, b = exact.astype(np.float64), other.astype(np.float64)
-    difference = np.where((a == b) | (np.isnan(a) & np.isnan(b)), 0.0, np.abs(a - b))
+    with np.errstate(invalid="ignore"):  # of infinity and infinity, which are equal
+        difference = np.where((a == b) | (np.isnan(a) & np.isnan(b)), 0.0, np.abs(a - b))
     finite = np.abs(a[np.isfinite(a)]).max(initial=0.0)
     worst = float(np.nan_to_num(difference, nan=np.inf).max())
     return 0.0 if worst <= least else worst / (float(finite) or 1.0)

@@ -5,7 +5,7 @@ import pytest
 from graphs import apply, ops, parse
 
 from amct_lite import ir
-from amct_lite.passes.take_apart import run
+from amct_lite.passes.take_apart import LIMIT, run
 
 CONSTANTS = {
     "three": np.float32(3),
@@ -58,6 +58,7 @@ def test_what_lies_below_its_bound_does_not_count_where_nobody_else_reads_it(bod
     assert ops(after) == ["Mul", "Add", "Clip", "HardSigmoid", "Mul", "Neg"]
     _, _, clip, gate, product, _ = after.graph
     assert ir.constant_of(clip.inputs[1]) == pytest.approx(bound)
+    assert str(clip.name).endswith(LIMIT)
     assert gate.inputs[0] is clip.outputs[0]
     assert set(product.inputs) == {clip.outputs[0], gate.outputs[0]}
 
