@@ -13,7 +13,7 @@ from itertools import chain, islice
 
 import numpy as np
 
-from amct_lite.calibration.feeds import InputSpec, check_feeds
+from amct_lite.calibration.feeds import InputSpec, check_feeds, known_sizes
 from amct_lite.calibration.images import ImageOptions
 from amct_lite.calibration.readers.binary import ShapeHints
 from amct_lite.calibration.readers.recognise import Opening
@@ -201,8 +201,7 @@ def _random_dims(spec: InputSpec, hint: Sequence[int | None] | None) -> tuple[in
     declared = spec.shape if spec.shape is not None else tuple(hint or ())
     wanted = hint if hint is not None and len(hint) == len(declared) else (None,) * len(declared)
     dims = [have if isinstance(have, int) else want for have, want in zip(declared, wanted, strict=True)]
-    known = [None if dim is None or dim < bool(axis == 0) else dim for axis, dim in enumerate(dims)]
-    return tuple(1 if axis == 0 and dim is None else dim for axis, dim in enumerate(known))
+    return tuple(1 if axis == 0 and dim is None else dim for axis, dim in enumerate(known_sizes(dims)))
 
 
 def _noise(spec: InputSpec, shape: tuple[int, ...], generator: np.random.Generator) -> AnyArray:

@@ -61,6 +61,11 @@ class InputSpec:
         return f"({inner},)" if len(self.shape) == 1 else f"({inner})"
 
 
+def known_sizes(dims: Sequence[int | None]) -> list[int | None]:
+    """`dims`, with None for those that say nothing: below 0, and an empty batch."""
+    return [None if dim is None or dim < bool(axis == 0) else dim for axis, dim in enumerate(dims)]
+
+
 def input_specs(model: ir.Model) -> tuple[InputSpec, ...]:
     """The inputs of `model` as the readers want them."""
     return tuple(

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from amct_lite.calibration.feeds import InputSpec
+from amct_lite.calibration.feeds import InputSpec, known_sizes
 from amct_lite.calibration.readers.stacks import Shape, Stack
 from amct_lite.errors import DataError
 from amct_lite.types import Feeds
@@ -76,7 +76,7 @@ def _known_dims(spec: InputSpec, hint: Sequence[int | None] | None, path: Path) 
             raise DataError(
                 f'{path} has no shape, nor has input {spec.name!r} in the model. Pass --input-shape "{spec.name}:…".'
             )
-        return _sizes(hint)
+        return known_sizes(hint)
     dims = [dim if isinstance(dim, int) else None for dim in spec.shape]
     if hint is None:
         return dims
@@ -84,17 +84,13 @@ def _known_dims(spec: InputSpec, hint: Sequence[int | None] | None, path: Path) 
         raise DataError(
             f"--input-shape gives input {spec.name!r} {len(hint)} dimensions, the model has {len(dims)}: {spec.shape_text}."
         )
-    wanted = _sizes(hint)
+    wanted = known_sizes(hint)
     filled = [
         have if have is not None or axis == 0 else want for axis, (have, want) in enumerate(zip(dims, wanted, strict=True))
     ]
     if filled.count(None) > 1 or 0 in filled:  # of an empty file the size says nothing of the batch
         filled[0] = filled[0] if filled[0] is not None else wanted[0]
     return filled
-
-
-def _sizes(hint: Sequence[int | None]) -> list[int | None]:
-    return [None if dim is None or dim < bool(axis == 0) else dim for axis, dim in enumerate(hint)]
 
 
 def _example(spec: InputSpec, dims: Sequence[int | None]) -> str:
