@@ -102,8 +102,10 @@ def _fitted(tensor: TensorPlan, plan: QuantPlan, alone: Callable[[TensorPlan], Q
 def _as_factor(tensor: TensorPlan, plan: QuantPlan, alone: Callable[[TensorPlan], QParams]) -> QParams | None:
     """The parameters of a HardSigmoid with which it has the codes of what it multiplies; None for others, and without such."""
     gate = tensor.gate
-    source = next((other for other in plan.tensors if gate is not None and other.name == gate.source), None)
-    return gate_of(_fitted(source, plan, alone), gate.alpha, gate.reach) if gate is not None and source is not None else None
+    if gate is None:
+        return None
+    source = next((other for other in plan.tensors if other.name == gate.source), None)
+    return None if source is None else gate_of(_fitted(source, plan, alone), gate.alpha, gate.reach)
 
 
 def activation_qparams(tensor: TensorPlan, sketches: Sketches) -> QParams:

@@ -15,6 +15,7 @@ from amct_lite import ir
 from amct_lite.ops.pool import dilated
 from amct_lite.passes.channel_affine import ChannelAffine, batch_norm_affine
 from amct_lite.passes.constants import number_of
+from amct_lite.passes.take_apart import line_of
 
 _SMALLEST = float(np.finfo(np.float32).tiny)
 
@@ -83,7 +84,7 @@ def _scales_channels(node: ir.Node) -> bool:
 
 def _rising(node: ir.Node) -> bool:
     """A HardSigmoid that is what a sum with a positive number saturates to, but for its scale."""
-    return ir.attribute(node, "alpha", 0.2) > 0 and ir.attribute(node, "beta", 0.5) > 0
+    return min(line_of(node)) > 0
 
 
 def _zero_padding(node: ir.Node) -> bool:

@@ -12,6 +12,7 @@ from amct_lite.ops import WEIGHTED, bodies_behind, weights_behind
 from amct_lite.ops.pool import dilated
 from amct_lite.passes.bound_parts import BOUNDS
 from amct_lite.passes.readers import SIZES
+from amct_lite.passes.take_apart import line_of
 from amct_lite.types import Gate
 
 Bounds = tuple[float, float]
@@ -162,7 +163,7 @@ class _Flow:
                 maker = ir.producer_of(value)
                 source = maker.inputs[0] if maker in self._between and maker.op_type == "HardSigmoid" else None
                 if maker is not None and source is not None and source in node.inputs:
-                    alpha, beta = ir.attribute(maker, "alpha", 0.2), ir.attribute(maker, "beta", 0.5)
+                    alpha, beta = line_of(maker)
                     yield str(maker.outputs[0].name), Gate(str(source.name), alpha, beta / alpha)
 
     def _is_moved(self, value: ir.Value) -> bool:

@@ -77,6 +77,11 @@ def whole_of(node: ir.Node) -> tuple[str, str] | None:
     return None
 
 
+def line_of(sigmoid: ir.Node) -> tuple[float, float]:
+    """alpha and beta of a HardSigmoid, which is clip(alpha · x + beta, 0, 1)."""
+    return ir.attribute(sigmoid, "alpha", 0.2), ir.attribute(sigmoid, "beta", 0.5)
+
+
 def _multiply(swish: ir.Node) -> None:
     gate = Inserter(swish, str(swish.name)).op("HardSigmoid", swish.inputs[0], alpha=1 / 6, beta=0.5)
     swish.op_type = "Mul"
@@ -119,7 +124,7 @@ def _limit(gate: ir.Value) -> bool:
     maker = ir.producer_of(source)
     if source is None or sigmoid is None or product is None or maker is None or source.is_graph_output():
         return False
-    alpha, beta = ir.attribute(sigmoid, "alpha", 0.2), ir.attribute(sigmoid, "beta", 0.5)
+    alpha, beta = line_of(sigmoid)
     if product.op_type != "Mul" or maker.op_type not in _COMPUTING or maker.domain or min(alpha, beta) <= 0:
         return False
     readers = [use.node for use in ir.uses(source)]

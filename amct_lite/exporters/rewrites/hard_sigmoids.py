@@ -18,6 +18,7 @@ from amct_lite.exporters.rewrites.neighbours import rounded_by
 from amct_lite.exporters.rewrites.numbers import code_for
 from amct_lite.ir.build import Inserter
 from amct_lite.numerics.shared_range import gate_of
+from amct_lite.passes.take_apart import line_of
 from amct_lite.types import QParams
 
 _SAME = 1e-6
@@ -27,7 +28,7 @@ _SAME = 1e-6
 def compute_codes(gate: ir.Node) -> None:
     """`gate`: a HardSigmoid of a model whose codes are unsigned. The DequantizeLinear behind it keep their scale."""
     quantize = rounded_by(gate)
-    alpha, beta = ir.attribute(gate, "alpha", 0.2), ir.attribute(gate, "beta", 0.5)
+    alpha, beta = line_of(gate)
     if quantize is None or not is_dequantized(gate.inputs[0]) or alpha <= 0 or beta <= 0:
         return
     if quantize.inputs[0] is not gate.outputs[0]:  # a Relu or Clip between them says when the codes saturate
