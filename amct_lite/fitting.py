@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import fnmatch
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 
 from amct_lite import ir
@@ -11,15 +11,17 @@ from amct_lite.config import QuantConfig
 from amct_lite.errors import ConfigError
 from amct_lite.observers import make_observer
 from amct_lite.ops import OPS
+from amct_lite.passes.gone import what_became
 from amct_lite.passes.take_apart import whole_of
 from amct_lite.registry import did_you_mean, pattern_meant
+from amct_lite.types import Gone
 from amct_lite.weights import make_weight_quantizer
 
 
-def require_known_names(config: QuantConfig, model: ir.Model) -> None:
+def require_known_names(config: QuantConfig, model: ir.Model, gone: Sequence[Gone] = ()) -> None:
     """Raises ConfigError, with all problems at once, for names, patterns, operator types and methods of `config` that do not
-    exist."""
-    problems = unknown_names(config, config.layer_patterns, model)
+    exist. gone: what preparing took away of the user's model."""
+    problems = unknown_names(config, config.layer_patterns, model, gone)
     for use in config.algorithms():
         problems += _problem(use.place, partial(make_observer, use.name, use.options))
     for use in config.weight_algorithms():
@@ -28,18 +30,24 @@ def require_known_names(config: QuantConfig, model: ir.Model) -> None:
         raise ConfigError("\n".join(problems))
 
 
-def unknown_names(config: QuantConfig, patterns: Iterable[str], model: ir.Model) -> list[str]:
+def unknown_names(config: QuantConfig, patterns: Iterable[str], model: ir.Model, gone: Sequence[Gone] = ()) -> list[str]:
     """What to say of each of `patterns` of `config` that is no node, pattern or operator type of `model`."""
     wholes = [whole for node in model.graph if (whole := whole_of(node)) is not None]
     nodes = [*wholes, *((str(node.name), node.op_type) for node in model.graph.all_nodes())]
     names = [name for name, _ in nodes]
     known = {*names, *(op_type for _, op_type in nodes), *OPS.names()}
     return [
-        f"{config.place_of(pattern)}: {pattern!r} is no node, pattern or operator type of the model"
-        f"{pattern_meant(pattern, names) or did_you_mean(pattern, known)}. `amct-lite inspect` lists the names."
+        f"{config.place_of(pattern)}: {_missing(pattern, names, known, gone)}"
         for pattern in patterns
         if pattern not in known and not any(fnmatch.fnmatchcase(name, pattern) for name in names)
     ]
+
+
+def _missing(pattern: str, names: Sequence[str], known: Iterable[str], gone: Iterable[Gone]) -> str:
+    if became := what_became(pattern, gone):
+        return f"{pattern!r} is not there any more when the model is prepared: {became}."
+    hint = pattern_meant(pattern, names) or did_you_mean(pattern, known)
+    return f"{pattern!r} is no node, pattern or operator type of the model{hint}. `amct-lite inspect` lists the names."
 
 
 def _problem(place: str, make: Callable[[], object]) -> list[str]:

@@ -65,7 +65,7 @@ def inspect(model: str | Path | ir.Model, config: QuantConfig | None = None) -> 
     settings = config or QuantConfig()
     source = load_prepared(model, settings.folding)
     graph = source.original.graph
-    plan = resolve(settings, source.prepared)
+    plan = resolve(settings, source.prepared, source.gone)
     return Inspection(
         source.name,
         source.file_opset,

@@ -12,7 +12,8 @@ from typing import Literal
 from amct_lite import ir, passes, qat
 from amct_lite.errors import UnsupportedModelError
 from amct_lite.passes.dequantize_first import dequantize_first
-from amct_lite.types import FUSE_ALL, Fusion, PassReport, QuantRecord
+from amct_lite.passes.gone import operators, renamed
+from amct_lite.types import FUSE_ALL, Fusion, Gone, PassReport, QuantRecord
 
 EXPORT_OPSET = 13
 """The first opset with per-channel QuantizeLinear/DequantizeLinear."""
@@ -45,7 +46,7 @@ class SourceModel:
     """A model ready to be planned. original: as loaded (opset raised, nothing folded); notes: what the user should know.
     file_opset: of the file, before it was raised. unbalanced: what it was before its layers were balanced (None: they were
     not). trained: what a QDQ model said whose scales are to be taken. stated_types: `float_types` as a model says
-    them that was prepared before (None: it says nothing)."""
+    them that was prepared before (None: it says nothing). gone: what the file has and `prepared` has not."""
 
     original: ir.Model
     prepared: ir.Model
@@ -56,6 +57,7 @@ class SourceModel:
     unbalanced: Unbalanced | None = None
     trained: qat.Trained | None = None
     stated_types: Mapping[str, ir.DataType] | None = None
+    gone: tuple[Gone, ...] = ()
 
     @property
     def unfused(self) -> tuple[str, ...]:
@@ -137,10 +139,11 @@ def load_prepared(model: str | Path | ir.Model, fusion: Fusion = FUSE_ALL, qdq: 
         stated = stated or dict(_float_types(raised))
     else:
         prepared = passes.prepare(raised, fusion)
-        source = SourceModel(raised, prepared.model, prepared.reports, (), None, 0)
+        source = SourceModel(raised, prepared.model, prepared.reports, (), None, 0, gone=prepared.gone)
     notes = (*notes, *source.notes, *(n for report in source.reports for n in report.notes))
     opset = ir.opset(loaded.model)
-    return replace(source, notes=notes, path=loaded.path, file_opset=opset, stated_types=stated)
+    gone = (*source.gone, *renamed(operators(loaded.model), operators(raised)))
+    return replace(source, notes=notes, path=loaded.path, file_opset=opset, stated_types=stated, gone=gone)
 
 
 def _without_qdq(model: ir.Model, fusion: Fusion, *, keep: bool) -> SourceModel:
@@ -160,12 +163,12 @@ def _without_qdq(model: ir.Model, fusion: Fusion, *, keep: bool) -> SourceModel:
         one = "1 activation that the range of a QuantizeLinear stood for is a Clip now"
         more = f"{count} activations that the ranges of QuantizeLinear stood for are Clip now"
         notes += ((one if count == 1 else more),) if count else ()
-        return SourceModel(joined, prepared.model, prepared.reports, notes, None, 0)
+        return SourceModel(joined, prepared.model, prepared.reports, notes, None, 0, gone=prepared.gone)
     notes += qat.sign_outputs(joined)
     prepared = passes.prepare(joined, fusion)
     trained = qat.trained_of(joined, prepared.model, constants)
     qat.strip(prepared.model, outputs=False)
-    return SourceModel(joined, prepared.model, prepared.reports, notes, None, 0, trained=trained)
+    return SourceModel(joined, prepared.model, prepared.reports, notes, None, 0, trained=trained, gone=prepared.gone)
 
 
 def fusion_of(record: QuantRecord, fusion: Fusion, unfused: Iterable[str] = (), *, taken_apart: bool = False) -> Fusion:

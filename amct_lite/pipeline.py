@@ -67,7 +67,7 @@ def calibrate(
     chosen = options or RunOptions()
     settings = config or QuantConfig()
     source = load_prepared(model, settings.folding, "strip" if chosen.strip_qdq else "refuse")
-    plan = resolve(settings, source.prepared)
+    plan = resolve(settings, source.prepared, source.gone)
     _require_layers(source, plan)
     stream = open_stream(source, data, settings, chosen)
     known = store.load(statistics) if isinstance(statistics, str | Path) else statistics

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 
@@ -20,7 +20,7 @@ from amct_lite.passes.take_apart import whole_of
 from amct_lite.record import ReadFacts, split_key
 from amct_lite.record.check import LayerFacts
 from amct_lite.tensors import plan_reads, read_facts
-from amct_lite.types import LayerPlan, QuantPlan, QuantRecord, QuantSpec, Skip, TensorPlan
+from amct_lite.types import Gone, LayerPlan, QuantPlan, QuantRecord, QuantSpec, Skip, TensorPlan
 
 ASCEND = "ascend"
 ORT = "ort"
@@ -29,10 +29,10 @@ _MOVING = frozenset({"Concat", "Expand", "Pad", "Reshape", "ScatterND", "Slice",
 """A constant that these take is a table, such as a detector's anchors; the rows of a Gather are an embedding."""
 
 
-def resolve(config: QuantConfig, model: ir.Model) -> QuantPlan:
-    """The plan for `model` (prepared). Raises ConfigError when the config names a layer or op type that is not there,
-    or asks for something no layer of that kind offers."""
-    require_known_names(config, model)
+def resolve(config: QuantConfig, model: ir.Model, gone: Sequence[Gone] = ()) -> QuantPlan:
+    """The plan for `model` (prepared). gone: what preparing took away of the user's model, for messages. Raises ConfigError
+    when the config names a layer or op type that is not there, or asks for something no layer of that kind offers."""
+    require_known_names(config, model, gone)
     require_input_shapes(config, model)
     shared = _shared_weights(model)
     giving = giving_values(model.graph)
@@ -56,7 +56,7 @@ def resolve(config: QuantConfig, model: ir.Model) -> QuantPlan:
             assert isinstance(bound, Layer)
             layers.append(_plan_layer(bound, wanted, config.target))
     skips += _inside_bodies(model)
-    reads, without = plan_reads(config, model, {layer.name for layer in layers})
+    reads, without = plan_reads(config, model, {layer.name for layer in layers}, gone)
     left = {skip.node for skip in skips}
     halves = tuple(name for name in halves_of(config, model) if name in left)
     plan = QuantPlan(tuple(layers), (*skips, *without), config.target, reads, halves)

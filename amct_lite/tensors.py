@@ -5,15 +5,16 @@ A node then reads the tensor rounded to integers and back, and computes in float
 
 from __future__ import annotations
 
-from collections.abc import Collection, Container, Mapping
+from collections.abc import Collection, Container, Mapping, Sequence
 
 from amct_lite import ir
 from amct_lite.config import LayerConfig, QuantConfig
 from amct_lite.errors import ConfigError
 from amct_lite.ops import Layer, bind, bodies_behind, weights_behind
+from amct_lite.passes.gone import what_became
 from amct_lite.record import ReadFacts, mistake, obstacle
 from amct_lite.registry import did_you_mean
-from amct_lite.types import QuantSpec, Skip, TensorPlan, TensorRead
+from amct_lite.types import Gone, QuantSpec, Skip, TensorPlan, TensorRead
 
 _BITS = (8, 16)
 """Of AMCT's words for a single tensor; 4 bits are for data beside 4-bit weights."""
@@ -34,9 +35,11 @@ def read_facts(model: ir.Model) -> dict[str, ReadFacts]:
     }
 
 
-def plan_reads(config: QuantConfig, model: ir.Model, layers: Container[str]) -> tuple[tuple[TensorRead, ...], tuple[Skip, ...]]:
+def plan_reads(
+    config: QuantConfig, model: ir.Model, layers: Container[str], gone: Sequence[Gone] = ()
+) -> tuple[tuple[TensorRead, ...], tuple[Skip, ...]]:
     """The tensors that `config` asks for, where the nodes named `layers` are quantized, and those that cannot be, each with its
-    reason; in the order of the graph.
+    reason; in the order of the graph. gone: what preparing took away of the user's model.
 
     Raises ConfigError with every request that makes no sense: a node or input that is not there, one that is no float data, or
     that a quantized layer reads anyway. A pattern asks for those inputs alone for which it does.
@@ -46,7 +49,7 @@ def plan_reads(config: QuantConfig, model: ir.Model, layers: Container[str]) -> 
     facts = read_facts(model)
     reads: list[TensorRead] = []
     skips: list[Skip] = []
-    problems, biases = _pointless(config, model, facts, layers)
+    problems, biases = _pointless(config, model, facts, layers, gone)
     for node in model.graph:
         name = str(node.name)
         for index in range(len(node.inputs)):
@@ -87,7 +90,7 @@ def _read(node: ir.Node, index: int, wanted: LayerConfig) -> TensorRead:
 
 
 def _pointless(
-    config: QuantConfig, model: ir.Model, facts: Mapping[str, ReadFacts], layers: Container[str]
+    config: QuantConfig, model: ir.Model, facts: Mapping[str, ReadFacts], layers: Container[str], gone: Sequence[Gone]
 ) -> tuple[list[str], set[tuple[str, int]]]:
     """Requests for which there is nothing to quantize, or not what they name; and what those ask for that name no node, and
     meet nothing but biases of quantized layers: (node, input)."""
@@ -97,11 +100,7 @@ def _pointless(
         name, _, index = key.rpartition(":")
         nodes = [node for node in model.graph if config.asks_for(key, str(node.name), node.op_type)]
         if not nodes:
-            known = dict.fromkeys(word for node in model.graph for word in (str(node.name), node.op_type))
-            problems.append(
-                f"{config.place('tensors', key)}: {name!r} is no node, pattern or operator type of the model"
-                f"{did_you_mean(name, known)}. `amct-lite inspect` lists the names of layers."
-            )
+            problems.append(f"{config.place('tensors', key)}: {_missing(name, model, gone)}")
             continue
         mistakes = {
             (str(node.name), number): mistake(facts[str(node.name)], number, layers)
@@ -117,6 +116,14 @@ def _pointless(
         else:
             problems.append(f"{config.place('tensors', key)}: {next(iter(mistakes.values()), 'the node has no inputs')}.")
     return problems, biases
+
+
+def _missing(name: str, model: ir.Model, gone: Sequence[Gone]) -> str:
+    if became := what_became(name, gone):
+        return f"{name!r} is not there any more when the model is prepared: {became}."
+    known = dict.fromkeys(word for node in model.graph for word in (str(node.name), node.op_type))
+    hint = did_you_mean(name, known)
+    return f"{name!r} is no node, pattern or operator type of the model{hint}. `amct-lite inspect` lists the names of layers."
 
 
 def _claims(model: ir.Model) -> dict[str, dict[int, str]]:

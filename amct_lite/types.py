@@ -116,6 +116,16 @@ class PassReport:
 
 
 @dataclass(frozen=True)
+class Gone:
+    """A node of the user's model that the prepared one does not have, at least not as that operator. became: the rest of a
+    sentence about it, with what to do."""
+
+    name: str
+    op_type: str
+    became: str
+
+
+@dataclass(frozen=True)
 class Gate:
     """The tensor clip(alpha · (x + reach), 0, 1), a HardSigmoid, by which x is multiplied. source: the name of x."""
 

@@ -43,7 +43,8 @@ def create(model: Path, output: Path, kind: str | None, **settings: Any) -> None
     kind = kind or format_of(output)
     inputs = [file for file in (model, settings["config_file"]) if file]
     config = take_config(settings, model)
-    plan = resolve(config, load_prepared(model, config.folding).prepared)
+    source = load_prepared(model, config.folding)
+    plan = resolve(config, source.prepared, source.gone)
     _write(output, config, plan, kind, inputs)
 
 
@@ -58,7 +59,7 @@ def check(file: Path, model: Path, target: str | None) -> None:
     from amct_lite.plan import resolve
 
     config, source = load_configured(file, model, target=target)
-    plan = resolve(config, source.prepared)
+    plan = resolve(config, source.prepared, source.gone)
     click.echo(f"ok: {file} fits {model}; for the target {plan.target} {_counted(plan)}.")
 
 
@@ -77,7 +78,7 @@ def convert(file: Path, model: Path | None, output: Path, kind: str | None) -> N
         config, plan = load_any_config(file), None
     else:
         config, source = load_configured(file, model)
-        plan = resolve(config, source.prepared)
+        plan = resolve(config, source.prepared, source.gone)
     _write(output, config, plan, kind, [source for source in (file, model) if source])
 
 

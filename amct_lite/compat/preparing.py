@@ -67,7 +67,7 @@ def default_job(model_file: Path, config: QuantConfig) -> Job:
 
 
 def _job(config: QuantConfig, source: SourceModel, model_file: Path, inputs: tuple[Path, ...]) -> Job:
-    plan = resolve(config, source.prepared)
+    plan = resolve(config, source.prepared, source.gone)
     if not (plan.layers or plan.reads):
         reasons = "; ".join(f"{skip.node} ({skip.op_type}): {skip.reason}" for skip in plan.skips[:5])
         raise UnsupportedModelError(f"{model_file} has no layer to quantize: {reasons or 'none is of a type that is taken'}.")

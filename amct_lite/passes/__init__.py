@@ -30,7 +30,8 @@ from amct_lite.passes import (
     widen_float16,
 )
 from amct_lite.passes.fusion import resolved
-from amct_lite.types import FUSE_ALL, Fusion, PassReport
+from amct_lite.passes.gone import gone_in, operators
+from amct_lite.types import FUSE_ALL, Fusion, Gone, PassReport
 
 Pass = Callable[[ir.Model], PassReport]
 
@@ -61,10 +62,11 @@ def passes_with(fusion: Fusion) -> tuple[Pass, ...]:
 
 @dataclass(frozen=True)
 class Prepared:
-    """A model ready to be planned and quantized, and what was done to it."""
+    """A model ready to be planned and quantized, what was done to it, and what is gone of its nodes."""
 
     model: ir.Model
     reports: tuple[PassReport, ...]
+    gone: tuple[Gone, ...]
 
 
 def prepare(model: ir.Model, fusion: Fusion = FUSE_ALL) -> Prepared:
@@ -74,4 +76,12 @@ def prepare(model: ir.Model, fusion: Fusion = FUSE_ALL) -> Prepared:
     """
     copy = ir.clone(model)
     wanted = resolved(fusion, copy)
-    return Prepared(copy, tuple(run(copy) for run in passes_with(wanted)))
+    reports: list[PassReport] = []
+    gone: list[Gone] = []
+    nodes = operators(copy)
+    for run in passes_with(wanted):
+        reports.append(run(copy))
+        before, nodes = nodes, operators(copy)
+        gone += gone_in(reports[-1].name, before, nodes)
+    given = operators(model)
+    return Prepared(copy, tuple(reports), tuple(node for node in gone if given.get(node.name) == node.op_type))

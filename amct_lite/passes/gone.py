@@ -1,0 +1,57 @@
+"""What became of nodes that are no longer there, or another operator, when a model is prepared: for who names them."""
+
+from __future__ import annotations
+
+import fnmatch
+from collections.abc import Iterable, Mapping
+
+from amct_lite import ir
+from amct_lite.types import Gone
+
+_CONSTANT = "is computed beforehand, as it reads constants and fixed sizes alone: leave it out"
+_FOLDED = "is folded into the layer beside it: name that layer, or keep both apart by skip_fusion in a configuration file"
+_BECAME = {
+    "remove_dead": "gives nothing that the outputs need: leave it out",
+    "lift_constants": "is a constant: leave it out",
+    "fold_constants": _CONSTANT,
+    "fold_shapes": _CONSTANT,
+    "remove_identity": "hands its input on unchanged: leave it out",
+    "remove_expand": "repeats what its readers repeat themselves: leave it out",
+    "take_apart": "is part of a HardSigmoid, or of its product, for ONNX Runtime: name these, as `amct-lite inspect` does",
+    "fold_decomposed_batch_norm": _FOLDED,
+    "fold_batch_norm": _FOLDED,
+    "bound_parts": "stands in front of the Concat before it, in parts: name these, as `amct-lite inspect` does",
+}
+"""By the pass that takes nodes away."""
+_OTHERWISE = "is put in other words: leave it out"
+
+
+def operators(model: ir.Model) -> dict[str, str]:
+    """Name → operator type of each node of the graph."""
+    return {str(node.name): node.op_type for node in model.graph}
+
+
+def gone_in(step: str, before: Mapping[str, str], after: Mapping[str, str]) -> tuple[Gone, ...]:
+    """What the pass `step` took away of the nodes `before` it."""
+    became = _BECAME.get(step, _OTHERWISE)
+    return tuple(Gone(name, op_type, became) for name, op_type in before.items() if after.get(name) != op_type)
+
+
+def renamed(before: Mapping[str, str], after: Mapping[str, str]) -> tuple[Gone, ...]:
+    """The nodes that have another operator type in a newer opset."""
+    return tuple(
+        Gone(name, op_type, f"is a {after[name]} in newer opsets, to which the model is raised: name that")
+        for name, op_type in before.items()
+        if name in after and after[name] != op_type
+    )
+
+
+def what_became(pattern: str, gone: Iterable[Gone]) -> str:
+    """What to say of those of `gone` that `pattern` means, a name, pattern or operator type; empty where it means none."""
+    meant: dict[str, list[str]] = {}
+    for node in gone:
+        if pattern in (node.name, node.op_type) or fnmatch.fnmatchcase(node.name, pattern):
+            meant.setdefault(node.became, []).append(node.name)
+    return "; ".join(
+        f"{names[0]}{f' (the first of {len(names)})' if len(names) > 1 else ''} {became}" for became, names in meant.items()
+    )
