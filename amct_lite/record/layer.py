@@ -26,8 +26,8 @@ UNIT_WEIGHT = QParams((1.0,), (0,))
 """scale_w of an op without weight, such as AveragePool: its accumulator is worth scale_d · 1."""
 
 UNIT_DATA = QParams((1.0,), (0,))
-"""scale_d and offset_d of an op without data, such as a Gather from a table. It has no act_type, as an op without weight has no
-wts_type; so a layer whose step is 1 is told from it."""
+"""scale_d and offset_d of an op without data, such as a Gather from a table. It has a wts_type alone: a layer whose step is 1
+has an act_type, too, or neither in a record that leaves out what is INT8."""
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,7 @@ class LayerReader:
             tensor_quantize=value.is_tensor_quantize,
             balance_factor=tuple(value.tensor_balance_factor),
             data_type=DATA_TYPES.get(value.op_data_type.upper(), ""),
-            has_data=self._has_data(activation, weight),
+            has_data=weight is None or activation != UNIT_DATA or not self._has_weight_alone(),
             line=self.line,
         )
         return RecurrentRecord(**vars(layer), hidden=recurrent[0], recurrence=recurrent[1]) if any(recurrent) else layer
@@ -105,10 +105,10 @@ class LayerReader:
             self._report(field, message)
         return types.get(name, 8)
 
-    def _has_data(self, activation: QParams, weight: QParams | None) -> bool:
-        """False for a table. It has a weight, so an entry without one has data, whatever its numbers."""
-        typed = self._value.HasField("act_type") or self._value.HasField("dst_type")
-        return typed or activation != UNIT_DATA or weight is None or weight == UNIT_WEIGHT
+    def _has_weight_alone(self) -> bool:
+        """Whether the weight has a type, and the data have none."""
+        has = self._value.HasField
+        return has("wts_type") and not has("act_type") and not has("dst_type")
 
     def _one(self, scale: str, offset: str, bits: int) -> QParams | None:
         """A per-tensor pair of fields; both must be there."""

@@ -135,7 +135,7 @@ def _fields(layer: LayerRecord) -> Iterator[tuple[str, list[str]]]:
         yield "op_data_type", [_text(layer.data_type)]
     if layer.has_data:
         yield "act_type", [f'"INT{layer.activation.bits}"']
-    if weight is not None and weight != UNIT_WEIGHT:  # AMCT leaves it out for an op without weight; INT8 is the default
+    if weight is not None and (weight != UNIT_WEIGHT or not layer.has_data):  # AMCT leaves it out for an op without weight
         yield "wts_type", [f'"INT{weight.bits}"']
     if isinstance(layer, RecurrentRecord):
         yield from _pair("h", layer.hidden) if layer.hidden else ()

@@ -1,6 +1,7 @@
 """Records as text: both flavours, every check that needs no model, and the way back."""
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -267,6 +268,14 @@ def test_a_table_has_no_act_type_by_which_a_layer_with_a_step_of_1_is_told_from_
     text = format_record(QuantRecord((step_of_1, table)))
     assert text.count("act_type") == 1
     assert parse_record(text).layers == (step_of_1, table)
+    unit = replace(table, weight=UNIT_WEIGHT)
+    assert parse_record(format_record(QuantRecord((unit,)))).layers == (unit,)
+
+
+def test_a_layer_with_a_step_of_1_in_a_record_without_types_is_no_table() -> None:
+    (layer,) = parse_record(entry(lines("scale_d: 1.0", "offset_d: 0"))).layers
+    assert (layer.activation, layer.has_data) == (UNIT_DATA, True)
+    assert 'act_type: "INT8"' in format_record(QuantRecord((layer,)))
 
 
 finite_scales = st.floats(2.0**-149, float(np.finfo(np.float32).max), width=32)
@@ -278,7 +287,7 @@ def layers(draw: st.DrawFn) -> LayerRecord:
     bits = draw(st.sampled_from([4, 8, 16]))
     offset = draw(st.integers(-(1 << (bits - 1)), (1 << (bits - 1)) - 1))
     scales = draw(st.lists(finite_scales, min_size=1, max_size=4))
-    has_data = scales == [1.0] or draw(st.booleans())
+    has_data = draw(st.booleans())
     return LayerRecord(
         key=draw(keys),
         activation=QParams((draw(finite_scales),), (offset,), bits) if has_data else UNIT_DATA,
