@@ -207,5 +207,5 @@ def _refuse_quantized(loaded: ir.LoadedModel, qdq: Qdq) -> None:
         raise UnsupportedModelError(
             f"{what} is already quantized: it holds {len(pairs)} QuantizeLinear and DequantizeLinear nodes. "
             f"`amct-lite convert` (convert_qat_model) keeps its scales; `amct-lite calibrate --strip-qdq` drops them and "
-            f"calibrates anew. Everything else takes the float model that it was made from."
+            f"calibrates anew. Or give the float model that it was made from."
         )

@@ -13,14 +13,18 @@ _FILE = click.Path(path_type=Path)
 
 @click.command("bitops", short_help="Count operations, bit operations, weights and memory.")
 @click.argument("model", type=_FILE)
-@click.option("--record", type=_FILE, help="A record of the model: count its layers with its bits, the others as 32 × 32.")
+@click.option(
+    "--record",
+    type=_FILE,
+    help="A record of the model: count its layers with its bits, the others as 32 × 32. A QDQ model has its own.",
+)
 @click.option(
     "--input-shape", metavar="NAME:DIMS;…", help="Sizes of open dimensions of the inputs, e.g. 'x:1,3,224,224;ids:1,128'."
 )
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @beside_options("bitops.json")
 def command(model: Path, record: Path | None, input_shape: str | None, as_json: bool, output: str | None, page: bool) -> None:
-    """Count what float MODEL costs, layer by layer and in total: multiply-accumulates, FLOPs, bit operations (FLOPs × bits of
+    """Count what MODEL costs, layer by layer and in total: multiply-accumulates, FLOPs, bit operations (FLOPs × bits of
     the activation × bits of the weight), parameters, bytes of weights and activations, and the most memory that activations
     take at once."""
     from amct_lite.config import parse_input_shapes

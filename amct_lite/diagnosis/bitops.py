@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, field
 from math import prod
 from pathlib import Path
 
-from amct_lite import ir, passes
+from amct_lite import ir
 from amct_lite.decide import HALF
 from amct_lite.diagnosis.arithmetic import Arithmetic, Counted, count_work, float_constants, packed_bytes
 from amct_lite.diagnosis.memory import Activations, Forms
@@ -20,6 +20,7 @@ from amct_lite.errors import StaticShapeError
 from amct_lite.loading import SourceModel, fusion_of, load_prepared
 from amct_lite.record import read_record, require_valid
 from amct_lite.recorded import facts_for, subject_of
+from amct_lite.trained import limited, take_scales
 from amct_lite.types import FUSE_ALL, QuantRecord, Skip, Subject
 from amct_lite.validate.static_shape import open_inputs, settle_shapes
 
@@ -101,20 +102,23 @@ def bitops(
     *,
     input_shapes: Mapping[str, tuple[int, ...]] | None = None,
 ) -> Cost:
-    """Operations and bytes of a float model, layer by layer and in total. Nothing is run.
+    """Operations and bytes of a model, layer by layer and in total. Nothing is run.
 
-    record: bits of its layers; a layer that it does not name counts as 32 x 32, or as 16 x 16 where the model computes it in
-    float16. What `op_data_type` of the record calls FLOAT16 is handed on in 16 bits where it is no integer. input_shapes: name
-    → dimensions, for inputs that the model leaves open.
+    record: bits of its layers; of a model that brings its scales (QDQ), its own when left out. A layer that it does not name
+    counts as 32 x 32, or as 16 x 16 where the model computes it in float16. What `op_data_type` of the record calls FLOAT16 is
+    handed on in 16 bits where it is no integer. input_shapes: name → dimensions, for inputs that the model leaves open.
     Raises StaticShapeError for an input without a fixed shape, RecordError for a record of another model.
     """
     given = read_record(record) if isinstance(record, str | Path) else record
-    source = load_prepared(model, fusion_of(given, FUSE_ALL) if given is not None else FUSE_ALL)
+    source = load_prepared(model, fusion_of(given, FUSE_ALL) if given is not None else FUSE_ALL, "take")
     if given is not None:
         require_valid(given, facts_for(given, source, "generic"))
+    elif source.trained is not None:
+        given = take_scales(source, source.trained, "generic").record
+    source = limited(source, given) if given is not None else source
     shapes = input_shapes or {}
     measured = Measured.of(settled_model(source.prepared, shapes))
-    whole = Measured.of(settled_model(passes.prepare(source.original).model, shapes)) if source.taken_apart else measured
+    whole = Measured.of(settled_model(load_prepared(model, qdq="take").prepared, shapes)) if source.taken_apart else measured
     main = Arithmetic.of(given, measured.model, 32, _halves(source, given)) if given else Arithmetic("fp32", Forms(32))
     floats = (Arithmetic("fp32", Forms(32)), Arithmetic("fp16", Forms(16)))
     totals = {arithmetic.name: total_of(whole, arithmetic) for arithmetic in floats}  # of the user's model, never of its parts

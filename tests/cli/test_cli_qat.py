@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 from qdq_nets import onnxruntime_form, torch_form
@@ -35,6 +37,33 @@ def test_a_record_is_checked_against_the_model_that_convert_takes_it_with(amct, 
     wrong.write_text(record.read_text(encoding="utf-8").replace("scale_w", "scale_r").replace("offset_w", "offset_r"))
     codes = [amct(*words).code for words in (("record", "check", wrong, path), ("convert", path, "--record", wrong, "-o", "y"))]
     assert codes == [7, 7]
+
+
+@pytest.mark.parametrize("form", [onnxruntime_form, torch_form])
+def test_bitops_counts_a_model_with_the_scales_that_it_brings_or_with_those_of_a_record(amct, tmp_path, form):
+    path = saved(form(), tmp_path)
+    assert amct("convert", path, "--input-shape", SHAPE, "--target", "generic", "-o", tmp_path / "x").code == 0
+    words = ("bitops", path, "--input-shape", SHAPE, "--json")
+    own, recorded = (amct(*words, *more) for more in ((), ("--record", tmp_path / "x_record.txt")))
+    assert (own.code, recorded.code) == (0, 0)
+    assert own.out == recorded.out
+    cost = json.loads(own.out)
+    assert {(layer["act_bits"], layer["weight_bits"]) for layer in cost["layers"]} == {(8, 8)}
+    assert cost["total"]["bitops"] * 16 == cost["totals"]["fp32"]["bitops"]
+
+
+def test_bitops_takes_the_record_of_a_model_that_was_calibrated_anew(amct, tmp_path):
+    """Its scales are gone then, and for ONNX Runtime a HardSwish is two operators: float32 counts one, no Q and DQ."""
+    model = torch_form()
+    next(node for node in model.graph.node if node.name == "relu").op_type = "HardSwish"
+    path = saved(model, tmp_path)
+    assert amct("calibrate", path, "--strip-qdq", "--random", "2", "--target", "ort", "-o", tmp_path / "x").code == 0
+    words = ("bitops", path, "--input-shape", SHAPE, "--json")
+    own, recorded = (json.loads(amct(*words, *more).out) for more in ((), ("--record", tmp_path / "x_record.txt")))
+    assert "relu.hardsigmoid:0" in (tmp_path / "x_record.txt").read_text(encoding="utf-8")
+    for figure in ("bitops", "activation_bytes", "peak_activation_bytes"):
+        assert recorded["totals"]["fp32"][figure] == own["totals"]["fp32"][figure]
+    assert recorded["total"]["bitops"] == own["total"]["bitops"]
 
 
 def test_convert_compares_on_data(amct, tmp_path):
