@@ -120,20 +120,39 @@ def activation_qparams(tensor: TensorPlan, sketches: Sketches) -> QParams:
 def sketch_of(tensor: TensorPlan, sketches: Sketches) -> Sketch:
     """What was observed of a tensor. One whose channels are told apart serves those who do not ask for channels, too: the layer
     that did may have been skipped since. Raises CalibrationError where there is none, or nothing in it."""
-    found = sketches.get(tensor.key)
-    if found is None and tensor.channel_axis is None:
-        found = next((sketch for (name, _), sketch in sketches.items() if name == tensor.name), None)
+    found = _observed(tensor, sketches)
     if found is None:
-        raise CalibrationError(
-            f"the calibration holds nothing about tensor {tensor.name!r}. It was made from another model, for another target, "
-            f"or with other layers skipped: run calibrate with data again."
-        )
+        raise CalibrationError(_not_observed([tensor.name]))
     if not found.count:
         raise CalibrationError(
             f"tensor {tensor.name!r} was empty in all samples, so its range is not known. Give samples in which it has values, "
             f"or keep the layers that read it in float (--skip)."
         )
     return found
+
+
+def require_observed(plan: QuantPlan, sketches: Sketches) -> None:
+    """Raises CalibrationError where a saved calibration lacks tensors of `plan`, before anything is run."""
+    if missing := [tensor.name for tensor in plan.tensors if _observed(tensor, sketches) is None]:
+        between = any(read.passed_on and read.tensor.name in missing for read in plan.reads)
+        raise CalibrationError(
+            _not_observed(missing, " For ort, tensors between the layers are rounded, too." if between else "")
+        )
+
+
+def _observed(tensor: TensorPlan, sketches: Sketches) -> Sketch | None:
+    found = sketches.get(tensor.key)
+    if found is None and tensor.channel_axis is None:
+        found = next((sketch for (name, _), sketch in sketches.items() if name == tensor.name), None)
+    return found
+
+
+def _not_observed(missing: list[str], why: str = "") -> str:
+    others = f" (the first of {len(missing)} that it lacks)" if len(missing) > 1 else ""
+    return (
+        f"the calibration holds nothing about tensor {missing[0]!r}{others}: it was made for another target, or with other "
+        f"layers skipped.{why} Calibrate again with data (--data, without --from); a calibration for ort serves every target."
+    )
 
 
 def weight_qparams(planned: LayerPlan, layer: Layer, weight: AnyArray | None = None) -> QParams:

@@ -18,7 +18,7 @@ from amct_lite.calibration.runner import Calibration, collect, keep
 from amct_lite.calibration.store import Statistics
 from amct_lite.calibration.tame import without_samples
 from amct_lite.config import QuantConfig
-from amct_lite.decide import decide
+from amct_lite.decide import decide, require_observed
 from amct_lite.errors import CalibrationError, UnsupportedModelError
 from amct_lite.finishing import Said, check, finish
 from amct_lite.loading import SourceModel, load_prepared
@@ -128,6 +128,7 @@ def _calibration(
     if known is not None:
         known = put_together(known, source, settings.folding)
         require_same_model(known, source)
+        require_observed(plan, known.sketches)
         feeds, outputs = keep(source.prepared, stream, options.runtime) if stream else ((), ())
         return Calibration(_decided(known, settings), feeds, outputs)
     if stream is None:

@@ -111,7 +111,8 @@ def require_same_model(statistics: Statistics, source: SourceModel) -> None:
         if source.taken_apart and not statistics.taken_apart:
             raise CalibrationError(
                 "the calibration was made for another target than ort, which takes HardSwish apart, and holds nothing of the "
-                "parts. Calibrate again with data (--target ort, without --from), or choose the target that it was made for."
+                "parts. Calibrate again with data (--data and --target ort, without --from), which serves every target, or "
+                "choose the target that it was made for."
             )
         raise CalibrationError(
             f"the calibration was made from another model than {source.name} (or the model has changed since). "

@@ -132,7 +132,7 @@ def test_a_shared_weight_is_decided_once_but_along_each_axis() -> None:
 
 def test_statistics_of_another_model_are_an_error_that_names_the_tensor() -> None:
     model = BY_ID["conv2d"].model()
-    with pytest.raises(CalibrationError, match=r"holds nothing about tensor 'x'.*run calibrate with data again"):
+    with pytest.raises(CalibrationError, match=r"holds nothing about tensor 'x'.*Calibrate again with data"):
         decide(model, resolve(MINMAX, model), {})
 
 

@@ -76,7 +76,9 @@ def test_a_record_without_its_calibration_is_enough(model: Path, tmp_path: Path)
 
 def test_a_calibration_of_the_whole_says_nothing_of_the_parts(model: Path, tmp_path: Path) -> None:
     written(model, tmp_path, target="generic")
-    with pytest.raises(CalibrationError, match=r"holds nothing of the parts. Calibrate again with data \(--target ort"):
+    with pytest.raises(
+        CalibrationError, match=r"holds nothing of the parts. Calibrate again with data \(--data and --target ort"
+    ):
         quantize(model, config=QuantConfig(target="ort"), statistics=tmp_path / "m_calibration.npz", options=ONE_THREAD)
 
 

@@ -177,7 +177,12 @@ _SAMPLES = (
         "--batch-size", metavar="N", type=click.IntRange(min=1), help="Rows of a batch, where one file holds many samples."
     ),
     click.option("--trust-data", is_flag=True, help="Take wild samples into the ranges, too."),
-    click.option("--from", "statistics", type=_FILE, help="Decide from a saved calibration (.npz) without running the model."),
+    click.option(
+        "--from",
+        "statistics",
+        type=_FILE,
+        help="Decide from a saved calibration (.npz) without running the model; for the target ort, from one made for it.",
+    ),
 )
 
 _REPORT = (
