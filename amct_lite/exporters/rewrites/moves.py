@@ -119,6 +119,14 @@ def _times(resize: ir.Node) -> list[int] | None:
         return None
     times = [new // old for new, old in zip(after, before, strict=True)]
     scales = ir.constant_of(resize.inputs[2]) if len(resize.inputs) == 3 else None  # a fourth input tells sizes
-    told = scales.tolist() if scales is not None else [1, *times] if len(resize.inputs) == 4 else []
+    told = scales.tolist() if scales is not None else [1, *times] if _keeps_batch(resize) else []
     whole = times[0] == 1 and after == tuple(size * count for size, count in zip(before, times, strict=True))
     return times[1:] if whole and told == [1, *times] else None
+
+
+def _keeps_batch(resize: ir.Node) -> bool:
+    """Whether `resize` is told sizes, and gives as many samples as it gets: sizes that are constant hold for one batch only."""
+    if len(resize.inputs) < 4:
+        return False
+    sizes, dims = ir.constant_of(resize.inputs[3]), ir.dims_of(resize.inputs[0])
+    return sizes is None or (dims is not None and sizes[0] == dims[0])

@@ -82,10 +82,12 @@ REPEAT = """net (float[N,3,6,10] x) => (float[N,8,H,W] y) {
   [stem] a = Conv <pads=[1,1,1,1]> (x, w) [act] b = Relu (a)
   [large] c = Resize <MODES> (b, , INPUTS) [last] d = Conv (c, wl) [end] y = Relu (d) }"""
 
+OF_ONE = REPEAT.replace("float[N,3", "float[1,3")
 
-def resized(modes: str, scales: list[float] | None = None, sizes: list[int] | None = None) -> list[str]:
+
+def resized(modes: str, scales: list[float] | None = None, sizes: list[int] | None = None, text: str = REPEAT) -> list[str]:
     """As `operators`, of a network that resizes by `scales`, or to `sizes`."""
-    text = REPEAT.replace("MODES", modes).replace("INPUTS", "scales" if sizes is None else ", sizes")
+    text = text.replace("MODES", modes).replace("INPUTS", "scales" if sizes is None else ", sizes")
     values = {"scales": np.array(scales, np.float32)} if sizes is None else {"sizes": np.array(sizes)}
     _, after = exported(text, {"w": (8, 3, 3, 3), "wl": (8, 8, 1, 1)} | values, 3, (6, 10))
     return [node.op_type for node in after.graph]
@@ -113,7 +115,16 @@ def test_whole_multiples_repeat_the_pixels(modes: str, scales: list[float]) -> N
 
 
 def test_sizes_that_are_multiples_repeat_the_pixels() -> None:
-    assert "Expand" in resized('mode = "nearest"', sizes=[1, 8, 12, 30])
+    assert "Expand" in resized('mode = "nearest"', sizes=[1, 8, 12, 30], text=OF_ONE)
+    asked = "[ask] n = Shape <start = 0, end = 1> (b) [tell] told = Concat <axis = 0> (n, sizes) [large]"
+    computed = REPEAT.replace("[large]", asked).replace("INPUTS", ", told")
+    assert "Expand" in resized('mode = "nearest"', sizes=[8, 12, 30], text=computed)
+
+
+def test_sizes_that_are_of_one_batch_where_another_may_come_stay() -> None:
+    """The float model gives as many samples as they say, however many it gets."""
+    assert "Resize" in resized('mode = "nearest"', sizes=[1, 8, 12, 30])
+    assert "Resize" in resized('mode = "nearest"', sizes=[2, 8, 12, 30], text=OF_ONE)
 
 
 @pytest.mark.parametrize(
