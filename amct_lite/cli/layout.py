@@ -40,6 +40,7 @@ TIGHT = 72
 """Columns below which they leave out, or make shorter, one more thing rather than break words."""
 _GAP = 2
 _SHORTEST_NAME = 16
+_SHORTEST_TEXT = 8
 PROSE = "notes"
 _WRAPPED = {PROSE: 24, "reason": 30}
 """Columns of running text, and the width that is kept for them."""
@@ -67,8 +68,13 @@ def print_table(out: Console, title: str, columns: Sequence[str], rows: Sequence
     """A row a layer (markup, but for the name in the first column), then an empty line. Control characters are escaped.
 
     Names too long for the terminal are cut in the middle, which is said below the table; elsewhere they are whole.
-    Columns whose title begins with `#` are numbers: the last to be narrowed, and never cut without a sign of it.
+    Columns whose title begins with `#` are numbers, never cut: in a terminal too narrow for them a row is running text.
     """
+    say(out, f"[bold]{escape(title)}[/]")  # not the table's own, which would wrap it at the width of the table
+    shown = [tuple(map(_visible, row)) for row in rows]
+    if _least_width(columns, shown) > out.width:
+        _print_as_text(out, columns, shown)
+        return
     result = Table(
         box=box.SIMPLE_HEAD,
         show_edge=False,
@@ -81,14 +87,20 @@ def print_table(out: Console, title: str, columns: Sequence[str], rows: Sequence
         whole = number or name == columns[0]
         overflow: Literal["fold", "ellipsis"] = "ellipsis" if whole else "fold"
         result.add_column(name.removeprefix("#"), justify=justify, overflow=overflow, no_wrap=whole)
-    say(out, f"[bold]{escape(title)}[/]")  # not the table's own, which would wrap it at the width of the table
-    rows = [tuple(map(_visible, row)) for row in rows]
-    longest = _room_for_names(out, columns, rows)
-    for name, *cells in rows:
+    longest = _room_for_names(out, columns, shown)
+    for name, *cells in shown:
         result.add_row(escape(_cut(name, longest)), *cells)
     out.print(result)
-    if any(len(name) > longest for name, *_ in rows):
+    if any(len(name) > longest for name, *_ in shown):
         say(out, "[dim]Names are cut in the middle; --json and piped output have them whole.[/]")
+    out.print()
+
+
+def _print_as_text(out: Console, columns: Sequence[str], rows: Sequence[tuple[str, ...]]) -> None:
+    titles = [title.removeprefix("#") for title in columns[1:]]
+    for name, *cells in rows:
+        told = (f"[dim]{title}[/] {cell}" if title else cell for title, cell in zip(titles, cells, strict=True) if cell)
+        say(out, f"[bold]{escape(name)}[/]: {', '.join(told)}")
     out.print()
 
 
@@ -109,11 +121,26 @@ def print_annotated(
 
 
 def _room_for_names(out: Console, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> int:
-    taken = 0
-    for title, *cells in zip(columns[1:], *(row[1:] for row in rows), strict=True):
-        width = max(Text.from_markup(cell, emoji=False).cell_len for cell in (title.removeprefix("#"), *cells))
-        taken += min(width, _WRAPPED.get(title, width)) + _GAP
+    widths = _widths(columns, rows)
+    taken = sum(min(width, _WRAPPED.get(title, width)) + _GAP for title, width in widths)
     return max(out.width - taken, _SHORTEST_NAME)
+
+
+def _least_width(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> int:
+    """Of a table with whole numbers, whose text and names give way as far as they can."""
+    taken = sum(
+        (width if title.startswith("#") else min(width, _SHORTEST_TEXT)) + _GAP for title, width in _widths(columns, rows)
+    )
+    return taken + min(max((len(name) for name, *_ in rows), default=0), _SHORTEST_NAME)
+
+
+def _widths(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> list[tuple[str, int]]:
+    """Each column but that of the names, with the room that it takes."""
+    of_cells = zip(columns[1:], *(row[1:] for row in rows), strict=True)
+    return [
+        (title, max(Text.from_markup(cell, emoji=False).cell_len for cell in (title.removeprefix("#"), *cells)))
+        for title, *cells in of_cells
+    ]
 
 
 def _cut(name: str, longest: int) -> str:

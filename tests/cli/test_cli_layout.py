@@ -42,7 +42,7 @@ def test_a_title_longer_than_its_table_stays_one_line_without_blanks_behind():
         assert file.getvalue().splitlines()[0] == title
 
 
-def test_a_number_is_never_cut_without_a_sign_of_it():
+def test_a_number_is_never_cut():
     columns, row = (
         ("layer", "#scale_d", "#clipped", "scale_w", "types"),
         ("0.584932", "0.0016 %", "0.0001 … 0.02 (64)", "INT8 × INT8"),
@@ -53,7 +53,14 @@ def test_a_number_is_never_cut_without_a_sign_of_it():
         assert "  0.584932  0.0016 %  " in file.getvalue()
     out, file = _terminal(30)
     print_table(out, "t", columns, [(LONG, *row)])
-    assert "0.58…" in file.getvalue()
+    told = " ".join(file.getvalue().split())
+    assert told.endswith("Conv2D: scale_d 0.584932, clipped 0.0016 %, scale_w 0.0001 … 0.02 (64), types INT8 × INT8")
+
+
+def test_a_row_that_is_no_table_leaves_out_what_it_has_not_and_takes_a_name_as_it_is():
+    out, file = _terminal(20)
+    print_table(out, "t", ("layer", "op", "", "#scale_d"), [("a[0]", "", "[dim]jump[/]", "0.12345678")])
+    assert file.getvalue().splitlines() == ["t", "a[0]: jump, scale_d ", "0.12345678", ""]
 
 
 def test_a_pipe_gets_whole_names():
