@@ -12,6 +12,7 @@ import click
 
 from amct_lite.cli.deferred import defer
 from amct_lite.cli.exits import exit_codes, tell_on_stderr
+from amct_lite.cli.words import as_meant
 from amct_lite.errors import Terminated
 from amct_lite.registry import did_you_mean
 
@@ -33,6 +34,9 @@ _COMMANDS = {
 
 class _LazyGroup(click.Group):
     """A group whose commands live in one module each, in the order of `_COMMANDS`."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        return super().parse_args(ctx, args if ctx.resilient_parsing else as_meant(args))
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(_COMMANDS)
