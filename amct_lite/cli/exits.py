@@ -19,6 +19,7 @@ from amct_lite.errors import AmctError, ExportError
 @contextmanager
 def exit_codes(tell: Callable[[AmctError], None]) -> Iterator[None]:
     """Around a whole command line. tell: says an error of this package to the user."""
+    _open_what_is_closed()
     _take_any_letter()
     try:
         yield
@@ -52,6 +53,14 @@ def exit_codes(tell: Callable[[AmctError], None]) -> Iterator[None]:
 def _end_interrupted() -> NoReturn:
     click.echo("interrupted; no file was written or left half-written.", err=True)
     sys.exit(130)
+
+
+def _open_what_is_closed() -> None:
+    """Whoever closes standard streams (`>&-`, or a parent that has none) wants nothing of them. What is opened gets the lowest
+    number that is free, so no file of the run gets theirs, into which others may print."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115 - for as long as the process lives
 
 
 def _take_any_letter() -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import click
 import pytest
+from conftest import DIGITS
 
 from amct_lite import errors
 from amct_lite.cli import amct_onnx, config, group, record
@@ -142,6 +143,17 @@ def test_a_process_that_is_told_to_end_while_a_loader_runs_does_not_blame_the_lo
     )
     done = amct("calibrate", digits, "--data", loader, "-o", tmp_path / "x")
     assert (done.code, done.err) == (143, "")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no such shell there")
+@pytest.mark.parametrize("closed", [">&-", "2>&-", "<&- >&- 2>&-"])
+@pytest.mark.parametrize(("model", "code"), [(DIGITS, 0), ("nowhere.onnx", 4)])
+def test_a_command_whose_streams_are_closed_ends_as_any_other(closed, model, code):
+    done = subprocess.run(
+        f"'{sys.executable}' -m amct_lite inspect '{model}' {closed}", shell=True, capture_output=True, text=True
+    )
+    assert done.returncode == code
+    assert "Traceback" not in done.stderr
 
 
 def test_ctrl_c_while_writing_leaves_nothing(amct, monkeypatch, digits, samples, tmp_path):
