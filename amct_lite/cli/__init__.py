@@ -36,6 +36,8 @@ class _LazyGroup(click.Group):
     """A group whose commands live in one module each, in the order of `_COMMANDS`."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        if os.environ.get("NO_COLOR"):  # https://no-color.org
+            ctx.color = False
         return super().parse_args(ctx, args if ctx.resilient_parsing else as_meant(args))
 
     def list_commands(self, ctx: click.Context) -> list[str]:

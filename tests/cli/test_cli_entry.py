@@ -156,6 +156,13 @@ def test_a_command_whose_streams_are_closed_ends_as_any_other(closed, model, cod
     assert "Traceback" not in done.stderr
 
 
+def test_no_color_holds_for_all_that_is_printed(monkeypatch):
+    words = ["record", "diff", "a.txt", "b.txt"]
+    assert group.make_context("amct-lite", words.copy()).color is None
+    monkeypatch.setenv("NO_COLOR", "1")
+    assert group.make_context("amct-lite", words.copy()).color is False
+
+
 def test_ctrl_c_while_writing_leaves_nothing(amct, monkeypatch, digits, samples, tmp_path):
     from amct_lite import ir
 
