@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import pickle
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import BrokenExecutor, Executor, Future, ThreadPoolExecutor
@@ -44,6 +46,16 @@ def killed_once(mark: str, item: int) -> int:
         Path(mark).touch()
         os.kill(os.getpid(), signal.SIGKILL)
     return item * item
+
+
+def until_ctrl_c() -> Iterator[int]:
+    """Of the terminal, for all that was started from there, while Python is loaded in the workers; here a moment later."""
+    yield from range(10)
+    time.sleep(0.1)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    os.killpg(os.getpgid(0), signal.SIGINT)
+    time.sleep(0.4)
+    raise KeyboardInterrupt
 
 
 def always_killed(_state: str, item: int) -> int:
@@ -267,3 +279,37 @@ def test_local_processes_share_the_cores_that_this_one_may_use(
 def test_no_workers_at_all_is_an_error() -> None:
     with pytest.raises(ConfigError, match="the number of workers is 0, it must be at least 1"):
         LocalProcesses(0)
+
+
+@pytest.mark.skipif(not hasattr(os, "killpg"), reason="no process groups here")
+def test_ctrl_c_while_workers_are_started_ends_them_without_a_word() -> None:
+    script = """if True:
+        from test_workers import LocalProcesses, Task, map_shards, text, until_ctrl_c
+        if __name__ == "__main__":
+            try:
+                with LocalProcesses(2) as workers:
+                    list(map_shards(workers, Task(bytes(1 << 24), text, len), until_ctrl_c(), most=100))
+            except KeyboardInterrupt:
+                print("interrupted")
+    """
+    process = subprocess.run(
+        [sys.executable, "-c", script],
+        cwd=Path(__file__).parent,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        start_new_session=True,
+        check=False,
+    )
+    assert (process.returncode, process.stdout, process.stderr) == (0, "interrupted\n", "")
+
+
+def test_pieces_that_nobody_waits_for_leave_an_executor_whose_processes_end_whole() -> None:
+    """In Python 3.11 its own thread stumbles over what was cancelled, and the program waits for it when it ends."""
+    with LocalProcesses(1) as workers:
+        results = map_shards(workers, Task(b"", text, asleep), [0.0, *[60.0] * 20], most=20)
+        assert next(results) == (0.0, 0.0)
+        thread = workers.executor._executor_manager_thread
+        results.close()
+        workers.abandon()
+        thread.join()  # an exception in it is a warning, which fails the test

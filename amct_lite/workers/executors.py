@@ -6,10 +6,11 @@ import os
 import pickle
 import signal
 import threading
-from concurrent.futures import BrokenExecutor, CancelledError, Executor
+from collections.abc import Callable
+from concurrent.futures import BrokenExecutor, CancelledError, Executor, Future
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from amct_lite import scratch
 from amct_lite.errors import ConfigError, WorkersError
@@ -55,6 +56,13 @@ class Workers:
             self.abandon()
         self.close()
 
+    def submit(self, function: Callable[..., Any], *arguments: object) -> Future[Any]:
+        return self.executor.submit(function, *arguments)
+
+    def drop(self, future: Future[Any]) -> None:
+        """Nobody waits for `future` any more; it need not run."""
+        future.cancel()
+
     def abandon(self) -> None:
         """Nobody waits for what is under way any more."""
 
@@ -85,6 +93,17 @@ class LocalProcesses(Workers):
         super().__init__(_pool(max(count, 1)), count=count, threads=max(1, cores() // max(count, 1)))
         self._stay = ExitStack()
         self.folder = self._stay.enter_context(scratch.folder())
+
+    def submit(self, function: Callable[..., Any], *arguments: object) -> Future[Any]:
+        from amct_lite.workers.starting import interrupted_later
+
+        with interrupted_later():  # the first call starts the processes
+            return super().submit(function, *arguments)
+
+    def drop(self, future: Future[Any]) -> None:
+        # Nearly all that is under way lies with the processes already. And what is cancelled when these end would be an error
+        # in the executor's own thread, behind which Python 3.11 waits for ever.
+        pass
 
     def abandon(self) -> None:
         # As ProcessPoolExecutor.terminate_workers does it, which Python has from 3.14 on.
@@ -140,11 +159,11 @@ def require_picklable(thing: object, what: str) -> None:
 
 
 def _pool(count: int) -> ProcessPoolExecutor:
-    import multiprocessing  # here, as runs in one process need none of this
-    from concurrent.futures import ProcessPoolExecutor
+    from concurrent.futures import ProcessPoolExecutor  # here, as runs in one process need none of this
 
-    # Started afresh: a fork of a process in which ONNX Runtime has threads can hang.
-    return ProcessPoolExecutor(count, mp_context=multiprocessing.get_context("spawn"), initializer=_begin)
+    from amct_lite.workers.starting import ShieldedContext
+
+    return ProcessPoolExecutor(count, mp_context=ShieldedContext(), initializer=_begin)
 
 
 def _begin() -> None:

@@ -58,7 +58,7 @@ def map_shards(
             yield waiting[0].item, waiting.popleft().result()
     finally:
         for piece in waiting:
-            piece.future.cancel()
+            workers.drop(piece.future)
 
 
 @dataclass
@@ -105,10 +105,10 @@ class _Shift:
         payload = self._workers.carried(self._task.payload) if with_payload else None
         arguments: tuple[Any, ...] = (self._task.build, self._task.run, self._digest, payload, item, self._workers.folder)
         try:
-            return self._workers.executor.submit(work, *arguments)
+            return self._workers.submit(work, *arguments)
         except BrokenExecutor as error:
             self._mend(error)
-            return self._workers.executor.submit(work, *arguments)
+            return self._workers.submit(work, *arguments)
 
     def finish_first(self, waiting: deque[_Piece]) -> None:
         """Returns when the first piece has its result; the others are taken care of meanwhile. Raises its error."""
