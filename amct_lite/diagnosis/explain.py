@@ -24,6 +24,7 @@ from amct_lite.validate.kernels import FLOAT_KERNELS, INTEGER_KERNELS
 from amct_lite.validate.profile import KernelTime, kernel_times, layer_times
 from amct_lite.validate.slow import slow_kernels
 
+_QDQ = frozenset({"QuantizeLinear", "DequantizeLinear"})
 _LAYERS = WEIGHTED | {"LSTM"} | INTEGER_KERNELS
 
 
@@ -118,6 +119,11 @@ def explain(
         if is_deploy(float_model):
             raise ConfigError(
                 "the model to time beside it is a deploy model, which ONNX Runtime does not run: pass the float one."
+            )
+        if quantized := next((node for node in float_model.graph if node.op_type in _QDQ and not node.domain), None):
+            raise ConfigError(
+                f"the model to time beside it is quantized itself: it holds {quantized.name} ({quantized.op_type}). Pass the "
+                "float model that it was made from."
             )
         ir.name_nodes(float_model)
         _require_same_inputs(loaded, float_model)

@@ -187,6 +187,15 @@ def test_a_deploy_model_is_not_timed() -> None:
         explain(source, deploy, input_shapes={"x": (1, 3, 16, 16)}, options=RUNTIME)
 
 
+def test_a_quantized_model_is_not_timed_as_the_float_one() -> None:
+    source = ir.load_bytes(net().SerializeToString())
+    exports = quantize(source, images(4), QuantConfig(target="ort"), options=ONE_THREAD).exports
+    assert exports.deploy is not None
+    for given in (exports.deploy, exports.fake_quant):
+        with pytest.raises(ConfigError, match=r"is quantized itself: it holds .* \((De|Q)\w+Linear\)\. Pass the float model"):
+            explain(exports.deploy, given, input_shapes={"x": (1, 3, 16, 16)}, options=RUNTIME)
+
+
 def test_layers_of_a_deploy_model_that_hand_integers_on() -> None:
     """conv1 and its Relu feed conv2, but also the Add; conv3 the Add; conv4 is the output."""
     source = ir.load_bytes(net(FOUR_CONVS).SerializeToString())
