@@ -64,11 +64,20 @@ def model_facts(record: QuantRecord, model: str | Path | ir.Model, settings: Qua
     return facts_for(record, _prepared_for(record, _statistics_of(record, None)[0], model, settings), settings.target)
 
 
+def fusion_beside(record: QuantRecord, fusion: Fusion) -> Fusion:
+    """`fusion_of` the record and the calibration beside it."""
+    return _fusion_of(record, _statistics_of(record, None)[0], fusion)
+
+
 def _prepared_for(
     record: QuantRecord, known: Statistics | None, model: str | Path | ir.Model, settings: QuantConfig
 ) -> SourceModel:
+    return load_prepared(model, _fusion_of(record, known, settings.folding), "take")
+
+
+def _fusion_of(record: QuantRecord, known: Statistics | None, fusion: Fusion) -> Fusion:
     unfused, taken_apart = (known.unfused, known.taken_apart) if known else ((), False)
-    return load_prepared(model, fusion_of(record, settings.folding, unfused, taken_apart=taken_apart), "take")
+    return fusion_of(record, fusion, unfused, taken_apart=taken_apart)
 
 
 def facts_for(record: QuantRecord, source: SourceModel, target: str) -> Mapping[str, LayerFacts]:

@@ -141,6 +141,14 @@ def test_what_looks_at_a_record_prepares_the_model_as_it_was(model: Path, tmp_pa
     assert {name: with_record.totals[name] for name in alone.totals} == alone.totals
 
 
+def test_bitops_asks_the_calibration_beside_a_record_that_names_the_product_alone(model: Path, tmp_path: Path) -> None:
+    result = written(model, tmp_path, target="ort", skip=("act.hardsigmoid",), tensors={"act:*": Override()})
+    assert "act:1" in result.record.by_key
+    assert not any("hardsigmoid" in key for key in result.record.by_key)
+    cost = bitops(model, tmp_path / "m_record.txt", input_shapes={"x": (1, 3, 16, 16)})
+    assert {layer.name for layer in cost.layers} == {"conv1", "conv3"}
+
+
 def test_a_model_without_such_operators_is_prepared_alike_for_all(tmp_path: Path) -> None:
     """So that its calibrations serve all targets."""
     path = saved(net(), tmp_path)

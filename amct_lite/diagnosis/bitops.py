@@ -17,9 +17,9 @@ from amct_lite.decide import HALF
 from amct_lite.diagnosis.arithmetic import Arithmetic, Counted, count_work, float_constants, packed_bytes
 from amct_lite.diagnosis.memory import Activations, Forms
 from amct_lite.errors import StaticShapeError
-from amct_lite.loading import SourceModel, fusion_of, load_prepared
+from amct_lite.loading import SourceModel, load_prepared
 from amct_lite.record import read_record, require_valid
-from amct_lite.recorded import facts_for, subject_of
+from amct_lite.recorded import facts_for, fusion_beside, subject_of
 from amct_lite.trained import limited, take_scales
 from amct_lite.types import FUSE_ALL, QuantRecord, Skip, Subject
 from amct_lite.validate.static_shape import open_inputs, settle_shapes
@@ -110,7 +110,7 @@ def bitops(
     Raises StaticShapeError for an input without a fixed shape, RecordError for a record of another model.
     """
     given = read_record(record) if isinstance(record, str | Path) else record
-    source = load_prepared(model, fusion_of(given, FUSE_ALL) if given is not None else FUSE_ALL, "take")
+    source = load_prepared(model, fusion_beside(given, FUSE_ALL) if given is not None else FUSE_ALL, "take")
     if given is not None:
         require_valid(given, facts_for(given, source, "generic"))
     elif source.trained is not None:
