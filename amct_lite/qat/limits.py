@@ -74,6 +74,7 @@ def limit(model: ir.Model, limits: Iterable[Limit]) -> None:
             ir.redirect(output, clipped)
             for node, index in others:
                 ir.replace_input(node, index, output)
+    model.graph.sort()  # an output that is another tensor under a name of its own may be made behind who reads it
 
 
 def restore_activations(model: ir.Model) -> int:

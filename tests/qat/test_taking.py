@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from corpus import SHARED, needs_shared
-from onnx import ModelProto, TensorProto, numpy_helper
+from onnx import ModelProto, TensorProto, helper, numpy_helper
 from qdq_nets import CODES, CODES2, SCALES, SCALES2, one_conv, onnxruntime_form, torch_form
 from small_nets import ONE_THREAD, net, run, saved
 
@@ -204,6 +204,20 @@ def test_one_branch_rounded_and_one_not_behind_a_pool(tmp_path):
     result = converted(model, tmp_path)
     assert "MaxPool 'pool' reads values that are limited, but not rounded, now" in reasons(result)["q"]
     assert_same_outputs(model, result, steps=0.02)
+
+
+def test_one_tensor_that_is_two_outputs_is_limited_in_front_of_who_reads_it(tmp_path):
+    """The second output, an Identity of the first, is made last."""
+    body = """[conv] c = Conv(xd, wd)
+      [q1] cq = QuantizeLinear(c, s, z)
+      [d1] one = DequantizeLinear(cq, s, z)
+      [cast] same = Cast<to = 1>(one)
+      [q2] sq = QuantizeLinear(same, s, z)
+      [d2] two = DequantizeLinear(sq, s, z)
+      [neg] y = Neg(two)"""
+    model = one_conv(body=body, s=np.float32(0.01), z=np.int8(0))
+    model.graph.output.extend(helper.make_tensor_value_info(name, TensorProto.FLOAT, (1, 4, 6, 6)) for name in ("one", "two"))
+    assert_same_outputs(model, converted(model, tmp_path), steps=0.005)
 
 
 ENDS_IN_CODES = """net (float[1,3,8,8] x) => (uint8[1,4,6,6] y) {
