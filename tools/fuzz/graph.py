@@ -38,6 +38,7 @@ class Graph(Builder):
         self._inputs: list[str] = []
         self._nodes: list[onnx.NodeProto] = []
         self._constants: dict[str, np.ndarray] = {}
+        self._settled: set[str] = set()
         self._count = 0
 
     def __len__(self) -> int:
@@ -51,6 +52,7 @@ class Graph(Builder):
     def tensors(self, wanted: Callable[[np.ndarray], bool]) -> list[str]:
         """The float tensors that depend on an input, oldest first."""
         made = [*self._inputs, *(name for node in self._nodes for name in node.output if name)]
+        made = [name for name in made if name not in self._settled]
         return [name for name in made if self.values[name].dtype == np.float32 and wanted(self.values[name])]
 
     def pick(self, rank: int | None = 4, wanted: Callable[[np.ndarray], bool] = lambda _array: True) -> str:
@@ -98,6 +100,8 @@ class Graph(Builder):
         node.name = "" if self.chance(0.2) else f"{op_type}_{len(self._nodes)}"
         self._nodes.append(node)
         self.values.update(zip(names, results, strict=True))
+        if {*_reads(node)} <= {"", *self._constants, *self._settled}:
+            self._settled.update(names)
         return names
 
     def attempt(self, step: Callable[[Graph], object]) -> None:
@@ -205,7 +209,7 @@ def _reads(node: onnx.NodeProto) -> list[str]:
     for attribute in node.attribute:
         if attribute.type == onnx.AttributeProto.GRAPH:
             inner = {name for body in attribute.g.node for name in body.output}
-            inner |= {tensor.name for tensor in attribute.g.initializer}
+            inner |= {held.name for held in (*attribute.g.initializer, *attribute.g.input)}
             names += [name for body in attribute.g.node for name in _reads(body) if name not in inner]
     return names
 

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 import onnx
 from graph import Feeds, Graph, RefusedError, run_both_ways
-from image_parts import activations, blocks, convolutions, elementwise, moves, norms, pooling, products, subgraphs
+from image_parts import activations, blocks, convolutions, elementwise, moves, norms, others, pooling, products, subgraphs
 from onnx import TensorProto
 
 FRESH = 3
@@ -181,6 +181,7 @@ _WEIGHTED: tuple[tuple[Step, float], ...] = (
     (elementwise.where, 1),
     (norms.softmax, 1),
     (subgraphs.branch, 1),
+    (others.other, 3),
     (moves.sizes, 0.5),
     (blocks.head, 2),
 )
