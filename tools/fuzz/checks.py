@@ -64,9 +64,9 @@ def findings(
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / "model.onnx"
     onnx.save(model, path)
-    before = _digest(path)
+    before = digest(path)
     found = [finding for config in configs for finding in _of_target(path, feeds, fresh, folder / config.target, config)]
-    if _digest(path) != before:
+    if digest(path) != before:
         found.append(Finding("input", "the model file was changed"))
     return found
 
@@ -83,7 +83,7 @@ def _of_target(path: Path, feeds: Sequence[Feeds], fresh: int, folder: Path, con
             yield Finding(f"{target}.refused", f"{type(error).__name__}: {error}")
         return
     except Exception as error:  # whatever it is, it is a bug
-        yield _crash(f"{target}.calibrate", error)
+        yield crash(f"{target}.calibrate", error)
         return
     checks: list[Callable[[], Iterator[Finding]]] = [
         partial(_same_bytes, path, used, config, prefix),
@@ -101,7 +101,7 @@ def _of_target(path: Path, feeds: Sequence[Feeds], fresh: int, folder: Path, con
         try:
             yield from check()
         except Exception as error:  # likewise
-            yield _crash(f"{target}.{check.func.__name__.strip('_')}", error)
+            yield crash(f"{target}.{check.func.__name__.strip('_')}", error)
 
 
 def _calibrated(path: Path, feeds: Sequence[Feeds], config: QuantConfig) -> QuantizeResult:
@@ -117,12 +117,12 @@ def _same_bytes(path: Path, feeds: Sequence[Feeds], config: QuantConfig, prefix:
     names = ["fake_quant_model.onnx", *([_SUFFIX[target]] if target in _SUFFIX else [])]
     names = [name for name in names if Path(f"{prefix}_{name}").exists()]
     for name in [*names, "record.txt", "calibration.npz", "report.json"]:
-        if _digest(Path(f"{prefix}_{name}")) != _digest(Path(f"{again}_{name}")):
+        if digest(Path(f"{prefix}_{name}")) != digest(Path(f"{again}_{name}")):
             yield Finding(f"{target}.again", f"a second run writes another {name}")
     converted = prefix.with_name("converted")
     amct_lite.export(path, f"{prefix}_record.txt", str(converted), config=config)
     for name in names:
-        if _digest(Path(f"{prefix}_{name}")) != _digest(Path(f"{converted}_{name}")):
+        if digest(Path(f"{prefix}_{name}")) != digest(Path(f"{converted}_{name}")):
             yield Finding(f"{target}.convert", f"convert writes another {name}")
 
 
@@ -152,7 +152,7 @@ def _prepared(path: Path, result: QuantizeResult, feeds: Sequence[Feeds]) -> Ite
     before = result.source.unbalanced
     prepared = ir.to_bytes(result.source.prepared if before is None else before.prepared)
     for number, (left, right) in enumerate(
-        zip(_outputs(str(path), feeds, optimize=False), _outputs(prepared, feeds, optimize=False), strict=True)
+        zip(outputs(str(path), feeds, optimize=False), outputs(prepared, feeds, optimize=False), strict=True)
     ):
         if left.shape != right.shape or not sqnr_db(left, right) >= (SAME_HALF_DB if result.source.float_types else SAME_DB):
             yield Finding("prepared", f"output {number}: {sqnr_db(left, right):.1f} dB between")
@@ -171,18 +171,18 @@ def _deployed(result: QuantizeResult, sample: Feeds, feeds: Sequence[Feeds]) -> 
 def _agreement(path: Path, prefix: Path, feeds: Sequence[Feeds], which: str) -> Iterator[Finding]:
     """The model for ONNX Runtime against the fake-quant model, and that against the float one."""
     paths = [str(path), f"{prefix}_fake_quant_model.onnx", f"{prefix}_ort_model.onnx"]
-    exact, wanted, ours = (_outputs(name, feeds, optimize=False) for name in paths)
-    fast = _outputs(paths[2], feeds, optimize=True)
+    exact, wanted, ours = (outputs(name, feeds, optimize=False) for name in paths)
+    fast = outputs(paths[2], feeds, optimize=True)
     names = [value.name for value in onnx.load(path).graph.output]
     for name, real, model, left, right in zip(names, exact, wanted, ours, fast, strict=True):
         if not model.size == left.size == right.size:
             yield Finding(f"ort.{which}.sizes", f"{name}: {model.size}, {left.size} and {right.size} values")
             continue
         for how, reached in (("optimized", right), ("plain", left)):
-            yield from _quality(f"ort.{which}.{how}", name, real, model, reached)
+            yield from quality(f"ort.{which}.{how}", name, real, model, reached)
 
 
-def _quality(check: str, name: str, exact: np.ndarray, model: np.ndarray, reached: np.ndarray) -> Iterator[Finding]:
+def quality(check: str, name: str, exact: np.ndarray, model: np.ndarray, reached: np.ndarray) -> Iterator[Finding]:
     """As the run itself judges, and twice as strict between the two: they may differ by less than both do from float."""
     if exact.dtype.kind != "f":
         return
@@ -195,13 +195,13 @@ def _quality(check: str, name: str, exact: np.ndarray, model: np.ndarray, reache
 
 
 def _optimized(name: str, feeds: Sequence[Feeds], what: str) -> Iterator[Finding]:
-    plain, fast = (_outputs(name, feeds, optimize=optimize) for optimize in (False, True))
+    plain, fast = (outputs(name, feeds, optimize=optimize) for optimize in (False, True))
     for number, (left, right) in enumerate(zip(plain, fast, strict=True)):
         if left.dtype.kind == "f" and not sqnr_db(left, right) >= 30.0:
             yield Finding("generic.optimized", f"{what}, output {number}: {sqnr_db(left, right):.1f} dB between")
 
 
-def _outputs(name: str | bytes, feeds: Sequence[Feeds], *, optimize: bool) -> list[np.ndarray]:
+def outputs(name: str | bytes, feeds: Sequence[Feeds], *, optimize: bool) -> list[np.ndarray]:
     """Of each output its values for all feeds, one behind the other."""
     session = open_session(name, optimize=optimize)
     wanted = {value.name for value in session.get_inputs()}
@@ -209,11 +209,11 @@ def _outputs(name: str | bytes, feeds: Sequence[Feeds], *, optimize: bool) -> li
     return [np.concatenate([array.reshape(-1) for array in arrays]) for arrays in zip(*runs, strict=True)]
 
 
-def _digest(path: Path) -> str:
+def digest(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-def _crash(check: str, error: BaseException) -> Finding:
+def crash(check: str, error: BaseException) -> Finding:
     frames = traceback.extract_tb(error.__traceback__)
     place = next((f for f in reversed(frames) if "amct_lite" in f.filename), frames[-1])
     return Finding(f"{check}.crash", f"{type(error).__name__}: {error} ({Path(place.filename).name}:{place.lineno})")

@@ -1,11 +1,13 @@
-"""Calibrates networks that nobody wrote, for all targets, and looks for whatever must not happen.
+"""Calibrates networks that nobody wrote, for all targets, or converts them, and looks for whatever must not happen.
 
     python tools/fuzz/run.py --seeds 0:200                 # what failed, with its seed
     python tools/fuzz/run.py --seeds 17 --keep /tmp/17     # the same again, its files kept
     python tools/fuzz/run.py --seeds 17 --shrink           # and the smallest part of the network that still fails
+    python tools/fuzz/run.py --seeds 0:200 --kind qdq      # networks that bring their scales
 
 A kind of network is a file beside this one that offers `model(seed)`: a model and feeds, the last FRESH of which are not
-calibrated with. What it is drawn from lies in a folder of its own, and what both kinds need in graph.py and builder.py.
+calibrated with. What images and tokens are drawn from lies in a folder of its own each, and what both need in graph.py and
+builder.py.
 """
 
 from __future__ import annotations
@@ -17,11 +19,14 @@ import tempfile
 from collections import Counter
 from pathlib import Path
 
+import checks
+import converted
 import onnx
-from checks import TARGETS, Finding, findings
+from checks import TARGETS, Finding
 from settings import settings
 
-KINDS = ("images", "tokens")
+KINDS = {"images": checks, "tokens": checks, "qdq": converted}
+"""And what is looked for in each."""
 
 
 def main() -> int:
@@ -34,7 +39,7 @@ def main() -> int:
         def look(model: onnx.ModelProto, seed: int = seed, feeds: list = feeds) -> list[Finding]:
             configs = [settings(seed, model, target) for target in asked.targets]
             with tempfile.TemporaryDirectory() as place:
-                return findings(model, feeds, drawn.FRESH, configs, Path(asked.keep or place))
+                return KINDS[asked.kind].findings(model, feeds, drawn.FRESH, configs, Path(asked.keep or place))
 
         found = look(model)
         counts.update({finding.check for finding in found})
