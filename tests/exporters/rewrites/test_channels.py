@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from small_nets import ONE_THREAD, net, require_equal
+from small_nets import ONE_THREAD, images, net, require_equal
 
 from amct_lite import ir
 from amct_lite.config import QuantConfig
+from amct_lite.converting import convert
 from amct_lite.pipeline import quantize
 
 ORT = QuantConfig(target="ort", bias_correction="none")
@@ -144,6 +145,15 @@ def test_small_images_of_one_channel_gain_nothing_from_more(channels: int, size:
       [stem] a = Conv <pads=[1,1,1,1]> (x, ws) [relu] y = Relu (a) }}"""
     after = exported(text, {"ws": (16, channels, 3, 3)}, channels, (size, size))[1]
     assert weight_shapes(after)["stem"] == (16, read, 3, 3)
+
+
+def test_an_image_in_codes_of_16_bits_gets_no_channels() -> None:
+    """Of a record for another target, or a QDQ model. ONNX Runtime (1.31) has no Pad for them, nor kernels that would gain."""
+    model = ir.load_bytes(net(MOBILE, **(PARTS | CLIP)).SerializeToString())
+    wide = quantize(model, images(4), QuantConfig(target="generic", bits=16), options=ONE_THREAD)
+    result = convert(model, wide.record, config=QuantConfig(target="ort"), data=images(2), options=ONE_THREAD)
+    assert result.exports.deploy is not None
+    assert weight_shapes(result.exports.deploy)["stem"][1] == 3
 
 
 @pytest.mark.parametrize(("dims", "read"), [("4096", 4), ("64", 1), ("16,16,16", 4), ("8,8,8", 1)])
