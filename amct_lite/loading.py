@@ -168,6 +168,7 @@ def _without_qdq(model: ir.Model, fusion: Fusion, *, keep: bool) -> SourceModel:
     prepared = passes.prepare(joined, fusion)
     trained = qat.trained_of(joined, prepared.model, constants)
     qat.strip(prepared.model, outputs=False)
+    passes.merge_matmul_bias.run(prepared.model)  # a Q stood between the product and who asks it for its size
     return SourceModel(joined, prepared.model, prepared.reports, notes, None, 0, trained=trained, gone=prepared.gone)
 
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from amct_lite import ir
+from amct_lite.passes.readers import SIZES
 from amct_lite.qat.constants import Reader
 from amct_lite.qat.grid import Grid, grid_of, is_dq, is_q
 from amct_lite.qat.movers import is_mover
@@ -61,7 +62,7 @@ def limit(model: ir.Model, limits: Iterable[Limit]) -> None:
     """Edit `model`: a Clip in front of the readers of each limit."""
     nodes = {str(node.name): node for node in (*model.graph.all_nodes(), *model.graph)}  # bodies of If and Loop read, too
     for item in limits:
-        readers = [(nodes[name], index) for name, index in item.readers if name in nodes]
+        readers = [(nodes[name], index) for name, index in item.readers if name in nodes and nodes[name].op_type not in SIZES]
         output = next((value for value in model.graph.outputs if str(value.name) == item.output), None)
         source = output if output is not None or not readers else readers[0][0].inputs[readers[0][1]]
         if source is None:

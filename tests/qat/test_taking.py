@@ -220,6 +220,29 @@ def test_one_tensor_that_is_two_outputs_is_limited_in_front_of_who_reads_it(tmp_
     assert_same_outputs(model, converted(model, tmp_path), steps=0.005)
 
 
+def test_a_rounded_product_that_is_asked_for_its_size_has_its_bias_in_all_models(tmp_path):
+    """In the deploy model, whose sizes are fixed, nobody asks, and the sum is a bias."""
+    model = net(
+        """net (float[N,4,3] x) => (float[N,4,5] y, int64[3] s) {
+          [q] xq = QuantizeLinear(x, sx, zx)
+          [d] xd = DequantizeLinear(xq, sx, zx)
+          [dw] wd = DequantizeLinear(wq, sx, zx)
+          [product] p = MatMul(xd, wd)
+          [q1] pq = QuantizeLinear(p, sx, zx)
+          [d1] pd = DequantizeLinear(pq, sx, zx)
+          [size] s = Shape(pd)
+          [sum] y = Add(pd, b)
+        }""",
+        sx=np.float32(0.02),
+        zx=np.int8(0),
+        wq=CODES.reshape(-1)[:15].reshape(3, 5),
+        b=(5,),
+    )
+    result = converted(model, tmp_path, input_shapes={"x": (1, 4, 3)})
+    assert [layer.key for layer in result.record.layers] == ["product"]
+    assert result.exports.deploy is not None
+
+
 ENDS_IN_CODES = """net (float[1,3,8,8] x) => (uint8[1,4,6,6] y) {
   [q] xq = QuantizeLinear(x, sx, zx)
   [d] xd = DequantizeLinear(xq, sx, zx)
