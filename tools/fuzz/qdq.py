@@ -64,8 +64,8 @@ def _quantized(drawn: onnx.ModelProto, feeds: Sequence[Feeds], rng: np.random.Ge
         )
         found = onnx.load(Path(place) / "qdq.onnx")
     scales = [numpy_helper.to_array(held) for held in found.graph.initializer if held.name.endswith("_scale")]
-    if not scales or any((scale == 1).any() or not np.isfinite(scale).all() for scale in scales):
-        raise RefusedError("where all numbers are 0 the step is 1, which rounds biases away; where one is infinite, it is, too")
+    if not scales or any((scale == 1).any() or not (np.isfinite(scale) & (scale > 0)).all() for scale in scales):
+        raise RefusedError("where all numbers are 0 the step is 1, which rounds biases away; of infinite numbers it is none")
     return found
 
 
