@@ -59,7 +59,8 @@ class Observation:
             rows = [part[row] for part in parts]
             if all(np.isfinite(part).all() for part in rows):
                 continue
-            what = "NaN" if any(np.isnan(part).any() for part in rows) else "infinite values"
+            # Infinities first: the mean of both is NaN.
+            what = "infinite values" if any(np.isinf(part).any() for part in rows) else "NaN"
             raise NumericsError(
                 f"sample {first_sample + row} has {what}: no range can be decided from it. "
                 "Check this sample and its preprocessing, or leave it out. Where the network makes them of any sample, as with "

@@ -31,10 +31,12 @@ def test_an_empty_array_has_no_values() -> None:
     assert (seen.count, seen.values.shape, seen.low.shape) == (0, (2, 0), (2, 3))
 
 
-@pytest.mark.parametrize(("value", "what"), [(np.nan, "NaN"), (np.inf, "infinite"), (-np.inf, "infinite")])
-def test_the_bad_sample_is_named(value: float, what: str) -> None:
+@pytest.mark.parametrize(
+    ("value", "what"), [(np.nan, "NaN"), (np.inf, "infinite"), (-np.inf, "infinite"), ((np.inf, -np.inf), "infinite")]
+)
+def test_the_bad_sample_is_named(value: float | tuple[float, float], what: str) -> None:
     array = np.ones((3, 2, 2), dtype=np.float32)
-    array[1, 1, 0] = value
+    array[1, 1] = value
     with pytest.raises(NumericsError, match=f"sample 11 has {what}"):
         Observation.of(array, 1).check(10)
 
