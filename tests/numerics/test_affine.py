@@ -60,6 +60,11 @@ def test_bad_range_is_refused(low: float, high: float, why: str) -> None:
         qparams_from_range(low, high, ASYMMETRIC)
 
 
+def test_a_range_wider_than_float32_has_a_scale() -> None:
+    params = qparams_from_range(np.float32(-3e38), np.float32(3e38), ASYMMETRIC)
+    assert params.scale[0] == pytest.approx(6e38 / 255, rel=1e-6)
+
+
 def test_bad_range_names_its_channel() -> None:
     with pytest.raises(NumericsError, match="of channel 2 is not finite"):
         qparams_from_range(np.zeros(3), np.array([1, 1, np.nan]), ASYMMETRIC)
@@ -71,6 +76,14 @@ def test_quantize_rounds_half_to_even_and_saturates() -> None:
     assert quantize(x, params).tolist() == [1, 3, 3, 1, 127, -128, 127]
     assert quantize(x, params).dtype == np.int8
     assert quantize(x, QParams.of(2.0, 1, bits=16)).dtype == np.int16
+
+
+def test_a_quotient_beyond_float32_saturates_without_a_warning() -> None:
+    assert quantize(np.array([3e38, -3e38], dtype=np.float32), QParams.of(1e-3, 0)).tolist() == [127, -128]
+
+
+def test_an_empty_array_has_no_codes() -> None:
+    assert quantize(np.empty((0, 2), dtype=np.float32), QParams.of(np.ones(2), 0), axis=1).shape == (0, 2)
 
 
 def test_quantize_along_an_axis() -> None:

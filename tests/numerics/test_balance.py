@@ -11,7 +11,8 @@ from corpus import SHARED, needs_shared
 from hypothesis import given
 from hypothesis import strategies as st
 
-from amct_lite.numerics.balance import SMALLEST, balance_factors, balancing_gain_db
+from amct_lite.numerics.balance import balance_factors, balancing_gain_db
+from amct_lite.record.layer import EPS
 
 VECTORS = SHARED / "reference" / "vectors.json"
 
@@ -44,8 +45,8 @@ def test_at_one_half_both_ranges_become_the_geometric_mean() -> None:
 
 
 def test_channels_that_are_zero_on_one_side_rise_to_the_others_largest() -> None:
-    factors = balance_factors(array(16, 0, 6, 0), array(1, 2, 0, 0), 0.5)
-    assert factors.tolist() == [4.0, 2.0, 1.5, 1.0]  # 2*2 = 1*4; 6/1.5 = 16/4; neither: 1
+    factors = balance_factors(array(16, 0, 0.5, 0), array(1, 0.5, 0, 0), 0.5)
+    assert factors.tolist() == [4.0, 8.0, 0.125, 1.0]  # 0.5*8 = 1*4; 0.5/0.125 = 16/4; neither: 1
 
 
 @pytest.mark.parametrize(("activation", "weight"), [((0, 0), (1, 2)), ((1, 2), (0, 0)), ((0, 3), (2, 0))])
@@ -60,7 +61,7 @@ magnitudes = st.lists(st.one_of(st.just(0.0), st.floats(2.0**-100, 2.0**100, wid
 def test_factors_stay_within_the_bounds_of_a_record(activation: list[float], weight: list[float], strength: float) -> None:
     factors = balance_factors(array(*activation), array(*weight), strength)
     assert factors.dtype == np.float32
-    assert np.all((factors >= SMALLEST) & (factors <= 1 / SMALLEST))
+    assert np.all((factors >= EPS) & (factors <= 1 / EPS))
 
 
 def test_gain_of_balancing_worked_by_hand() -> None:

@@ -23,7 +23,7 @@ def test_the_bound_is_the_largest_sum_of_products_of_one_sign(row: list[int], lo
     products = [(w * low, w * high) for w in row]
     assert largest == max(sum(max(pair) for pair in products), -sum(min(pair) for pair in products))
     times = FLOAT32_INTEGERS // largest
-    weights = np.array([row * times, [0] * len(row) * times])
+    weights = np.array([row * times, row * (times - 1) + [0] * len(row)])
     assert sums_exactly_in_float32(weights, low, high)
     room = FLOAT32_INTEGERS - times * largest
     assert sums_exactly_in_float32(weights, low, high, room)

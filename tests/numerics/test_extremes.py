@@ -41,6 +41,11 @@ def test_few_are_all_kept_and_of_many_the_first_of_each_stratum(few: None) -> No
     assert of([*magnitudes, 0]).to_arrays()["sample_index"].tolist() == [0, 1, 2, 3, 4, 6, 8]
 
 
+def test_the_ends_are_those_of_all_samples_or_of_none(few: None) -> None:
+    assert of([1.0] * 8).ends().tolist() == [-1.0] * 8 + [0.5] * 8
+    assert of([1.0] * 9).ends().size == 0
+
+
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(st.lists(st.sampled_from([0.0, 1, 1.5, 3, 100]), max_size=30), min_size=1, max_size=6), st.data())
 def test_any_tree_of_merges_keeps_what_one_pass_keeps(few: None, parts: list[list[float]], data: st.DataObject) -> None:

@@ -36,11 +36,16 @@ def test_cosine_from_sums_of_few_digits() -> None:
     assert cosine_from_error(square, other, error) == pytest.approx(exact, abs=1e-12)  # float64 rounding
     # Both squares off alike by 1e-4, as float32 sums are: 1 - cos keeps all but its last digits.
     assert 1 - cosine_from_error(1.0001 * square, 1.0001 * other, error) == pytest.approx(1 - exact, rel=1e-3)
-    assert (cosine_from_error(0, 0, 0), cosine_from_error(0, 1, 1), cosine_from_error(1, 1, 4)) == (1, 0, -1)
+    assert (cosine_from_error(0, 0, 0), cosine_from_error(1, 1, 4)) == (1, -1)
+    assert (cosine_from_error(0, 1, 1), cosine_from_error(1, 0, 1)) == (0, 0)
 
 
 def test_an_error_on_a_zero_signal_is_total() -> None:
     assert (cosine(ZERO, SIGNAL), sqnr_db(ZERO, SIGNAL)) == (0, -math.inf)
+
+
+def test_a_signal_of_which_nothing_is_left_has_the_error_of_all_of_it() -> None:
+    assert (cosine(SIGNAL, ZERO), sqnr_db(SIGNAL, ZERO)) == (0, 0)
 
 
 def test_empty_arrays_are_identical() -> None:
@@ -92,6 +97,13 @@ def test_classes_lie_on_axis_1_of_images_and_else_on_the_last(shape: tuple[int, 
     divergence, found = softmax_divergence(first, second)
     assert found == count
     assert divergence / count == pytest.approx(KL, rel=1e-9)
+
+
+def test_probabilities_of_float16_are_no_logits_although_they_add_up_to_a_little_less_than_one() -> None:
+    thirds, other = np.full(3, 1 / 3, dtype=np.float16), np.array([0.5, 0.25, 0.25])
+    assert thirds.astype(np.float64).sum() < 1 - 1e-4
+    divergence, _ = softmax_divergence(thirds, other)
+    assert divergence == pytest.approx(np.log(4 / 3) * 2 / 3 - np.log(3 / 2) / 3, rel=0.01)  # of thirds that are exact
 
 
 @pytest.mark.parametrize("shape", [(), (1,), (3, 1), (2, 1, 4, 4)])

@@ -45,5 +45,6 @@ def test_unpacking_gives_back_what_was_packed(shape: tuple[int, ...], axis: int)
 def test_what_does_not_fit_is_refused() -> None:
     with pytest.raises(NumericsError, match="length 3 cannot be packed in pairs"):
         pack_int4(np.zeros((2, 3), np.int8), 1)
-    with pytest.raises(NumericsError, match=r"codes from 0 to 8 do not fit into 4 bits"):
-        pack_int4(np.array([0, 8], np.int8), 0)
+    for codes, span in (([0, 8], "0 to 8"), ([-9, 0], "-9 to 0")):
+        with pytest.raises(NumericsError, match=f"codes from {span} do not fit into 4 bits"):
+            pack_int4(np.array(codes, np.int8), 0)

@@ -79,6 +79,9 @@ def test_from_arrays_refuses_what_does_not_fit() -> None:
         Sketch.from_arrays(arrays | {"values": arrays["values"][1:]})
     with pytest.raises(CalibrationError, match="damaged"):
         Sketch.from_arrays(arrays | {"sample_low": arrays["sample_low"][1:]})
+    ends = {name: np.resize(arrays[name], 5) for name in ("sample_index", "sample_low", "sample_high")}
+    with pytest.raises(CalibrationError, match="damaged: there are 5 extremes of 4 samples"):
+        Sketch.from_arrays(arrays | ends)
 
 
 def test_different_content_is_not_equal() -> None:
