@@ -111,15 +111,14 @@ def _read_problems(layer: LayerRecord, layers: Mapping[str, LayerFacts], record:
 
 
 def _weight_problem(layer: LayerRecord, facts: LayerFacts) -> str:
-    count = len(layer.weight.scale) if layer.weight is not None else 0
     if facts.channels is None:
         unit = layer.weight is None or layer.weight.scale == UNIT_WEIGHT.scale
         return "" if unit else f"({facts.op_type}) has scale_w, but no weight: leave it out, or write 1.0"
     if layer.weight is None:
         return f"({facts.op_type}) has no scale_w and offset_w"
     choices = "1" if facts.channels == 1 else f"1 or {facts.channels}, its output channels"
-    if count not in {1, facts.channels}:
-        return f"({facts.op_type}) has {count} scale_w, must be {choices}"
+    if len(layer.weight.scale) not in {1, facts.channels}:
+        return f"({facts.op_type}) has {len(layer.weight.scale)} scale_w, must be {choices}"
     recurrence = layer.recurrence if isinstance(layer, RecurrentRecord) else None
     if facts.recurrent and recurrence is None:
         return f"({facts.op_type}) has no scale_r and offset_r, of the weight of its hidden state"

@@ -3,7 +3,7 @@
 import pytest
 
 from amct_lite.errors import RecordError
-from amct_lite.record import UNIT_WEIGHT, LayerFacts, ReadFacts, check_record, require_valid
+from amct_lite.record import UNIT_WEIGHT, LayerFacts, ReadFacts, RecurrentRecord, check_record, require_valid
 from amct_lite.types import LayerRecord, QParams, QuantRecord
 
 DATA = QParams.of(0.5, 0)
@@ -11,6 +11,7 @@ MODEL = {
     "conv1": LayerFacts("Conv", channels=4, input_channels=3),
     "pool1": LayerFacts("AveragePool"),
     "product": LayerFacts("MatMul", channels=1, symmetric="because both factors are data"),
+    "lstm": LayerFacts("LSTM", channels=4, recurrent=True),
     "conv1d": LayerFacts("Conv", quantizable=False, reason="ATC takes no 1-D Conv", other_targets=True),
     "act1": LayerFacts("Relu", quantizable=False, reason="Relu has no integer form", reads=ReadFacts(("",))),
     "add1": LayerFacts("Add", quantizable=False, reads=ReadFacts(("", "the input is a constant"), claimed={0: "product"})),
@@ -35,6 +36,8 @@ def weight(count: int) -> QParams:
         LayerRecord("pool1", DATA, UNIT_WEIGHT),
         LayerRecord("product", DATA, weight(1)),
         LayerRecord("act1:0", DATA, None, tensor_quantize=True),
+        RecurrentRecord("lstm", DATA, weight(4), recurrence=weight(4)),
+        RecurrentRecord("lstm", DATA, weight(4), recurrence=weight(1)),
     ],
 )
 def test_fitting_layers_have_no_problem(layer: LayerRecord) -> None:
@@ -61,6 +64,8 @@ def test_fitting_layers_have_no_problem(layer: LayerRecord) -> None:
         (LayerRecord("conv1", DATA, None), r"layer 'conv1' \(Conv\) has no scale_w and offset_w"),
         (LayerRecord("conv1", DATA, weight(3)), r"\(Conv\) has 3 scale_w, must be 1 or 4, its output channels"),
         (LayerRecord("product", DATA, weight(2)), r"\(MatMul\) has 2 scale_w, must be 1\."),
+        (LayerRecord("lstm", DATA, weight(4)), r"\(LSTM\) has no scale_r and offset_r, of the weight of its hidden state"),
+        (RecurrentRecord("lstm", DATA, weight(4), recurrence=weight(2)), r"\(LSTM\) has 2 scale_r, must be 1 or 4, its output"),
         (LayerRecord("pool1", DATA, weight(2)), r"\(AveragePool\) has scale_w, but no weight: leave it out, or write 1.0"),
         (LayerRecord("pool1", DATA, weight(1)), r"\(AveragePool\) has scale_w, but no weight"),
         (LayerRecord("product", QParams.of(0.5, 3), weight(1)), r"offset_d 3, must be 0, because both factors are data"),

@@ -56,6 +56,11 @@ def test_layers_only_on_one_side_are_named() -> None:
             FieldChange("scale_w", (0.25, 0.5), (0.25, 0.25), 0.5),
             "~ conv1: 1 of 2 scale_w differ, most scale_w[1] 0.5 → 0.25 (-50 %)",
         ),
+        (
+            replace(CONV, weight=QParams.of([1.0, 0.75], 0)),
+            FieldChange("scale_w", (0.25, 0.5), (1.0, 0.75), 3.0),
+            "~ conv1: 2 of 2 scale_w differ, most scale_w[0] 0.25 → 1 (+300 %)",
+        ),
         (replace(CONV, skip_fusion=True), FieldChange("skip_fusion", None, True), "~ conv1: skip_fusion absent → true"),
         (
             replace(CONV, balance_factor=(2.0, 1.0)),
@@ -68,6 +73,12 @@ def test_changed_fields_have_old_new_and_relative_change(new: LayerRecord, chang
     diff = diff_records(record(CONV), record(new))
     assert [c for layer in diff.changed for c in layer.changes] == [change]
     assert list(diff.lines()) == [words]
+
+
+def test_what_was_0_has_no_relative_change() -> None:
+    diff = diff_records(record(POOL), record(replace(POOL, activation=QParams.of(0.5, 5))))
+    assert diff.changed[0].changes == (FieldChange("offset_d", (0,), (5,), None),)
+    assert list(diff.lines()) == ["~ pool: offset_d 0 → 5"]
 
 
 def test_other_granularity_has_no_relative_change() -> None:

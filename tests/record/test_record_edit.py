@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from amct_lite.errors import RecordError
-from amct_lite.record import UNIT_DATA, RecurrentRecord, format_record
+from amct_lite.record import UNIT_DATA, UNIT_WEIGHT, RecurrentRecord, format_record
 from amct_lite.record.diff import diff_records
 from amct_lite.record.edit import Edit, edit_record, tables_left_out
 from amct_lite.types import LayerRecord, QParams, QuantRecord
@@ -25,8 +25,9 @@ def test_only_the_chosen_layers_and_fields_change() -> None:
     assert lines({"pool"}, Edit(offset_d=-128)) == ["~ pool: offset_d 3 → -128"]
 
 
-def test_the_factor_multiplies_each_weight_scale_and_passes_over_layers_without_weight() -> None:
-    edited = edit_record(RECORD, {"conv", "pool"}, Edit(scale_w_factor=3.0))
+@pytest.mark.parametrize("pool", [POOL, replace(POOL, weight=UNIT_WEIGHT)], ids=["made", "read from a file"])
+def test_the_factor_multiplies_each_weight_scale_and_passes_over_layers_without_weight(pool: LayerRecord) -> None:
+    edited = edit_record(QuantRecord((CONV, pool)), {"conv", "pool"}, Edit(scale_w_factor=3.0))
     assert edited.by_key["conv"].weight.scale == (0.75, 0.375)
     assert format_record(edited).count("scale_w: 1.0\n") == 1  # the pool's, as before
 
@@ -62,7 +63,9 @@ def test_a_table_among_others_keeps_what_stands_for_no_data() -> None:
         assert (edited.by_key["words"], edited.by_key["conv"] == CONV) == (TABLE, False)
         assert tables_left_out(record, both, edit) == ("words",)
     by_factor = Edit(scale_w_factor=2.0)
-    assert edit_record(record, both, by_factor).by_key["words"] == replace(TABLE, weight=QParams((0.5, 1.0), (0, 0)))
+    for keys in (both, {"words"}):
+        edited = edit_record(record, keys, by_factor)
+        assert edited.by_key["words"] == replace(TABLE, weight=QParams((0.5, 1.0), (0, 0)))
     assert tables_left_out(record, both, by_factor) == ()
 
 

@@ -21,6 +21,13 @@ def test_a_scale_far_from_its_neighbours_is_odd() -> None:
     assert suspicions(record) == {"l2": ("scale_d is 100 × that of its neighbours",)}
 
 
+def test_neighbours_are_the_nearest_on_both_sides() -> None:
+    # far from the others, but not from the four around it
+    scales = (0.01,) * 6 + (1.0,) * 5 + (0.01,) * 6
+    record = QuantRecord(tuple(layer(f"l{i}", scale) for i, scale in enumerate(scales)))
+    assert "l8" not in suspicions(record)
+
+
 def test_a_scale_far_below_is_odd_as_well() -> None:
     record = QuantRecord(tuple(layer(f"l{i}", scale) for i, scale in enumerate((2.0, 0.02, 2.0, 2.0))))
     assert suspicions(record) == {"l1": ("scale_d is 1/100 of that of its neighbours",)}

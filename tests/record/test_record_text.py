@@ -126,6 +126,15 @@ def test_recurrent_layers_of_the_pytorch_flavour_are_kept() -> None:
     assert parse_record(format_record(record)) == record
 
 
+def test_a_recurrence_without_a_scale_of_its_hidden_state_is_kept() -> None:
+    """As for ONNX Runtime."""
+    record = parse_record(entry(lines("scale_r: 0.5", "offset_r: 0"), key="lstm"))
+    (layer,) = record.layers
+    assert isinstance(layer, RecurrentRecord)
+    assert (layer.hidden, layer.recurrence) == (None, QParams.of(0.5, 0))
+    assert parse_record(format_record(record)) == record
+
+
 def test_layer_without_weight_is_written_with_scale_one_and_no_type() -> None:
     text = format_record(QuantRecord((LayerRecord("pool", QParams.of(0.5, 0), None),)))
     assert text.splitlines()[5:8] == ["    scale_w: 1.0", "    offset_w: 0", '    act_type: "INT8"']
