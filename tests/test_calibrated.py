@@ -13,6 +13,7 @@ from amct_lite import ir, pipeline
 from amct_lite.calibrated import Calibrated
 from amct_lite.config import QuantConfig
 from amct_lite.errors import CalibrationError
+from amct_lite.judging import Score
 from amct_lite.reports import checks
 
 ORT = QuantConfig(target="ort", bias_correction="analytic")
@@ -71,6 +72,19 @@ def test_models_made_to_judge_biases_are_those_that_are_exported(model: Path, mo
     monkeypatch.setattr(checks, "open_session", None)
     assert checks.compared(exports, feeds, outputs, ONE_THREAD.runtime) == fresh
     assert fresh.samples == checks.COMPARED_SAMPLES
+
+
+@pytest.mark.parametrize(("better", "correction"), [(True, "full"), (False, "analytic")])
+def test_auto_takes_the_full_correction_only_where_it_is_clearly_better(
+    model: Path, monkeypatch: pytest.MonkeyPatch, better: bool, correction: str
+) -> None:
+    monkeypatch.setattr(Score, "is_good", lambda _score: False)
+    monkeypatch.setattr(Score, "clearly_above", lambda _score, _other: better)
+    decided = pipeline.calibrate(model, images(4), QuantConfig(bias_correction="auto"), options=ONE_THREAD)
+    settled = decided.with_biases(ONE_THREAD.runtime)
+    assert settled.calibration.statistics.bias_correction == correction
+    assert (settled.calibration.statistics.bias_shifts is not None) == better
+    assert ir.to_bytes(settled.exports().fake_quant) == ir.to_bytes(replace(settled, settled=None).exports().fake_quant)
 
 
 def test_a_narrowed_decision_has_models_of_its_own(model: Path) -> None:

@@ -14,7 +14,7 @@ from amct_lite.exporters import ascend, qdq
 from amct_lite.exporters.integers import quantized_layers
 from amct_lite.numerics.metrics import sqnr_db
 from amct_lite.plan import resolve
-from amct_lite.types import QuantPlan
+from amct_lite.types import QParams, QuantPlan
 from amct_lite.validate.equivalence import verify_deploy
 
 OPSET = '<ir_version: 8, opset_import: ["": 13]>'
@@ -110,6 +110,7 @@ def test_a_dead_channel_without_bias_is_harmless() -> None:
     model = named(parse(CONV, w=weight, b=np.zeros(4, np.float32), header=OPSET))
     _, decision = decided(model)
     assert decision.record.layers[0].weight.scale[2] == 1.0
+    assert decision.repairs == {}, "nothing is lost of it"
     (got,) = outputs_of(qdq.export(model, decision.record), feeds_for(model))
     assert not got[:, 2].any()
 
@@ -187,6 +188,28 @@ def test_data_too_small_for_a_scale_are_told(factor: float, told: dict[str, str]
     plan = resolve(QuantConfig(algorithm="minmax"), model)
     feeds = [{name: array * np.float32(factor) for name, array in feeds_for(model, seed=1).items()}]
     assert decide(model, plan, collect(model, plan, feeds).statistics.sketches).repairs == told
+
+
+def test_data_of_which_a_step_is_1_are_not_taken_for_too_small_ones() -> None:
+    """As pixels from 0 to 255 are: 1 is the scale of what is too small for one, too."""
+    model = named(parse(CONV, "", OPSET, w=np.full((4, 3, 3, 3), 0.5, np.float32), b=np.zeros(4, np.float32)))
+    plan = resolve(MINMAX, model)
+    pixels = np.resize(np.arange(256, dtype=np.float32), (2, 1, 3, 8, 8))
+    pixels[-1, -1, -1, -1, -1] = 255
+    decision = decide(model, plan, collect(model, plan, [{"x": image} for image in pixels]).statistics.sketches)
+    assert decision.record.layers[0].activation == QParams.of(1.0, -128)
+    assert decision.repairs == {}
+
+
+def test_channels_along_another_axis_do_not_serve_a_layer() -> None:
+    """Its range would be right, but not the means that its bias is corrected by."""
+    text = """g (float[1,3,6,6] x, float[4,3,3,3] w, float[6,5] w2) => (float[1,4,4,4] y, float[1,3,6,5] z)
+        { y = Conv (x, w) z = MatMul (x, w2) }"""
+    model = named(parse(text, "w w2", OPSET))
+    plan = resolve(MINMAX, model)
+    sketches = collect(model, plan, [feeds_for(model)]).statistics.sketches
+    with pytest.raises(CalibrationError, match="holds nothing about tensor 'x'"):
+        decide(model, plan, {key: sketch for key, sketch in sketches.items() if key[1] != 1})
 
 
 def test_tensors_of_one_grid_get_the_range_that_holds_them_all() -> None:

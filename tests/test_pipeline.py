@@ -230,9 +230,23 @@ def test_another_calibration_beside_the_record_is_not_used(result: QuantizeResul
 
 def test_full_correction_without_samples_becomes_analytic_and_says_so(model: Path) -> None:
     analytic = quantize(model, images(4), QuantConfig(bias_correction="analytic"), options=ONE_THREAD)
-    again = quantize(model, statistics=analytic.statistics, options=ONE_THREAD)
-    assert ir.to_bytes(again.exports.fake_quant) == ir.to_bytes(analytic.exports.fake_quant)
-    assert any(note.startswith("biases are corrected analytically") for note in again.report.notes)
+    for asked, told in (("auto", True), ("full", True), ("analytic", False)):
+        config = QuantConfig(bias_correction=asked)
+        again = quantize(model, statistics=analytic.statistics, config=config, options=ONE_THREAD)
+        assert ir.to_bytes(again.exports.fake_quant) == ir.to_bytes(analytic.exports.fake_quant)
+        assert any(note.startswith("biases are corrected analytically") for note in again.report.notes) == told
+
+
+@pytest.mark.parametrize(("algorithm", "settled"), [("ifmr", "full"), ("minmax", "analytic")])
+def test_a_full_correction_is_taken_from_saved_statistics_where_the_scales_are_the_same(
+    model: Path, algorithm: str, settled: str
+) -> None:
+    full = quantize(model, images(4), QuantConfig(bias_correction="full"), options=ONE_THREAD)
+    config = QuantConfig(algorithm=algorithm, bias_correction="full")
+    again = quantize(model, statistics=full.statistics, config=config, options=ONE_THREAD)
+    assert again.statistics.bias_correction == settled
+    same = ir.to_bytes(again.exports.fake_quant) == ir.to_bytes(full.exports.fake_quant)
+    assert same == (settled == "full")
 
 
 def test_another_algorithm_is_decided_from_saved_statistics(result: QuantizeResult, model: Path) -> None:
