@@ -154,6 +154,8 @@ SATURATES = QParams.of(5.9 / 255, -128)
 """Largest code: 255 · 5.9/255 = 5.9 < 6."""
 REACHES = QParams.of(6.0 / 255, -128)
 """Largest code: exactly 6, which a Relu would pass as well, but the rule asks for less than 6."""
+REACHES_WITH_16_BITS = QParams.of(11.8 / 65535, -32768, 16)
+"""Largest code: 11.8. That of 127 stands for 5.9."""
 
 
 def clipped(
@@ -173,7 +175,13 @@ def clipped(
 
 @pytest.mark.parametrize(
     ("first", "second", "relaxed"),
-    [(SATURATES, SATURATES, True), (REACHES, REACHES, False), (SATURATES, REACHES, False), (REACHES, SATURATES, False)],
+    [
+        (SATURATES, SATURATES, True),
+        (REACHES, REACHES, False),
+        (SATURATES, REACHES, False),
+        (REACHES, SATURATES, False),
+        (SATURATES, REACHES_WITH_16_BITS, False),
+    ],
 )
 def test_clip_becomes_relu_only_where_all_readers_saturate(first: QParams, second: QParams, relaxed: bool) -> None:
     model, record = clipped(first, second)

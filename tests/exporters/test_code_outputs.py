@@ -58,5 +58,7 @@ def test_codes_that_the_npu_does_not_make_are_refused() -> None:
     unsigned = TEXT.replace("int8 z", "uint8 z").replace("(int8[", "(uint8[")
     with pytest.raises(ExportError, match="output 'codes' holds codes that end makes with no int8 or int16 zero point"):
         exported(unsigned, z=np.uint8(3))
+    with pytest.raises(ExportError, match="with no int8 or int16 zero point"):
+        exported(unsigned.replace(", z) }", ") }"))
     with pytest.raises(ExportError, match="with many scales"):
         exported(s=np.float32([0.1, 0.2, 0.3]), z=np.int8([0, 0, 0]))
