@@ -184,6 +184,14 @@ def test_a_deploy_layer_without_counterpart_is_named() -> None:
         verify_deploy(deploy, fake, [_FEEDS])
 
 
+def test_a_deploy_layer_that_reads_floats_is_named() -> None:
+    deploy, _ = exported()
+    quant = node(deploy, "Conv_2.quant")
+    ir.redirect(quant.outputs[0], quant.inputs[0])
+    with pytest.raises(VerificationError, match=r"Conv_2 \(Conv\) reads no AscendQuant"):
+        lower(deploy)
+
+
 def test_results_that_are_not_numbers_do_not_pass() -> None:
     deploy, fake = exported()
     scale = fake.graph.initializers[node(fake, "Conv_2.weight.dequantizelinear").inputs[1].name]

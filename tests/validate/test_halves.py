@@ -8,7 +8,7 @@ from test_equivalence import _FEEDS, add_at, change, exported, node
 
 from amct_lite import ir
 from amct_lite.exporters.narrow import narrow
-from amct_lite.validate.halves import half_problem
+from amct_lite.validate.halves import _share_off, half_problem
 
 
 def models() -> tuple[ir.Model, ir.Model]:
@@ -44,6 +44,23 @@ def test_what_is_wrong_is_named(damage: Callable[[ir.Model], None], problem: str
     wide, half = models()
     damage(half)
     assert problem.replace("\\", "") in half_problem(wide, half, [_FEEDS])
+
+
+@pytest.mark.parametrize(
+    ("exact", "other", "share"),
+    [
+        ([1000.0, -2000], [1000.0, -2001], 1 / 2000),
+        ([0.0, 0.0], [0.0, 0.25], 0.25),  # of nothing: the difference itself
+        ([8.0, np.inf, np.nan], [9.0, np.inf, np.nan], 1 / 8),
+        ([8.0, 1.0], [8.0, np.nan], np.inf),
+        ([], [], 0.0),
+        (["a", "b"], ["a", "b"], 0.0),
+        (["a", "b"], ["a", "c"], np.inf),
+    ],
+)
+def test_differences_are_shares_of_the_largest_value(exact: list[object], other: list[object], share: float) -> None:
+    with np.errstate(divide="raise"):
+        assert _share_off(np.array(exact), np.array(other)) == pytest.approx(share)
 
 
 def test_nan_is_no_agreement() -> None:
