@@ -104,6 +104,25 @@ def test_a_classifier_runs_on_integers_from_the_first_layer_to_the_last() -> Non
     assert found["DequantizeLinear"] == found["Clip"] == found["ReduceMean"] == 0
 
 
+@pytest.mark.parametrize("axes", [[2, 3], [-1, -2]], ids=str)
+def test_a_mean_whose_axes_are_an_input_is_a_pooling_too(axes: list[int]) -> None:
+    """As they are from opset 18 on."""
+    text = CLASSIFIER.replace("<axes=[2,3], keepdims=0> (c)", "<keepdims=0> (c, axes)")
+    model = ir.load_bytes(net(text, opset=18, **PARTS, axes=np.array(axes)).SerializeToString())
+    found = kernels(quantize(model, images(4), ORT, options=ONE_THREAD))
+    assert (found["QLinearConv"], found["QLinearGlobalAveragePool"], found["QGemm"]) == (2, 1, 1)
+    assert found["QuantizeLinear"] == 1
+
+
+def test_a_mean_over_two_axes_of_a_volume_is_none_over_pixels() -> None:
+    text = """net (float[1,3,4,6,6] x) => (float[1,8,6] y) {
+      [c1] a = Conv (x, w) [mean] m = ReduceMean <axes=[2,3], keepdims=0> (a) [mm] y = MatMul (m, v) }"""
+    model = ir.load_bytes(net(text, w=(8, 3, 1, 1, 1), v=(6, 6)).SerializeToString())
+    data = [{"x": np.random.default_rng(0).standard_normal((1, 3, 4, 6, 6)).astype(np.float32)}]
+    found = kernels(quantize(model, data, ORT, options=ONE_THREAD))
+    assert (found["ReduceMean"], found["QLinearGlobalAveragePool"]) == (1, 0)
+
+
 def test_a_classifier_of_one_pixel_is_a_product_that_writes_float() -> None:
     """What it says is not rounded; a Conv of one pixel whose reader wants integers stays one."""
     found = nodes("one pixel")

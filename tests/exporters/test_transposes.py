@@ -30,6 +30,16 @@ UNDONE_IN_TWO = "v = Transpose <perm=[1,0,2]> (t) o = Transpose <perm=[1,2,0]> (
 WITH_MORE = "v = Transpose <perm=[0,2,1]> (t) a = Unsqueeze (v, first) u = Squeeze (a, first)"
 
 
+def test_one_whose_result_is_not_rounded_is_left_alone() -> None:
+    text = """net (float[N,5,16] x) => (float[N,5,16] t, float[N,16,5] o, float[N,5,7] y) {
+      t = Tanh (x) u = Transpose <perm=[0,2,1]> (t) o = Neg (u) [last] y = MatMul (x, w) }"""
+    data = [{"x": np.random.default_rng(0).standard_normal((1, 5, 16)).astype(np.float32)}]
+    model = ir.load_bytes(net(text, w=(16, 7)).SerializeToString())
+    fake = quantize(model, data, QuantConfig(target="generic"), options=ONE_THREAD).exports.fake_quant
+    assert [node.op_type for node in fake.graph].count("QuantizeLinear") == 1
+    assert "Max" not in {node.op_type for node in fake.graph}
+
+
 @pytest.mark.parametrize(
     ("moved", "also"), [(AT_ONCE, ""), (WITH_MORE, ""), (ASKED, ", int64[3] s"), (TWICE, ", float[N,16,5] o")]
 )
