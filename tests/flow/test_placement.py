@@ -11,8 +11,10 @@ from small_nets import net
 from amct_lite.flow.placement import Placement, place
 from amct_lite.ir import load_bytes
 from amct_lite.loading import load_prepared
+from amct_lite.types import Gate
 
 WEIGHTS = {"w": (4, 4, 1, 1), "v": (4, 4, 1, 1), "u": (4, 8, 1, 1), "m": (256, 3), "u12": (4, 12, 1, 1)}
+WEIGHTS |= {"u4": (4, 4, 1, 1), "from": np.array([0]), "to": np.array([8]), "along": np.array([2])}
 WEIGHTS |= {"ones": np.ones(8, np.float32), "o12": np.ones(12, np.float32)}
 ALL = {"c1": (0,), "c2": (0,), "c3": (0,), "c4": (0,), "g": (0,)}
 
@@ -61,6 +63,41 @@ def test_what_is_only_moved_keeps_one_grid() -> None:
     found = placed("[c1] a = Conv (x, w) [pool] p = MaxPool <kernel_shape=[1,1]> (a) [c2] y = Conv (p, v)")
     assert found.reads == (("pool", 0),)
     assert found.grids == {"a": ("a", "p"), "p": ("a", "p")}
+
+
+def test_what_is_moved_is_kept_within_the_bounds_of_those_who_compute_it() -> None:
+    body = "[c1] a = Conv (x, w) [relu] r = Relu (a) [pool] p = MaxPool <kernel_shape=[1,1]> (r) BEHIND [c2] y = Conv (BACK, v)"
+    found = placed(body.replace("BEHIND", "").replace("BACK", "p"))
+    assert found.bounds == {"r": (0.0, inf), "p": (0.0, inf)}
+    other = "[c3] b = Conv (x, u4) [cat] c = Concat <axis=2> (p, b) [t] t = Slice (c, from, to, along)"
+    found = placed(body.replace("BEHIND", other).replace("BACK", "t"))
+    assert {"p", "b", "c"} <= set(found.grids["r"])
+    assert found.bounds == {}, "of b nothing is known"
+
+
+GATED = "[c1] a = Conv (x, w) [gate] h = HardSigmoid <alpha=0.25, beta=0.5> (FROM) [mul] k = Mul (a, h) BEHIND"
+
+
+def test_a_hard_sigmoid_and_what_it_multiplies_are_told_of_each_other() -> None:
+    found = placed(GATED.replace("FROM", "a").replace("BEHIND", "[c2] y = Conv (k, v)"))
+    assert found.gates == {"h": Gate("a", 0.25, 2.0)}
+    assert found.bounds == {"h": (0.0, 1.0)}
+
+
+@pytest.mark.parametrize(
+    ("source", "behind"),
+    [
+        ("b", "[c2] y = Conv (k, v)"),  # it is computed of another tensor
+        ("a", "[pool] p = MaxPool <kernel_shape=[1,1]> (a) [add] s = Add (k, p) [c2] y = Conv (s, v)"),
+        ("a", "[pool] p = MaxPool <kernel_shape=[1,1]> (h) [add] s = Add (k, p) [c2] y = Conv (s, v)"),
+    ],
+    ids=["of another", "a grid of the factor", "a grid of the gate"],
+)
+def test_a_hard_sigmoid_whose_codes_others_decide_is_none_of_them(source: str, behind: str) -> None:
+    other = "[c3] b = Conv (x, u4)" if source == "b" else ""
+    found = placed(f"{other} {GATED.replace('FROM', source).replace('BEHIND', behind)}")
+    assert {("mul", 0), ("mul", 1)} <= set(found.reads)
+    assert found.gates == {}
 
 
 def test_a_concat_puts_what_it_joins_on_one_grid() -> None:
