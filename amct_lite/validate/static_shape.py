@@ -73,7 +73,7 @@ def open_inputs(model: ir.Model, shapes: Mapping[str, Dims]) -> tuple[tuple[str,
 def _example(declared: tuple[object, ...] | None, wanted: Dims | None) -> tuple[object, ...]:
     """Dimensions that fit: fixed ones as declared, the open ones as asked for, else 1 for the batch and ? for others."""
     if declared is None:
-        return wanted or ()
+        return ("?",) if wanted is None else wanted
     asked = wanted if wanted is not None and len(wanted) == len(declared) else (1, *["?"] * len(declared))[: len(declared)]
     return tuple(d if isinstance(d, int) else a for d, a in zip(declared, asked, strict=True))
 

@@ -77,6 +77,15 @@ def test_unknown_dimensions_are_an_error_with_the_option_to_pass() -> None:
     assert '--input-shape "x:1,3,?,?;z:2,7"' in message
 
 
+def test_an_input_of_unknown_rank_needs_sizes_too() -> None:
+    model = model_of("g (float[N] x, float[N,M] z) => (float[N] y) { y = Relu (x) k = Relu (z) }")
+    for value in model.graph.inputs:
+        value.shape = None
+    with pytest.raises(StaticShapeError, match=r"input 'x' is of unknown rank\. .* --input-shape \"x:\?;z:2,7\""):
+        fix_shapes(model, {"z": (2, 7)})
+    assert ir.dims_of(fix_shapes(model, {"x": (3,), "z": (2, 7)}).graph.outputs[0]) == (3,)
+
+
 def test_all_open_inputs_are_named_at_once() -> None:
     model = model_of("g (float[N,3] x, float[M] z) => (float[N,3] y, float[M] u) { y = Relu (x) u = Relu (z) }")
     with pytest.raises(StaticShapeError, match=r"input 'x' is \(N, 3\); input 'z' is \(M\)"):
