@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import json
-from dataclasses import replace
+from dataclasses import MISSING, fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +14,8 @@ from amct_lite.calibration import store
 from amct_lite.calibration.store import Statistics
 from amct_lite.errors import CalibrationError
 from amct_lite.numerics.sketch import Observation, Sketch
+from amct_lite.types import Balance
+from amct_lite.weights.rounding import Rounding
 
 
 def sketch(seed: int, *, wild: int | None = None, samples: int = 8) -> Sketch:
@@ -54,6 +56,31 @@ def test_what_goes_in_comes_out(statistics: Statistics, tmp_path: Path) -> None:
     np.testing.assert_array_equal(again.bias_shifts["conv"], [0.5, -0.25])
     plain = {"sketches": {}, "bias_shifts": None}
     assert replace(again, **plain) == replace(statistics, **plain)
+
+
+def test_so_does_all_that_a_run_may_have_learned(statistics: Statistics, tmp_path: Path) -> None:
+    moves = np.array([[1, 0, -1]], np.int8)
+    full = replace(
+        statistics,
+        random=True,
+        trusted=True,
+        bias_correction="none",
+        bias_record="digest",
+        runs=3,
+        roundings={"conv": Rounding(moves, "w", "gptq", 0.5, 0.25)},
+        balance=Balance({"conv": (1.0, 2.0, 0.5), "fc": (4.0,)}, {"conv": 0.5, "fc": 0.8}, fold=True),
+        halves=("fc",),
+        taken_apart=True,
+        task="of this record",
+    )
+    optional = [field for field in fields(Statistics) if field.default is not MISSING]
+    assert [field.name for field in optional if getattr(full, field.name) == field.default] == [], "each is told something"
+    again = load(store.to_bytes(full), tmp_path)
+    assert again.roundings.keys() == {"conv"}
+    np.testing.assert_array_equal(again.roundings["conv"].moves, moves)
+    assert replace(again.roundings["conv"], moves=moves) == full.roundings["conv"]
+    plain = {"sketches": {}, "bias_shifts": None, "roundings": {}}
+    assert replace(again, **plain) == replace(full, **plain)
 
 
 def test_absent_bias_shifts_stay_absent(statistics: Statistics, tmp_path: Path) -> None:
