@@ -1,5 +1,6 @@
 """.bin files in AMCT's layout, and folders given one by one."""
 
+import pickle
 import subprocess
 import sys
 from pathlib import Path
@@ -36,6 +37,21 @@ def test_folders_may_be_listed_in_the_order_of_the_inputs(tmp_path: Path) -> Non
     write(tmp_path / "second" / "0.bin", np.ones((1, 4), np.uint8))
     (feeds,) = open_data(f"{tmp_path}/first/;{tmp_path}/second/", [X, InputSpec("m:0", "uint8", (1, 4))])
     assert list(feeds) == ["x", "m:0"]
+
+
+@pytest.mark.parametrize("source", [".", "x/;m/", "x;m;"])
+def test_other_processes_read_the_same_folders_wherever_they_are(
+    source: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    inputs = [X, InputSpec("m", "uint8", (1, 4))]
+    for index in range(3):
+        write(tmp_path / "data" / "x" / f"{index}.bin", np.full((1, 2, 3), index, np.float32))
+        write(tmp_path / "data" / "m" / f"{index}.bin", np.full((1, 4), index, np.uint8))
+    monkeypatch.chdir(tmp_path / "data")
+    data = open_data(source, inputs, batches=2)
+    monkeypatch.chdir(tmp_path)
+    again = pickle.loads(pickle.dumps(data.reopen))()
+    assert [(int(feeds["x"][0, 0, 0]), int(feeds["m"][0, 0])) for feeds in again] == [(0, 0), (1, 1)]
 
 
 def test_a_single_input_needs_no_folder_of_its_own(tmp_path: Path) -> None:

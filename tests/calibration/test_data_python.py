@@ -173,6 +173,7 @@ def test_a_script_gives_feeds_and_can_be_read_again(tmp_path: Path, text: str) -
     assert data.repeatable
     data.peek()
     assert values(data) == values(data) == [0, 1, 2]
+    assert data.reopen is None, "each process would do all its work"
 
 
 def test_a_generator_in_data_is_read_once(tmp_path: Path) -> None:
