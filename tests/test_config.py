@@ -94,6 +94,18 @@ def test_another_algorithm_drops_the_options_of_the_old_one() -> None:
     assert config.with_algorithm("ifmr").options == {"search_step": 0.02}
 
 
+def test_another_weight_algorithm_drops_the_options_of_the_old_one() -> None:
+    config = QuantConfig(weight_algorithm="gptq", weight_options={"damping": 0.02})
+    assert config.with_weight_algorithm("ada").weight_options == {}
+    assert config.with_weight_algorithm("gptq").weight_options == {"damping": 0.02}
+
+
+def test_each_name_pattern_or_type_of_float16_counts() -> None:
+    config = QuantConfig(float16=("head", "block*", "Softmax"))
+    asked = {"head": "Conv", "block1.conv": "Conv", "attention": "Softmax", "stem": "Conv"}
+    assert [name for name, op_type in asked.items() if config.in_half(name, op_type)] == ["head", "block1.conv", "attention"]
+
+
 @pytest.mark.parametrize(
     ("name", "op_type", "reason"),
     [
