@@ -1,5 +1,7 @@
 """What a configuration means: checks of values, precedence, and the way to a mapping and back."""
 
+from itertools import permutations
+
 import pytest
 
 from amct_lite.config import LayerConfig, Override, QuantConfig, parse_input_shapes
@@ -98,6 +100,14 @@ def test_another_weight_algorithm_drops_the_options_of_the_old_one() -> None:
     config = QuantConfig(weight_algorithm="gptq", weight_options={"damping": 0.02})
     assert config.with_weight_algorithm("ada").weight_options == {}
     assert config.with_weight_algorithm("gptq").weight_options == {"damping": 0.02}
+
+
+def test_of_what_is_said_of_a_tensor_a_name_is_stronger_than_a_pattern_than_a_type_in_whatever_order() -> None:
+    said = {"add1:0": "kl", "add*:0": "mse", "Add:*": "percentile"}
+    for order in permutations(said):
+        config = QuantConfig(tensors={key: Override(algorithm=said[key]) for key in order})
+        found = [config.for_tensor(name, "Add", 0) for name in ("add1", "add2", "sum")]
+        assert [layer.algorithm for layer in found if layer is not None] == ["kl", "mse", "percentile"]
 
 
 def test_each_name_pattern_or_type_of_float16_counts() -> None:

@@ -82,9 +82,9 @@ def test_the_zero_point_decides_how_large_the_sums_are() -> None:
 @pytest.mark.parametrize(("lowest", "second"), [(1, np.int8), (2, np.uint8)])
 @pytest.mark.parametrize("op_type", ["Gemm", "MatMul"])
 def test_a_product_that_arm_cannot_sum_up_has_an_unsigned_factor(op_type: str, lowest: int, second: type) -> None:
-    """Two weights of -128 in a column: in int8 two of these products are more than its kernels add."""
+    """Two weights of -128 in one column: in int8 two of these products are more than its kernels add."""
     weight = np.full((6, 3), 127.0, np.float32)
-    weight[:lowest] = -128
+    weight[:lowest, 1] = -128
     text = f"g (float[2,6] x, float[6,3] w) => (float[2,3] y) {{ y = {op_type} (x, w) }}"
     model = named(parse(text, header='<ir_version: 8, opset_import: ["": 13]>', w=weight))
     record = QuantRecord((LayerRecord(f"{op_type}_0", QParams.of(1.0, -3), QParams.of(1.0, 0)),))
