@@ -50,7 +50,9 @@ def test_layers_are_not_touched(result: QuantizeResult) -> None:
         ([-1.0, 0.04, -0.04, 1.0], 0.5),  # a scale of 0.1 tells nothing below 0.05 from zero
         ([0.0, 0.0, 0.04, 1.0], 0.5),  # nothing is negative: zeros are meant, one of two others vanishes
         ([-1.0, 0.0, 0.0, 0.5], 2 / 3),
+        ([1.0, 0.0, 0.0, -0.5], 2 / 3),
         ([-0.04, -0.03, -0.02, 0.04, 1.0, 3.0], 1 / 3),  # behind a LeakyRelu negative values are meant to be small
+        ([0.04, 0.03, 0.02, -0.04, -1.0, -3.0], 1 / 3),  # of what is negated, positive ones
         ([-0.04] * 15 + [3.0], 15 / 16),  # a single large value does not speak for the others
         ([0.0, 0.0], 0.0),
     ],

@@ -21,7 +21,7 @@ def vanishing_share(sketch: Sketch, params: QParams) -> float:
     values, weights = sketch.points()
     counted = weights if sketch.low < 0 else weights * (values != 0)
     longer = values >= 0 if sketch.high >= -sketch.low else values <= 0
-    if sketch.low < 0 and counted[longer].sum() >= _SPEAKS * counted.sum():
+    if counted[longer].sum() >= _SPEAKS * counted.sum():
         counted = np.where(longer, counted, 0)
     total = float(counted.sum())
     return float(counted[abs(values) < params.scale[0] / 2].sum()) / total if total else 0.0
