@@ -9,7 +9,7 @@ import numpy as np
 import onnx
 import pytest
 from onnx import numpy_helper
-from small_nets import FOUR_CONVS, ONE_THREAD, images, kernels, net, run
+from small_nets import FOUR_CONVS, ONE_THREAD, images, kernels, net, require_equal, run
 
 from amct_lite import ir
 from amct_lite.config import QuantConfig
@@ -102,6 +102,13 @@ def test_a_classifier_runs_on_integers_from_the_first_layer_to_the_last() -> Non
     assert found["QGemm"] == 1
     assert found["QuantizeLinear"] == 1
     assert found["DequantizeLinear"] == found["Clip"] == found["ReduceMean"] == 0
+
+
+def test_a_padded_image_that_is_an_output_stays_padded() -> None:
+    """The convolution behind it would pad it by itself."""
+    text = PADDED.replace("[1,8,18,18] y)", "[1,8,18,18] y, float[1,8,18,18] b)")
+    result = quantize(ir.load_bytes(net(text, **AROUND).SerializeToString()), images(4), ORT, options=ONE_THREAD)
+    require_equal(result.exports, images(2, seed=1))
 
 
 @pytest.mark.parametrize("axes", [[2, 3], [-1, -2]], ids=str)
