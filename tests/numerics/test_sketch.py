@@ -102,6 +102,23 @@ def test_folding_keeps_counts_and_extremes() -> None:
     assert sketch.histogram(np.array([1.0, 1.5, 2.0])).sum() == pytest.approx(array.size)
 
 
+def test_a_histogram_of_several_channels_reaches_as_far_as_the_farthest() -> None:
+    one = np.linspace(0.5, 1, 20_000, dtype=np.float32)
+    sketch = sketch_of(np.stack([one, -one])[None])
+    x, w = sketch.points()
+    assert not sketch.is_exact
+    assert (x[0], x[-1]) == pytest.approx((-1, 1), abs=sketch.resolution)
+    assert w[x < 0].sum() == pytest.approx(w[x > 0].sum())
+    assert sketch.histogram(np.array([-2.0, 0, 2])).tolist() == pytest.approx([20_000, 20_000])
+
+
+def test_the_resolution_is_that_of_the_largest_values() -> None:
+    small = np.random.default_rng(0).uniform(-1, 1, (1, 40_000)).astype(np.float32)
+    sketch = sketch_of(np.concatenate([small, 16 * small]), channel_axis=None)
+    assert sketch.resolution == sketch_of(16 * small, channel_axis=None).resolution == 16 * 2.0**-12
+    assert sketch_of(small[:, :10], channel_axis=None).resolution == 0
+
+
 def test_few_values_stay_exact() -> None:
     array = noise(5, 100)
     x, w = sketch_of(array).points()
@@ -137,11 +154,13 @@ def test_a_choice_of_values_stands_for_all() -> None:
     assert np.sqrt(w @ x**2 / w.sum()) == pytest.approx(1, rel=0.05)  # 8000 of 24000 values: 1 % standard error
 
 
-def test_samples_weigh_by_their_size_not_by_what_was_seen() -> None:
+@pytest.mark.parametrize("large_first", [False, True])
+def test_samples_weigh_by_their_size_not_by_what_was_seen(large_first: bool) -> None:
     low, high = np.full((1, 1), 1, dtype=np.float32), np.full((1, 1), 1.5, dtype=np.float32)
+    seen = [Observation(low.repeat(10, axis=1), 10, low, low, low), Observation(high.repeat(10, axis=1), 300, high, high, high)]
     sketch = Sketch(1)
-    sketch.observe(Observation(low.repeat(10, axis=1), 10, low, low, low), 0)
-    sketch.observe(Observation(high.repeat(10, axis=1), 300, high, high, high), 1)
+    for number, observation in enumerate(seen[::-1] if large_first else seen):
+        sketch.observe(observation, number)
     x, w = sketch.points()
     assert w[x == 1.5].sum() == pytest.approx(300 + 2)  # the extremes of a sample are counted once more
     assert w[x == 1].sum() == pytest.approx(10 + 2)
@@ -210,8 +229,8 @@ def test_wild_begins_above_32_times_the_median(factor: int, dropped: int) -> Non
 
 
 def test_all_zero_samples_make_no_sample_wild() -> None:
-    array = np.zeros((20, 2), dtype=np.float32)
-    array[:4] = 1
+    array = np.zeros((40, 2), dtype=np.float32)
+    array[:5] = 1  # few enough to be left out
     sketch = sketch_of(array)
     assert sketch.robust() == (sketch, ())
 
