@@ -21,6 +21,7 @@ def admit(proto: onnx.ModelProto, what: str) -> tuple[str, ...]:
     Raises UnsupportedModelError.
     """
     _refuse_lossy(proto, what)
+    _open_negative_sizes(proto)
     notes = _check_versions(proto, what)
     _check_graph(proto.graph, what, frozenset())
     for function in proto.functions:
@@ -69,6 +70,15 @@ def _refuse_lossy(proto: onnx.ModelProto, what: str) -> None:
                 f"{what} stores the initializer {name!r} as a sparse tensor, which is not supported. "
                 f"Export it with dense weights."
             )
+
+
+def _open_negative_sizes(proto: onnx.ModelProto) -> None:
+    """Paddle's exporter and others write -1 for what they leave open, which ONNX Runtime, too, takes for that."""
+    for graph in _graphs(proto):
+        for value in (*graph.input, *graph.output, *graph.value_info):
+            for dim in value.type.tensor_type.shape.dim:
+                if dim.dim_value < 0:
+                    dim.ClearField("dim_value")
 
 
 def _graphs(proto: onnx.ModelProto) -> Iterator[onnx.GraphProto]:

@@ -253,6 +253,14 @@ def test_initializers_among_the_inputs_become_constants(tmp_path):
     full_check(loaded.model)
 
 
+def test_sizes_below_zero_are_open(tmp_path):
+    """As Paddle's exporter writes them."""
+    proto = helper.make_model(helper.make_graph([RELU], "g", [info("x", (-1, 4))], [info("y", (-1, 4))]))
+    onnx.save(proto, tmp_path / "m.onnx")
+    graph = ir.load(tmp_path / "m.onnx").model.graph
+    assert ir.dims_of(graph.inputs[0]) == ir.dims_of(graph.outputs[0]) == (None, 4)
+
+
 def test_metadata_custom_domains_and_functions_survive():
     body = helper.make_function(
         "acme", "F", ["a"], ["b"], [helper.make_node("Relu", ["a"], ["b"])], [helper.make_opsetid("", 17)]
