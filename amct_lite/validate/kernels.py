@@ -6,8 +6,8 @@ from __future__ import annotations
 
 import shlex
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from math import sqrt
 
 import numpy as np
@@ -39,6 +39,10 @@ EXACT_DB = 100.0
 SELF_LOST_DB, SELF_EXACT_DB = 6.0, 30.0
 """As LOST_DB and EXACT_DB, where kernels round for themselves: a hidden state alone leaves 38 to 62 dB, unless a network is so
 unstable that no step forgets the error of the one before."""
+SHAKES, SHAKEN_BY = 4, 1e-6
+"""Where the kernels seem to lose, the fake-quant model runs again, so often, on data so much different, of their largest value:
+in deep networks a code that turns on a tie turns a hundred behind it, and a letter that a recognizer of text is not sure of
+changes the result by 9 dB (PP-OCRv6: 17.5 with the integer kernels, 26.8 with fake-quant, and 18.1 to 24.2 shaken)."""
 
 
 @dataclass(frozen=True)
@@ -76,13 +80,15 @@ def verify_kernels(
     in_float = _in_float(model, layers, kernels)
     ours = _run(session, feeds)
     del session  # not in memory beside the next one
-    theirs = _run(open_session(fake_quant, options), feeds)
+    reference = open_session(fake_quant, options)
+    theirs = _run(reference, feeds)
     names = [str(value.name) for value in fake_quant.graph.outputs]
     _require_equal_kinds(fake_quant.graph.outputs, ours[0], theirs[0])
     reached, wanted = _outputs(ours), _outputs(theirs)
     if exact:
         alone = [shlex.quote(str(node.name)) for node in model.graph if node.op_type in SELF_ROUNDING]
-        _require_equal_quality(names, _outputs(exact), reached, wanted, alone)
+        worse = _worse(names, _outputs(exact), reached, wanted, alone)
+        _require_equal_quality(worse, lambda: [_outputs(_run(reference, shaken)) for shaken in _shaken(feeds)])
     return Kernels(
         len(layers),
         len(layers) - len(in_float),
@@ -146,24 +152,67 @@ def _require_equal_kinds(outputs: Sequence[ir.Value], ours: Sequence[AnyArray], 
             )
 
 
-def _require_equal_quality(
+@dataclass(frozen=True)
+class _Worse:
+    """An output that the integer kernels seem to compute worse. exact: what the float model says; reached, wanted: dB of the
+    kernels and of the fake-quant model; lost, enough: how many of them the kernels may lose, and how many are beyond doubt.
+    alone: the kernels that round for themselves."""
+
+    index: int
+    name: str
+    exact: AnyArray
+    reached: float
+    wanted: float
+    lost: float
+    enough: float
+    alone: Sequence[str]
+
+    def __bool__(self) -> bool:
+        return not self.reached >= min(self.wanted - self.lost, self.enough)
+
+
+def _worse(
     names: Sequence[str],
     exact: Sequence[AnyArray],
     ours: Sequence[AnyArray],
     theirs: Sequence[AnyArray],
     alone: Sequence[str],
-) -> None:
-    """alone: the kernels that round for themselves."""
+) -> list[_Worse]:
     lost, enough = (SELF_LOST_DB, SELF_EXACT_DB) if alone else (LOST_DB, EXACT_DB)
-    for name, right, left, model in zip(names, exact, ours, theirs, strict=True):
-        if not _measurable(right, left) or not _measurable(model, left):
+    found: list[_Worse] = []
+    for index, (name, right, left, model) in enumerate(zip(names, exact, ours, theirs, strict=True)):
+        if _measurable(right, left) and _measurable(model, left):
+            may = max(lost, SCATTER_DB / sqrt(max(left.size, 1)))
+            found.append(_Worse(index, name, right, sqnr_db(right, left), sqnr_db(right, model), may, enough, alone))
+    return [output for output in found if output]
+
+
+def _require_equal_quality(worse: Sequence[_Worse], shaken: Callable[[], list[list[AnyArray]]]) -> None:
+    """shaken: runs the fake-quant model on data that are a little different, and gives its outputs for each."""
+    runs = shaken() if worse else []
+    for output in worse:
+        others = [sqnr_db(output.exact, run[output.index]) for run in runs if _measurable(output.exact, run[output.index])]
+        if not replace(output, wanted=min([output.wanted, *others])):
             continue
-        reached, wanted = sqnr_db(right, left), sqnr_db(right, model)
-        if not reached >= min(wanted - max(lost, SCATTER_DB / sqrt(max(left.size, 1))), enough):
-            rounding = f"or keep in float what rounds a hidden state at each step (--skip {' --skip '.join(alone)})"
-            remedy = rounding if alone else "otherwise please report this model"
-            raise VerificationError(
-                f"output {name!r}: ONNX Runtime's integer kernels compute something else than the model says: {reached:.1f} dB "
-                f"above the noise, where the fake-quant model reaches {wanted:.1f} dB. On a CPU without VNNI, int8 products "
-                f"can saturate: use 7-bit weights (weight.bits 7); {remedy}."
-            )
+        rounding = f"or keep in float what rounds a hidden state at each step (--skip {' --skip '.join(output.alone)})"
+        remedy = rounding if output.alone else "otherwise please report this model"
+        raise VerificationError(
+            f"output {output.name!r}: ONNX Runtime's integer kernels compute something else than the model says: "
+            f"{output.reached:.1f} dB above the noise, where the fake-quant model reaches {output.wanted:.1f} dB. On a CPU "
+            f"without VNNI, int8 products can saturate: use 7-bit weights (weight.bits 7); {remedy}."
+        )
+
+
+def _shaken(feeds: Sequence[Feeds]) -> Iterator[list[Feeds]]:
+    """`feeds` with a little noise in what are floats, several times."""
+    generator = np.random.default_rng(0)
+    for _ in range(SHAKES):
+        yield [{name: _with_noise(array, generator) for name, array in sample.items()} for sample in feeds]
+
+
+def _with_noise(array: AnyArray, generator: np.random.Generator) -> AnyArray:
+    if array.dtype.kind != "f" or not array.size:
+        return array
+    noise = generator.standard_normal(array.shape) * SHAKEN_BY * np.abs(array).max()
+    shaken: AnyArray = (array + noise).astype(array.dtype)
+    return shaken
