@@ -5,8 +5,9 @@ What is quantized of it can still be narrowed, and each narrowing is exported fr
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 
 from amct_lite.biases import settle_biases
 from amct_lite.build import Exports, build_exports
@@ -46,14 +47,19 @@ class Calibrated:
     nearest: tuple[Skip, ...] = ()
     settled: Settled | None = None
 
-    def without(self, layers: Collection[str], reason: str, *, half: bool = False) -> Calibrated:
-        """The same with these layers left in float (`half`: in float16), for `reason`; the scales of the others stay as they
-        are. A single tensor that their weights would then read is left alone, too."""
+    def without(
+        self, layers: Mapping[str, str], *, half: bool = False, tensors: Mapping[str, str] = MappingProxyType({})
+    ) -> Calibrated:
+        """The same with these layers left in float (`half`: in float16), each for its reason; the scales of the others stay as
+        they are. A single tensor that their weights would then read is left alone, too. tensors: keys of tensors between the
+        layers that are not passed on as integers any more, with the reasons."""
         kept = tuple(layer for layer in self.plan.layers if layer.name not in layers)
         plan = replace(self.plan, layers=kept)
+        lost = [read for read in plan.reads if read.key in tensors]
         if plan.target == ORT:  # what the layers that are gone no longer hand on
-            plan = narrowed_flow(plan, self.source.prepared)
-        left = tuple(Skip(layer.name, layer.op_type, reason) for layer in self.plan.layers if layer.name in layers)
+            plan = narrowed_flow(plan, self.source.prepared, {read.tensor.name for read in lost})
+        left = tuple(Skip(layer.name, layer.op_type, layers[layer.name]) for layer in self.plan.layers if layer.name in layers)
+        dropped = tuple(Skip(read.key, read.op_type, tensors[read.key]) for read in lost if read not in plan.reads)
         reads, blocked = without_obstacles(plan.reads, self.source.prepared, {layer.name for layer in kept})
         stays = {*(layer.name for layer in kept), *(read.key for read in reads)}
         record = QuantRecord(tuple(entry for entry in self.decision.record.layers if entry.key in stays))
@@ -65,7 +71,7 @@ class Calibrated:
             source=source,
             calibration=replace(self.calibration, statistics=replace(statistics, halves=halves)),
             settings=replace(settings, float16=(*settings.float16, *halves[len(self.plan.halves) :])),
-            plan=replace(plan, reads=reads, skips=(*self.plan.skips, *left, *blocked), halves=halves),
+            plan=replace(plan, reads=reads, skips=(*self.plan.skips, *left, *dropped, *blocked), halves=halves),
             decision=Decision(record, {name: text for name, text in self.decision.repairs.items() if name not in layers}),
             settled=None,
         )

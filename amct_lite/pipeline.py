@@ -20,6 +20,7 @@ from amct_lite.calibration.tame import without_samples
 from amct_lite.config import QuantConfig
 from amct_lite.decide import decide, require_observed
 from amct_lite.errors import CalibrationError, UnsupportedModelError
+from amct_lite.fallback import fallback_of, fallen_back
 from amct_lite.finishing import Said, check, finish
 from amct_lite.loading import SourceModel, load_prepared
 from amct_lite.numerics.sketch import Outlier
@@ -51,7 +52,7 @@ def quantize(
     Raises the AmctError of the stage that cannot go on; VerificationError when an exported model does not do what it must.
     """
     chosen = options or RunOptions()
-    return conclude(calibrate(model, data, config, statistics=statistics, options=chosen), chosen)
+    return settle(calibrate(model, data, config, statistics=statistics, options=chosen), chosen)
 
 
 def calibrate(
@@ -89,8 +90,15 @@ def calibrate(
     return decided.with_roundings(chosen.runtime, lambda layers: chosen.progress("learn rounding", layers, total))
 
 
+def settle(calibrated: Calibrated, options: RunOptions) -> QuantizeResult:
+    """The second half of `quantize`; done once more where some layers turn out to be ruined, with these in float."""
+    result = conclude(calibrated, options)
+    fallback = fallback_of(calibrated, result.report)
+    return conclude(fallen_back(calibrated, fallback), options) if fallback else result
+
+
 def conclude(calibrated: Calibrated, options: RunOptions, *, levers: told.Levers = told.PLAIN) -> QuantizeResult:
-    """The second half of `quantize`: biases corrected, models built, run and compared. levers: what the warnings offer."""
+    """Biases corrected, models built, run and compared. levers: what the warnings offer."""
     total = len(calibrated.decision.record.layers)
     settled = calibrated.with_biases(options.runtime, lambda layers: options.progress("correct biases", layers, total))
     source, settings, plan, decision = settled.source, settled.settings, settled.plan, settled.decision

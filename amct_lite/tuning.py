@@ -18,7 +18,7 @@ from amct_lite.calibration.data import DataSource
 from amct_lite.calibration.store import Statistics
 from amct_lite.config import QuantConfig, format_config
 from amct_lite.errors import CalibrationError, ConfigError
-from amct_lite.pipeline import calibrate, conclude
+from amct_lite.pipeline import calibrate, settle
 from amct_lite.plan import ORT
 from amct_lite.result import QuantizeResult
 from amct_lite.running import RunOptions
@@ -87,7 +87,7 @@ def tune(
     again = None if statistics is not None else model
     accepted = _accepted(again, calibrated, frozenset(in_float), chosen)
     ordered = tuple(name for name in names if name in in_float)
-    return Tuned(conclude(accepted, chosen), attempts, ordered, accepted.settings)
+    return Tuned(settle(accepted, chosen), attempts, ordered, accepted.settings)
 
 
 def _accepted(model: str | Path | ir.Model | None, calibrated: Calibrated, layers: Layers, options: RunOptions) -> Calibrated:
@@ -95,7 +95,7 @@ def _accepted(model: str | Path | ir.Model | None, calibrated: Calibrated, layer
     model to calibrate, or data that can be read again, the scales of the other layers stay as they are."""
     if not layers:
         return calibrated
-    narrowed = calibrated.without(layers, REASON)
+    narrowed = calibrated.without(dict.fromkeys(layers, REASON))
     if model is None or calibrated.data is None or not calibrated.data.repeatable:
         return narrowed
     again = calibrate(model, calibrated.data, narrowed.settings, options=replace(options, checkpoint=None))
@@ -105,7 +105,7 @@ def _accepted(model: str | Path | ir.Model | None, calibrated: Calibrated, layer
 
 def _exported(calibrated: Calibrated, layers: Layers) -> ir.Model:
     """The model with `layers` in float, its biases as they are before they are settled: they take the same time."""
-    exported = (calibrated.without(layers, REASON) if layers else calibrated).exports(ORT).deploy
+    exported = (calibrated.without(dict.fromkeys(layers, REASON)) if layers else calibrated).exports(ORT).deploy
     assert exported is not None, "a model for ONNX Runtime needs no static shapes"
     return exported
 

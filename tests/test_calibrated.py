@@ -91,7 +91,7 @@ def test_a_narrowed_decision_has_models_of_its_own(model: Path) -> None:
     auto = QuantConfig(bias_correction="auto")
     settled = pipeline.calibrate(model, images(32), auto, options=ONE_THREAD).with_biases(ONE_THREAD.runtime)
     assert settled.settled is not None
-    narrowed = (settled.without(["conv2"], "too sensitive"), settled.decided_for(replace(auto, skip=("conv2",))))
+    narrowed = (settled.without({"conv2": "too sensitive"}), settled.decided_for(replace(auto, skip=("conv2",))))
     for other in narrowed:
         named = {node.name: node for node in other.exports("generic").fake_quant.graph}
         assert named["conv2"].inputs[1].producer() is None, "its weight is the float one"

@@ -43,6 +43,7 @@ def test_mapping_leaves_out_what_is_unset() -> None:
         "target": "ascend",
         "balance": 0.0,
         "balance_fold": False,
+        "fallback": 20.0,
         "trust_data": False,
         "bias_correction": "auto",
         "skip": ["a"],

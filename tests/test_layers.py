@@ -20,7 +20,7 @@ LAYERS = (
     {"precision"},
     {"accuracy", "diagnosis", "tuning"},
     {"pipeline", "converting", "inspection", "by_hand", "common", "page"},
-    {"finishing"},
+    {"finishing", "fallback"},
     {"result"},
     {"reports", "calibrated", "recorded"},
     {"build", "biases", "roundings", "prebalance", "sparing", "trained"},

@@ -347,8 +347,8 @@ def test_a_tensor_goes_with_the_layer_that_would_read_it_in_float(tmp_path) -> N
         [conv2] y = Conv<group = 8, pads = [1,1,1,1]>(p, w2, b2) }"""
     config = QuantConfig(tensors={"pool:0": ALL})
     found = calibrate(saved(net(text), tmp_path), images(), config, options=ONE_THREAD)
-    assert [entry.key for entry in found.without({"conv1"}, "no").decision.record.layers] == ["pool:0", "conv2"]
-    narrowed = found.without({"conv2"}, "no")
+    assert [entry.key for entry in found.without({"conv1": "no"}).decision.record.layers] == ["pool:0", "conv2"]
+    narrowed = found.without({"conv2": "no"})
     assert [entry.key for entry in narrowed.decision.record.layers] == ["conv1"]
     assert narrowed.plan.reads == ()
     assert [skip.node for skip in narrowed.plan.skips] == ["conv2", "pool:0"]

@@ -97,7 +97,9 @@ def autocalibrate(
         search = Search(
             base.source.file(folder),
             ranking,
-            lambda layers: base.without(layers, REASON).with_biases(chosen.runtime).exports("generic").fake_quant,
+            lambda layers: (
+                base.without(dict.fromkeys(layers, REASON)).with_biases(chosen.runtime).exports("generic").fake_quant
+            ),
             referee,
             kept,
             max_evaluations,
@@ -105,7 +107,7 @@ def autocalibrate(
             ahead,
         )
         outcome = search.run(lambda ranked, trials: roll_back([name for name, _ in ranked], trials))
-    accepted = base.without(outcome.found.rolled_back, REASON)
+    accepted = base.without(dict.fromkeys(outcome.found.rolled_back, REASON))
     result = conclude(accepted, chosen)
     kept.remove()
     return _answer(result, accepted, ranking, outcome)

@@ -50,6 +50,12 @@ _FILE = click.Path(path_type=Path)
     is_flag=True,
     help="Target ort: leave layers in float where that is measured to be faster on this machine.",
 )
+@click.option(
+    "--fallback",
+    type=float,
+    metavar="DB",
+    help="Leave layers in float whose own output 8 bits would leave fewer dB above the noise (default: 20; 0: none).",
+)
 @click.option("--strip-qdq", is_flag=True, help="Take QuantizeLinear and DequantizeLinear out of the model first.")
 @report_options
 @page_options

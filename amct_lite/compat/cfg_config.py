@@ -67,6 +67,7 @@ class _Reader:
             fusion=message.do_fusion,
             skip_fusion=tuple(name for _, name in apart),
             joint_quant=message.joint_quant,
+            fallback=0.0,  # AMCT quantizes all that such a file does not skip
             source=self.problems.source,
             lines=self.places,
             spelling=SPELLING,

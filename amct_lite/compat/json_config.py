@@ -97,6 +97,7 @@ class _Reader:
         lines |= self.tensor_lines
         config = QuantConfig(
             batches=batches,
+            fallback=0.0,  # such a file says of each layer whether it is quantized
             layers=layers,
             tensors=tensors,
             source=self.problems.source,

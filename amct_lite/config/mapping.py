@@ -35,6 +35,7 @@ GLOBAL_KEYS: Table = {
     ("input_shapes",): ("input_shapes", values.input_shapes),
     ("bias_correction",): ("bias_correction", values.one_of(values.BIAS_CORRECTIONS)),
     ("balance_fold",): ("balance_fold", values.boolean),
+    ("fallback",): ("fallback", values.decibels),
     ("skip",): ("skip", values.names),
     ("float16",): ("float16", values.names),
     ("fusion",): ("fusion", values.boolean),

@@ -40,8 +40,10 @@ class QuantConfig:
     the activations' ranges. weight_algorithm, weight_options, weight_bits, per_channel ("auto": as the target's contract says,
     "all", "none"): the weights. bias_correction: "none", "analytic" (from input means), "full" (sequential), or "auto"
     (analytic unless full is clearly better). balance: the share of the inputs' ranges that moves into the weights, channel by
-    channel (0.2 to 0.8; 0: none); balance_fold: without a Mul where the layer in front can divide. skip: node names, patterns
-    or operator types to leave in float. float16: likewise the layers that compute in float16 where they stay in float. fusion:
+    channel (0.2 to 0.8; 0: none); balance_fold: without a Mul where the layer in front can divide. fallback: layers whose own
+    output 8 bits would leave fewer dB above the noise stay in float (0: none do), but not those that `layers` names with skip
+    false. skip: node names, patterns or operator types to leave in float. float16: likewise the layers that compute in float16
+    where they stay in float. fusion:
     whether layers take in the normalizations around them; skip_fusion: nodes, by name, pattern or operator type, that do not
     take part. joint_quant: kept for AMCT's files, without effect. batches: how many to calibrate on (None: all). trust_data:
     let a wild sample count like any other. input_shapes: dimensions of the inputs of the deploy model. types: overrides by
@@ -65,6 +67,7 @@ class QuantConfig:
     bias_correction: str = "auto"
     balance: float = 0.0
     balance_fold: bool = False
+    fallback: float = 20.0
     skip: tuple[str, ...] = ()
     float16: tuple[str, ...] = ()
     fusion: bool = True
@@ -167,6 +170,10 @@ class QuantConfig:
             weight_options=self.weight_options,
             balance=self.balance,
         )
+
+    def insists_on(self, name: str) -> bool:
+        """Whether the layer `name` is asked for by its name."""
+        return name in self.layers and self.layers[name].skip is False
 
     def in_half(self, name: str, op_type: str) -> bool:
         """Whether the node `name` computes in float16 where it stays in float."""

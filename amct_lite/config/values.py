@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
+from math import inf
 
 from amct_lite.errors import ConfigError
 from amct_lite.registry import did_you_mean
@@ -80,6 +81,15 @@ def strength(value: object) -> object:
         return 0.0
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0.2 <= value <= 0.8:
         raise BadValueError("must be a number from 0.2 to 0.8, or false")
+    return float(value)
+
+
+def decibels(value: object) -> object:
+    """A signal-to-noise ratio; false and 0 are none."""
+    if value is False:
+        return 0.0
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < inf:
+        raise BadValueError("must be a number of decibels, such as 20, or false")
     return float(value)
 
 

@@ -102,7 +102,8 @@ class Giver:
         decided = self.base.decided_for(self._settings(quantized))
         for kind in dict.fromkeys(widths for widths in picks.values() if not widths.quantized):
             left = [name for name, widths in picks.items() if widths == kind]
-            decided = decided.without(left, f"the search leaves it in {kind.name} (mixed precision)", half=kind == FLOAT16)
+            reason = f"the search leaves it in {kind.name} (mixed precision)"
+            decided = decided.without(dict.fromkeys(left, reason), half=kind == FLOAT16)
         return decided
 
     def _settings(self, quantized: Mapping[str, Widths]) -> QuantConfig:

@@ -88,7 +88,7 @@ def test_field_numbers_are_the_contract_s() -> None:
 
 @pytest.mark.parametrize("text", ["", "# nothing", "common_config {}", "common_config { ifmr_quantize {} arq_quantize {} }"])
 def test_what_is_left_out_takes_the_defaults(text: str, model: ir.Model) -> None:
-    assert read(text, model) == QuantConfig(batches=1)
+    assert read(text, model) == QuantConfig(batches=1, fallback=0)
 
 
 def test_common_config_stands_over_activation_offset(model: ir.Model) -> None:
@@ -248,7 +248,7 @@ def test_all_problems_are_found_at_once_in_the_order_of_the_file(model: ir.Model
 def test_what_is_offered_passes(model: ir.Model) -> None:
     text = """joint_quant: true do_fusion: false skip_fusion_layers: "c1"
         common_config { arq_quantize { quant_bits: 8 } ifmr_quantize { dst_type: INT8 } }"""
-    assert read(text, model) == QuantConfig(batches=1, joint_quant=True, fusion=False, skip_fusion=("c1",))
+    assert read(text, model) == QuantConfig(batches=1, fallback=0, joint_quant=True, fusion=False, skip_fusion=("c1",))
 
 
 def test_lines_of_lists_and_nested_messages() -> None:
@@ -272,8 +272,8 @@ def test_lines_of_lists_and_nested_messages() -> None:
 def test_file_is_told_from_its_name_or_text(name: str, tmp_path: Path, model: ir.Model) -> None:
     (tmp_path / name).write_text("batch_num: 3")
     assert is_amct_config(tmp_path / name)
-    assert load_amct_config(tmp_path / name, model) == QuantConfig(batches=3)
-    assert load_amct_config(tmp_path / name) == QuantConfig(batches=3)
+    assert load_amct_config(tmp_path / name, model) == QuantConfig(batches=3, fallback=0)
+    assert load_amct_config(tmp_path / name) == QuantConfig(batches=3, fallback=0)
 
 
 @needs_shared

@@ -92,7 +92,7 @@ def set_at(content: dict[str, Any], path: str, value: object) -> dict[str, Any]:
 
 
 def test_what_amct_writes_by_default_is_the_default_here(model: ir.Model) -> None:
-    assert read(whole_file(), model) == QuantConfig(batches=2)
+    assert read(whole_file(), model) == QuantConfig(batches=2, fallback=0)
 
 
 def test_settings_that_most_layers_share_hold_for_all_and_the_others_are_overrides(model: ir.Model) -> None:
@@ -151,11 +151,11 @@ def test_older_files_lack_a_key(key: str, model: ir.Model) -> None:
     content = whole_file()
     for name in ("c1", "fc", "p"):
         content = set_at(content, f"{name}.activation_quant_params.{key}", ...)
-    assert read(content, model) == QuantConfig(batches=2)
+    assert read(content, model) == QuantConfig(batches=2, fallback=0)
 
 
 def test_bare_layers_take_all_defaults(model: ir.Model) -> None:
-    assert read({"c1": {}, "fc": {}, "p": {}}, model) == QuantConfig(batches=1)
+    assert read({"c1": {}, "fc": {}, "p": {}}, model) == QuantConfig(batches=1, fallback=0)
 
 
 @pytest.mark.parametrize("offset", [True, False])
@@ -348,7 +348,7 @@ def test_what_only_steers_a_run_is_left_out_and_named() -> None:
 
 
 def test_file_is_written_and_told_from_our_own_json(tmp_path: Path, model: ir.Model) -> None:
-    config = QuantConfig(batches=4)
+    config = QuantConfig(batches=4, fallback=0)
     write_config(tmp_path / "amct.json", config, resolve(config, model), "amct")
     (tmp_path / "own.json").write_text(json.dumps(config.to_mapping()))
     assert load_amct_config(tmp_path / "amct.json", model) == config == load_config(tmp_path / "own.json")
@@ -387,4 +387,4 @@ def test_amct_s_own_files_are_read_to_what_their_records_show_and_written_alike(
 def test_byte_order_mark_of_an_editor_does_no_harm(tmp_path: Path, model: ir.Model) -> None:
     (tmp_path / "q.json").write_text(json.dumps(whole_file()), encoding="utf-8-sig")
     assert is_amct_config(tmp_path / "q.json")
-    assert load_amct_config(tmp_path / "q.json", model) == QuantConfig(batches=2)
+    assert load_amct_config(tmp_path / "q.json", model) == QuantConfig(batches=2, fallback=0)

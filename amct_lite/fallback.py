@@ -1,0 +1,53 @@
+"""Layers and tensors of which 8 bits leave too little go back to float: what was measured of each alone says so."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from amct_lite.calibrated import Calibrated
+from amct_lite.reports.report import Report
+from amct_lite.types import QuantPlan
+
+_BITS = 8
+"""Who asks for fewer knows what they cost, and 16 are never too few."""
+
+
+@dataclass(frozen=True)
+class Fallback:
+    """What goes back: name of a layer, or key (`node:index`) of a tensor between layers, → why."""
+
+    layers: dict[str, str]
+    tensors: dict[str, str]
+
+    def __bool__(self) -> bool:
+        return bool(self.layers or self.tensors)
+
+
+def fallback_of(calibrated: Calibrated, report: Report) -> Fallback:
+    """What of `calibrated`, which `report` is about, has less than `settings.fallback` dB left and was not asked for by name.
+
+    Nothing where that is every layer: then no few layers are to blame. Nothing is measured where there are no samples, and
+    noise is none. A layer whose balancing is folded into the one in front stays as it is.
+    """
+    settings, plan, statistics = calibrated.settings, calibrated.plan, calibrated.calibration.statistics
+    known = {} if statistics.random else {row.name: row.sqnr_db for row in report.layers}
+    poor = {name: _reason(db, settings.fallback) for name, db in known.items() if db is not None and db < settings.fallback}
+    bound = statistics.balance.factors if statistics.balance and statistics.balance.fold else {}
+    layers = {name: poor[name] for name in _plain(plan) if name in poor and name not in bound and not settings.insists_on(name)}
+    tensors = {read.key: poor[read.key] for read in plan.reads if read.passed_on and read.key in poor}
+    return Fallback(layers, tensors) if len(layers) < len(plan.layers) else Fallback({}, {})
+
+
+def fallen_back(calibrated: Calibrated, fallback: Fallback) -> Calibrated:
+    """`calibrated` with all of `fallback` in float."""
+    return calibrated.without(fallback.layers, tensors=fallback.tensors)
+
+
+def _plain(plan: QuantPlan) -> list[str]:
+    """The layers all of whose codes have 8 bits."""
+    specs = ((layer.name, [*(tensor.spec for tensor in layer.inputs), layer.weight_spec]) for layer in plan.layers)
+    return [name for name, found in specs if all(spec is None or spec.bits == _BITS for spec in found)]
+
+
+def _reason(db: float, floor: float) -> str:
+    return f"8 bits would leave its output {db:.1f} dB above the noise, less than {floor:g} (fallback)"
