@@ -13,6 +13,7 @@ from amct_lite.errors import ConfigError
 from amct_lite.fitting import require_input_shapes, require_known_names, unknown_names
 from amct_lite.flow.kernels import KERNELS
 from amct_lite.flow.reads import with_flow
+from amct_lite.flow.spectra import spectral_layers
 from amct_lite.ops import OPS, Layer, bind
 from amct_lite.ops.widths import data_problem, weight_problem, widths, with_codes
 from amct_lite.passes.readers import giving_values
@@ -36,6 +37,7 @@ def resolve(config: QuantConfig, model: ir.Model, gone: Sequence[Gone] = ()) -> 
     require_input_shapes(config, model)
     shared = _shared_weights(model)
     giving = giving_values(model.graph)
+    spectral = spectral_layers(model.graph) if config.target == ORT else frozenset()
     layers: list[LayerPlan] = []
     skips: list[Skip] = []
     for node in model.graph:
@@ -50,6 +52,8 @@ def resolve(config: QuantConfig, model: ir.Model, gone: Sequence[Gone] = ()) -> 
         reason = _refusal(bound, wanted, config.target, shared)
         if not reason and node not in giving:
             reason = "only the size of its result is read"
+        if not reason and node in spectral and not config.insists_on(str(node.name)):
+            reason = "its squares go into a logarithm, which makes the rounding of small values large"
         if reason:
             skips.append(Skip(str(node.name), node.op_type, reason))
         else:
