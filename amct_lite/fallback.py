@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from amct_lite.calibrated import Calibrated
+from amct_lite.reports.balancing import balance_options, better_balanced
 from amct_lite.reports.report import Report
 from amct_lite.types import QuantPlan
 
@@ -31,7 +32,10 @@ def fallback_of(calibrated: Calibrated, report: Report) -> Fallback:
     """
     settings, plan, statistics = calibrated.settings, calibrated.plan, calibrated.calibration.statistics
     known = {} if statistics.random else {row.name: row.sqnr_db for row in report.layers}
-    poor = {name: _reason(db, settings.fallback) for name, db in known.items() if db is not None and db < settings.fallback}
+    below = {name: db for name, db in known.items() if db is not None and db < settings.fallback}
+    uneven = better_balanced(calibrated.source.prepared, statistics, below, plan.target)
+    remedy = f": {balance_options(plan.target)} would help"
+    poor = {name: _reason(db, settings.fallback) + (remedy if name in uneven else "") for name, db in below.items()}
     bound = statistics.balance.factors if statistics.balance and statistics.balance.fold else {}
     layers = {name: poor[name] for name in _plain(plan) if name in poor and name not in bound and not settings.insists_on(name)}
     tensors = {read.key: poor[read.key] for read in plan.reads if read.passed_on and read.key in poor}

@@ -79,7 +79,7 @@ def _report(built: Built, checked: Checked, said: Said) -> Report:
                 target=exports.target,
                 decided=plan is not None,
                 levers=said.levers,
-                uneven=better_balanced(source.prepared, built.statistics, told.named_layers(checked.local)),
+                uneven=better_balanced(source.prepared, built.statistics, told.named_layers(checked.local), exports.target),
             ),
         ),
         notes=(

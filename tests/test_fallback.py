@@ -33,15 +33,18 @@ def kept(result: QuantizeResult) -> set[str]:
     return {entry.key for entry in result.record.layers}
 
 
-@pytest.mark.parametrize("target", ["ascend", "generic", "ort"])
-def test_a_ruined_layer_stays_in_float_with_the_reason(target: str) -> None:
+@pytest.mark.parametrize(
+    ("target", "balancing"), [("ascend", "--balance"), ("generic", "--balance"), ("ort", "--balance --balance-fold")]
+)
+def test_a_ruined_layer_stays_in_float_with_the_reason(target: str, balancing: str) -> None:
     plain, ruined = run(QuantConfig(target=target)), run(QuantConfig(target=target, fallback=0))
     assert {"c1", "c2", "c3"} <= kept(ruined)
     assert {"c1", "c3"} <= kept(plain)
     assert "c2" not in kept(plain)
     (reason,) = [skip.reason for skip in plain.report.skips if skip.node == "c2"]
     (row,) = [row for row in ruined.report.layers if row.name == "c2"]
-    assert reason == f"8 bits would leave its output {row.sqnr_db:.1f} dB above the noise, less than 20 (fallback)"
+    told = f"8 bits would leave its output {row.sqnr_db:.1f} dB above the noise, less than 20 (fallback)"
+    assert reason == f"{told}: {balancing} would help"
     assert plain.report.outputs[0].sqnr_db > 25 > 10 > ruined.report.outputs[0].sqnr_db
 
 

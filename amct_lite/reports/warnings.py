@@ -19,6 +19,7 @@ from amct_lite.numerics.metrics import sqnr_db
 from amct_lite.numerics.sketch import Outlier
 from amct_lite.plan import ORT
 from amct_lite.record import split_key
+from amct_lite.reports.balancing import balance_options
 from amct_lite.reports.checks import Checked
 from amct_lite.reports.report import OutputError
 from amct_lite.reports.wording import by_reason
@@ -36,7 +37,7 @@ LOST_SHARE = 0.25
 DEAD_CHANNEL = 1e-6
 """A channel with weights this small beside the layer's largest does nothing that float32 would notice."""
 _PICKING = frozenset({"ArgMax", "ArgMin", "NonMaxSuppression", "TopK"})
-_BALANCE = "balancing, as some of its input channels are far larger than the others (--balance), "
+_BALANCE = "balancing, as some of its input channels are far larger than the others ({}), "
 MOST_NAMED = 5
 MOST_SAMPLES = 20
 """Wild samples that are named; of more than 16,384 samples not all are known by number."""
@@ -217,6 +218,8 @@ def local_warnings(
     products = (item.layer for item in items if item.layer.data and item.layer.recurrence is None)
     fixed = {layer.name for layer in products if layer.name not in learned}  # weights that nothing was learned of
 
+    balance = _BALANCE.format(balance_options(target))
+
     def remedy(name: str) -> str:
         if not decided:
             return "Correct its entry in the record, or delete it to keep this in float"
@@ -227,7 +230,7 @@ def local_warnings(
         ranges = "--weight-algo mse" if name in tables else "--algo mse"
         return (
             f"Keep it in float ({levers.in_float.format(quoted)}), "
-            f"or try {_BALANCE if name in uneven else ''}{_other_ways(wider, ranges, name in one_scale, name in fixed)}"
+            f"or try {balance if name in uneven else ''}{_other_ways(wider, ranges, name in one_scale, name in fixed)}"
         )
 
     warnings = [

@@ -33,3 +33,9 @@ def test_balancing_is_not_offered_where_channels_are_alike() -> None:
     (warning,) = _warnings(1.0, algorithm="percentile", options={"percentile": 95.0})  # clips a lot
     assert warning.startswith("conv: quantization alone")
     assert "--balance" not in warning
+
+
+def test_for_onnx_runtime_it_is_offered_where_the_factors_can_be_folded_alone() -> None:
+    """Its kernels would round what a Mul in front reads."""
+    (warning,) = _warnings(300.0, target="ort", fallback=0)
+    assert "--balance" not in warning
