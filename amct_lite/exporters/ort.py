@@ -13,7 +13,7 @@ from amct_lite import ir
 from amct_lite.exporters import qdq
 from amct_lite.exporters.integers import quantized_layers
 from amct_lite.exporters.rewrites.biases import take_in_bias
-from amct_lite.exporters.rewrites.bounds import bound_codes
+from amct_lite.exporters.rewrites.bounds import bound_codes, spell_bounds
 from amct_lite.exporters.rewrites.chains import CHAINED, join_moves
 from amct_lite.exporters.rewrites.channels import align
 from amct_lite.exporters.rewrites.codes import (
@@ -76,6 +76,7 @@ _FLOAT: tuple[Rewrite, ...] = (
     (["Add"], take_in_bias),
     (["Erf", "Tanh"], name_gelu),
     (["Add"], keep_sum),
+    (["Clip"], spell_bounds),
     (["Softmax"], raise_hidden),
     (["Softmax"], read_floats),
     (["DequantizeLinear"], multiply_rows),

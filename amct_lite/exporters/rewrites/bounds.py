@@ -17,6 +17,8 @@ from amct_lite.flow.placement import bounds_of
 from amct_lite.ir.build import Inserter
 from amct_lite.passes.bound_parts import BOUNDS
 
+_PRODUCTS = frozenset({"MatMul", "Gemm"})
+
 
 def bound_codes(node: ir.Node) -> None:
     """`node`: one of BOUNDS, in a model all of whose pairs are written."""
@@ -39,6 +41,21 @@ def bound_codes(node: ir.Node) -> None:
     b = Inserter.behind(quantize, f"{node.name}.codes")
     codes = b.op("Clip", quantize.outputs[0], *(b.constant(code, zero_point.dtype) for code in (low, high)))
     ir.redirect(quantize.outputs[0], codes, readers)
+
+
+def spell_bounds(clip: ir.Node) -> None:
+    """`clip`: of floats. Right behind a product of codes it keeps ONNX Runtime (1.31) from computing that on integers, which
+    takes three times as long; a Max and a Min do not. QDQ models that are taken over have many: what their Q limited."""
+    product = ir.producer_of(clip.inputs[0])
+    if product is None or product.op_type not in _PRODUCTS or not is_dequantized(product.inputs[0]):
+        return
+    bounds = [ir.constant_of(value) for value in clip.inputs[1:] if value is not None]
+    if rounded_by(clip) is not None or any(bound is None or bound.dtype != np.float32 for bound in bounds):
+        return
+    b, result = Inserter(clip, str(clip.name)), product.outputs[0]
+    for op_type, limit in zip(("Max", "Min"), clip.inputs[1:], strict=False):
+        result = result if limit is None else b.op(op_type, result, limit)
+    ir.redirect(clip.outputs[0], result)
 
 
 def _code(bound: float, scale: float, zero_point: int, dtype: np.dtype[Any]) -> int:

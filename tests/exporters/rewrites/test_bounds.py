@@ -70,3 +70,24 @@ def test_with_symmetric_ranges_each_of_a_chain_is_bounded_and_all_layers_stay_in
     found = kernels(exports.deploy)
     assert found["QLinearConv"] == 5, "four layers, and the pooling"
     assert found["QuantizeLinear"] == 1
+
+
+@pytest.mark.parametrize("bound", ["Clip (a, low, high)", "Clip (a, , high)", "Clip (a, low)", "Clip (a)"])
+@pytest.mark.parametrize("product", ["MatMul (x, w)", "Gemm (x, w, c)"])
+def test_one_behind_a_product_that_floats_are_read_of_keeps_no_integer_kernel_away(product: str, bound: str) -> None:
+    text = f"""net (float[N,16] x) => (float[N,8] y) {{ [fc] a = {product} [bound] b = {bound} [end] y = Softmax (b) }}"""
+    rng = np.random.default_rng(3)
+    model = net(text, w=(16, 8), c=(8,), low=np.float32(-0.5), high=np.float32(0.5)).SerializeToString()
+    data = [{"x": rng.standard_normal((2, 16)).astype(np.float32)} for _ in range(8)]
+    result = quantize(ir.load_bytes(model), data, QuantConfig(target="ort"), options=ONE_THREAD)
+    assert result.report.kernels is not None
+    assert result.report.kernels.integer == 1
+
+
+def test_one_that_gives_an_output_keeps_its_name() -> None:
+    text = "net (float[N,16] x) => (float[N,8] y) { [fc] a = MatMul (x, w) [bound] y = Clip (a, low) }"
+    model = net(text, w=(16, 8), low=np.float32(0.25)).SerializeToString()
+    data = [{"x": np.random.default_rng(seed).standard_normal((2, 16)).astype(np.float32)} for seed in range(8)]
+    exported = quantize(ir.load_bytes(model), data, QuantConfig(target="ort"), options=ONE_THREAD).exports.deploy
+    assert exported is not None
+    assert [(str(value.name), value.producer().op_type) for value in exported.graph.outputs] == [("y", "Max")]
