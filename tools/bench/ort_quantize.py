@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import resource
+import sys
 import tempfile
 from pathlib import Path
 
@@ -39,7 +40,11 @@ def quantize(model: Path, data: Path, out: Path, method: str, form: str, activat
 
     with tempfile.TemporaryDirectory() as folder:
         prepared = Path(folder) / "prepared.onnx"
-        quant_pre_process(model, prepared)
+        try:
+            quant_pre_process(model, prepared)
+        except Exception as error:  # of any kind; models need no preparation to be quantized
+            print(f"quantized without preparation, which fails: {type(error).__name__} {error}", file=sys.stderr)
+            prepared = model
         quantize_static(
             prepared,
             out,
