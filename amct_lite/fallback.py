@@ -11,6 +11,9 @@ from amct_lite.types import QuantPlan
 
 _BITS = 8
 """Who asks for fewer knows what they cost, and 16 are never too few."""
+NOT_MEASURED = (
+    "no samples are read, so it is not known which layers 8 bits ruin, and none falls back to float: pass --data, too."
+)
 
 
 @dataclass(frozen=True)
@@ -38,13 +41,18 @@ def fallback_of(calibrated: Calibrated, report: Report) -> Fallback:
     poor = {name: _reason(db, settings.fallback) + (remedy if name in uneven else "") for name, db in below.items()}
     bound = statistics.balance.factors if statistics.balance and statistics.balance.fold else {}
     layers = {name: poor[name] for name in _plain(plan) if name in poor and name not in bound and not settings.insists_on(name)}
-    tensors = {read.key: poor[read.key] for read in plan.reads if read.passed_on and read.key in poor}
+    between = (read for read in plan.reads if read.passed_on and not settings.insists_on(read.node))
+    tensors = {read.key: poor[read.key] for read in between if read.key in poor}
     return Fallback(layers, tensors) if len(layers) < len(plan.layers) else Fallback({}, {})
 
 
 def fallen_back(calibrated: Calibrated, fallback: Fallback) -> Calibrated:
-    """`calibrated` with all of `fallback` in float."""
-    return calibrated.without(fallback.layers, tensors=fallback.tensors)
+    """`calibrated` with all of `fallback` in float, or in float16 where the settings say so."""
+    types = {layer.name: layer.op_type for layer in calibrated.plan.layers}
+    half = {name: why for name, why in fallback.layers.items() if calibrated.settings.in_half(name, types[name])}
+    plain = {name: why for name, why in fallback.layers.items() if name not in half}
+    narrowed = calibrated.without(plain, tensors=fallback.tensors)
+    return narrowed.without(half, half=True) if half else narrowed
 
 
 def _plain(plan: QuantPlan) -> list[str]:

@@ -20,7 +20,7 @@ from amct_lite.calibration.tame import without_samples
 from amct_lite.config import QuantConfig
 from amct_lite.decide import decide, require_observed
 from amct_lite.errors import CalibrationError, UnsupportedModelError
-from amct_lite.fallback import fallback_of, fallen_back
+from amct_lite.fallback import NOT_MEASURED, fallback_of, fallen_back
 from amct_lite.finishing import Said, check, finish
 from amct_lite.loading import SourceModel, load_prepared
 from amct_lite.numerics.sketch import Outlier
@@ -93,8 +93,11 @@ def calibrate(
 def settle(calibrated: Calibrated, options: RunOptions) -> QuantizeResult:
     """The second half of `quantize`; done once more where some layers turn out to be ruined, with these in float."""
     result = conclude(calibrated, options)
-    fallback = fallback_of(calibrated, result.report)
-    return conclude(fallen_back(calibrated, fallback), options) if fallback else result
+    if fallback := fallback_of(calibrated, result.report):
+        return conclude(fallen_back(calibrated, fallback), options)
+    if calibrated.calibration.feeds or not calibrated.settings.fallback:
+        return result
+    return replace(result, report=replace(result.report, notes=(*result.report.notes, NOT_MEASURED)))
 
 
 def conclude(calibrated: Calibrated, options: RunOptions, *, levers: told.Levers = told.PLAIN) -> QuantizeResult:

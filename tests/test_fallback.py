@@ -88,3 +88,17 @@ def test_a_ruined_tensor_between_layers_is_passed_on_as_float() -> None:
     assert "add:0" not in kept(plain)
     assert {"c1", "c2", "c3"} <= kept(plain)
     assert any(skip.node == "add:0" and "(fallback)" in skip.reason for skip in plain.report.skips)
+
+
+def test_what_falls_back_computes_in_float16_where_that_is_asked_for() -> None:
+    result = run(QuantConfig(target="generic", float16=("c*",)))
+    assert "c2" not in kept(result)
+    assert result.plan is not None
+    assert result.plan.halves == ("c2",)
+
+
+def test_without_samples_nothing_is_measured_and_that_is_said() -> None:
+    first = run(QuantConfig(target="generic"))
+    again = quantize(uneven(), None, QuantConfig(target="generic"), statistics=first.statistics, options=ONE_THREAD)
+    assert "c2" in kept(again)
+    assert any("none falls back to float" in note for note in again.report.notes)

@@ -113,6 +113,22 @@ def test_what_the_last_bits_of_the_data_change_as_much_is_no_error() -> None:
             verify_kernels(adding(step), lucky, [], [{"x": x}], [[x]], RuntimeOptions(threads=1))
 
 
+def test_a_mask_beside_the_data_excuses_nothing() -> None:
+    """Noise as large as its largest values would drown all else."""
+    mask = np.where(X > 0, 0, -1e9).astype(np.float32)
+    models = [
+        parse(
+            "g (float[4,8] x, float[4,8] mask, float s) => (float[4,8] y) { z = Exp (mask) a = Add (x, s) y = Mul (a, z) }",
+            "",
+            '<ir_version: 8, opset_import: ["": 17]>\n',
+            s=np.float32(step),
+        )
+        for step in (0.3, 0.01)
+    ]
+    with pytest.raises(VerificationError, match="compute something else"):
+        verify_kernels(*models, [], [{"x": X, "mask": mask}], [[X * (X > 0)]], RuntimeOptions(threads=1))
+
+
 @pytest.mark.parametrize("step", [0.0, 1e-7])
 def test_the_last_bits_of_floats_are_no_difference(step: float) -> None:
     """A bias of a million hides every integer: both are exact but for float32's rounding, one a little more."""
