@@ -21,8 +21,7 @@ from pathlib import Path
 import found_data as made
 import numpy as np
 import process
-from latency import measure
-from zoo import HERE, built
+from zoo import HERE, built, compared
 
 CALIBRATED, JUDGED = 24, 8
 
@@ -133,11 +132,8 @@ def row(name: str, work: Path, rounds: int, threads: int) -> list[str]:
     ours, theirs = work / f"{name}_ort_model.onnx", work / f"{name}.QDQ.onnx"
     quantized = [str(HERE / "ort_quantize.py"), str(model), str(data), str(theirs), "--method", "MinMax"]
     paths = [loaded(built(command, ours)), loaded(built(quantized, theirs))]
-    there = [path for path in paths if path is not None]
-    first, *times = measure([model, *there], threads=threads, rounds=rounds, seconds=0.5, sample=next(judged.glob("*.npz")))
-    told = {path: (f"{time / first:.2f}", f"{sqnr(model, path, judged):.1f}") for path, time in zip(there, times, strict=True)}
-    ratios, decibels = zip(*(told[path] if path is not None else ("-", "-") for path in paths), strict=True)
-    return [name, f"{first:.2f}", *ratios, *decibels]
+    sample = min(judged.glob("*.npz"))
+    return [name, *compared(model, paths, sample, lambda path: sqnr(model, path, judged), rounds, threads)]
 
 
 def main() -> None:

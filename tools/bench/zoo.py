@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -118,11 +119,18 @@ def row(name: str, work: Path, rounds: int, threads: int) -> list[str]:
         theirs = work / f"{name}.{form}.onnx"
         command = [str(HERE / "ort_quantize.py"), str(model), str(data), str(theirs), "--method", "MinMax", "--format", form]
         paths.append(built(command, theirs))
+    return [name, *compared(model, paths, data / "0.npz", lambda path: sqnr(model, path, data), rounds, threads)]
+
+
+def compared(
+    model: Path, paths: list[Path | None], sample: Path, decibels: Callable[[Path], float], rounds: int, threads: int
+) -> list[str]:
+    """Milliseconds of `model`; the time of each of `paths` by that; `decibels` of each. Of None there is nothing to tell."""
     there = [path for path in paths if path is not None]
-    first, *times = measure([model, *there], threads=threads, rounds=rounds, seconds=0.5, sample=data / "0.npz")
-    told = {path: (f"{time / first:.2f}", f"{sqnr(model, path, data):.1f}") for path, time in zip(there, times, strict=True)}
-    ratios, decibels = zip(*(told[path] if path is not None else ("-", "-") for path in paths), strict=True)
-    return [name, f"{first:.2f}", *ratios, *decibels]
+    first, *times = measure([model, *there], threads=threads, rounds=rounds, seconds=0.5, sample=sample)
+    told = {path: (f"{time / first:.2f}", f"{decibels(path):.1f}") for path, time in zip(there, times, strict=True)}
+    shares, qualities = zip(*(told[path] if path is not None else ("-", "-") for path in paths), strict=True)
+    return [f"{first:.2f}", *shares, *qualities]
 
 
 def main() -> None:
