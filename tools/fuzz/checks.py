@@ -71,19 +71,28 @@ def findings(
     return found
 
 
+def attempted(
+    make: Callable[[], QuantizeResult], prefix: Path, stage: str, refusals: Sequence[str]
+) -> tuple[QuantizeResult | None, tuple[Finding, ...]]:
+    """What `make` gives, saved; else None, and what is wrong, unless it is one of `refusals`. stage: the name of a crash."""
+    try:
+        result = make()
+        result.save(prefix)
+    except AmctError as error:
+        told = Finding(f"{stage.partition('.')[0]}.refused", f"{type(error).__name__}: {error}")
+        return None, () if any(text in str(error) for text in refusals) else (told,)
+    except Exception as error:  # whatever it is, it is a bug
+        return None, (crash(stage, error),)
+    return result, ()
+
+
 def _of_target(path: Path, feeds: Sequence[Feeds], fresh: int, folder: Path, config: QuantConfig) -> Iterator[Finding]:
     target = config.target
     used, unseen = feeds[: len(feeds) - fresh], feeds[len(feeds) - fresh :]
     prefix = folder / "net"
-    try:
-        result = _calibrated(path, used, config)
-        result.save(prefix)
-    except AmctError as error:
-        if not any(text in str(error) for text in _REFUSALS):
-            yield Finding(f"{target}.refused", f"{type(error).__name__}: {error}")
-        return
-    except Exception as error:  # whatever it is, it is a bug
-        yield crash(f"{target}.calibrate", error)
+    result, found = attempted(partial(_calibrated, path, used, config), prefix, f"{target}.calibrate", _REFUSALS)
+    yield from found
+    if result is None:
         return
     checks: list[Callable[[], Iterator[Finding]]] = [
         partial(_same_bytes, path, used, config, prefix),

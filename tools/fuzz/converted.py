@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import onnx
-from checks import Finding, crash, digest, outputs
+from checks import Finding, attempted, crash, digest, outputs
 from click.testing import CliRunner
 from graph import Feeds
 
@@ -17,7 +17,6 @@ from amct_lite import ir
 from amct_lite.cli import group
 from amct_lite.config import QuantConfig
 from amct_lite.converting import convert_qdq
-from amct_lite.errors import AmctError
 from amct_lite.numerics.metrics import sqnr_db
 from amct_lite.result import QuantizeResult
 from amct_lite.trained import unrounded
@@ -46,15 +45,11 @@ def findings(
 
 def _of_target(path: Path, feeds: Sequence[Feeds], fresh: int, folder: Path, target: str) -> Iterator[Finding]:
     config, prefix = QuantConfig(target=target), folder / "net"
-    try:
-        result = convert_qdq(path, config=config, data=list(feeds[: len(feeds) - fresh]))
-        result.save(prefix)
-    except AmctError as error:
-        if not any(text in str(error) for text in _REFUSALS):
-            yield Finding(f"{target}.refused", f"{type(error).__name__}: {error}")
-        return
-    except Exception as error:  # whatever it is, it is a bug
-        yield crash(f"{target}.converted", error)
+    used = list(feeds[: len(feeds) - fresh])
+    made = partial(convert_qdq, path, config=config, data=used)
+    result, found = attempted(made, prefix, f"{target}.converted", _REFUSALS)
+    yield from found
+    if result is None:
         return
     checks: list[Callable[[], Iterator[Finding]]] = [
         partial(_same_bytes, path, feeds, config, prefix),
