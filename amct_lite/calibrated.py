@@ -59,11 +59,8 @@ class Calibrated:
         if plan.target == ORT:  # what the layers that are gone no longer hand on
             plan = narrowed_flow(plan, self.source.prepared, {read.tensor.name for read in lost})
         left = tuple(Skip(layer.name, layer.op_type, layers[layer.name]) for layer in self.plan.layers if layer.name in layers)
-        dropped = tuple(
-            Skip(read.key, read.op_type, tensors[read.key])
-            for read in lost
-            if read.key not in {left.key for left in plan.reads}
-        )
+        passed_on = {read.key for read in plan.reads}
+        dropped = tuple(Skip(read.key, read.op_type, tensors[read.key]) for read in lost if read.key not in passed_on)
         reads, blocked = without_obstacles(plan.reads, self.source.prepared, {layer.name for layer in kept})
         stays = {*(layer.name for layer in kept), *(read.key for read in reads)}
         record = QuantRecord(tuple(entry for entry in self.decision.record.layers if entry.key in stays))
