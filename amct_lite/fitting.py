@@ -11,7 +11,7 @@ from amct_lite.config import QuantConfig
 from amct_lite.errors import ConfigError
 from amct_lite.observers import make_observer
 from amct_lite.ops import OPS
-from amct_lite.passes.gone import what_became
+from amct_lite.passes.gone import not_there_any_more
 from amct_lite.passes.take_apart import whole_of
 from amct_lite.registry import did_you_mean, pattern_meant
 from amct_lite.types import Gone
@@ -44,8 +44,8 @@ def unknown_names(config: QuantConfig, patterns: Iterable[str], model: ir.Model,
 
 
 def _missing(pattern: str, names: Sequence[str], known: Iterable[str], gone: Iterable[Gone]) -> str:
-    if became := what_became(pattern, gone):
-        return f"{pattern!r} is not there any more when the model is prepared: {became}."
+    if sentence := not_there_any_more(pattern, gone):
+        return sentence
     hint = pattern_meant(pattern, names) or did_you_mean(pattern, known)
     return f"{pattern!r} is no node, pattern or operator type of the model{hint}. `amct-lite inspect` lists the names."
 

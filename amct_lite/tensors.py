@@ -11,7 +11,7 @@ from amct_lite import ir
 from amct_lite.config import LayerConfig, QuantConfig
 from amct_lite.errors import ConfigError
 from amct_lite.ops import Layer, bind, bodies_behind, weights_behind
-from amct_lite.passes.gone import what_became
+from amct_lite.passes.gone import not_there_any_more
 from amct_lite.record import ReadFacts, mistake, obstacle
 from amct_lite.registry import did_you_mean
 from amct_lite.types import Gone, QuantSpec, Skip, TensorPlan, TensorRead
@@ -119,8 +119,8 @@ def _pointless(
 
 
 def _missing(name: str, model: ir.Model, gone: Sequence[Gone]) -> str:
-    if became := what_became(name, gone):
-        return f"{name!r} is not there any more when the model is prepared: {became}."
+    if sentence := not_there_any_more(name, gone):
+        return sentence
     known = dict.fromkeys(word for node in model.graph for word in (str(node.name), node.op_type))
     hint = did_you_mean(name, known)
     return f"{name!r} is no node, pattern or operator type of the model{hint}. `amct-lite inspect` lists the names of layers."

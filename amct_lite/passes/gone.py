@@ -46,6 +46,12 @@ def renamed(before: Mapping[str, str], after: Mapping[str, str]) -> tuple[Gone, 
     )
 
 
+def not_there_any_more(pattern: str, gone: Iterable[Gone]) -> str:
+    """What to answer who names `pattern`; empty where it means none of `gone`."""
+    became = what_became(pattern, gone)
+    return f"{pattern!r} is not there any more when the model is prepared: {became}." if became else ""
+
+
 def what_became(pattern: str, gone: Iterable[Gone]) -> str:
     """What to say of those of `gone` that `pattern` means, a name, pattern or operator type; empty where it means none."""
     meant: dict[str, list[str]] = {}
