@@ -1,7 +1,7 @@
 """Nodes that hand on their input unchanged go away: only those of which that is certain.
 
     Identity · Dropout in inference mode, mask unread · Cast to the type the input has · Transpose that permutes nothing
-    Pad by zero · Concat, Sum, Max, Min, Mean of one input
+    Pad by zero · Expand to the shape the input has · Concat, Sum, Max, Min, Mean of one input
 
 So do dilations of 1 in an AveragePool, which the integer kernel of ONNX Runtime does not even take as such.
 
@@ -67,6 +67,11 @@ def _is_pad_by_zero(node: ir.Node, opset: int) -> bool:
     return pads is not None and not pads.any()
 
 
+def _is_expand_to_same(node: ir.Node, opset: int) -> bool:
+    sizes = ir.sizes_of(node.inputs[0]) if node.inputs[0] is not None else None
+    return sizes is not None and sizes == ir.sizes_of(node.outputs[0])
+
+
 def _has_one_input(node: ir.Node, opset: int) -> bool:
     return len(node.inputs) == 1
 
@@ -77,6 +82,7 @@ _HANDS_ON: dict[str, Callable[[ir.Node, int], bool]] = {
     "Cast": _is_cast_to_same,
     "Transpose": _is_transpose_of_nothing,
     "Pad": _is_pad_by_zero,
+    "Expand": _is_expand_to_same,
     "Concat": _has_one_input,
     "Sum": _has_one_input,
     "Max": _has_one_input,

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from graphs import apply, ops, parse
 
+from amct_lite import ir
 from amct_lite.passes.remove_identity import run
 
 
@@ -47,6 +48,15 @@ def test_node_that_does_something_stays(node):
     text = f"g (float[3,3] x, int64[4] one) => (float y) {{ r = Relu(x)  {node}  y = Neg(i) }}"
     _, report = apply(run, parse(text, one=np.ones(4, np.int64)))
     assert report.changed == 0
+
+
+@pytest.mark.parametrize(("sizes", "left"), [((1, 2, 3), ["Relu", "Neg"]), ((4, 2, 3), ["Relu", "Expand", "Neg"])])
+def test_an_expand_goes_where_nothing_is_repeated(sizes, left):
+    text = "g (float[1,2,3] x, int64[3] s) => (float[n,2,3] y) { r = Relu(x)  i = Expand(r, s)  y = Neg(i) }"
+    model = parse(text, s=np.array(sizes))
+    ir.infer_shapes(model)
+    after, _ = apply(run, model)
+    assert ops(after) == left
 
 
 def test_dropout_whose_mask_is_read_stays():
