@@ -9,6 +9,7 @@ from amct_lite.calibration.data import random_data
 from amct_lite.calibration.feeds import input_specs
 from amct_lite.recorded import subject_of
 from amct_lite.reports import warnings as told
+from amct_lite.reports.atc import opset_notes, opset_warnings
 from amct_lite.reports.balancing import better_balanced
 from amct_lite.reports.checks import COMPARED_SAMPLES, Checked, check_exports, settle_half
 from amct_lite.reports.report import Report, layer_rows, sizes_of
@@ -72,6 +73,7 @@ def _report(built: Built, checked: Checked, said: Said) -> Report:
         warnings=(
             *said.warnings,
             *told.unbounded_warnings(checked.outputs),
+            *opset_warnings(exports),
             *told.weight_warnings(source.prepared, record),
             *told.local_warnings(
                 *(checked.local, source.prepared, record),
@@ -91,6 +93,7 @@ def _report(built: Built, checked: Checked, said: Said) -> Report:
             *told.storage_notes(record, exports.target),
             *told.speed_notes(exports),
             *told.batch_notes(exports),
+            *opset_notes(exports),
         ),
         passes=tuple(report for report in source.reports if report.changed or report.skips),
         outputs=checked.outputs,

@@ -14,6 +14,7 @@ import numpy as np
 
 from amct_lite import ir
 from amct_lite.errors import ExportError
+from amct_lite.exporters.atc import for_atc
 from amct_lite.exporters.integers import (
     QuantizedLayer,
     attach_bias,
@@ -36,7 +37,7 @@ def export(model: ir.Model, record: QuantRecord) -> ir.Model:
 
     Raises ExportError where the record does not fit the model.
     """
-    result = ir.clone(model)
+    result = for_atc(model)
     quants: dict[tuple[ir.Value, QParams], ir.Node] = {}
     for item in in_graph_order(result, record):
         if isinstance(item, QuantizedRead):

@@ -46,6 +46,7 @@ from amct_lite.ir.extract import extract, reads
 from amct_lite.ir.functions import add_function
 from amct_lite.ir.io import LoadedModel, clone, from_text, load, load_bytes
 from amct_lite.ir.naming import name_nodes, unique_name
+from amct_lite.ir.older import later_operators, older_opset
 from amct_lite.ir.opset import opset, raise_opset
 from amct_lite.ir.rewire import redirect, replace_input, replace_node, replace_output
 from amct_lite.ir.shapes import (
@@ -103,11 +104,13 @@ __all__ = [
     "inferred_shapes",
     "insert_after",
     "insert_before",
+    "later_operators",
     "load",
     "load_bytes",
     "name_nodes",
     "new_input",
     "new_node",
+    "older_opset",
     "opset",
     "packed",
     "parameter_count",

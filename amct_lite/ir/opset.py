@@ -66,7 +66,7 @@ def _raise_nodes(nodes: Iterable[Node], main: Graph, before: int, after: int) ->
 
 def _raise_node(site: Site, before: int, after: int) -> str | None:
     node = site.node
-    old = _schema(node.op_type, before)
+    old = schema_of(node.op_type, before)
     if old is None:
         return f"opset {before} has no such operator (it may be an experimental one that was removed)"
     adapted = False
@@ -78,13 +78,14 @@ def _raise_node(site: Site, before: int, after: int) -> str | None:
                 adapt(site)
             except (NotAdaptable, ValueError) as reason:
                 return str(reason)
-    new = _schema(node.op_type, after)
+    new = schema_of(node.op_type, after)
     if new is None or new.deprecated:
         return f"opset {after} has no such operator any more"
     return _misfit(node, old, new) or (None if adapted else _changed(old, new))
 
 
-def _schema(op_type: str, version: int) -> onnx.defs.OpSchema | None:
+def schema_of(op_type: str, version: int) -> onnx.defs.OpSchema | None:
+    """What ONNX says of one of its own operators in opset `version`; None where it has no such operator."""
     try:
         return onnx.defs.get_schema(op_type, version, "")
     except onnx.defs.SchemaError:

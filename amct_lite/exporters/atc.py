@@ -1,0 +1,57 @@
+"""A model in words that ATC knows.
+
+ATC looks for the parser of an operator by the operator's name and the model's opset, and stops at a pair that nobody
+registered ("No parser is registered for Op"). Those of CANN 8 end at opset 18, those of older releases at 13 or 15; today's
+exporters write 20 and more. Source: `OriginOpType` in the ONNX plugins of CANN.
+"""
+
+from __future__ import annotations
+
+from amct_lite import ir, passes
+from amct_lite.passes.fold_shapes import fold_known
+
+NEWEST_OPSET = 18
+
+
+def for_atc(model: ir.Model) -> ir.Model:
+    """A copy of `model` (every shape static) of an opset that ATC has parsers for; of its own where that cannot be."""
+    older, problems = ir.older_opset(model, NEWEST_OPSET)
+    if problems or older is model:
+        return ir.clone(model)
+    _tidy(older)
+    return older
+
+
+def obstacles(model: ir.Model) -> tuple[str, ...]:
+    """The nodes for which `for_atc` leaves the opset as it is, and why."""
+    return ir.older_opset(model, NEWEST_OPSET)[1]
+
+
+def _tidy(model: ir.Model) -> None:
+    """A definition asks for sizes and types, and has steps for cases that are none: all of that is known in a static model."""
+    ir.infer_shapes(model)
+    while fold_known(model, ir.dims_of):
+        ir.infer_shapes(model)
+    passes.lift_constants.run(model)
+    passes.fold_constants.run(model)
+    ir.infer_shapes(model)
+    passes.remove_identity.run(model)
+    for node in tuple(model.graph):
+        if (same := _handed_on(node)) is not None and not node.outputs[0].is_graph_output():
+            ir.redirect(node.outputs[0], same)
+            ir.remove_node(node)
+    passes.remove_dead.run(model)
+
+
+def _handed_on(node: ir.Node) -> ir.Value | None:
+    """The input that a Where always takes, or to which an Add adds nothing: no mask, of an Attention."""
+    if node.domain or node.op_type not in {"Where", "Add"}:
+        return None
+    known = [ir.constant_of(value) for value in node.inputs]
+    if node.op_type == "Add":
+        taken = [node.inputs[1 - index] for index, array in enumerate(known) if array is not None and not array.any()]
+    else:
+        condition = known[0]
+        taken = [node.inputs[1 if condition.all() else 2]] if condition is not None and len(set(condition.flat)) == 1 else []
+    fitting = [value for value in taken if value is not None and ir.sizes_of(value) == ir.sizes_of(node.outputs[0])]
+    return fitting[0] if fitting else None

@@ -1,0 +1,30 @@
+"""Calls of functions become the nodes of their bodies, in the main graph as in subgraphs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from onnx_ir import Function, Model, Node
+from onnx_ir.passes.common import InlinePass
+
+_DOMAIN = "amct_lite.inlining"
+"""Of the functions while they wait for it: one for each call, so that its nodes are named after the call."""
+
+
+def inline_calls(model: Model, calls: Mapping[Node, Function]) -> None:
+    """Each node becomes the body of its function, which is used up; in place. What the body computes as `b` is `<node>.b`
+    then, and so is the node that computes it.
+
+    The functions follow the model's opset, and use no domain in another version than the model does.
+    """
+    for index, (call, function) in enumerate(calls.items()):
+        for node in function:
+            for value in node.outputs:
+                value.name = f"{call.name}.{value.name}"
+            node.name = node.outputs[0].name
+        call.domain, call.overload = _DOMAIN, str(index)
+        function.domain, function.name, function.overload = _DOMAIN, call.op_type, call.overload
+        model.functions[function.identifier()] = function
+    model.opset_imports[_DOMAIN] = 1
+    InlinePass(criteria=lambda function: function.domain == _DOMAIN)(model)
+    model.opset_imports.pop(_DOMAIN)

@@ -1,0 +1,96 @@
+"""The deploy model is stated in an opset that ATC has parsers for, in as few operators as that takes."""
+
+import numpy as np
+import onnx
+from exporters.test_ascend import ops
+from ir.test_older import parse
+from ir.test_opset import assert_same, feeds_for
+
+import amct_lite
+from amct_lite import ir
+from amct_lite.exporters.atc import NEWEST_OPSET, for_atc, obstacles
+
+HEADS = "float[2,4,5,8] q, float[2,4,7,8] k, float[2,4,7,8] v"
+
+
+def prepared(opset: int, inputs: str, body: str) -> ir.Model:
+    model = parse(opset, inputs, body)
+    ir.infer_shapes(model)
+    return model
+
+
+def test_an_attention_without_a_mask_is_two_products_and_a_softmax() -> None:
+    model = prepared(23, HEADS, "y = Attention (q, k, v)")
+    deploy = for_atc(model)
+    assert {"MatMul", "Softmax"} < set(ops(deploy)) <= {"MatMul", "Softmax", "Mul", "Transpose", "Reshape", "Unsqueeze"}
+    assert ops(deploy).count("MatMul") == 2
+    assert_same(model, deploy, feeds_for(model))
+
+
+def test_its_mask_is_kept() -> None:
+    body = "zero = Constant <value = float {0}> () b = Greater (m, zero) y = Attention (q, k, v, b)"
+    model = prepared(23, f"{HEADS}, float[1,1,5,7] m", body)
+    deploy = for_atc(model)
+    assert {"Where", "Add"} < set(ops(deploy))
+    assert_same(model, deploy, feeds_for(model))
+
+
+def test_a_mask_that_hides_nothing_is_not_computed() -> None:
+    values = "{" + ", ".join(["1"] * 35) + "}"
+    body = f"m = Constant <value = int64[1,1,5,7] {values}> () b = Cast <to = 9> (m) y = Attention (q, k, v, b)"
+    model = prepared(23, HEADS, body)
+    deploy = for_atc(model)
+    assert not {"Where", "Add", "Cast"} & set(ops(deploy))
+    assert_same(model, deploy, feeds_for(model))
+
+
+def test_an_old_model_stays_as_it_is() -> None:
+    model = prepared(17, "float[2,3] x", "y = Identity (x)")
+    deploy = for_atc(model)
+    assert deploy is not model
+    assert ir.to_bytes(deploy) == ir.to_bytes(model)
+
+
+def test_so_does_one_that_has_no_older_words() -> None:
+    body = "p = Constant <value = int64[4] {0, 1, 0, 1}> () a = Gelu (x) y = Pad <mode = 'wrap'> (a, p)".replace("'", '"')
+    model = prepared(20, "float[2,3] x", body)
+    assert ir.to_bytes(for_atc(model)) == ir.to_bytes(model)
+    assert obstacles(model) == ("Pad_2 (Pad): mode wrap of opset 19",)
+
+
+def network(opset: int, tail: str) -> bytes:
+    """A product of two layers with `tail` between them."""
+    rng = np.random.default_rng(0)
+    text = (
+        f'<ir_version: 10, opset_import: ["" : {opset}]>\nnet (float[2,8] x) => (float[2,N] y) '
+        f"{{ h = MatMul (x, w) {tail} y = MatMul (g, v) }}"
+    )
+    model = onnx.parser.parse_model(text)
+    for name in "wv":
+        model.graph.initializer.append(onnx.numpy_helper.from_array(rng.normal(size=(8, 8)).astype(np.float32), name))
+    return model.SerializeToString()
+
+
+def test_a_run_says_what_was_written_out(tmp_path) -> None:
+    path = tmp_path / "net.onnx"
+    path.write_bytes(network(20, "g = Gelu (h)"))
+    feeds = [{"x": np.random.default_rng(seed).normal(size=(2, 8)).astype(np.float32)} for seed in range(4)]
+    result = amct_lite.quantize(path, feeds)
+    assert ir.opset(result.exports.deploy) == 14
+    assert ir.opset(result.exports.fake_quant) == 20
+    assert [layer.key for layer in result.record.layers] == ["MatMul_0", "MatMul_2"]
+    said = [note for note in result.report.notes if "opset" in note]
+    assert len(said) == 1
+    assert f"opset 14 instead of 20, as ATC (CANN 8) has parsers up to opset {NEWEST_OPSET}; Gelu (1 ×) is" in said[0]
+    assert not [warning for warning in result.report.warnings if "opset" in warning]
+
+
+def test_a_run_warns_where_atc_would_refuse(tmp_path) -> None:
+    path = tmp_path / "net.onnx"
+    path.write_bytes(network(19, 'q = Constant <value = int64[4] {0, 1, 0, -1}> () g = Pad <mode = "wrap"> (h, q)'))
+    feeds = [{"x": np.random.default_rng(seed).normal(size=(2, 8)).astype(np.float32)} for seed in range(4)]
+    result = amct_lite.quantize(path, feeds)
+    assert ir.opset(result.exports.deploy) == 19
+    (said,) = [warning for warning in result.report.warnings if "opset" in warning]
+    assert "No parser is registered for Op" in said
+    assert "(Pad): mode wrap of opset 19" in said
