@@ -24,6 +24,7 @@ from onnx_ir import (
 
 from amct_lite.ir.attributes import attribute, set_attribute
 from amct_lite.ir.bodies import bodies
+from amct_lite.ir.casts import name_cast_types
 from amct_lite.ir.checksum import checksum
 from amct_lite.ir.edit import (
     Usage,
@@ -107,6 +108,7 @@ __all__ = [
     "later_operators",
     "load",
     "load_bytes",
+    "name_cast_types",
     "name_nodes",
     "new_input",
     "new_node",

@@ -16,6 +16,7 @@ import onnx_ir
 from onnx_ir import Function, Model, Node
 
 from amct_lite.ir.attributes import attribute, set_attribute
+from amct_lite.ir.casts import name_cast_types
 from amct_lite.ir.inlining import inline_calls
 from amct_lite.ir.opset import opset, schema_of
 from amct_lite.ir.shapes import dims_of, infer_shapes
@@ -68,17 +69,7 @@ def _write_out(model: Model, newest: int) -> None:
     while definitions := dict(_definitions(model, newest)):
         inline_calls(model, definitions)
         infer_shapes(model)  # a definition may depend on the types in front of it
-        for node in model.graph.all_nodes():
-            _name_type(node)
-
-
-def _name_type(node: Node) -> None:
-    """A CastLike, of which definitions are full, becomes a Cast where the type is known."""
-    like = node.inputs[1] if node.op_type == "CastLike" and not node.domain else None
-    if like is not None and like.dtype is not None:
-        node.op_type = "Cast"
-        set_attribute(node, "to", int(like.dtype))
-        node.resize_inputs(1)
+    name_cast_types(model)  # definitions are full of CastLike
 
 
 def _definitions(model: Model, newest: int) -> Iterator[tuple[Node, Function]]:

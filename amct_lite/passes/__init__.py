@@ -21,6 +21,7 @@ from amct_lite.passes import (
     infer_shapes,
     lift_constants,
     merge_matmul_bias,
+    name_cast_types,
     normalize_gemm,
     remove_dead,
     remove_expand,
@@ -41,6 +42,7 @@ def passes_with(fusion: Fusion) -> tuple[Pass, ...]:
     return (
         remove_dead.run,  # first: a dead reader would forbid folds
         round_down.run,  # before sizes are inferred, which some passes do
+        name_cast_types.run,  # makes constants of what is cast
         lift_constants.run,  # before all that ask whether an input is constant
         widen_float16.run,  # before computing: constants are to be folded in float32
         fold_constants.run,  # makes weights of what constant subgraphs compute
