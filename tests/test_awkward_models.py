@@ -241,7 +241,7 @@ def test_scan_body_that_reads_outer_values(tmp_path: Path) -> None:
     assert_good(model, quantized(model, tmp_path), layers=2)
 
 
-def test_model_local_functions_stay(tmp_path: Path) -> None:
+def test_model_local_functions_are_written_out(tmp_path: Path) -> None:
     model = net(FOUR_CONVS.replace("d = Relu(c)", "d = local.twice(c)"), domains=', "local": 1')
     body = [helper.make_node("Relu", ["p"], ["r"]), helper.make_node("Add", ["r", "r"], ["q"])]
     model.functions.append(helper.make_function("local", "twice", ["p"], ["q"], body, [helper.make_opsetid("", 17)]))

@@ -45,6 +45,7 @@ from amct_lite.ir.edit import (
 )
 from amct_lite.ir.extract import extract, reads
 from amct_lite.ir.functions import add_function
+from amct_lite.ir.inlining import inline_calls
 from amct_lite.ir.io import LoadedModel, clone, from_text, load, load_bytes
 from amct_lite.ir.naming import name_nodes, unique_name
 from amct_lite.ir.older import later_operators, older_opset
@@ -103,6 +104,7 @@ __all__ = [
     "graph_of",
     "infer_shapes",
     "inferred_shapes",
+    "inline_calls",
     "insert_after",
     "insert_before",
     "later_operators",

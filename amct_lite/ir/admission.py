@@ -6,6 +6,7 @@ Weights are not looked at. Every refusal says what is wrong, where, why, and wha
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator
+from graphlib import CycleError, TopologicalSorter
 
 import onnx
 
@@ -26,6 +27,7 @@ def admit(proto: onnx.ModelProto, what: str) -> tuple[str, ...]:
     _check_graph(proto.graph, what, frozenset())
     for function in proto.functions:
         _check_function(function, f"function {function.domain}.{function.name} of {what}")
+    _refuse_recursion(proto, what)
     return notes
 
 
@@ -70,6 +72,28 @@ def _refuse_lossy(proto: onnx.ModelProto, what: str) -> None:
                 f"{what} stores the initializer {name!r} as a sparse tensor, which is not supported. "
                 f"Export it with dense weights."
             )
+
+
+def _refuse_recursion(proto: onnx.ModelProto, what: str) -> None:
+    calls = {
+        (function.domain, function.name): {(node.domain, node.op_type) for node in _nodes(function.node)}
+        for function in proto.functions
+    }
+    try:
+        TopologicalSorter(calls).prepare()
+    except CycleError as error:
+        through = " → ".join(f"{domain}.{name}" for domain, name in error.args[1])
+        raise UnsupportedModelError(
+            f"{what} has a function that calls itself ({through}), which ONNX does not allow. Export the model again."
+        ) from None
+
+
+def _nodes(nodes: Iterable[onnx.NodeProto]) -> Iterator[onnx.NodeProto]:
+    """Also those of subgraphs."""
+    for node in nodes:
+        yield node
+        for graph in subgraphs(node):
+            yield from _nodes(graph.node)
 
 
 def _open_negative_sizes(proto: onnx.ModelProto) -> None:

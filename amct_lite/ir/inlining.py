@@ -12,16 +12,16 @@ _DOMAIN = "amct_lite.inlining"
 
 
 def inline_calls(model: Model, calls: Mapping[Node, Function]) -> None:
-    """Each node becomes the body of its function, which is used up; in place. What the body computes as `b` is `<node>.b`
-    then, and so is the node that computes it.
+    """Each node becomes the body of its function, which is used up; in place. What is `b` in the body is `<node>.b` then: a
+    node, called after its result where it has no name, or a value.
 
     The functions follow the model's opset, and use no domain in another version than the model does.
     """
     for index, (call, function) in enumerate(calls.items()):
         for node in function:
+            node.name = f"{call.name}.{node.name or node.outputs[0].name}"
             for value in node.outputs:
                 value.name = f"{call.name}.{value.name}"
-            node.name = node.outputs[0].name
         call.domain, call.overload = _DOMAIN, str(index)
         function.domain, function.name, function.overload = _DOMAIN, call.op_type, call.overload
         model.functions[function.identifier()] = function

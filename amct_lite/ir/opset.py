@@ -24,31 +24,33 @@ def opset(model: Model) -> int:
 
 
 def raise_opset(model: Model, minimum: int) -> tuple[Model, str | None]:
-    """A model of at least opset `minimum` that computes the same, and what to tell the user, None if nothing changed.
+    """A model of at least opset `minimum` that computes the same, and what to tell the user, None if there is nothing.
 
-    `model` is not modified; it is returned itself when it is new enough. Names of inputs, outputs and nodes stay;
+    `model` is not modified; it is returned itself when it is new enough. Its functions are raised to the opset that it has
+    then. Names of inputs, outputs and nodes stay;
     what is an attribute in the older opset and an input in the newer becomes an initializer `<node>.<attribute>`.
     Raises UnsupportedModelError that names the nodes which cannot be carried over.
     """
     before = opset(model)
-    if before >= minimum and all(f.opset_imports.get("", minimum) >= minimum for f in model.functions.values()):
+    after = max(before, minimum)
+    if before == after and all(f.opset_imports.get("", after) >= after for f in model.functions.values()):
         return model, None
     result = model.clone()
     infer_shapes(result)
-    problems = _raise_nodes(result.graph.all_nodes(), result.graph, before, minimum)
+    problems = _raise_nodes(result.graph.all_nodes(), result.graph, before, after)
     for function in result.functions.values():
         version = function.opset_imports.get("", before)
-        problems += _raise_nodes(function.all_nodes(), result.graph, version, minimum)
-        function.opset_imports[""] = max(version, minimum)
+        problems += _raise_nodes(function.all_nodes(), result.graph, version, after)
+        function.opset_imports[""] = max(version, after)
     if problems:
         raise UnsupportedModelError(
-            f"the model has opset {before} and cannot be raised to {minimum}: {'; '.join(problems[:5])}"
+            f"the model has opset {before} and cannot be raised to {after}: {'; '.join(problems[:5])}"
             f"{f' and {len(problems) - 5} more' if len(problems) > 5 else ''}. "
-            f"Export the model again for opset {minimum}."
+            f"Export the model again for opset {after}."
         )
-    result.opset_imports[""] = max(before, minimum)
-    result.ir_version = max(result.ir_version, _ir_version_for(minimum))
-    return result, f"raised from opset {before} to {minimum}"
+    result.opset_imports[""] = after
+    result.ir_version = max(result.ir_version, _ir_version_for(after))
+    return result, None if before == after else f"raised from opset {before} to {after}"
 
 
 def _ir_version_for(version: int) -> int:

@@ -2,7 +2,7 @@
 
 A pass is `run(model) -> PassReport`: it edits the main graph in place, changes nothing when run again, keeps the names
 of the inputs and outputs of the model, and gives a Skip with a reason for each place it refuses. Bodies of If, Loop and
-Scan and model-local functions are left as they are, and what they capture keeps its meaning.
+Scan are left as they are, and what they capture keeps its meaning.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from amct_lite.passes import (
     fold_decomposed_batch_norm,
     fold_shapes,
     infer_shapes,
+    inline_functions,
     lift_constants,
     merge_matmul_bias,
     name_cast_types,
@@ -40,7 +41,8 @@ Pass = Callable[[ir.Model], PassReport]
 def passes_with(fusion: Fusion) -> tuple[Pass, ...]:
     """All passes in their order; `fusion` (resolved) says which folds are left out, and whether operators are taken apart."""
     return (
-        remove_dead.run,  # first: a dead reader would forbid folds
+        inline_functions.run,  # first: the others look at nodes, not at calls
+        remove_dead.run,  # a dead reader would forbid folds
         round_down.run,  # before sizes are inferred, which some passes do
         name_cast_types.run,  # makes constants of what is cast
         lift_constants.run,  # before all that ask whether an input is constant

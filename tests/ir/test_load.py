@@ -213,6 +213,16 @@ def test_undefined_input_in_a_subgraph_or_function_is_refused(tmp_path):
     refuse(proto_of([call], functions=[open_end], domains=["acme"]), "does not produce its output 'c'", tmp_path)
 
 
+def test_a_function_that_calls_itself_is_refused(tmp_path):
+    imports = [helper.make_opsetid("", 17), helper.make_opsetid("acme", 1)]
+    bodies = [
+        helper.make_function("acme", name, ["a"], ["b"], [helper.make_node(other, ["a"], ["b"], domain="acme")], imports)
+        for name, other in (("F", "G"), ("G", "F"))
+    ]
+    call = helper.make_node("F", ["x"], ["y"], domain="acme")
+    refuse(proto_of([call], functions=bodies, domains=["acme"]), r"calls itself \(acme\.. → acme\.. → acme\..\)", tmp_path)
+
+
 def test_outer_value_read_in_a_subgraph_is_found():
     branch = helper.make_graph([helper.make_node("Relu", ["x"], ["b"])], "branch", [], [info("b")])
     condition = numpy_helper.from_array(np.array(True), "c")

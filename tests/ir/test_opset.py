@@ -230,6 +230,19 @@ def test_functions_are_raised_too():
     assert_same(before, after, {"x": np.random.default_rng(0).normal(size=(2, 3)).astype(np.float32)})
 
 
+def test_functions_follow_the_model_that_is_new_enough():
+    text = """<ir_version: 8, opset_import: ["" : 18, "acme" : 1]>
+    net (float[2, 3] x) => (float[2, 1] y) { y = acme.F (x) }
+    <domain: "acme", opset_import: ["" : 13]> F (a) => (b) { b = ReduceMax <axes = [1]> (a) }"""
+    before = ir.from_text(text)
+    after, note = ir.raise_opset(before, 13)
+    assert after.functions["acme", "F", ""].opset_imports[""] == 18
+    assert note is None
+    full_check(after)
+    x = np.random.default_rng(0).normal(size=(2, 3)).astype(np.float32)
+    assert run(after, {"x": x})[0].tolist() == x.max(axis=1, keepdims=True).tolist()
+
+
 def test_custom_operators_metadata_and_weights_survive():
     text = """<ir_version: 6, opset_import: ["" : 10, "com.microsoft" : 1], metadata_props: ["author" : "somebody"]>
     net (float[2, 3] x) => (float[2, 3] y) { g = com.microsoft.Gelu (x) y = Clip <min = 0.0> (g) }"""
