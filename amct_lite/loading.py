@@ -26,6 +26,8 @@ _QUANTIZED_OPS = frozenset(
 )
 _DOMAINS = frozenset({"", "com.microsoft"})
 """Those of _QUANTIZED_OPS: of the standard, or of ONNX Runtime."""
+_BLOCKED_DOMAIN = "com.microsoft.nchwc"
+"""Of the kernels that ONNX Runtime chooses for the processor at hand."""
 _CALIBRATION_DOMAIN = "amct.calibration"
 """Of the bypass nodes that watch the runs of a calibration model."""
 _STATED = "amct_lite.float_types"
@@ -130,6 +132,7 @@ def load_prepared(model: str | Path | ir.Model, fusion: Fusion = FUSE_ALL, qdq: 
     `fusion` that the model does not have.
     """
     loaded = ir.LoadedModel(ir.clone(model), None, ()) if isinstance(model, ir.Model) else ir.load(model)
+    _refuse_blocked(loaded)
     _refuse_quantized(loaded, qdq)
     stated = _take_stated_types(loaded.model)
     raised, note = ir.raise_opset(loaded.model, EXPORT_OPSET)
@@ -184,6 +187,16 @@ def fusion_of(record: QuantRecord, fusion: Fusion, unfused: Iterable[str] = (), 
     taken_apart = taken_apart or any(part in layer.key for layer in record.layers for part in parts)
     kept = fusion.apart | named | (set(unfused) - record.by_key.keys())
     return replace(fusion, apart=kept, take_apart=taken_apart)
+
+
+def _refuse_blocked(loaded: ir.LoadedModel) -> None:
+    found = [node for node in loaded.model.graph.all_nodes() if node.domain == _BLOCKED_DOMAIN]
+    if found:
+        raise UnsupportedModelError(
+            f"{loaded.path or 'the model'} was written by ONNX Runtime for one kind of processor: {len(found)} nodes such as "
+            f"{found[0].name} ({_BLOCKED_DOMAIN}.{found[0].op_type}) hold their weights in blocks. Give the model it was made "
+            f"from, or let ONNX Runtime write it with GraphOptimizationLevel.ORT_ENABLE_EXTENDED."
+        )
 
 
 def _refuse_quantized(loaded: ir.LoadedModel, qdq: Qdq) -> None:

@@ -21,11 +21,12 @@ from amct_lite.passes.take_apart import whole_of
 from amct_lite.record import ReadFacts, split_key
 from amct_lite.record.check import LayerFacts
 from amct_lite.tensors import plan_reads, read_facts
-from amct_lite.types import Gone, LayerPlan, QuantPlan, QuantRecord, QuantSpec, Skip, TensorPlan
+from amct_lite.types import AnyArray, Gone, LayerPlan, QuantPlan, QuantRecord, QuantSpec, Skip, TensorPlan
 
 ASCEND = "ascend"
 ORT = "ort"
 _RECURRENT = frozenset({"LSTM", "GRU", "RNN"})
+"""Their weights begin with an axis of directions, often 1."""
 _MOVING = frozenset({"Concat", "Expand", "Pad", "Reshape", "ScatterND", "Slice", "Split", "Tile", "Transpose", "Where"})
 """A constant that these take is a table, such as a detector's anchors; the rows of a Gather are an embedding."""
 
@@ -289,10 +290,15 @@ def _unknown_layer(node: ir.Node) -> str:
         array = ir.constant_of(value)
         if array is None or array.ndim < 2 or array.dtype.kind != "f":
             continue
-        if min(array.shape) > 1 or node.op_type in _RECURRENT:  # theirs begin with an axis of directions, often 1
+        if min(array.shape) > 1 or node.op_type in _RECURRENT or _is_foreign_matrix(node, array):
             kind = f"{node.domain}.{node.op_type}" if node.domain else node.op_type
             return f"{kind} has weights, but is not among the operators that are quantized"
     return ""
+
+
+def _is_foreign_matrix(node: ir.Node, array: AnyArray) -> bool:
+    """Whether an operator that is none of ONNX's has it for a weight: of a 1 × 1 convolution, maybe."""
+    return bool(node.domain) and sum(size > 1 for size in array.shape) > 1
 
 
 def _inside_bodies(model: ir.Model) -> list[Skip]:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 from corpus import SHARED, needs_shared
 from onnx import helper, numpy_helper
@@ -173,19 +174,28 @@ def test_attention_with_two_variable_products(tmp_path: Path) -> None:
     assert result.record.by_key["scores"].activation.zero_point == (0,)
 
 
-@pytest.mark.parametrize("op", ["Gelu", "FusedMatMul"])
-def test_contrib_op_stays_and_its_neighbours_are_quantized(op: str, tmp_path: Path) -> None:
-    second = {"Gelu": "com.microsoft.Gelu(a)", "FusedMatMul": "com.microsoft.FusedMatMul<alpha = 0.5>(a, m)"}[op]
-    text = f"""net (float[N,3,16,16] x) => (float[N,10,16,16] y) {{
+TWO_CONVS = """net (float[N,3,16,16] x) => (float[N,10,16,16] y) {{
       a = Conv<pads = [1,1,1,1]>(x, w1, b1)
-      b = {second}
+      b = com.microsoft.{}
       y = Conv<pads = [1,1,1,1]>(b, w4, b4)
     }}"""
-    model = net(text, domains=', "com.microsoft": 1', m=(16, 16))
+
+
+def test_contrib_op_stays_and_its_neighbours_are_quantized(tmp_path: Path) -> None:
+    model = net(TWO_CONVS.format("SampleOp(a)"), domains=', "com.microsoft": 1')
     result = quantized(model, tmp_path)
     assert_good(model, result, layers=2)
-    assert op in [node.op_type for node in result.exports.fake_quant.graph]
-    assert f"'b' of unknown rank from {op}_1 (com.microsoft.{op})" in str(result.report.deploy_problem)
+    assert "SampleOp" in [node.op_type for node in result.exports.fake_quant.graph]
+    assert "'b' of unknown rank from SampleOp_1 (com.microsoft.SampleOp)" in str(result.report.deploy_problem)
+
+
+@pytest.mark.parametrize(("op", "layers"), [("Gelu(a)", 2), ("FusedMatMul<alpha = 0.5>(a, m)", 3)])
+def test_a_contrib_op_that_has_words_of_onnx_does_not(op: str, layers: int, tmp_path: Path) -> None:
+    model = net(TWO_CONVS.format(op), domains=', "com.microsoft": 1', m=(16, 16))
+    result = quantized(model, tmp_path)
+    assert_good(model, result, layers=layers)
+    assert result.report.deploy_problem is None
+    assert not [node for node in result.exports.fake_quant.graph if node.domain]
 
 
 IF = """net (float[N,3,16,16] x, bool flag) => (float[N,10,8,8] y) {
@@ -388,6 +398,29 @@ def test_a_model_of_integer_kernels_is_refused_as_such() -> None:
             UnsupportedModelError, match=r"is already quantized: .* product \(MatMulIntegerToFloat\)\. Give the"
         ):
             again()
+
+
+def test_a_model_for_one_processor_is_refused_as_such(tmp_path: Path) -> None:
+    """What ONNX Runtime writes where nobody tells it to stop before it chooses kernels."""
+    (tmp_path / "net.onnx").write_bytes(net(FOUR_CONVS).SerializeToString())
+    options = onnxruntime.SessionOptions()
+    options.optimized_model_filepath, options.log_severity_level = str(tmp_path / "written.onnx"), 4
+    onnxruntime.InferenceSession(tmp_path / "net.onnx", options, providers=["CPUExecutionProvider"])
+    if not any(node.domain == "com.microsoft.nchwc" for node in onnx.load(tmp_path / "written.onnx").graph.node):
+        pytest.skip("ONNX Runtime has no kernels in blocks for this processor")
+    with pytest.raises(UnsupportedModelError, match=r"for one kind of processor: .* nodes such as .*nchwc\.Conv.*EXTENDED"):
+        quantize(tmp_path / "written.onnx", images(), options=ONE_THREAD)
+
+
+def test_a_model_that_onnx_runtime_fused_has_all_layers(tmp_path: Path) -> None:
+    (tmp_path / "net.onnx").write_bytes(net(FOUR_CONVS).SerializeToString())
+    options = onnxruntime.SessionOptions()
+    options.optimized_model_filepath, options.log_severity_level = str(tmp_path / "written.onnx"), 4
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
+    onnxruntime.InferenceSession(tmp_path / "net.onnx", options, providers=["CPUExecutionProvider"])
+    written = onnx.load(tmp_path / "written.onnx")
+    assert "FusedConv" in {node.op_type for node in written.graph.node}
+    assert_good(written, quantized(written, tmp_path), layers=4)
 
 
 def test_nothing_to_quantize_is_refused(tmp_path: Path) -> None:

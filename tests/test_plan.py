@@ -175,6 +175,13 @@ def test_layers_inside_bodies_and_weights_of_other_ops_are_named() -> None:
     assert [(s.op_type, s.reason) for s in plan.skips] == [("MatMul", "it stands inside the body of a control-flow node")] * 2
 
 
+@pytest.mark.parametrize(("shape", "named"), [("3,2,1,1", True), ("1,2,1,1", False)])
+def test_weights_of_operators_that_are_none_of_onnx_are_named(shape: str, named: bool) -> None:
+    text = f"g (float[1,2,4,4] x, float[{shape}] w) => (float[1,n,4,4] y) {{ y = com.microsoft.Strange (x, w) }}"
+    reasons = [skip.reason for skip in resolve(ASCEND, model_of(text)).skips]
+    assert reasons == ["com.microsoft.Strange has weights, but is not among the operators that are quantized"] * named
+
+
 def test_an_embedding_whose_columns_are_picked_is_told_so() -> None:
     text = """g (int64[3] ids, float[5,4] w) => (float[5,3] y) { y = Gather <axis=1> (w, ids) }"""
     (skip,) = resolve(QuantConfig(target="ort"), model_of(text)).skips

@@ -60,11 +60,12 @@ class Site:
         insert_before(self.node, node)
         return node.outputs[0]
 
-    def finish_with(self, op_type: str, *others: Value) -> None:
+    def finish_with(self, op_type: str, *others: Value, **attributes: Any) -> None:
         """Pass the node's result on through `op_type`, whose result gets the name and the readers of the node's."""
         result = self.node.outputs[0]
         readers, name = tuple(result.uses()), result.name
-        node = new_node(op_type, [result, *others], name=unique_name(self.graph, f"{self.node.name}.{op_type.lower()}"))
+        name_of_node = unique_name(self.graph, f"{self.node.name}.{op_type.lower()}")
+        node = new_node(op_type, [result, *others], name=name_of_node, attributes=attributes)
         insert_after(self.node, node)
         final = node.outputs[0]
         final.type, final.shape, result.shape = result.type, result.shape, None

@@ -29,6 +29,7 @@ from amct_lite.passes import (
     remove_identity,
     round_down,
     take_apart,
+    unfuse,
     widen_float16,
 )
 from amct_lite.passes.fusion import resolved
@@ -42,6 +43,7 @@ def passes_with(fusion: Fusion) -> tuple[Pass, ...]:
     """All passes in their order; `fusion` (resolved) says which folds are left out, and whether operators are taken apart."""
     return (
         inline_functions.run,  # first: the others look at nodes, not at calls
+        unfuse.run,  # and not at what is fused
         remove_dead.run,  # a dead reader would forbid folds
         round_down.run,  # before sizes are inferred, which some passes do
         name_cast_types.run,  # makes constants of what is cast

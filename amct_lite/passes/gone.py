@@ -12,6 +12,7 @@ _CONSTANT = "is computed beforehand, as it reads constants and fixed sizes alone
 _FOLDED = "is folded into the layer beside it: name that layer, or keep both apart by skip_fusion in a configuration file"
 _BECAME = {
     "inline_functions": "calls a function of the model: name the nodes of that, as `amct-lite inspect` does",
+    "unfuse": "stands apart in operators of ONNX: name these, as `amct-lite inspect` does",
     "remove_dead": "gives nothing that the outputs need: leave it out",
     "lift_constants": "is a constant: leave it out",
     "fold_constants": _CONSTANT,
