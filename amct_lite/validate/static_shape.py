@@ -35,8 +35,9 @@ def fix_shapes(model: ir.Model, shapes: Mapping[str, Dims]) -> ir.Model:
     fixed = settle_shapes(model, shapes)
     if unknown := ir.unknown_dims(fixed):
         listed = ", ".join(f"{value.name!r} {_shown(dims)}{_origin(value)}" for value, dims in unknown[:5])
+        count = "1 tensor still has" if len(unknown) == 1 else f"{len(unknown)} tensors still have"
         raise StaticShapeError(
-            f"no deploy model: with all inputs fixed, {len(unknown)} tensors still have no static shape: {listed}. "
+            f"no deploy model: with all inputs fixed, {count} no static shape: {listed}. "
             f"Their size depends on the data, or ONNX has no rule for the shapes of their operator; neither can be in an "
             f"Ascend deploy model. Cut the model before them, or replace the operator."
         )
