@@ -25,6 +25,7 @@ from amct_lite.exporters.outputs import quantize_outputs
 from amct_lite.exporters.reads import QuantizedRead, in_graph_order
 from amct_lite.numerics.packing import pack_int4
 from amct_lite.ops.widths import weight_problem
+from amct_lite.record import split_key
 from amct_lite.types import AnyArray, FloatArray, QParams, QuantRecord
 
 _DST_TYPES = {8: "INT8", 16: "INT16", 4: "INT4"}
@@ -37,7 +38,7 @@ def export(model: ir.Model, record: QuantRecord) -> ir.Model:
 
     Raises ExportError where the record does not fit the model.
     """
-    result = for_atc(model)
+    result = for_atc(model, {split_key(e.key)[0] if e.tensor_quantize else e.key for e in record.layers})
     quants: dict[tuple[ir.Value, QParams], ir.Node] = {}
     for item in in_graph_order(result, record):
         if isinstance(item, QuantizedRead):

@@ -7,19 +7,25 @@ exporters write 20 and more. Source: `OriginOpType` in the ONNX plugins of CANN.
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from amct_lite import ir, passes
 from amct_lite.passes.fold_shapes import fold_known
 
 NEWEST_OPSET = 18
 
 
-def for_atc(model: ir.Model) -> ir.Model:
-    """A copy of `model` (every shape static) of an opset that ATC has parsers for; of its own where that cannot be."""
+def for_atc(model: ir.Model, kept: Collection[str] = ()) -> ir.Model:
+    """A copy of `model` (every shape static) of an opset that ATC has parsers for; of its own where that cannot be.
+
+    kept: nodes that must stay, whether or not what they compute is known beforehand.
+    """
     older, problems = ir.older_opset(model, NEWEST_OPSET)
     if problems or older is model:
         return ir.clone(model)
-    _tidy(older)
-    return older
+    tidy = ir.clone(older)
+    _tidy(tidy)
+    return tidy if {str(node.name) for node in tidy.graph}.issuperset(kept) else older
 
 
 def obstacles(model: ir.Model) -> tuple[str, ...]:

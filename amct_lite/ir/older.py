@@ -160,7 +160,8 @@ def _is_default(value: onnx_ir.Attr, schema: onnx.defs.OpSchema.Attribute) -> bo
     """Whether an attribute says what leaving it out says, too: of dilations, that there are none."""
     if value.name == "dilations":
         return set(value.as_ints()) <= {1}
-    return bool(onnx.helper.get_attribute_value(schema.default_value) == value.value)
+    default = schema.default_value
+    return bool(default.type) and bool(onnx_ir.from_proto(default).value == value.value)
 
 
 def _restate(node: Node, before: int, newest: int) -> None:

@@ -44,6 +44,18 @@ def test_a_mask_that_hides_nothing_is_not_computed() -> None:
     assert_same(model, deploy, feeds_for(model))
 
 
+def test_a_layer_is_kept_though_it_reads_sizes_alone() -> None:
+    body = """s = Shape (x) f = Cast <to = 1> (s) w = Constant <value = float[2,3] {1, 2, 3, 4, 5, 6}> ()
+        m = MatMul (f, w) a = Gelu (x) y = Add (a, m)"""
+    model = prepared(20, "float[4,3] x", body)
+    layer = next(str(node.name) for node in model.graph if node.op_type == "MatMul")
+    assert "MatMul" not in ops(for_atc(model))
+    deploy = for_atc(model, {layer})
+    assert "MatMul" in ops(deploy)
+    assert ir.opset(deploy) <= NEWEST_OPSET
+    assert_same(model, deploy, feeds_for(model))
+
+
 def test_an_old_model_stays_as_it_is() -> None:
     model = prepared(17, "float[2,3] x", "y = Identity (x)")
     deploy = for_atc(model)
