@@ -7,7 +7,7 @@ from __future__ import annotations
 import shlex
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from math import inf, sqrt
 
 import numpy as np
@@ -87,8 +87,8 @@ def verify_kernels(
     reached, wanted = _outputs(ours), _outputs(theirs)
     if exact:
         alone = [shlex.quote(str(node.name)) for node in model.graph if node.op_type in SELF_ROUNDING]
-        worse = _worse(names, _outputs(exact), reached, wanted, alone)
-        _require_equal_quality(worse, lambda: [_outputs(_run(reference, shaken)) for shaken in _shaken(feeds)])
+        found = _qualities(names, _outputs(exact), reached, wanted)
+        _require_equal_quality(found, alone, lambda: [_outputs(_run(reference, shaken)) for shaken in _shaken(feeds)])
     return Kernels(
         len(layers),
         len(layers) - len(in_float),
@@ -153,50 +153,46 @@ def _require_equal_kinds(outputs: Sequence[ir.Value], ours: Sequence[AnyArray], 
 
 
 @dataclass(frozen=True)
-class _Worse:
-    """An output that the integer kernels seem to compute worse. exact: what the float model says; reached, wanted: dB of the
-    kernels and of the fake-quant model; lost, enough: how many of them the kernels may lose, and how many are beyond doubt.
-    alone: the kernels that round for themselves."""
+class _Quality:
+    """Of one output: what the float model says, and how near the kernels and the fake-quant model come to it, in dB."""
 
     index: int
     name: str
     exact: AnyArray
     reached: float
     wanted: float
-    lost: float
-    enough: float
-    alone: Sequence[str]
-
-    def __bool__(self) -> bool:
-        return not self.reached >= min(self.wanted - self.lost, self.enough)
 
 
-def _worse(
-    names: Sequence[str],
-    exact: Sequence[AnyArray],
-    ours: Sequence[AnyArray],
-    theirs: Sequence[AnyArray],
-    alone: Sequence[str],
-) -> list[_Worse]:
+def _qualities(
+    names: Sequence[str], exact: Sequence[AnyArray], ours: Sequence[AnyArray], theirs: Sequence[AnyArray]
+) -> list[_Quality]:
+    return [
+        _Quality(index, name, right, sqnr_db(right, left), sqnr_db(right, model))
+        for index, (name, right, left, model) in enumerate(zip(names, exact, ours, theirs, strict=True))
+        if _measurable(right, left) and _measurable(model, left)
+    ]
+
+
+def _require_equal_quality(
+    outputs: Sequence[_Quality], alone: Sequence[str], shaken: Callable[[], list[list[AnyArray]]]
+) -> None:
+    """alone: the kernels that round for themselves. shaken: runs the fake-quant model on data that are a little different, and
+    gives its outputs for each."""
     lost, enough = (SELF_LOST_DB, SELF_EXACT_DB) if alone else (LOST_DB, EXACT_DB)
-    found: list[_Worse] = []
-    for index, (name, right, left, model) in enumerate(zip(names, exact, ours, theirs, strict=True)):
-        if _measurable(right, left) and _measurable(model, left):
-            may = max(lost, SCATTER_DB / sqrt(max(left.size, 1)))
-            found.append(_Worse(index, name, right, sqnr_db(right, left), sqnr_db(right, model), may, enough, alone))
-    return [output for output in found if output]
 
+    def suffices(output: _Quality, wanted: float) -> bool:
+        may = max(lost, SCATTER_DB / sqrt(max(output.exact.size, 1)))
+        return output.reached >= min(wanted - may, enough)
 
-def _require_equal_quality(worse: Sequence[_Worse], shaken: Callable[[], list[list[AnyArray]]]) -> None:
-    """shaken: runs the fake-quant model on data that are a little different, and gives its outputs for each."""
+    worse = [output for output in outputs if not suffices(output, output.wanted)]
     runs = shaken() if worse else []
     for output in worse:
         others = [sqnr_db(output.exact, run[output.index]) for run in runs if _measurable(output.exact, run[output.index])]
         usable = [reached for reached in others if reached > -inf]  # noise that makes NaN says nothing
-        if not replace(output, wanted=min([output.wanted, *usable])):
+        if suffices(output, min([output.wanted, *usable])):
             continue
-        rounding = f"or keep in float what rounds a hidden state at each step (--skip {' --skip '.join(output.alone)})"
-        remedy = rounding if output.alone else "otherwise please report this model"
+        rounding = f"or keep in float what rounds a hidden state at each step (--skip {' --skip '.join(alone)})"
+        remedy = rounding if alone else "otherwise please report this model"
         raise VerificationError(
             f"output {output.name!r}: ONNX Runtime's integer kernels compute something else than the model says: "
             f"{output.reached:.1f} dB above the noise, where the fake-quant model reaches {output.wanted:.1f} dB. On a CPU "
