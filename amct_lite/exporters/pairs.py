@@ -48,6 +48,12 @@ def grid_of(quantize: ir.Node | None) -> tuple[float, int] | None:
     return float(scale), int(zero_point)
 
 
+def is_wide(quantize: ir.Node | None) -> bool:
+    """Whether a QuantizeLinear gives codes of 16 bits."""
+    zero_point = ir.constant_of(quantize.inputs[2]) if quantize is not None and len(quantize.inputs) > 2 else None
+    return zero_point is not None and zero_point.itemsize > 1
+
+
 def pair_around(node: ir.Node) -> tuple[ir.Node, ir.Node] | None:
     """The QuantizeLinears in front of `node` and behind it, where they have one grid and nobody else sees what it gives."""
     front, behind = quantizer_in_front(node.inputs[0]), quantizer_behind(node)

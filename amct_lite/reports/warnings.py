@@ -13,7 +13,7 @@ from amct_lite.analysis.local_error import LocalError
 from amct_lite.build import Exports
 from amct_lite.config import QuantConfig
 from amct_lite.exporters.integers import QuantizedLayer, quantized_layers, tables_among
-from amct_lite.exporters.pairs import quantizer_in_front
+from amct_lite.exporters.pairs import is_wide, quantizer_in_front
 from amct_lite.numerics.affine import fake_quantize
 from amct_lite.numerics.metrics import sqnr_db
 from amct_lite.numerics.sketch import Outlier
@@ -62,7 +62,8 @@ def width_notes(exports: Exports, checked: Checked) -> list[str]:
     before, after = ir.opset(exports.corrected), ir.opset(exports.fake_quant)
     if after > before:
         notes.append(f"16-bit activations: the fake-quant model has opset {after} instead of {before}: the first with int16.")
-    if any(node.op_type in {"MatMul", "Gemm"} and _is_wide(node) for node in exports.fake_quant.graph):
+    products = (node for node in exports.fake_quant.graph if node.op_type in {"MatMul", "Gemm"})
+    if any(is_wide(quantizer_in_front(node.inputs[0])) for node in products):
         notes.append(
             f"16-bit activations: in front of MatMul and Gemm, ONNX Runtime from 1.32 on rounds them to 8 bits, unless a "
             f"session is opened with {FLOAT_PRODUCTS} = 1, as here."
@@ -73,13 +74,6 @@ def width_notes(exports: Exports, checked: Checked) -> list[str]:
             f"samples compared; a larger input could overflow, if the NPU sums in int32."
         )
     return notes
-
-
-def _is_wide(node: ir.Node) -> bool:
-    """Whether `node` reads data of 16 bits."""
-    quantize = quantizer_in_front(node.inputs[0])
-    zero_point = ir.constant_of(quantize.inputs[2]) if quantize is not None and len(quantize.inputs) > 2 else None
-    return zero_point is not None and zero_point.itemsize == 2
 
 
 def storage_notes(record: QuantRecord, target: str) -> list[str]:

@@ -10,7 +10,7 @@ from math import prod
 import numpy as np
 
 from amct_lite import ir
-from amct_lite.exporters.pairs import PAIR, quantizer_in_front, read_grid
+from amct_lite.exporters.pairs import PAIR, is_wide, quantizer_in_front, read_grid
 from amct_lite.exporters.rewrites.columns import fold_columns
 from amct_lite.exporters.rewrites.convs import (
     DEPTHWISE_BLOCK,
@@ -138,7 +138,7 @@ def _add_to_image(conv: ir.Node) -> None:
     missing = READ_BLOCK - weight.shape[1]
     if missing <= 0 or not (weight.shape[1] == _COLOUR or _is_large(front.inputs[0])):
         return
-    if _is_channels_last(front) or _is_wide(front):
+    if _is_channels_last(front) or is_wide(front):  # no integer kernel reads 16 bits, and ONNX Runtime (1.31) cannot pad them
         return
     add_inputs(conv, missing)
     b = Inserter(conv, f"{conv.name}.aligned")
@@ -155,12 +155,6 @@ def _is_channels_last(front: ir.Node) -> bool:
     node = source_of(front.inputs[0], PAIR)
     order = ir.attribute(node, "perm", ()) if node is not None and node.op_type == "Transpose" else ()
     return len(order) > 1 and order[1] == len(order) - 1
-
-
-def _is_wide(front: ir.Node) -> bool:
-    """Whether `front` gives codes of 16 bits: no integer kernel reads them, and ONNX Runtime (1.31) cannot pad them."""
-    zero_point = ir.constant_of(front.inputs[2])
-    return zero_point is not None and zero_point.itemsize > 1
 
 
 def _is_large(image: ir.Value | None) -> bool:
