@@ -289,6 +289,36 @@ def test_sixteen_bits_as_data_and_as_output(dtype, zero_point, tmp_path):
     assert np.array_equal(ours, given.astype(np.int32) - (dtype is np.uint16) * 32768)
 
 
+WIDE = """net (float[N,3,8,8] x) => (float[N,2,8,8] y) {
+  [q0] xq = QuantizeLinear(x, sx, zx) [d0] xd = DequantizeLinear(xq, sx, zx) [dw] wd = DequantizeLinear<axis = 0>(wq, sw)
+  [conv] a = Conv<pads = [1,1,1,1]>(xd, wd) BETWEEN
+  [q2] cq = QuantizeLinear(c, sc, zc) [d2] cd = DequantizeLinear(cq, sc, zc) [dv] vd = DequantizeLinear(vq, sc)
+  [last] y = Conv(cd, vd) }"""
+
+
+@pytest.mark.parametrize(
+    "between",
+    [
+        "[relu] c = Relu(a)",
+        "[clip] c = Clip(a, low)",
+        "[q1] aq = QuantizeLinear(a, sc, zc) [d1] ad = DequantizeLinear(aq, sc, zc) [pad] c = Pad(ad, none)",
+    ],
+    ids=["relu", "clip", "pad"],
+)
+@pytest.mark.parametrize("dtype", [np.int16, np.uint16])
+def test_sixteen_bits_stay_where_onnxruntime_knows_nothing_of_such_codes(dtype, between, tmp_path):
+    """It has no Clip for them, nor a Pad (1.31)."""
+    zero = dtype(np.iinfo(dtype).min + 20000)
+    values = {"wq": CODES, "sw": SCALES, "low": np.float32(-0.25), "none": np.array([0, 0, 0, 0, 0, 1, 0, 0])}
+    weight = {"vq": np.ones((2, 5 if "Pad" in between else 4, 1, 1), np.int8)}
+    scales = {"sx": np.float32(1e-4), "zx": zero, "sc": np.float32(2e-4), "zc": zero}
+    model = net(WIDE.replace("BETWEEN", between), opset=21, ir_version=10, **values, **weight, **scales)
+    result = converted(model, tmp_path, target="ort")
+    for seed in range(4):
+        found = run(result.exports.deploy, batch(seed))[0]
+        np.testing.assert_allclose(found, run(model, batch(seed))[0], atol=1e-3)
+
+
 def test_float16_models_keep_their_scales_and_their_type(tmp_path):
     wide = torch_form()
     for tensor in wide.graph.initializer:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from amct_lite import ir
-from amct_lite.exporters.pairs import grid_of, is_dequantized
+from amct_lite.exporters.pairs import grid_of, is_dequantized, is_wide
 from amct_lite.exporters.rewrites.neighbours import rounded_by
 from amct_lite.flow.placement import bounds_of
 from amct_lite.ir.build import Inserter
@@ -21,13 +21,13 @@ _PRODUCTS = frozenset({"MatMul", "Gemm"})
 
 
 def bound_codes(node: ir.Node) -> None:
-    """`node`: one of BOUNDS, in a model all of whose pairs are written."""
+    """`node`: one of BOUNDS, in a model all of whose pairs are written. Codes of 16 bits ONNX Runtime (1.31) cannot clip."""
     kernel = ir.producer_of(node.inputs[0])
     if kernel is None or kernel.op_type in BOUNDS or not kernel.inputs or not is_dequantized(kernel.inputs[0]):
         return
     quantize = rounded_by(kernel)
     grid = grid_of(quantize)
-    if quantize is None or grid is None or quantize.inputs[0] is not node.outputs[0]:
+    if quantize is None or is_wide(quantize) or grid is None or quantize.inputs[0] is not node.outputs[0]:
         return
     zero_point = ir.constant_of(quantize.inputs[2])
     if zero_point is None or any(value is not None and ir.constant_of(value) is None for value in node.inputs[1:]):

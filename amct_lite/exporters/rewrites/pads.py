@@ -5,15 +5,15 @@ from __future__ import annotations
 import numpy as np
 
 from amct_lite import ir
-from amct_lite.exporters.pairs import dequantizers, pair_around, replace_codes
+from amct_lite.exporters.pairs import dequantizers, is_wide, pair_around, replace_codes
 from amct_lite.flow.kernels import KERNELS
 
 
 def pad_codes(pad: ir.Node) -> None:
     """A Pad with zeros between equal pairs is left to the convolutions behind it; where there are others, it pads the codes
-    with their zero point. ONNX Runtime would do it in float."""
+    with their zero point. ONNX Runtime would do it in float; codes of 16 bits it cannot pad (1.31)."""
     pair = pair_around(pad) if KERNELS["Pad"].taken(pad) else None
-    if pair is None or _padded_by_convs(pad, pair[1]):
+    if pair is None or _padded_by_convs(pad, pair[1]) or is_wide(pair[0]):
         return
     front, behind = pair
     inputs = [front.outputs[0], pad.inputs[1], front.inputs[2], *pad.inputs[3:]]
