@@ -24,8 +24,8 @@ _QUANTIZED_OPS = frozenset(
     | {"DynamicQuantizeLSTM", "DynamicQuantizeMatMul", "MatMulIntegerToFloat", "QGemm"}
     | {"AscendQuant", "AscendDequant", "AscendAntiQuant"}
 )
-_DOMAINS = frozenset({"", "com.microsoft"})
-"""Those of _QUANTIZED_OPS: of the standard, or of ONNX Runtime."""
+_REFUSED = {"": _QUANTIZED_OPS, "com.microsoft": _QUANTIZED_OPS | _QDQ_OPS}
+"""By domain: of the standard, and of ONNX Runtime, which has a Q and DQ of its own for 16 bits below opset 21."""
 _BLOCKED_DOMAIN = "com.microsoft.nchwc"
 """Of the kernels that ONNX Runtime chooses for the processor at hand."""
 _CALIBRATION_DOMAIN = "amct.calibration"
@@ -204,7 +204,7 @@ def _refuse_quantized(loaded: ir.LoadedModel, qdq: Qdq) -> None:
     nodes = list(loaded.model.graph.all_nodes())
     nodes += [node for function in loaded.model.functions.values() for node in function.all_nodes()]
     pairs = [node for node in nodes if node.op_type in _QDQ_OPS and not node.domain]
-    found = [node for node in nodes if node.op_type in _QUANTIZED_OPS and node.domain in _DOMAINS]
+    found = [node for node in nodes if node.op_type in _REFUSED.get(node.domain, ())]
     found = found or [node for node in pairs if node not in main]
     what = loaded.path or "the model"
     if any(node.domain == _CALIBRATION_DOMAIN for node in main):

@@ -423,6 +423,17 @@ def test_a_model_that_onnx_runtime_fused_has_all_layers(tmp_path: Path) -> None:
     assert_good(written, quantized(written, tmp_path), layers=4)
 
 
+def test_a_model_with_pairs_of_onnxruntime_s_own_is_refused_as_such() -> None:
+    """As quantize_static writes 16 bits with UseQDQContribOps: it was taken for a float model."""
+    text = """net (float[1,4,16] x) => (float[1,4,8] y) { [q] c = com.microsoft.QuantizeLinear (x, s, z)
+      [dq] d = com.microsoft.DequantizeLinear (c, s, z) [product] y = MatMul (d, w) }"""
+    model = net(text, domains=', "com.microsoft": 1', s=np.float32(1e-4), z=np.uint16(30000), w=(16, 8))
+    given = ir.load_bytes(model.SerializeToString())
+    for again in (partial(quantize, given, [], options=ONE_THREAD), partial(convert_qdq, given)):
+        with pytest.raises(UnsupportedModelError, match=r"is already quantized: it holds 2 nodes such as q \(QuantizeLinear\)"):
+            again()
+
+
 def test_nothing_to_quantize_is_refused(tmp_path: Path) -> None:
     model = net("net (float[N,3,16,16] x) => (float[N,3,16,16] y) { y = Relu(x) }")
     with pytest.raises(UnsupportedModelError, match=r"no layer to quantize: it holds none of .*Conv.*`amct-lite inspect`"):
