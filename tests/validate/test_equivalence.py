@@ -75,6 +75,15 @@ def test_untouched_models_agree() -> None:
     assert found.output_error < 1e-5
 
 
+@pytest.mark.parametrize("outputs", ["float[1,4,4,4] y, float[1,3,8,8] z", "float[1,3,8,8] z, float[1,4,4,4] y"])
+def test_the_output_that_is_furthest_apart_is_told(outputs: str) -> None:
+    """In z, which no layer computes, nothing differs."""
+    text = TWO.replace("(float[1,4,4,4] y)", f"({outputs})").replace("(r, w2, b2)", "(r, w2, b2) z = Abs (x)")
+    model = named(parse(text, "w b w2 b2", '<ir_version: 8, opset_import: ["": 13]>'))
+    found = verify_deploy(ascend.export(model, _RECORD), qdq.export(model, _RECORD), [_FEEDS])
+    assert 0 < found.output_error < 1e-5
+
+
 def codes_apart(steps: float, apart: int, dtype: type = np.int8) -> float:
     """The share that is told of one code of four that lies `apart` from the other model's, `steps` away from a tie."""
     theirs = np.array([[3, 40], [5, -7]], dtype)

@@ -10,6 +10,7 @@ from amct_lite import ir
 from amct_lite.cli.explain_table import print_explanation
 from amct_lite.config import QuantConfig
 from amct_lite.diagnosis.explain import explain
+from amct_lite.exporters.pairs import is_rounded
 from amct_lite.pipeline import quantize
 from amct_lite.result import QuantizeResult
 from amct_lite.validate.slow import slow_kernels
@@ -62,9 +63,26 @@ def test_a_float_model_has_none() -> None:
     )
 
 
-def test_a_pool_of_equal_windows_is_not_called_unequal_where_it_is_still_a_pool() -> None:
-    result = exported(POOLED.replace("HOW", "kernel_shape=[2,2], strides=[2,2]"), **SQUARE)
-    assert "AveragePool" in {node.op_type for node in result.exports.fake_quant.graph}
+@pytest.mark.parametrize(
+    ("how", "slow"),
+    [
+        ("kernel_shape=[2,2], strides=[2,2]", False),
+        ("kernel_shape=[3,3], pads=[1,1,1,1], count_include_pad=1", False),
+        ("kernel_shape=[3,3], pads=[1,1,1,1]", True),
+    ],
+)
+def test_a_pool_of_equal_windows_is_not_called_unequal_where_it_is_still_a_pool(how: str, slow: bool) -> None:
+    model = ir.clone(exported(POOLED.replace("HOW", how), **SQUARE).exports.fake_quant)
+    ir.infer_shapes(model)
+    assert [skip.node for skip in slow_kernels(model)] == ["pool"] * slow
+
+
+def test_a_pool_of_floats_is_none_though_its_result_is_rounded() -> None:
+    text = """net (float[N,3,16,16] x) => (float[N,4,16,16] y) {
+      [pool] a = AveragePool <kernel_shape=[3,3], pads=[1,1,1,1]> (x) [c2] y = Conv (a, w2) }"""
+    result = exported(text, w2=(4, 3, 1, 1))
+    pool = next(node for node in result.exports.fake_quant.graph if node.op_type == "AveragePool")
+    assert is_rounded(pool.outputs[0])
     assert slow_kernels(result.exports.fake_quant) == ()
 
 
