@@ -71,6 +71,15 @@ def test_a_chain_that_is_seen_in_the_middle_gives_the_same(text: str) -> None:
     exported(text, SIZES, 3, (8, 8))
 
 
+def test_in_front_of_a_float_convolution_a_chain_stays() -> None:
+    """It reads channels first: blocks of pixels would be put back code by code."""
+    text = PATCHES[: PATCHES.index("[back]")] + "[back] y = Conv (n, we) }"
+    _, after = exported(text, SIZES, 3, (8, 8))
+    names = {str(node.name) for node in after.graph}
+    assert {"t1", "t3"} <= names
+    assert not any(name.startswith("t4.moved") for name in names)
+
+
 def test_open_sizes_stay_as_they_are() -> None:
     text = TOKENS.replace("[1,3,16,16]", "[N,3,H,W]").replace("[1,16,4] y", "[N,T,4] y")
     model = ir.load_bytes(net(text, **PIECES | {"rows": np.array([0, 8, -1])}).SerializeToString())
