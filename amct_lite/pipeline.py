@@ -92,12 +92,19 @@ def calibrate(
 
 def settle(calibrated: Calibrated, options: RunOptions) -> QuantizeResult:
     """The second half of `quantize`; done once more where some layers turn out to be ruined, with these in float."""
-    result = conclude(calibrated, options)
-    if fallback := fallback_of(calibrated, result.report):
-        return conclude(fallen_back(calibrated, fallback), options)
+    sound, result = without_ruined(calibrated, options)
+    if result is None:
+        return conclude(sound, options)
     if calibrated.calibration.feeds or not calibrated.settings.fallback:
         return result
     return replace(result, report=replace(result.report, notes=(*result.report.notes, NOT_MEASURED)))
+
+
+def without_ruined(calibrated: Calibrated, options: RunOptions) -> tuple[Calibrated, QuantizeResult | None]:
+    """`calibrated` with what turns out to be ruined in float; where nothing is, it is concluded by that."""
+    result = conclude(calibrated, options)
+    fallback = fallback_of(calibrated, result.report)
+    return (fallen_back(calibrated, fallback), None) if fallback else (calibrated, result)
 
 
 def conclude(calibrated: Calibrated, options: RunOptions, *, levers: told.Levers = told.PLAIN) -> QuantizeResult:

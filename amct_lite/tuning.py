@@ -18,13 +18,13 @@ from amct_lite.calibration.data import DataSource
 from amct_lite.calibration.store import Statistics
 from amct_lite.config import QuantConfig, format_config
 from amct_lite.errors import CalibrationError, ConfigError
-from amct_lite.pipeline import calibrate, settle
+from amct_lite.pipeline import calibrate, settle, without_ruined
 from amct_lite.plan import ORT
 from amct_lite.result import QuantizeResult
 from amct_lite.running import RunOptions
 from amct_lite.runtime import RuntimeOptions
 from amct_lite.search.islands import Attempt, Layers, LayerTime, leave_in_float
-from amct_lite.types import Feeds, Skip
+from amct_lite.types import Feeds
 from amct_lite.validate.profile import kernel_times, layer_times
 from amct_lite.validate.speed import compare_speed
 
@@ -64,7 +64,8 @@ def tune(
     statistics: str | Path | Statistics | None = None,
     options: RunOptions | None = None,
 ) -> Tuned:
-    """`quantize` for the target ort, with those layers in float that make it faster here. Nothing is written.
+    """`quantize` for the target ort, with those layers in float that make it faster here; those that fall back to float in any
+    case are not timed. Nothing is written.
 
     The arguments are those of `quantize`. Raises ConfigError for another target, CalibrationError without a sample to run.
     """
@@ -74,20 +75,22 @@ def tune(
     calibrated = calibrate(model, data, settings, statistics=statistics, options=chosen)
     if not calibrated.calibration.feeds:
         raise CalibrationError("models are timed on a sample: pass the data too, also with saved statistics.")
+    sound, result = without_ruined(calibrated, chosen)
     sample, runtime = calibrated.calibration.feeds[0], chosen.runtime
     chosen.progress("tune", 0, None)
-    names = [layer.name for layer in calibrated.plan.layers]
-    times = _profile(calibrated.source.original, _exported(calibrated, frozenset()), names, sample, runtime)
+    names = [layer.name for layer in sound.plan.layers]
+    times = _profile(sound.source.original, _exported(sound, frozenset()), names, sample, runtime)
 
     def race(now: Layers, then: Layers) -> float:
-        return _compare(_exported(calibrated, now), _exported(calibrated, then), sample, runtime)
+        return _compare(_exported(sound, now), _exported(sound, then), sample, runtime)
 
     attempts = leave_in_float(times, race)
     in_float = {name for attempt in attempts if attempt.kept for name in attempt.layers}
     again = None if statistics is not None else model
-    accepted = _accepted(again, calibrated, frozenset(in_float), chosen)
-    ordered = tuple(name for name in names if name in in_float)
-    return Tuned(settle(accepted, chosen), attempts, ordered, accepted.settings)
+    accepted = _accepted(again, sound, frozenset(in_float), chosen)
+    if in_float or result is None:
+        result = settle(accepted, chosen)
+    return Tuned(result, attempts, tuple(name for name in names if name in in_float), accepted.settings)
 
 
 def _accepted(model: str | Path | ir.Model | None, calibrated: Calibrated, layers: Layers, options: RunOptions) -> Calibrated:
@@ -99,8 +102,8 @@ def _accepted(model: str | Path | ir.Model | None, calibrated: Calibrated, layer
     if model is None or calibrated.data is None or not calibrated.data.repeatable:
         return narrowed
     again = calibrate(model, calibrated.data, narrowed.settings, options=replace(options, checkpoint=None))
-    skips = tuple(Skip(skip.node, skip.op_type, REASON) if skip.node in layers else skip for skip in again.plan.skips)
-    return replace(again, plan=replace(again.plan, skips=skips))
+    told = {skip.node: skip for skip in narrowed.plan.skips}
+    return replace(again, plan=replace(again.plan, skips=tuple(told.get(skip.node, skip) for skip in again.plan.skips)))
 
 
 def _exported(calibrated: Calibrated, layers: Layers) -> ir.Model:

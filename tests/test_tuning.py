@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from small_nets import ONE_THREAD, images, net
+from test_fallback import uneven
 
 from amct_lite import ir, tuning
 from amct_lite.config import QuantConfig
@@ -103,6 +104,34 @@ def test_real_times_are_taken_for_every_layer(monkeypatch: pytest.MonkeyPatch) -
     tune(source(), images(4), ORT, options=ONE_THREAD)
     assert [layer.name for layer in seen] == ["conv1", "conv2", "conv3", "conv4"]
     assert all(layer.integer > 0 and layer.exact > 0 for layer in seen)
+
+
+def test_what_falls_back_to_float_in_any_case_is_not_timed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """It would be another model that is tuned."""
+    timed: list[list[str]] = []
+    races: list[tuple[list[str], list[str]]] = []
+
+    def clock(_exact: ir.Model, _integer: ir.Model, names: Collection[str], *_how: object) -> Sequence[LayerTime]:
+        timed.append(list(names))
+        return [LayerTime(name, 150 if name == "c3" else 70, 100) for name in names]
+
+    def race(now: ir.Model, then: ir.Model, *_how: object) -> float:
+        races.append((integer_layers(now), integer_layers(then)))
+        return 0.5
+
+    monkeypatch.setattr(tuning, "_profile", clock)
+    monkeypatch.setattr(tuning, "_compare", race)
+    model, data = uneven(), images(8, size=(8, 8))
+    found = tune(model, data, ORT, options=ONE_THREAD)
+    assert timed == [["c1", "c3"]]
+    assert races == [(["c3"], [])], "c1, which floats are read of, has floats"
+    assert found.in_float == ("c3",)
+    reasons = {skip.node: skip.reason for skip in found.result.report.skips}
+    assert reasons["c3"] == REASON
+    assert reasons["c2"].startswith("8 bits would leave its output")
+    found.save(tmp_path / "net")
+    quantize(model, data, load_config(tmp_path / "net_config.json"), options=ONE_THREAD).save(tmp_path / "again")
+    assert (tmp_path / "again_ort_model.onnx").read_bytes() == (tmp_path / "net_ort_model.onnx").read_bytes()
 
 
 TEXT = """net (int64[2,7] ids, float[9,1,16] x) => (float[2,7,16] y, float[9,1,1,128] z) {
