@@ -30,11 +30,13 @@ class Fallback:
 def fallback_of(calibrated: Calibrated, report: Report) -> Fallback:
     """What of `calibrated`, which `report` is about, has less than `settings.fallback` dB left and was not asked for by name.
 
-    Nothing where that is every layer: then no few layers are to blame. Nothing is measured where there are no samples, and
-    noise is none. A layer whose balancing is folded into the one in front stays as it is.
+    Nothing where that is every layer: then no few layers are to blame; and for 0, though noise may be above the signal. Nothing
+    is measured where there are no samples, and noise is none. A layer whose balancing is folded into the one in front stays as
+    it is.
     """
     settings, plan, statistics = calibrated.settings, calibrated.plan, calibrated.calibration.statistics
-    known = {} if statistics.random else {row.name: row.sqnr_db for row in report.layers}
+    asked = settings.fallback and not statistics.random
+    known = {row.name: row.sqnr_db for row in report.layers} if asked else {}
     below = {name: db for name, db in known.items() if db is not None and db < settings.fallback}
     uneven = better_balanced(calibrated.source.prepared, statistics, below, plan.target)
     remedy = f": {balance_options(plan.target)} would help"

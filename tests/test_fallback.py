@@ -48,6 +48,25 @@ def test_a_ruined_layer_stays_in_float_with_the_reason(target: str, balancing: s
     assert plain.report.outputs[0].sqnr_db > 25 > 10 > ruined.report.outputs[0].sqnr_db
 
 
+def test_who_wants_none_gets_none_even_below_zero_db() -> None:
+    """Two large channels, of which little more than the difference counts: their weights are rounded away from each other."""
+    w1 = np.random.default_rng(1).standard_normal((8, 3, 3, 3)).astype(np.float32)
+    w1[1] = w1[0] = w1[0] * 1000
+    w2 = np.eye(8, dtype=np.float32)
+    w2[:, 0], w2[:, 1] = 0.6 / 127, -0.45 / 127
+    model = ir.load_bytes(net(THREE, w1=w1, w2=w2[..., None, None], w3=(8, 8, 1, 1)).SerializeToString())
+    plain, none = (run(QuantConfig(target="generic", fallback=db), model) for db in (1e-9, 0))
+    assert kept(plain) == {"c1", "c3"}
+    assert kept(none) == {"c1", "c2", "c3"}
+
+
+def test_noise_tells_nothing_of_layers() -> None:
+    """Its range is not that of data."""
+    options = replace(ONE_THREAD, random=8)
+    result = quantize(uneven(), None, QuantConfig(target="generic"), options=options)
+    assert "c2" in kept(result)
+
+
 def test_a_layer_that_is_asked_for_by_name_is_quantized() -> None:
     assert "c2" in kept(run(QuantConfig(target="generic", layers={"c2": Override(skip=False)})))
 
@@ -73,6 +92,12 @@ def test_a_layer_whose_balancing_is_folded_stays_as_it_is() -> None:
     assert "c2" not in kept(result)
 
 
+def test_a_layer_with_balancing_of_its_own_falls_back() -> None:
+    config = QuantConfig(target="generic", layers={"c3": Override(balance=0.5)}, fallback=100.0, skip=("c1",))
+    assert "c3" in kept(run(replace(config, fallback=0)))
+    assert "c3" not in kept(run(replace(config, layers={**config.layers, "c2": Override(skip=False)})))
+
+
 def test_a_ruined_tensor_between_layers_is_passed_on_as_float() -> None:
     """One value is a hundred times the others, and the range must hold it."""
     text = """net (float[1,3,8,8] x) => (float[1,8,8,8] y) {
@@ -88,6 +113,8 @@ def test_a_ruined_tensor_between_layers_is_passed_on_as_float() -> None:
     assert "add:0" not in kept(plain)
     assert {"c1", "c2", "c3"} <= kept(plain)
     assert any(skip.node == "add:0" and "(fallback)" in skip.reason for skip in plain.report.skips)
+    named = replace(config, fallback=60, layers={**config.layers, "add": Override(skip=False)})
+    assert "add:0" in kept(quantize(ir.load_bytes(model), data, named, options=ONE_THREAD))
 
 
 def test_what_falls_back_computes_in_float16_where_that_is_asked_for() -> None:
