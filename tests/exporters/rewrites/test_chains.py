@@ -12,7 +12,7 @@ from small_nets import ONE_THREAD, net
 from test_channels import ORT, exported
 
 from amct_lite import ir
-from amct_lite.exporters.rewrites.axes import Axes
+from amct_lite.exporters.rewrites.axes import Axes, Move
 from amct_lite.pipeline import quantize
 from amct_lite.runtime import optimized
 
@@ -123,6 +123,25 @@ def test_any_chain_is_one_transpose_between_two_reshapes(data: st.DataObject) ->
     np.testing.assert_array_equal(moved.reshape(-1), after.transpose(behind).reshape(-1))
     if move.perm and move.perm[-1] == len(move.perm) - 1:
         assert move.block == move.apart[-1]
+
+
+@pytest.mark.parametrize(
+    ("sizes", "perm", "apart", "order"),
+    [
+        ((2, 3, 4), (0, 1, 2), (24,), (0,)),
+        ((2, 3, 4), (2, 0, 1), (6, 4), (1, 0)),
+        ((2, 3, 4, 5), (1, 2, 3, 0), (2, 60), (1, 0)),
+        ((2, 3, 4, 5), (2, 3, 0, 1), (6, 20), (1, 0)),
+        ((3, 1, 8), (1, 0, 2), (24,), (0,)),
+    ],
+)
+def test_neighbours_that_stay_together_are_one_block(
+    sizes: tuple[int, ...], perm: tuple[int, ...], apart: tuple[int, ...], order: tuple[int, ...]
+) -> None:
+    """However many axes they are; an axis of size 1 parts nothing."""
+    axes = Axes(sizes)
+    axes.transpose(perm)
+    assert axes.move(range(len(sizes)), range(len(sizes))) == Move(apart, order)
 
 
 @pytest.mark.parametrize(("sizes", "perm"), [([64, 8], [0, 2, 1]), ([4, 4, 4, 8], [0, 4, 1, 2, 3])], ids=["signals", "volumes"])
