@@ -25,7 +25,7 @@ def run(model: ir.Model) -> PassReport:
             del node.attributes["dilations"]
             findings.changed += 1
         hands_on = _HANDS_ON.get(node.op_type)
-        if hands_on is None or node.domain or not hands_on(node, model.graph.opset_imports.get("", 0)):
+        if hands_on is None or node.domain or not hands_on(node):
             continue
         source, output = node.inputs[0], node.outputs[0]
         if source is None or not _may_stand_for(source, output):
@@ -41,42 +41,40 @@ def _may_stand_for(source: ir.Value, output: ir.Value) -> bool:
     return not output.is_graph_output() or (source.producer() is not None and not source.is_graph_output())
 
 
-def _is_inference_dropout(node: ir.Node, opset: int) -> bool:
+def _is_inference_dropout(node: ir.Node) -> bool:
     if any(mask.uses() or mask.is_graph_output() for mask in node.outputs[1:]):
         return False
-    if opset < 12 or len(node.inputs) < 3 or node.inputs[2] is None:
+    if len(node.inputs) < 3 or node.inputs[2] is None:
         return True
     training = ir.constant_of(node.inputs[2])
     return training is not None and not training.any()
 
 
-def _is_cast_to_same(node: ir.Node, opset: int) -> bool:
+def _is_cast_to_same(node: ir.Node) -> bool:
     source = node.inputs[0]
     return source is not None and source.dtype is not None and source.dtype == ir.attribute(node, "to", 0)
 
 
-def _is_transpose_of_nothing(node: ir.Node, opset: int) -> bool:
+def _is_transpose_of_nothing(node: ir.Node) -> bool:
     permutation: list[int] = ir.attribute(node, "perm", [])
     return bool(permutation) and permutation == sorted(permutation)
 
 
-def _is_pad_by_zero(node: ir.Node, opset: int) -> bool:
-    if len(node.inputs) < 2:  # an attribute before opset 11
-        return bool(ir.attribute(node, "pads", [])) and not any(ir.attribute(node, "pads", []))
+def _is_pad_by_zero(node: ir.Node) -> bool:
     pads = ir.constant_of(node.inputs[1])
     return pads is not None and not pads.any()
 
 
-def _is_expand_to_same(node: ir.Node, opset: int) -> bool:
+def _is_expand_to_same(node: ir.Node) -> bool:
     sizes = ir.sizes_of(node.inputs[0]) if node.inputs[0] is not None else None
     return sizes is not None and sizes == ir.sizes_of(node.outputs[0])
 
 
-def _has_one_input(node: ir.Node, opset: int) -> bool:
+def _has_one_input(node: ir.Node) -> bool:
     return len(node.inputs) == 1
 
 
-_HANDS_ON: dict[str, Callable[[ir.Node, int], bool]] = {
+_HANDS_ON: dict[str, Callable[[ir.Node], bool]] = {
     "Identity": _has_one_input,
     "Dropout": _is_inference_dropout,
     "Cast": _is_cast_to_same,
