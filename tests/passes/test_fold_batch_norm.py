@@ -94,10 +94,11 @@ def test_two_normalizations_in_a_row_both_fold_forward():
     assert (ops(after), report.changed) == (["Conv"], 2)
 
 
-def test_padded_conv_refuses_the_normalization_in_front_of_it():
+@pytest.mark.parametrize("padding", ["pads=[1,1,1,1]", 'auto_pad="SAME_UPPER"'])
+def test_padded_conv_refuses_the_normalization_in_front_of_it(padding):
     text = f"""g (float[2,4,7,7] x, float[8,4,3,3] w, {STATISTICS}) => (float[2,8,7,7] y) {{
         n = BatchNormalization(x, gamma, beta, mean, var)
-        y = Conv<pads=[1,1,1,1]>(n, w)
+        y = Conv<{padding}>(n, w)
     }}"""
     after, report = apply(run, parse(text, "w " + NORM))
     assert ops(after) == ["BatchNormalization", "Conv"]

@@ -65,6 +65,7 @@ def test_what_is_reshaped_by_them_has_known_sizes_too() -> None:
         ("s = Shape(x) g = Slice(s, at1, at3) h = ReduceProd(g)", HEIGHT),
         ("s = Shape(x) g = Slice(s, back, beyond, at0, rest) h = Slice(g, at0, at1)", BATCH),
         ("s = Size(x) h = Unsqueeze(s, at0)", BATCH),
+        ("s = Shape(x) m = Size(mask) from = Unsqueeze(m, at0) g = Slice(s, from, at3, at0) h = ReduceProd(g)", BATCH),
     ],
 )
 def test_open_sizes_are_asked_for_at_run_time(asked: str, image: str) -> None:

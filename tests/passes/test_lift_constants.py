@@ -51,6 +51,12 @@ def test_constants_inside_bodies_stay():
     assert report.changed == 0
 
 
+def test_what_only_holds_a_constant_too_is_none():
+    text = "g (int64[1] s) => (float[n] y) { c = ConstantOfShape<value = float[1] {2.0}>(s)  y = Neg(c) }"
+    after, report = apply(run, parse(text))
+    assert (ops(after), report.changed, report.skips) == (["ConstantOfShape", "Neg"], 0, ())
+
+
 def test_strings_stay_with_a_reason():
     report = run(parse('g () => (string y) { c = Constant<value_string = "a">()  y = Identity(c) }'))
     assert (report.changed, "value_string" in report.skips[0].reason) == (0, True)

@@ -28,6 +28,12 @@ def test_canonical_pair_is_left_alone():
     assert (report.changed, report.skips) == (0, ())
 
 
+def test_single_number_is_the_bias_of_a_single_column():
+    text = "g (float[2,3] x, float[3,1] w, float b) => (float[2,1] y) { m = MatMul(x, w)  y = Add(m, b) }"
+    after, report = apply(run, parse(text, "w b"))
+    assert (report.changed, ir.constant_of(after.graph[1].inputs[1]).shape) == (1, (1,))
+
+
 def test_bias_that_deepens_the_product_is_refused():
     model = parse(dense("y = Add(m, b)", "1,1,5", shape="2,3"), "w b")
     infer_shapes.run(model)

@@ -30,6 +30,7 @@ def parse(text: str, expand: str, image: str = "2,3,4,4") -> ir.Model:
         ("y = Sub(e, x)", MEASURED, "2,3,4,4"),
         ("z = Div(e, x) y = Add(z, e)", TOLD, "2,3,4,4"),
         ("y = Mul(x, e)", MEASURED, "N,3,H,W"),
+        ("y = Mul(x, e)", MEASURED, "?,3,?,?"),
     ],
 )
 def test_sums_and_products_with_a_tensor_as_large_repeat_it_themselves(reader: str, expand: str, image: str) -> None:
@@ -51,6 +52,11 @@ def test_where_others_need_the_values_it_stays(reader: str) -> None:
     assert (report.changed, ops(model).count("Expand")) == (0, 1)
 
 
-def test_sizes_that_are_not_known_to_be_equal_are_not() -> None:
-    model = parse("y = Mul(x, e)", TOLD, "N,3,H,W")
+@pytest.mark.parametrize(
+    ("expand", "image"),
+    [(TOLD, "N,3,H,W"), ("two = Concat<axis=0>(x, x) s = Shape(two) e = Expand(g, s)", "?,3,?,?")],
+    ids=["told", "of another tensor, of unknown sizes as well"],
+)
+def test_sizes_that_are_not_known_to_be_equal_are_not(expand: str, image: str) -> None:
+    model = parse("y = Mul(x, e)", expand, image)
     assert (remove_expand.run(model).changed, ops(model).count("Expand")) == (0, 1)

@@ -18,6 +18,9 @@ from amct_lite.passes.remove_identity import run
         "i = Pad(r, pads)",
         "i = Concat<axis=0>(r)",
         "i = Sum(r)",
+        "i = Max(r)",
+        "i = Min(r)",
+        "i = Mean(r)",
     ],
 )
 def test_node_that_does_nothing_is_removed(node):
