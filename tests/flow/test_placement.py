@@ -15,14 +15,15 @@ from amct_lite.types import Gate
 
 WEIGHTS = {"w": (4, 4, 1, 1), "v": (4, 4, 1, 1), "u": (4, 8, 1, 1), "m": (256, 3), "u12": (4, 12, 1, 1)}
 WEIGHTS |= {"u4": (4, 4, 1, 1), "from": np.array([0]), "to": np.array([8]), "along": np.array([2])}
+WEIGHTS |= {"pixels": np.array([2, 3]), "one": (4, 1, 1, 1)}
 WEIGHTS |= {"ones": np.ones(8, np.float32), "o12": np.ones(12, np.float32)}
 ALL = {"c1": (0,), "c2": (0,), "c3": (0,), "c4": (0,), "g": (0,)}
 
 
-def placed(body: str, *, output: str = "float[1,4,8,8] y", left_out: str = "", without: str = "") -> Placement:
+def placed(body: str, *, output: str = "float[1,4,8,8] y", left_out: str = "", without: str = "", opset: int = 17) -> Placement:
     """Every Conv called c1 to c4 and every Gemm called g is a quantized layer."""
     text = f"net (float[1,4,8,8] x) => ({output}) {{ {body} }}"
-    prepared = load_prepared(load_bytes(net(text, **WEIGHTS).SerializeToString())).prepared
+    prepared = load_prepared(load_bytes(net(text, opset=opset, **WEIGHTS).SerializeToString())).prepared
     layers = {str(node.name): ALL[str(node.name)] for node in prepared.graph if node.name in ALL}
     return place(prepared, layers, left_out=left_out.split(), without=without.split())
 
@@ -193,6 +194,26 @@ def test_who_asks_for_a_shape_reads_nothing_rounded() -> None:
     """A record with such an entry would be refused: it reads no values."""
     found = placed("[c1] a = Conv (x, w) [s] b = Softmax (a) [size] n = Shape (a) [r] y = Reshape (b, n)")
     assert found.reads == (("s", 0),)
+
+
+@pytest.mark.parametrize(
+    ("mean", "opset", "weight", "integer"),
+    [
+        ("ReduceMean <axes=[2,3]> (a)", 17, "v", True),
+        ("ReduceMean <axes=[-1,2]> (a)", 17, "v", True),
+        ("ReduceMean (a, pixels)", 18, "v", True),
+        ("ReduceMean <axes=[2]> (a)", 17, "v", False),
+        ("ReduceMean <axes=[1]> (a)", 17, "one", False),
+        ("ReduceMean (a)", 17, "one", False),
+        ("ReduceMean (a, told)", 18, "v", False),
+    ],
+)
+def test_a_mean_is_a_pooling_where_it_is_known_to_be_of_all_pixels(mean: str, opset: int, weight: str, integer: bool) -> None:
+    """Those who read floats of it read rounded ones then."""
+    told = "[peak] p = ReduceMax <keepdims=0> (x) [index] i = Cast <to=7> (p) [list] told = Unsqueeze (i, from)"
+    behind = f"[c2] b = Conv (n, {weight}) [soft] s = Softmax (n) [add] y = Add (b, s)"
+    found = placed(f"{told} [c1] a = Conv (x, w) [mean] n = {mean} {behind}", output="float[1,C,H,W] y", opset=opset)
+    assert (("soft", 0) in found.reads) is integer
 
 
 def test_a_dilated_mean_reads_no_rounded_tensor() -> None:

@@ -46,12 +46,18 @@ def test_magnitudes_count_without_bands() -> None:
         ("[soft] s = Softmax (t) [log] y = Log (s)", set()),  # what a classifier ends with
         ("[exp] e = Exp (t) [log] y = Log (e)", set()),
         ("[root] y = Sqrt (t)", set()),
+        ("[back] u = Transpose <perm=[0,2,1]> (t) [two] m = MatMul (t, u) [log] y = Log (m)", set()),
         ("[relu] a = Relu (t) [head] h = MatMul (a, wq) [abs] b = Abs (h) [log] y = Log (b)", {"head"}),
     ],
-    ids=["softmax", "exponential", "no logarithm", "behind an activation"],
+    ids=["softmax", "exponential", "no logarithm", "products of two", "behind an activation"],
 )
 def test_what_is_no_spectrum_is_left_alone(nodes: str, spectral: set[str]) -> None:
     assert found(SPECTRUM, nodes) == spectral
+
+
+def test_a_logarithm_of_what_no_squares_go_into_is_none_of_a_spectrum() -> None:
+    linear = "[filter] f = Conv <pads=[1,1]> (x, wf) [re] r = Conv (f, wr) [turn] t = Transpose <perm=[0,2,1]> (r)"
+    assert found(linear, "[mel] m = MatMul (t, wm) [log] y = Log (m)") == set()
 
 
 def test_it_stays_in_float_for_onnx_runtime_with_the_reason_unless_it_is_asked_for() -> None:
