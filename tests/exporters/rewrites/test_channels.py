@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from small_nets import ONE_THREAD, images, net, require_equal
 
 from amct_lite import ir
-from amct_lite.config import QuantConfig
+from amct_lite.config import Override, QuantConfig
 from amct_lite.converting import convert
 from amct_lite.pipeline import quantize
 
@@ -173,8 +175,10 @@ def test_pixels_of_zeros_in_front_of_a_convolution_become_its_own() -> None:
     assert ir.attribute(ops["second"], "pads") == [1, 0, 2, 1]
 
 
-def test_a_pad_that_repeats_pixels_stays() -> None:
-    after = exported(PADDED.replace("Pad (b", 'Pad <mode="edge"> (b'), AROUND)[1]
+@pytest.mark.parametrize("config", [ORT, replace(ORT, algorithm="minmax", tensors={"pad:0": Override()})], ids=["", "rounded"])
+def test_a_pad_that_repeats_pixels_stays(config: QuantConfig) -> None:
+    """Where it is rounded in front, too, both sides have one grid."""
+    after = exported(PADDED.replace("Pad (b", 'Pad <mode="edge"> (b'), AROUND, config=config)[1]
     assert any(node.name == "pad" for node in after.graph)
 
 

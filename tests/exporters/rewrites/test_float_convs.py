@@ -32,7 +32,7 @@ def quantized(
         text = text.replace("y = Conv", "c = Conv").replace(" }", f" {behind} }}")
     rng = np.random.default_rng(0)
     bias = rng.standard_normal(kernel[0]).astype(np.float32)
-    model = net(text, w=(kernel[1], 3, 3, 3), wl=kernel, v=bias)
+    model = net(text, w=(kernel[1] * (2 if "group=2" in attributes else 1), 3, 3, 3), wl=kernel, v=bias)
     samples = [{"x": rng.standard_normal((1, 3, *size)).astype(np.float32)} for _ in range(8)]
     config = QuantConfig(target="ort", **settings)
     return quantize(ir.load_bytes(model.SerializeToString()), samples, config, options=ONE_THREAD), samples
@@ -84,10 +84,11 @@ def test_four_neighbours_at_once_are_the_same_results(kernel: tuple[int, ...], a
         (KERNEL, f"{PADS}, strides=[1,2]", (64, 64)),
         (KERNEL, "pads=[4,4,4,4], dilations=[2,2]", (32, 32)),
         (KERNEL, PADS, (16, 16)),
+        ((8, 4, 5, 5), f"{PADS}, group=2", (32, 32)),
         ((9, 8, 5, 5), PADS, (32, 32)),
         ((5, 4, 3, 3), "pads=[1,1,1,1]", (64, 64)),
     ],
-    ids=["an odd row", "a stride", "gaps", "a small image", "many outputs", "many of a small kernel"],
+    ids=["an odd row", "a stride", "gaps", "a small image", "groups", "many outputs", "many of a small kernel"],
 )
 def test_where_that_cannot_be_or_does_not_pay_only_the_weight_is_stored_as_floats(
     kernel: tuple[int, ...], attributes: str, size: tuple[int, int]

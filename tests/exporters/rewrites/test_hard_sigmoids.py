@@ -47,6 +47,13 @@ def test_a_hard_swish_between_layers_is_integers_throughout(activation: str, ops
     assert (gate.scale[0], gate.zero_point) == (pytest.approx(data.scale[0] / 6), (-128,))
 
 
+def test_codes_that_do_not_begin_at_zero_do_not_saturate_there() -> None:
+    """As with a symmetric range: then it is computed in float."""
+    result = quantized(GATE, symmetric=True)
+    assert kernels(result)["QLinearAdd"] == 0
+    require_equal(result.exports, samples())
+
+
 @pytest.mark.parametrize(
     ("activation", "scale"),
     [(SWISH, 0.01), (SWISH, 0.3), (f"{SWISH.replace('b', 'h')} [more] b = Add (h, a)", 0.3)],

@@ -72,12 +72,13 @@ def test_a_mask_that_is_added_takes_off_no_more_than_is_needed(number: float, op
         f"u = Cast <to=1> (later) m = Mul (u, lowest) r = Add (s, m) {ENDS}",
         f"r = Where (later, lowest, s) {ENDS}",
         f"r = Where (earlier, s, least) {ENDS}",
+        f"high = Add (s, hundred) r = Where (later, lowest, high) {ENDS}",
     ],
 )
 def test_however_scores_are_hidden(seen: str) -> None:
     values = {
         "mask": hiding(-10000), "shape": np.array([1, 4, TOKENS, TOKENS]), "later": LATER, "earlier": ~LATER,
-        "lowest": np.float32(LOWEST), "least": np.array([-np.inf], np.float32),
+        "lowest": np.float32(LOWEST), "least": np.array([-np.inf], np.float32), "hundred": np.float32(100),
     }  # fmt: skip
     require_raised(models(HEAD + seen, samples(), **{name: value for name, value in values.items() if name in seen}), samples())
 

@@ -105,6 +105,21 @@ def test_a_shuffle_that_others_see_stays(reader: str) -> None:
     assert operators(also(UNITS, reader), VALUES | {"wz": (4, 6, 3, 3)})["Transpose"] == 2
 
 
+@pytest.mark.parametrize(
+    "moved", ["Concat <axis=2> (k3, k3)", "Concat <axis=-1> (k3, k3)", "Slice (k3, none, four, rows)"], ids=str
+)
+def test_a_shuffle_whose_pixels_are_moved_stays(moved: str) -> None:
+    values = {"wz": (4, 12, 1, 1), "none": np.array([0]), "four": np.array([4]), "rows": np.array([2])}
+    assert operators(also(UNITS, f"[pixels] q = {moved} [also] z = Conv (q, wz)"), VALUES | values)["Transpose"] == 2
+
+
+def test_what_has_other_sizes_behind_a_shuffle_is_none() -> None:
+    text = f"""net (float[N,3,8,8] x) => (float[N,9,h,w] y) {{ [stem] c = Conv (x, ws) {SHUFFLE.format("d", "c")}
+      [point] e = Conv (d3, wp) [end] y = Relu (e) }}"""
+    values = {"ws": (6, 3, 1, 1), "wp": (9, 12, 1, 1), "apart": np.array([0, 2, 3, 8, 8]), "whole": np.array([0, 12, 4, 8])}
+    assert operators(text, values)["Transpose"] == 1
+
+
 def test_a_shuffle_whose_parts_are_seen_stays() -> None:
     found = operators(also(UNITS, "[also] z = Sigmoid (k2)", "float[N,u,v,r,s] z"), VALUES)
     assert found["Transpose"] == 2
