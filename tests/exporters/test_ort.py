@@ -168,6 +168,28 @@ def test_a_mean_of_windows_is_a_depthwise_convolution(how: str, kernel: str) -> 
     assert (found["QLinearConv"], found["QLinearAveragePool"]) == ((2, 0) if kernel == "QLinearConv" else (1, 1))
 
 
+@pytest.mark.parametrize(
+    ("moved", "outputs"),
+    [
+        ("y = DepthToSpace <blocksize=2> (a)", "float[N,2,32,32] y"),
+        ("y, z = Split <axis=1> (a, halves)", "float[N,4,16,16] y, float[N,4,16,16] z"),
+        ("y = Concat <axis=1> (a, b)", "float[N,16,16,16] y"),
+        ("c = Concat <axis=1> (a, b) y = Tanh (c)", "float[N,16,16,16] y"),
+        ("y, c = Split <axis=1> (a, halves) z = Tanh (c)", "float[N,4,16,16] y, float[N,4,16,16] z"),
+    ],
+)
+def test_floats_that_leave_movers_are_made_behind_them(moved: str, outputs: str) -> None:
+    text = f"""net (float[N,3,16,16] x) => ({outputs}) {{
+      [c1] a = Conv <pads=[1,1,1,1]> (x, w1) [c2] b = Conv <pads=[1,1,1,1]> (x, w1) [moved] {moved} }}"""
+    model = ir.load_bytes(net(text, halves=np.array([4, 4])).SerializeToString())
+    exports = quantize(model, images(4), QuantConfig(target="ort"), options=ONE_THREAD).exports
+    assert exports.deploy is not None
+    floats = [node.outputs[0] for node in optimized(exports.deploy).graph if node.op_type == "DequantizeLinear"]
+    assert floats
+    assert {use.node.op_type for value in floats for use in value.uses()} <= {"Tanh"}
+    require_equal(exports, images(2))
+
+
 def test_means_of_moved_codes_are_integer_kernels_too() -> None:
     """Behind a MaxPool or a Concat stands a pair of the exporter's own."""
     found = nodes("moved means")
