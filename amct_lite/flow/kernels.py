@@ -98,8 +98,8 @@ def _zero_padding(node: ir.Node) -> bool:
 KERNELS: Mapping[str, Kernel] = {
     "Add": Kernel(data=None, number=True, taken=_usable_number),
     "Mul": Kernel(data=None, number=True, taken=_usable_number),
-    "Sub": Kernel(data=None, number=True, taken=_by_number),
-    "Div": Kernel(data=None, number=True, taken=_by_number),
+    "Sub": Kernel(number=True, taken=_by_number),
+    "Div": Kernel(number=True, taken=_by_number),
     "AveragePool": Kernel(taken=lambda node: not dilated(node)),
     "BatchNormalization": Kernel(taken=_scales_channels),
     "GlobalAveragePool": Kernel(),

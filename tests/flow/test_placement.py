@@ -15,6 +15,8 @@ from amct_lite.types import Gate
 
 WEIGHTS = {"w": (4, 4, 1, 1), "v": (4, 4, 1, 1), "u": (4, 8, 1, 1), "m": (256, 3), "u12": (4, 12, 1, 1)}
 WEIGHTS |= {"u4": (4, 4, 1, 1), "from": np.array([0]), "to": np.array([8]), "along": np.array([2])}
+WEIGHTS |= {"around": np.array([0, 0, 1, 1, 0, 0, 1, 1]), "nought": np.float32(0), "half": np.float32(0.5)}
+WEIGHTS |= {"twice": np.array([1, 1, 2, 2], np.float32)}
 WEIGHTS |= {"pixels": np.array([2, 3]), "one": (4, 1, 1, 1)}
 WEIGHTS |= {"ones": np.ones(8, np.float32), "o12": np.ones(12, np.float32)}
 ALL = {"c1": (0,), "c2": (0,), "c3": (0,), "c4": (0,), "g": (0,)}
@@ -64,6 +66,22 @@ def test_what_is_only_moved_keeps_one_grid() -> None:
     found = placed("[c1] a = Conv (x, w) [pool] p = MaxPool <kernel_shape=[1,1]> (a) [c2] y = Conv (p, v)")
     assert found.reads == (("pool", 0),)
     assert found.grids == {"a": ("a", "p"), "p": ("a", "p")}
+
+
+@pytest.mark.parametrize(
+    ("moved", "only"),
+    [
+        ("Pad (a, around)", True),
+        ("Pad (a, around, nought)", True),
+        ("Pad (a, around, half)", False),
+        ('Pad <mode="edge"> (a, around)', False),
+        ('Resize <mode="nearest"> (a, , twice)', True),
+        ('Resize <mode="linear"> (a, , twice)', False),
+    ],
+)
+def test_what_makes_other_values_than_zeros_is_no_mover(moved: str, only: bool) -> None:
+    found = placed(f"[c1] a = Conv (x, w) [moved] p = {moved} [c2] y = Conv (p, v)", output="float[1,4,H,W] y")
+    assert found.grids == ({"a": ("a", "p"), "p": ("a", "p")} if only else {})
 
 
 def test_what_is_moved_is_kept_within_the_bounds_of_those_who_compute_it() -> None:

@@ -39,6 +39,8 @@ def test_product_and_bias_are_one_kernel(batch: str, total: str, per_channel: st
     result = quantized(batch, total, per_channel=per_channel)
     found = kernels(result)
     assert (found["MatMulIntegerToFloat"], found["Add"]) == (1, 0)
+    assert result.exports.deploy is not None
+    assert result.exports.deploy.opset_imports["com.microsoft"] == 1
     assert result.report.kernels is not None
     assert (result.report.kernels.layers, result.report.kernels.integer) == (1, 1)
     require_alike(result.exports, samples()[:2], 60)

@@ -54,6 +54,8 @@ def test_a_gelu_of_codes_is_one_kernel(gelu: str, opset: int) -> None:
     found = kernels(result)
     assert (found["Gelu"], found["QLinearConv"]) == (1, 1)
     assert not {"Erf", "Div", "Mul"} & found.keys()
+    assert result.exports.deploy is not None
+    assert result.exports.deploy.opset_imports["com.microsoft"] == 1
     require_alike(result.exports, samples(1, 3, 12, 12)[:2], 35)  # a code at a tie may be one apart
 
 

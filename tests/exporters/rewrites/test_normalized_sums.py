@@ -43,6 +43,21 @@ def test_a_sum_in_front_of_a_normalization_stays_apart_from_it(norm: str, batch:
     require_equal(result.exports, data[:2])
 
 
+@pytest.mark.parametrize(
+    ("behind", "skip"),
+    [("s = Add (a, v) n = LayerNormalization (s, g, v)", ("first",)), ("s = Add (a, x) n = ReduceMean <axes=[0]> (s)", ())],
+    ids=["a bias in float", "no normalization"],
+)
+def test_other_sums_keep_their_operator(behind: str, skip: tuple[str, ...]) -> None:
+    text = f"net (float[B,6,32] x) => (float[C,6,32] y) {{ [first] a = MatMul (x, w) {behind} [last] y = MatMul (n, wl) }}"
+    data = [{"x": np.random.default_rng(seed).standard_normal((1, 6, 32)).astype(np.float32)} for seed in range(8)]
+    model = net(text, **{name: value for name, value in TENSORS.items() if name in {"w", "wl", "v", "g"}})
+    config = QuantConfig(target="ort", skip=skip)
+    deploy = quantize(ir.load_bytes(model.SerializeToString()), data, config, options=ONE_THREAD).exports.deploy
+    assert deploy is not None
+    assert "Sum" not in {node.op_type for node in deploy.graph}
+
+
 def test_a_sum_of_integers_keeps_its_operator() -> None:
     text = """net (float[1,6,32] x, int32[1,6] k) => (float[1,6,32] y, int32[1,6] z) {
       [first] y = MatMul (x, w) [both] s = Add (k, k) m = ReduceMean <axes=[1]> (s) z = Sub (s, m) }"""

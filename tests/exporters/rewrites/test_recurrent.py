@@ -61,6 +61,7 @@ def quantized(model: onnx.ModelProto, target: str = "ort", **settings: object) -
 def kernel_of(result: QuantizeResult) -> tuple[ir.Node, list[np.ndarray | None]]:
     assert result.exports.deploy is not None
     (node,) = [node for node in result.exports.deploy.graph if node.op_type == "DynamicQuantizeLSTM"]
+    assert result.exports.deploy.opset_imports["com.microsoft"] == 1
     return node, [None if value is None else ir.constant_of(value) for value in node.inputs]
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from small_nets import ONE_THREAD, kernels, net, run
+from small_nets import ONE_THREAD, kernels, net, require_equal, run
 
 from amct_lite import ir
 from amct_lite.config import QuantConfig
@@ -31,3 +31,12 @@ def test_a_softmax_of_codes_does_not_lose_a_step(axis: int, outputs: int) -> Non
         theirs = run(result.exports.fake_quant, sample)[0]
         assert np.mean(np.abs(session.run(sample)[0] - theirs) > 1e-5 * np.abs(theirs).max()) < 0.01  # ties
         np.testing.assert_array_equal(run(result.exports.deploy, sample)[0], theirs)
+
+
+def test_one_of_floats_stays_as_it_is() -> None:
+    text = """net (float[N,6,16] x) => (float[N,6,4] y) {
+      [first] a = MatMul (x, w) [bound] b = Clip (a, low, high) [shares] s = Softmax (b) [last] y = MatMul (s, wl) }"""
+    model = net(text, w=(16, 8), wl=(8, 4), low=np.float32(-1), high=np.float32(1)).SerializeToString()
+    data = [{"x": np.random.default_rng(seed).standard_normal((1, 6, 16)).astype(np.float32)} for seed in range(8)]
+    exports = quantize(ir.load_bytes(model), data, QuantConfig(target="ort"), options=ONE_THREAD).exports
+    require_equal(exports, data[:2])
