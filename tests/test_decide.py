@@ -1,5 +1,7 @@
 """From sketches to a record, and the repairs without which a bias would not fit."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from layer_cases import BY_ID, named
@@ -226,3 +228,28 @@ def test_tensors_of_one_grid_get_the_range_that_holds_them_all() -> None:
     alone = {tensor.name: activation_qparams(tensor, sketches).scale for tensor in plan.tensors}
     assert found["last"].scale == alone["b"]
     assert alone["b"][0] > 10 * alone["a"][0]
+
+
+BOUNDED = """g (float[1,3,6,6] x, float[4,3,3,3] w, float[2,4,1,1] v, float low, float high) => (float[1,2,4,4] y) {
+    [first] a = Conv (x, w) [bound] b = Clip (a, low, high) MOVED [last] y = Conv (b, v) }"""
+
+
+@pytest.mark.parametrize("moved", ["", "[pool] c = MaxPool <kernel_shape = [1, 1]> (b)"], ids=["alone", "one grid"])
+def test_a_range_never_goes_beyond_what_a_clip_leaves(moved: str) -> None:
+    """Whatever the method finds: here it takes a fifth more."""
+    text = BOUNDED.replace("MOVED", moved).replace("Conv (b, v)", "Conv (c, v)" if moved else "Conv (b, v)")
+    model = named(parse(text, "w v", OPSET, low=np.float32(0), high=np.float32(0.5)))
+    beyond = QuantConfig(target="ort", options={"search_range": [1.2, 1.3]})
+    for config, most in ((beyond, 0.5), (replace(beyond, target="generic"), 0.65)):
+        _, decision = decided(model, config)
+        data = decision.record.by_key["last"].activation
+        assert (127 - data.zero_point[0]) * data.scale[0] == pytest.approx(most, rel=0.09)
+        assert ((127 - data.zero_point[0]) * data.scale[0] <= 0.5) is (config.target == "ort")
+
+
+def test_what_a_node_that_is_left_out_would_join_keeps_its_own_range() -> None:
+    text = """g (float[1,3,6,6] x, float[4,3,3,3] w, float[4,3,3,3] v, float[2,8,1,1] u) => (float[1,2,4,4] y) {
+        [narrow] a = Conv (x, w) [wide] b = Conv (x, v) [cat] c = Concat <axis = 1> (a, b) [last] y = Conv (c, u) }"""
+    model = named(parse(text, "w v u", OPSET))
+    assert all(tensor.grid for tensor in resolve(QuantConfig(target="ort"), model).tensors if tensor.name != "x")
+    assert not any(tensor.grid for tensor in resolve(QuantConfig(target="ort", skip=("cat",)), model).tensors)

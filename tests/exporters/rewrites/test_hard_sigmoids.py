@@ -47,6 +47,13 @@ def test_a_hard_swish_between_layers_is_integers_throughout(activation: str, ops
     assert (gate.scale[0], gate.zero_point) == (pytest.approx(data.scale[0] / 6), (-128,))
 
 
+def test_symmetric_ranges_stay_symmetric_around_a_hard_swish() -> None:
+    """A range that begins at -3, with a whole number of steps to 0, is none."""
+    record = quantized(SWISH, symmetric=True, scale=0.7).record
+    assert {"act:0", "act:1"} <= record.by_key.keys()
+    assert {entry.activation.zero_point for entry in record.layers} == {(0,)}
+
+
 def test_codes_that_do_not_begin_at_zero_do_not_saturate_there() -> None:
     """As with a symmetric range: then it is computed in float."""
     result = quantized(GATE, symmetric=True)
