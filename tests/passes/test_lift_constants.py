@@ -58,5 +58,6 @@ def test_what_only_holds_a_constant_too_is_none():
 
 
 def test_strings_stay_with_a_reason():
-    report = run(parse('g () => (string y) { c = Constant<value_string = "a">()  y = Identity(c) }'))
+    report = run(parse('g () => (string y) { [words] c = Constant<value_string = "a">()  y = Identity(c) }'))
     assert (report.changed, "value_string" in report.skips[0].reason) == (0, True)
+    assert (report.skips[0].node, report.skips[0].op_type) == ("words", "Constant")

@@ -53,8 +53,15 @@ def test_product_with_another_reader_is_refused():
     assert (report.changed, "another reader" in report.skips[0].reason) == (0, True)
 
 
-def test_product_captured_by_a_body_is_refused():
-    text = dense("y = Add(b, m)  z = branches_on(m)", "5")
+def test_product_with_another_reader_of_which_one_result_is_an_output_is_refused():
+    text = dense("y = Add(b, m)  z, mask = Dropout(m)", "5").replace("(float y)", "(float y, float z)")
+    _, report = apply(run, parse(text, "w b"))
+    assert (report.changed, "another reader" in report.skips[0].reason) == (0, True)
+
+
+@pytest.mark.parametrize("captured", ["z = branches_on(m)", "n = Neg(m)  z = branches_on(n)"])
+def test_product_captured_by_a_body_is_refused(captured):
+    text = dense(f"y = Add(b, m)  {captured}", "5")
     text = text.replace("(float y)", "(float y, float z)").replace("] x,", "] x, bool q,")
     _, report = apply(run, parse(text, "w b"))
     assert (report.changed, "another reader" in report.skips[0].reason) == (0, True)
