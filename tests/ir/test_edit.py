@@ -297,3 +297,12 @@ def test_who_takes_the_place_of_a_node_has_its_readers_name_and_sizes(replaced):
     assert ir.dims_of(new.outputs[0]) == (4,)
     assert outputs(model) == ["y", "z"]
     reload(model)
+
+
+def test_a_piece_needs_nothing_of_what_bodies_compute_for_themselves() -> None:
+    text = """<ir_version: 8, opset_import: ["": 17]> g (float[2] x, int64 n, bool c) => (float[2] y) {
+      r = Relu (x) [loop] y = Loop (n, c, x) <body = b (int64 i, bool k, float[2] s) => (bool again, float[2] t) {
+        again = Identity (k) m = Mul (s, r) t = Neg (m) }> }"""
+    model = ir.from_text(text)
+    assert [str(value.name) for value in ir.extract(model, ["y"]).graph.inputs] == ["n", "c", "x"]
+    assert [str(value.name) for value in ir.extract(model, ["y"], ["r"]).graph.inputs] == ["n", "c", "x", "r"]

@@ -91,6 +91,7 @@ def test_checksum_sees_what_is_computed():
     for edit in (
         lambda m: ir.add_initializer(m.graph, "w2", np.zeros(3, np.float32)),
         lambda m: ir.set_attribute(m.graph[1], "alpha", 0.5),
+        lambda m: ir.set_attribute(m.graph[1], "beta", 0.5),
         lambda m: setattr(m.graph[0], "op_type", "Add"),
         lambda m: setattr(m.graph[0], "name", "other"),
         lambda m: m.opset_imports.update({"": 18}),
@@ -113,6 +114,14 @@ def test_checksum_does_not_see_the_rest(tmp_path):
     assert ir.checksum(model) == reference
     ir.save(model, tmp_path / "model.onnx")
     assert ir.checksum(ir.load(tmp_path / "model.onnx").model) == reference
+
+
+def test_checksum_does_not_see_the_order_of_initializers():
+    orders = ("float[1] a = {1}, float[1] b = {2}", "float[1] b = {2}, float[1] a = {1}")
+    text = '<ir_version: 8, opset_import: ["" : 17]> g (float[1] x) => (float[1] y) <ORDER> { z = Add (x, a) y = Mul (z, b) }'
+    first, second = (ir.from_text(text.replace("ORDER", order)) for order in orders)
+    assert list(first.graph.initializers) != list(second.graph.initializers)
+    assert ir.checksum(first) == ir.checksum(second)
 
 
 def test_checksum_is_stable():
