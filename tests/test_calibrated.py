@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from small_nets import ONE_THREAD, images, net, saved
 
-from amct_lite import ir, pipeline
+from amct_lite import biases, ir, pipeline
 from amct_lite.calibrated import Calibrated
 from amct_lite.config import QuantConfig
 from amct_lite.errors import CalibrationError
@@ -85,6 +85,13 @@ def test_auto_takes_the_full_correction_only_where_it_is_clearly_better(
     assert settled.calibration.statistics.bias_correction == correction
     assert (settled.calibration.statistics.bias_shifts is not None) == better
     assert ir.to_bytes(settled.exports().fake_quant) == ir.to_bytes(replace(settled, settled=None).exports().fake_quant)
+
+
+def test_where_the_analytic_correction_is_good_no_other_is_measured(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Score, "is_good", lambda _score: True)
+    monkeypatch.setattr(biases, "measure_shifts", None)
+    settled = pipeline.calibrate(model, images(4), QuantConfig(), options=ONE_THREAD).with_biases(ONE_THREAD.runtime)
+    assert settled.calibration.statistics.bias_correction == "analytic"
 
 
 def test_a_narrowed_decision_has_models_of_its_own(model: Path) -> None:

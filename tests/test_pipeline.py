@@ -247,6 +247,8 @@ def test_a_full_correction_is_taken_from_saved_statistics_where_the_scales_are_t
     assert again.statistics.bias_correction == settled
     same = ir.to_bytes(again.exports.fake_quant) == ir.to_bytes(full.exports.fake_quant)
     assert same == (settled == "full")
+    kept = (again.statistics.bias_shifts is not None, bool(again.statistics.bias_record))
+    assert kept == ((True, True) if settled == "full" else (False, False)), "nothing is left of a measurement that is not taken"
 
 
 def test_another_algorithm_is_decided_from_saved_statistics(result: QuantizeResult, model: Path) -> None:
