@@ -79,7 +79,7 @@ def spread_channels(shuffle: ir.Node) -> None:
     blocks of those that stay, if there are some. The convolution in front gives them in that order."""
     pair, block = pair_around(shuffle), int(ir.attribute(shuffle, "blocksize", 1))
     sizes = ir.sizes_of(pair[0].inputs[0], _BEHIND_BATCH) if pair is not None else None
-    if pair is None or sizes is None or len(sizes) != 3 or sizes[0] < BLOCK * block**2:
+    if pair is None or sizes is None or sizes[0] < BLOCK * block**2:
         return
     channels, height, width = sizes[0] // block**2, *sizes[1:]
     if ir.attribute(shuffle, "mode", "DCR") == "CRD" and not _reordered(shuffle, channels, block):
