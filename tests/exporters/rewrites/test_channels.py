@@ -223,3 +223,17 @@ def test_a_pad_of_some_axes_adds_nothing_along_the_others(around: str, reader: s
       [second] d = {reader} [last] y = Conv (d, wl) }}"""
     values = {"ws": (6, 3, 3, 3), "wp": (6, 6, 1, 1), "wl": (6, 6, 1, 1), "pad": np.array([1, 2, 0, 1])}
     exported(text, values | {"axes": np.array([-2, 3]), "nothing": np.float32(0)}, opset=18)
+
+
+def test_a_result_that_is_rounded_in_two_ways_gets_no_channels() -> None:
+    """As a record says that somebody has edited: the zeros would be cut off for one of the two readers alone."""
+    text = """net (float[N,4,16,16] x) => (float[N,16,16,16] y) { [first] a = Conv <pads=[1,1,1,1]> (x, ws)
+      [one] b = Conv (a, wp) [other] c = Conv (a, wq) [sum] d = Add (b, c) [last] y = Relu (d) }"""
+    model = ir.load_bytes(net(text, ws=(12, 4, 3, 3), wp=(16, 12, 1, 1), wq=(16, 12, 1, 1)).SerializeToString())
+    data = [{"x": np.random.default_rng(seed).standard_normal((1, 4, 16, 16)).astype(np.float32)} for seed in range(4)]
+    record = quantize(model, data, ORT, options=ONE_THREAD).record
+    layers = [replace(e, activation=replace(e.activation, scale=(0.05,))) if e.key == "one" else e for e in record.layers]
+    exports = convert(model, replace(record, layers=tuple(layers)), config=ORT, data=data, options=ONE_THREAD).exports
+    assert exports.deploy is not None
+    assert weight_shapes(exports.deploy)["first"] == (12, 4, 3, 3)
+    require_equal(exports, data)

@@ -47,6 +47,13 @@ def test_a_hard_swish_between_layers_is_integers_throughout(activation: str, ops
     assert (gate.scale[0], gate.zero_point) == (pytest.approx(data.scale[0] / 6), (-128,))
 
 
+@pytest.mark.parametrize("line", ["alpha=0.2, beta=0.0", "alpha=-0.2, beta=0.5", "alpha=0.2, beta=-0.1"])
+def test_what_is_no_sum_with_a_positive_number_stays_float(line: str) -> None:
+    result = quantized(f"[gate] b = HardSigmoid <{line}> (a)")
+    assert kernels(result)["HardSigmoid"] == 1
+    require_equal(result.exports, samples())
+
+
 def test_symmetric_ranges_stay_symmetric_around_a_hard_swish() -> None:
     """A range that begins at -3, with a whole number of steps to 0, is none."""
     record = quantized(SWISH, symmetric=True, scale=0.7).record
