@@ -11,6 +11,7 @@ from amct_lite import ir
 from amct_lite.config import LayerConfig, QuantConfig
 from amct_lite.errors import ConfigError
 from amct_lite.ops import Layer, bind, bodies_behind, weights_behind
+from amct_lite.ops.pool import dilated
 from amct_lite.passes.gone import not_there_any_more
 from amct_lite.record import ReadFacts, mistake, obstacle
 from amct_lite.registry import did_you_mean
@@ -160,6 +161,8 @@ def _never(node: ir.Node, value: ir.Value | None, of_shapes: Container[ir.Value]
         return "the input is absent"
     if _reads_shape(node):
         return f"a {node.op_type} reads no values"
+    if dilated(node):
+        return "ONNX Runtime has no integer kernel for dilated means, but makes one of them where they are rounded"
     if value in of_shapes:
         return "the input is made of shapes and constants alone"
     if ir.constant_of(value) is not None or value.is_initializer():

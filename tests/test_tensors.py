@@ -341,6 +341,15 @@ def test_every_bias_correction_walks_models_with_single_tensors(plain, method: s
     assert result.report.outputs[0].sqnr_db > 35  # 42 dB with all of them
 
 
+def test_a_dilated_mean_reads_floats() -> None:
+    """Between two pairs ONNX Runtime would make an integer kernel of it, which it then refuses."""
+    text = """net (float[1,3,16,16] x) => (float[1,8,14,14] y) { [c1] a = Conv <pads=[1,1,1,1]> (x, w1)
+      [pool] b = AveragePool <kernel_shape=[2,2], dilations=[2,2]> (a) [c2] y = Conv (b, w3) }"""
+    model = ir.load_bytes(net(text, opset=19).SerializeToString())
+    with pytest.raises(ConfigError, match=r'tensors\["pool:0"\]: ONNX Runtime has no integer kernel for dilated means'):
+        resolve(QuantConfig(target="ort", tensors={"pool:0": Override()}), model)
+
+
 def test_a_tensor_goes_with_the_layer_that_would_read_it_in_float(tmp_path) -> None:
     text = """net (float[N,3,16,16] x) => (float[N,8,8,8] y) {
         [conv1] a = Conv<pads = [1,1,1,1]>(x, w1, b1) [pool] p = MaxPool<kernel_shape=[2,2], strides=[2,2]>(a)
