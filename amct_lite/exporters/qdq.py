@@ -46,6 +46,7 @@ def export(model: ir.Model, record: QuantRecord) -> ir.Model:
     """
     bits = {layer.activation.bits for layer in record.layers}
     result, _ = with_codes(ir.clone(model), bits)
+    ir.merge_constants(result.graph)
     name_all_axes(result)
     writer = _Writer(unsigned=ir.opset(result) >= _UNSIGNED_FROM)
     for item in in_graph_order(result, record):

@@ -50,7 +50,7 @@ from amct_lite.ir.io import LoadedModel, clone, from_text, load, load_bytes
 from amct_lite.ir.naming import name_nodes, unique_name
 from amct_lite.ir.older import later_operators, older_opset
 from amct_lite.ir.opset import opset, raise_opset
-from amct_lite.ir.rewire import redirect, replace_input, replace_node, replace_output
+from amct_lite.ir.rewire import merge_constants, redirect, replace_input, replace_node, replace_output
 from amct_lite.ir.shapes import (
     Dims,
     dims_of,
@@ -110,6 +110,7 @@ __all__ = [
     "later_operators",
     "load",
     "load_bytes",
+    "merge_constants",
     "name_cast_types",
     "name_nodes",
     "new_input",

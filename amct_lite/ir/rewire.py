@@ -54,6 +54,15 @@ def replace_node(node: Node, value: Value) -> None:
     value.name = name
 
 
+def merge_constants(graph: Graph) -> None:
+    """Let the readers of initializers that hold the very same tensor read the first of them."""
+    first: dict[int, Value] = {}
+    for value in tuple(graph.initializers.values()):
+        own = value.const_value is None or value.is_graph_input() or value.is_graph_output()
+        if not own:
+            redirect(value, first.setdefault(id(value.const_value), value))
+
+
 def _most_known(inferred: Shape | None, declared: Shape | None) -> Shape | None:
     """The sizes of one tensor that are inferred, and those that are declared where nothing is."""
     if inferred is None or declared is None or len(inferred) != len(declared):

@@ -55,6 +55,7 @@ def run(model: ir.Model) -> PassReport:
         if not wanted:
             return findings.report()
         sources = sum(array.nbytes for array in _leaves(batch).values())
+        tensors: dict[ir.Value, ir.TensorProtocol] = {}
         for value, result in zip(wanted, _computed(model, batch, wanted), strict=True):
             node = value.producer()
             if node is None or node in refused:
@@ -63,7 +64,10 @@ def run(model: ir.Model) -> PassReport:
                 refused.add(node)
                 findings.refuse(node, result if isinstance(result, str) else _too_large(result.nbytes))
             else:
-                _replace(model.graph, value, result)
+                origin = _origin(value)
+                if origin not in tensors:
+                    tensors[origin] = ir.tensor_of(result) if origin.const_value is None else origin.const_value
+                _replace(model.graph, value, tensors[origin])
         findings.changed += _remove_unread(model.graph, batch)
 
 
@@ -164,14 +168,22 @@ def _evaluate(model: ir.Model, batch: Sequence[ir.Node], wanted: Sequence[ir.Val
     return runtime.open_session(small, _OPTIONS, optimize=False).run({})
 
 
-def _replace(graph: ir.Graph, value: ir.Value, array: AnyArray) -> None:
-    """All readers of `value` get `array`, under the name of `value` unless that names an output of the model."""
+def _origin(value: ir.Value) -> ir.Value:
+    """What Identities hand on as `value`. Its tensor is theirs: PyTorch writes one for each further layer that has a weight."""
+    node = value.producer()
+    if node is None or node.op_type != "Identity" or node.inputs[0] is None:
+        return value
+    return _origin(node.inputs[0])
+
+
+def _replace(graph: ir.Graph, value: ir.Value, tensor: ir.TensorProtocol) -> None:
+    """All readers of `value` get `tensor`, under the name of `value` unless that names an output of the model."""
     name = value.name or ""
     if value.is_graph_output():
         name = ir.unique_name(graph, name)
     else:
         value.name = None  # the initializer takes it over
-    initializer = value_of_tensor(name, ir.tensor_of(array))
+    initializer = value_of_tensor(name, tensor)
     graph.register_initializer(initializer)
     ir.redirect(value, initializer, ir.uses(value))
 

@@ -10,6 +10,7 @@ from passes.graphs import feeds_for, outputs_of, parse
 from amct_lite import ir
 from amct_lite.errors import ExportError
 from amct_lite.exporters import qdq
+from amct_lite.passes import prepare
 from amct_lite.types import LayerRecord, QParams, QuantRecord
 
 DATA = QParams.of(0.02, 5)
@@ -115,6 +116,14 @@ def test_a_weight_that_two_layers_read_is_stored_once() -> None:
     weights = [v for v in exported.graph.initializers.values() if v.shape.rank() == 4]
     assert [v.dtype for v in weights] == [ir.DataType.INT8]
     assert by_name(exported, "Conv_0").inputs[1] is by_name(exported, "Conv_1").inputs[1]
+
+
+def test_a_weight_that_an_identity_hands_on_is_stored_once() -> None:
+    text = "g (float[1,3] x, float[3,3] w) => (float[1,3] y) { h = MatMul (x, w) i = Identity (w) y = MatMul (h, i) }"
+    model = prepare(model_of(text, "w")).model
+    exported = qdq.export(model, record_of(model, MatMul_0=DATA, MatMul_2=DATA))
+    weights = [v for v in exported.graph.initializers.values() if v.shape.rank() == 2]
+    assert [v.dtype for v in weights] == [ir.DataType.INT8]
 
 
 def test_a_weight_read_along_two_axes_is_quantized_for_each() -> None:

@@ -38,6 +38,18 @@ def test_all_nodes_of_a_round_run_in_one_session(monkeypatch):
     assert opened == [1]
 
 
+def test_what_identities_hand_on_is_no_copy():
+    """PyTorch writes an Identity for each further layer that has a weight."""
+    text = """g (float[2,2] x, float[2,2] w) => (float[2,2] y) {
+        i = Identity(w)  j = Identity(i)  t = Transpose(w)  u = Identity(t)  v = Identity(t)
+        a = MatMul(x, w)  b = MatMul(a, j)  c = MatMul(b, u)  d = MatMul(c, v)  y = Add(d, t)
+    }"""
+    after, report = apply(run, parse(text, "w"))
+    tensors = [after.graph.initializers[name].const_value for name in "wjtuv"]
+    assert (ops(after), report.changed) == (["MatMul"] * 4 + ["Add"], 5)
+    assert [tensors.index(tensor) for tensor in tensors] == [0, 0, 2, 2, 2]
+
+
 @pytest.mark.parametrize(
     ("node", "values"),
     [
