@@ -38,7 +38,7 @@ def resolve(config: QuantConfig, model: ir.Model, gone: Sequence[Gone] = ()) -> 
     require_input_shapes(config, model)
     shared = _shared_weights(model)
     giving = giving_values(model.graph)
-    spectral = spectral_layers(model.graph) if config.target == ORT else frozenset()
+    spectral = spectral_layers(model.graph) if config.fallback else frozenset()
     layers: list[LayerPlan] = []
     skips: list[Skip] = []
     for node in model.graph:

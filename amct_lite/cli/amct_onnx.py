@@ -60,7 +60,7 @@ def calibration(
     from amct_lite.compat.preparing import default_job, open_job
     from amct_lite.config import QuantConfig, parse_input_shapes
 
-    plain = QuantConfig(batches=batch_num, bias_correction="none")
+    plain = QuantConfig(batches=batch_num, bias_correction="none", fallback=0.0)  # AMCT quantizes all
     if evaluator is not None:
         loaded, file = load_evaluator(evaluator), evaluator
         job = open_job(model, calibration_config) if calibration_config else default_job(model, plain)

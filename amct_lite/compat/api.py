@@ -61,6 +61,7 @@ def create_quant_config(
             skip=tuple(skip_layers or ()),
             batches=batch_num,
             bias_correction="none",
+            fallback=0.0,  # AMCT quantizes all that is not skipped
         )
         job = default_job(Path(model_file), config)
     else:

@@ -38,6 +38,13 @@ def test_updated_model_and_configuration_speak_of_the_same_names(model: Path, tm
     assert (tmp_path / "a.json").read_bytes() == (tmp_path / "b.json").read_bytes()
 
 
+def test_a_layer_whose_squares_go_into_a_logarithm_is_quantized_as_with_amct(tmp_path: Path) -> None:
+    spectrum = "[spectrum] a = Conv(x, w1) b = Mul(a, a) y = Log(b)"
+    model = saved(net(f"net (float[N,3,16,16] x) => (float[N,8,h,w] y) {{ {spectrum} }}"), tmp_path)
+    amct.create_quant_config(tmp_path / "c.json", model)
+    assert json.loads((tmp_path / "c.json").read_text())["spectrum"]["quant_enable"]
+
+
 def test_nodes_that_got_names_are_told(model: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     amct.create_quant_config(tmp_path / "c.json", model)
     with caplog.at_level(logging.INFO):
