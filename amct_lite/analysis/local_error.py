@@ -1,8 +1,8 @@
 """How much each layer's own output changes by its quantization alone, for all layers in one pass.
 
 Beside every layer of the float graph stands its quantized twin, fed with the same float data; a single tensor is compared with
-itself, rounded. The errors are summed inside the graph; no activation is fetched, but for those that cross from one piece of a
-large model to the next.
+itself, rounded, where normalizations alone read it behind the first of them. The errors are summed inside the graph; no
+activation is fetched, but for those that cross from one piece of a large model to the next.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from amct_lite import ir
+from amct_lite.analysis.normalized import normalization_behind
 from amct_lite.analysis.pieces import FEWEST_LAYERS, Piece, cut
 from amct_lite.errors import CalibrationError
 from amct_lite.exporters import qdq
@@ -21,6 +22,7 @@ from amct_lite.exporters.reads import QuantizedRead, quantized_reads
 from amct_lite.ir.build import Inserter
 from amct_lite.numerics.metrics import cosine_from_error, sqnr_db_from_sums
 from amct_lite.ops import Layer, bind
+from amct_lite.passes.channel_affine import ChannelAffine
 from amct_lite.record import split_key
 from amct_lite.runtime import RuntimeOptions, open_session
 from amct_lite.types import AnyArray, Feeds, LayerRecord, QuantRecord
@@ -155,12 +157,12 @@ def _behind(value: ir.Value, prefix: str) -> Inserter:
 
 def _twinned(model: ir.Model, corrected: ir.Model, record: QuantRecord) -> tuple[ir.Model, list[Pair]]:
     """A copy of `model` with a twin beside each entry of `record`, not quantized yet: (key, output of the layer, the twin's);
-    of a single tensor (key, the tensor, the tensor passed on)."""
+    of a single tensor (key, the tensor, the tensor passed on), both as the normalizations see them that alone read it."""
     result = ir.clone(model)
     exported = {item.layer.name: item.layer for item in quantized_layers(corrected, record)}
     layers = [item.layer for item in quantized_layers(result, record)]
-    reads = [(f"{read.node.name}:{read.index}", read) for read in quantized_reads(result, record)]
-    tensors = [(key, read.value, _passed_on(read, key)) for key, read in reads]
+    reads = [(read, normalization_behind(read.node, read.index)) for read in quantized_reads(result, record)]
+    tensors = [_passed_on(read, seen) for read, seen in reads]
     return result, [*((layer.name, layer.output, _twin(layer, exported[layer.name])) for layer in layers), *tensors]
 
 
@@ -194,11 +196,18 @@ def twin(layer: Layer, suffix: str, weight: AnyArray | None, bias: AnyArray | No
     return bound
 
 
-def _passed_on(read: QuantizedRead, key: str) -> ir.Value:
-    """The tensor behind a node that does nothing but read it."""
+def _passed_on(read: QuantizedRead, seen: ChannelAffine | None) -> Pair:
+    """The tensor, and behind a node that does nothing but read it; of both what `seen` makes of them."""
+    key = f"{read.node.name}:{read.index}"
     identity = ir.new_node("Identity", [read.value], name=f"{key}{_TWIN}")
     ir.insert_before(read.node, identity)
-    return identity.outputs[0]
+    exact, quantized = read.value, identity.outputs[0]
+    if seen is None:
+        return key, exact, quantized
+    b = Inserter(read.node, f"{key}.seen")
+    scale, shift = (b.constant(array.reshape(-1, 1, 1), np.float32) for array in (seen.scale, seen.shift))
+    exact, quantized = (b.op("Add", b.op("Mul", value, scale), shift) for value in (exact, quantized))
+    return key, exact, quantized
 
 
 def error_sums(b: Inserter, exact: ir.Value, quantized: ir.Value) -> tuple[ir.Value, ir.Value, ir.Value]:

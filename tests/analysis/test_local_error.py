@@ -85,6 +85,32 @@ def test_a_layer_that_gains_a_bias_is_measured_with_it() -> None:
     assert measure(model, corrected, record, [feeds])["Conv_0"].sqnr_db < 0
 
 
+NORMALIZED = """g (float[1,3,8,8] x, float[1,2,4,4] z, float[5] a, float[5] b, float[5] m, float[5] var)
+  => (float[1,5,4,4] y{more}) {{ [pool] p = MaxPool <kernel_shape = [2,2], strides = [2,2]> (x)
+     [join] c = Concat <axis = 1> (z, p) [norm] y = BatchNormalization (c, a, b, m, var) {reader} }}"""
+
+
+@pytest.mark.parametrize(
+    ("more", "reader", "seen"),
+    [("", "", True), (", float[1,5,4,4] r", "[relu] r = Relu (c)", False), (", float[1,3,4,4] p", "", False)],
+    ids=["the norm alone", "a Relu, too", "an output, too"],
+)
+def test_a_tensor_that_normalizations_alone_read_is_measured_behind_them(more: str, reader: str, seen: bool) -> None:
+    """Small channels, of which one scale leaves little, count as much as the others there."""
+    gain, shift = np.array([9, 9, 1, 10, 100], np.float32), np.array([3, 2, 1, 0, -1], np.float32)
+    constants = {"a": gain, "b": shift, "m": np.zeros(5, np.float32), "var": np.ones(5, np.float32) - np.float32(1e-5)}
+    model = parse(NORMALIZED.format(more=more, reader=reader), "", **constants)
+    ir.infer_shapes(model)
+    rng = np.random.default_rng(0)
+    x = (rng.standard_normal((1, 3, 8, 8)) / np.array([1, 10, 100]).reshape(3, 1, 1)).astype(np.float32)
+    params = QParams.of(np.abs(x).max() / 127, 0)
+    entry = LayerRecord("pool:0", params, None, tensor_quantize=True)
+    found = measure(model, model, QuantRecord((entry,)), [{"x": x, "z": np.zeros((1, 2, 4, 4), np.float32)}])["pool:0"]
+    rounded = np.float32(params.scale[0]) * np.rint(x / np.float32(params.scale[0]))
+    scale, move = (array[2:].reshape(3, 1, 1) if seen else part for array, part in ((gain, 1), (shift, 0)))
+    assert found.sqnr_db == pytest.approx(sqnr_db(scale * x + move, scale * rounded + move), abs=0.01)
+
+
 def test_batches_of_several_sizes_are_summed() -> None:
     text = "g (float[N,3,6,6] x, float[4,3,3,3] w) => (float[N,4,4,4] y) { y = Conv (x, w) }"
     model = named(parse(text, "w", '<ir_version: 8, opset_import: ["": 13]>'))
