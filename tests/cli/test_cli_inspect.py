@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 
+import numpy as np
 import onnx
 import pytest
 from corpus import SHARED, needs_shared
+from small_nets import net, saved
 
 
 def test_inspect_shows_facts_and_plan(amct, digits):
@@ -38,6 +40,15 @@ def test_json_has_the_opsets_the_shapes_and_the_plan(amct, digits):
     assert (found["opset"], found["prepared_opset"], found["parameters"]) == (17, 17, 5356)
     assert found["weight_shapes"]["classifier"] == [64, 10]
     assert found["plan"]["layers"][0]["name"] == "stem.conv"
+
+
+def test_nodes_that_a_pass_leaves_alone_for_one_reason_are_one_line(amct, tmp_path):
+    norms = " ".join(f"[norm{i}] y{i} = BatchNormalization(r, a, a, a, a) " for i in range(5))
+    text = f"net (float[1,2,4,4] x) => (float[1,10,4,4] y) {{ r = Relu(x) {norms} y = Concat<axis = 1>(y0, y1, y2, y3, y4) }}"
+    done = amct("inspect", saved(net(text, a=np.ones(2, np.float32)), tmp_path))
+    (line,) = [line for line in done.out.splitlines() if "not at" in line]
+    names = ", ".join(f"norm{i} (BatchNormalization)" for i in range(3))
+    assert line.startswith(f"fold batch norm not at {names} and 2 more: neither a Conv")
 
 
 def test_inspect_refuses_what_is_no_model(amct, digits):
