@@ -59,7 +59,7 @@ def phases_of(node: ir.Node, kernel: tuple[int, ...]) -> Phases | str:
     pads = ir.attribute(node, "pads", [0] * 2 * rank)
     more = ir.attribute(node, "output_padding", [0] * rank)
     if rank != 2:
-        return f"it is no convolution over images, but over {rank} dimensions"
+        return f"it is no convolution over images, but over {'one dimension' if rank == 1 else f'{rank} dimensions'}"
     if ir.attribute(node, "group", 1) != 1:
         return "it has groups"
     if ir.attribute(node, "auto_pad", "NOTSET") != "NOTSET" or "output_shape" in node.attributes:
