@@ -49,11 +49,16 @@ def gained_beside_time(report: Report) -> str:
     return f"Only tables are quantized, which saves size, not time: weights of {integer}, {exact} in float."
 
 
+def _time(milliseconds: float) -> str:
+    """Three digits, never as a power of ten."""
+    return f"{milliseconds:.3g} ms" if milliseconds < 999.5 else f"{milliseconds / 1000:.3g} s"
+
+
 def say_speed(out: Console, speed: Speed, *, quiet: bool, gained: str = "") -> None:
     """A line; `quiet` leaves only what should worry. gained: what is, if it is not time."""
     shapes = ", ".join(f"{name} {'×'.join(map(str, shape))}" for name, shape in speed.shapes.items())
     told = (
-        f"float {speed.float_ms:.3g} ms, quantized {speed.integer_ms:.3g} ms ({speed.ratio:.2f} of float; "
+        f"float {_time(speed.float_ms)}, quantized {_time(speed.integer_ms)} ({speed.ratio:.2f} of float; "
         f"{count_of(speed.threads, 'thread')}, {escape(shapes)})"
     )
     doubt = f"; the machine is busy, runs scatter {speed.scatter:.1f}-fold: measure again when it is not" if speed.busy else ""

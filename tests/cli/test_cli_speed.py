@@ -44,6 +44,10 @@ def test_threads_and_shapes_are_told() -> None:
     assert said(FASTER, quiet=True) == ""
 
 
+def test_what_takes_long_is_told_in_seconds() -> None:
+    assert "float 4.01 s, quantized 999 ms" in said(Speed(4012.3, 999.4, threads=2, shapes={"x": (4,)}))
+
+
 def test_a_slower_model_is_warned_of_even_when_quiet() -> None:
     slower = Speed(1.0, 2.0, threads=1, shapes={"x": (4,)})
     assert said(slower, quiet=True).startswith("warning: slower than the float model on this machine: float 1 ms")
