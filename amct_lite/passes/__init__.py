@@ -14,6 +14,7 @@ from functools import partial
 from amct_lite import ir
 from amct_lite.passes import (
     bound_parts,
+    drop_subnormal,
     fold_batch_norm,
     fold_constants,
     fold_decomposed_batch_norm,
@@ -61,6 +62,7 @@ def passes_with(fusion: Fusion) -> tuple[Pass, ...]:
         partial(fold_batch_norm.run, fusion=fusion),
         merge_matmul_bias.run,
         bound_parts.run,  # behind the folds: what stood between a Concat and its bound may be gone
+        drop_subnormal.run,  # behind the folds, whose products may be as small
         remove_dead.run,  # last: what the folds left behind
         infer_shapes.run,  # for all later stages
     )
