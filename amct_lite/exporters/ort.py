@@ -34,6 +34,7 @@ from amct_lite.exporters.rewrites.moves import name_shuffle, repeat_pixels, spre
 from amct_lite.exporters.rewrites.norms import scale_channels
 from amct_lite.exporters.rewrites.numbers import NUMBERS, give_code
 from amct_lite.exporters.rewrites.pads import pad_codes
+from amct_lite.exporters.rewrites.prelus import take_larger
 from amct_lite.exporters.rewrites.recurrent import use_kernel
 from amct_lite.exporters.rewrites.reroute import reroute
 from amct_lite.exporters.rewrites.results import round_results
@@ -75,6 +76,7 @@ _COMPUTED: tuple[Rewrite, ...] = (
 _FLOAT: tuple[Rewrite, ...] = (
     (["Add"], take_in_bias),
     (["Erf", "Tanh"], name_gelu),
+    (["PRelu"], take_larger),
     (["Add"], keep_sum),
     (["Clip"], spell_bounds),
     (["Softmax"], raise_hidden),

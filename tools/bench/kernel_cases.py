@@ -12,6 +12,7 @@ gates: an image of codes times one code a channel, channels last
 image: the first Conv, with a fourth channel of zeros, or on four pixels as one
 norms: a BatchNormalization between two 1×1 layers, from and to 16 channels
 swish, gelu: a HardSwish, or a Gelu, between two 1×1 layers
+slopes: a PRelu between two
 gated: a depthwise layer and its gate between two, in whole blocks
 numbers: a product with one, between two
 channels: a channel shuffle between two
@@ -300,6 +301,18 @@ def gelu(channels: int, size: int) -> Models:
     return {way.__name__: among_layers(way, channels, channels, size) for way in (parts, operator)}
 
 
+def slopes(channels: int, size: int) -> Models:
+    def operator(net: Net, codes: str, grid: tuple[str, str]) -> str:
+        slope = net.constant(np.full((channels, 1, 1), 0.25, np.float32))
+        return net.op("QuantizeLinear", net.op("PRelu", net.op("DequantizeLinear", codes, *grid), slope), *grid)
+
+    def larger(net: Net, codes: str, grid: tuple[str, str]) -> str:
+        data, slope = net.op("DequantizeLinear", codes, *grid), net.constant(np.full((channels, 1, 1), 0.25, np.float32))
+        return net.op("QuantizeLinear", net.op("Max", data, net.op("Mul", data, slope)), *grid)
+
+    return {way.__name__: among_layers(way, channels, channels, size) for way in (operator, larger)}
+
+
 def numbers(channels: int, size: int) -> Models:
     def product(way: str, net: Net, codes: str, grid: tuple[str, str]) -> str:
         number = net.constant(np.float32(0.3))
@@ -356,6 +369,7 @@ CASES: Mapping[str, tuple[Callable[..., Models], list[tuple[int, ...]]]] = {
                         (24, 12, 5, 16)]),
     "swish": (swish, [(16, 112), (240, 28), (240, 14), (480, 14), (672, 14), (960, 7), (576, 1)]),
     "gelu": (gelu, [(32, 56), (128, 56), (256, 28), (640, 14), (1024, 7)]),
+    "slopes": (slopes, [(64, 56), (128, 28), (256, 14), (512, 7)]),
     "numbers": (numbers, [(16, 112), (64, 28), (240, 14), (64, 7)]),
     "gated": (gated, [(72, 5, 28), (120, 5, 28), (120, 5, 14), (200, 3, 14), (24, 3, 56)]),
 }  # fmt: skip
