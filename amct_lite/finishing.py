@@ -74,7 +74,7 @@ def _report(built: Built, checked: Checked, said: Said) -> Report:
             *said.warnings,
             *told.unbounded_warnings(checked.outputs),
             *opset_warnings(exports),
-            *told.weight_warnings(source.prepared, record),
+            *told.weight_warnings(source.prepared, record, checked.local),
             *told.local_warnings(
                 *(checked.local, source.prepared, record),
                 learned=learned,

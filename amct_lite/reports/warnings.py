@@ -299,11 +299,16 @@ def record_notes(record: QuantRecord) -> tuple[str, ...]:
     return (f"shift_bit of {named} is not used: shift_n of AscendDequant is 0, as in AMCT's own deploy models",)
 
 
-def weight_warnings(model: ir.Model, record: QuantRecord) -> list[str]:
-    """Layers of which the weight scales ruin many channels, the worst by name: seen in the weights alone."""
+def weight_warnings(model: ir.Model, record: QuantRecord, local: Mapping[str, LocalError]) -> list[str]:
+    """Layers of which the weight scales ruin many channels, the worst by name: seen in the weights alone.
+
+    With a scale of its own a channel is lost only where it is below the smallest scale there is. Whether that matters is seen
+    in what the layer gives (local), where it was measured.
+    """
+    good = {name for name, error in local.items() if error.sqnr_db >= POOR_SQNR_DB}
     found: list[tuple[float, str]] = []
     for item in quantized_layers(model, record):
-        if item.layer.weight is None:
+        if item.layer.weight is None or (item.layer.name in good and not item.weight.per_tensor):
             continue
         lost, channels = _lost_channels(item)
         if lost and lost >= LOST_SHARE * channels:

@@ -59,7 +59,7 @@ def _uneven(channels: int = 4, factor: float = 1e-3) -> np.ndarray:
 
 def test_one_scale_that_ruins_channels_is_named_with_the_remedy():
     weights = {"a": _uneven()}
-    (warning,) = weight_warnings(_model(weights), _record(weights))
+    (warning,) = weight_warnings(_model(weights), _record(weights), {})
     assert warning.startswith("a (Conv): 2 of 4 output channels lose their weights to rounding (below 10 dB).")
     assert "--channel-wise all" in warning
 
@@ -68,25 +68,33 @@ def test_where_all_channels_are_lost_a_scale_for_each_is_no_remedy():
     """Below the smallest scale there is, which becomes 1."""
     weights = {"a": np.full((2, 3), 1e-9)}
     record = QuantRecord((LayerRecord("a", QParams.of(0.1, 0), QParams.of(1.0, 0)),))
-    (warning,) = weight_warnings(_model(weights), record)
+    (warning,) = weight_warnings(_model(weights), record, {})
     assert "2 of 2 output channels" in warning
     assert warning.endswith("keep it in float (--skip).")
 
 
+def test_channels_below_the_smallest_scale_are_not_lost_where_the_layer_is_measured_and_good():
+    """One that tells faces from photographs of them has 119 of 128 such channels in a layer, and 49 dB all the same."""
+    weights = {"a": np.array([[1.0, 2.0], [1e-5, 2e-5]])}
+    record = QuantRecord((LayerRecord("a", QParams.of(0.1, 0), QParams.of([2 / 127, 1.0], 0)),))
+    found = [weight_warnings(_model(weights), record, {"a": LocalError(db, 1.0)} if db else {}) for db in (None, 20, 40)]
+    assert [len(warnings) for warnings in found] == [1, 1, 0]
+
+
 def test_a_scale_a_channel_saves_them():
     weights = {"a": _uneven()}
-    assert weight_warnings(_model(weights), _record(weights, per_channel=True)) == []
+    assert weight_warnings(_model(weights), _record(weights, per_channel=True), {}) == []
 
 
 def test_channels_that_do_nothing_are_not_lost():
     """Networks trained with BatchNormalization and weight decay hold channels of 1e-12; rounding them away costs nothing."""
     weights = {"a": _uneven(factor=1e-12)}
-    assert weight_warnings(_model(weights), _record(weights)) == []
+    assert weight_warnings(_model(weights), _record(weights), {}) == []
 
 
 def test_of_many_ruined_layers_five_are_named_and_the_rest_counted():
     weights = {f"layer{i}": _uneven() for i in range(7)}
-    warnings = weight_warnings(_model(weights), _record(weights))
+    warnings = weight_warnings(_model(weights), _record(weights), {})
     assert len(warnings) == 6
     assert warnings[-1].startswith("… and 2 more: 7 layers in all lose")
 
