@@ -29,6 +29,7 @@ from amct_lite.passes import (
     remove_expand,
     remove_identity,
     round_down,
+    spell_einsum,
     take_apart,
     unfuse,
     widen_float16,
@@ -55,6 +56,7 @@ def passes_with(fusion: Fusion) -> tuple[Pass, ...]:
         infer_shapes.run,  # shapes are known best now; the next passes ask for types and ranks
         remove_identity.run,  # after folding: whether a Dropout or Pad does nothing may be a computed constant
         remove_expand.run,  # asks for shapes
+        spell_einsum.run,  # asks for types
         *((take_apart.run,) if fusion.take_apart else ()),  # before the folds, which would take the parts that they know
         normalize_gemm.run,  # before the folds into Gemm, which then see plain weights and biases
         # before fold_batch_norm: Mul and Add behind a BatchNormalization go with it

@@ -19,6 +19,7 @@ _BECAME = {
     "fold_shapes": _CONSTANT,
     "remove_identity": "hands its input on unchanged: leave it out",
     "remove_expand": "repeats what its readers repeat themselves: leave it out",
+    "spell_einsum": "is a MatMul of that name: leave out its type, or name MatMul",
     "take_apart": "is part of a HardSigmoid, or of its product, for ONNX Runtime: name these, as `amct-lite inspect` does",
     "fold_decomposed_batch_norm": _FOLDED,
     "fold_batch_norm": _FOLDED,
