@@ -45,9 +45,9 @@ def passes_with(fusion: Fusion) -> tuple[Pass, ...]:
     """All passes in their order; `fusion` (resolved) says which folds are left out, and whether operators are taken apart."""
     return (
         inline_functions.run,  # first: the others look at nodes, not at calls
-        unfuse.run,  # and not at what is fused
         remove_dead.run,  # a dead reader would forbid folds
         round_down.run,  # before sizes are inferred, which some passes do
+        unfuse.run,  # the others do not look at what is fused
         name_cast_types.run,  # makes constants of what is cast
         lift_constants.run,  # before all that ask whether an input is constant
         widen_float16.run,  # before computing: constants are to be folded in float32

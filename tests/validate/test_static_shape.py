@@ -109,9 +109,7 @@ def test_the_suggested_shape_fits_the_model() -> None:
 
 def test_sizes_that_depend_on_data_are_an_error_that_names_the_tensors() -> None:
     model = model_of("g (float[N,3] x) => (int64[2,K] y) { r = Relu (x) y = NonZero (r) }")
-    with pytest.raises(
-        StaticShapeError, match=r"1 tensor still has no static shape: 'y' \(2, .*NonZero.*depends on the data"
-    ):
+    with pytest.raises(StaticShapeError, match=r"1 tensor still has no static shape: 'y' \(2, .*NonZero.*depends on the data"):
         fix_shapes(model, {"x": (1, 3)})
 
 
