@@ -18,7 +18,7 @@ from amct_lite.types import AnyArray, PassReport
 
 _SUMMING = LAYERS | {"MatMul", "LSTM", "GRU", "RNN"}
 _SMALLEST = np.finfo(np.float32).smallest_normal
-_BLOCK = 1 << 20
+_BLOCK = 1 << 16
 """Numbers that are looked at together: a weight may be large."""
 
 
