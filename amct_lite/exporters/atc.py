@@ -47,6 +47,7 @@ def _tidy(model: ir.Model) -> None:
             ir.redirect(node.outputs[0], same)
             ir.remove_node(node)
     passes.remove_dead.run(model)
+    ir.state_least_opset(model)
 
 
 def _handed_on(node: ir.Node) -> ir.Value | None:

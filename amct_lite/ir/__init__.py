@@ -48,7 +48,7 @@ from amct_lite.ir.functions import add_function
 from amct_lite.ir.inlining import inline_calls
 from amct_lite.ir.io import LoadedModel, clone, from_text, load, load_bytes
 from amct_lite.ir.naming import name_nodes, unique_name
-from amct_lite.ir.older import later_operators, older_opset
+from amct_lite.ir.older import later_operators, older_opset, state_least_opset
 from amct_lite.ir.opset import opset, raise_opset
 from amct_lite.ir.rewire import merge_constants, redirect, replace_input, replace_node, replace_output
 from amct_lite.ir.shapes import (
@@ -136,6 +136,7 @@ __all__ = [
     "shape_fits",
     "signature",
     "sizes_of",
+    "state_least_opset",
     "tensor_of",
     "to_bytes",
     "unique_name",

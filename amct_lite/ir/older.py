@@ -54,8 +54,16 @@ def older_opset(model: Model, newest: int) -> tuple[Model, tuple[str, ...]]:
         return model, problems
     for node in nodes:
         _restate(node, before, newest)
-    result.opset_imports[""] = max([_LEAST, *(_since(node, newest) for node in nodes)])
+    result.opset_imports[""] = newest
+    state_least_opset(result)
     return result, ()
+
+
+def state_least_opset(model: Model) -> None:
+    """Let `model` follow the oldest opset, from 13 on, in which all its operators are what they are in its own; in place."""
+    version = opset(model)
+    known = (schema_of(node.op_type, version) for node in model.graph.all_nodes() if not node.domain)
+    model.opset_imports[""] = max([_LEAST, *(schema.since_version for schema in known if schema)])
 
 
 def later_operators(model: Model, newest: int) -> Counter[str]:
@@ -173,9 +181,3 @@ def _restate(node: Node, before: int, newest: int) -> None:
     mode = attribute(node, "mode", None)
     if node.op_type == "GridSample" and mode in _OLDER_NAMES:
         set_attribute(node, "mode", _OLDER_NAMES[mode])
-
-
-def _since(node: Node, version: int) -> int:
-    """The opset since which the operator is as it is in `version`; 1 for one that ONNX does not know."""
-    schema = schema_of(node.op_type, version)
-    return schema.since_version if schema else 1
