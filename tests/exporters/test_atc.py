@@ -1,5 +1,7 @@
 """The deploy model is stated in an opset that ATC has parsers for, in as few operators as that takes."""
 
+from pathlib import Path
+
 import numpy as np
 import onnx
 from exporters.test_ascend import ops
@@ -71,38 +73,32 @@ def test_so_does_one_that_has_no_older_words() -> None:
     assert obstacles(model) == ("Pad_2 (Pad): mode wrap of opset 19",)
 
 
-def network(opset: int, tail: str) -> bytes:
-    """A product of two layers with `tail` between them."""
+def quantized(tmp_path: Path, opset: int, between: str) -> amct_lite.QuantizeResult:
+    """Of two products with `between` them."""
     rng = np.random.default_rng(0)
     text = (
         f'<ir_version: 10, opset_import: ["" : {opset}]>\nnet (float[2,8] x) => (float[2,N] y) '
-        f"{{ h = MatMul (x, w) {tail} y = MatMul (g, v) }}"
+        f"{{ h = MatMul (x, w) {between} y = MatMul (g, v) }}"
     )
     model = onnx.parser.parse_model(text)
     for name in "wv":
         model.graph.initializer.append(onnx.numpy_helper.from_array(rng.normal(size=(8, 8)).astype(np.float32), name))
-    return model.SerializeToString()
+    onnx.save(model, tmp_path / "net.onnx")
+    return amct_lite.quantize(tmp_path / "net.onnx", [{"x": rng.normal(size=(2, 8)).astype(np.float32)} for _ in range(4)])
 
 
-def test_a_run_says_what_was_written_out(tmp_path) -> None:
-    path = tmp_path / "net.onnx"
-    path.write_bytes(network(20, "g = Gelu (h)"))
-    feeds = [{"x": np.random.default_rng(seed).normal(size=(2, 8)).astype(np.float32)} for seed in range(4)]
-    result = amct_lite.quantize(path, feeds)
+def test_a_run_says_what_was_written_out(tmp_path: Path) -> None:
+    result = quantized(tmp_path, 20, "g = Gelu (h)")
     assert ir.opset(result.exports.deploy) == 14
     assert ir.opset(result.exports.fake_quant) == 20
     assert [layer.key for layer in result.record.layers] == ["MatMul_0", "MatMul_2"]
-    said = [note for note in result.report.notes if "opset" in note]
-    assert len(said) == 1
-    assert f"opset 14 instead of 20, as ATC (CANN 8) has parsers up to opset {NEWEST_OPSET}; Gelu (1 ×) is" in said[0]
+    (said,) = [note for note in result.report.notes if "opset" in note]
+    assert f"opset 14 instead of 20, as ATC (CANN 8) has parsers up to opset {NEWEST_OPSET}; Gelu (1 ×) is" in said
     assert not [warning for warning in result.report.warnings if "opset" in warning]
 
 
-def test_a_run_warns_where_atc_would_refuse(tmp_path) -> None:
-    path = tmp_path / "net.onnx"
-    path.write_bytes(network(19, 'q = Constant <value = int64[4] {0, 1, 0, -1}> () g = Pad <mode = "wrap"> (h, q)'))
-    feeds = [{"x": np.random.default_rng(seed).normal(size=(2, 8)).astype(np.float32)} for seed in range(4)]
-    result = amct_lite.quantize(path, feeds)
+def test_a_run_warns_where_atc_would_refuse(tmp_path: Path) -> None:
+    result = quantized(tmp_path, 19, 'q = Constant <value = int64[4] {0, 1, 0, -1}> () g = Pad <mode = "wrap"> (h, q)')
     assert ir.opset(result.exports.deploy) == 19
     (said,) = [warning for warning in result.report.warnings if "opset" in warning]
     assert "No parser is registered for Op" in said
