@@ -65,6 +65,7 @@ from amct_lite.ir.signature import Signature, signature
 from amct_lite.ir.sizes import parameter_count, weight_bytes
 from amct_lite.ir.stored import tensor_of
 from amct_lite.ir.travelling import Sent, packed, require_seen, unpacked
+from amct_lite.ir.unwrapping import unwrap
 from amct_lite.ir.writing import attached, save, to_bytes
 
 __all__ = [
@@ -142,6 +143,7 @@ __all__ = [
     "unique_name",
     "unknown_dims",
     "unpacked",
+    "unwrap",
     "uses",
     "weight_bytes",
 ]

@@ -2,7 +2,7 @@
 
 A pass is `run(model) -> PassReport`: it edits the main graph in place, changes nothing when run again, keeps the names
 of the inputs and outputs of the model, and gives a Skip with a reason for each place it refuses. Bodies of If, Loop and
-Scan are left as they are, and what they capture keeps its meaning.
+Scan are left as they are where they are not known to run, and what they capture keeps its meaning.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ from amct_lite.passes import (
     round_down,
     spell_einsum,
     take_apart,
+    take_branches,
     unfuse,
     widen_float16,
 )
@@ -53,6 +54,7 @@ def passes_with(fusion: Fusion) -> tuple[Pass, ...]:
         widen_float16.run,  # before computing: constants are to be folded in float32
         fold_constants.run,  # makes weights of what constant subgraphs compute
         fold_shapes.run,  # constants of its own, for which the passes behind look
+        take_branches.run,  # sizes may decide
         infer_shapes.run,  # shapes are known best now; the next passes ask for types and ranks
         remove_identity.run,  # after folding: whether a Dropout or Pad does nothing may be a computed constant
         remove_expand.run,  # asks for shapes

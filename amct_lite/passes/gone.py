@@ -17,6 +17,7 @@ _BECAME = {
     "lift_constants": "is a constant: leave it out",
     "fold_constants": _CONSTANT,
     "fold_shapes": _CONSTANT,
+    "take_branches": "is an If of known condition: name the nodes of the branch that is taken, as `amct-lite inspect` does",
     "remove_identity": "hands its input on unchanged: leave it out",
     "remove_expand": "repeats what its readers repeat themselves: leave it out",
     "spell_einsum": "is a MatMul of that name: leave out its type, or name MatMul",

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 
 from amct_lite import ir
 from amct_lite.errors import StaticShapeError
+from amct_lite.passes import take_branches
 from amct_lite.passes.fold_shapes import fold_known
 
 Dims = tuple[int, ...]
@@ -49,7 +50,7 @@ def settle_shapes(model: ir.Model, shapes: Mapping[str, Dims]) -> ir.Model:
     settled = ir.clone(model)
     ir.fix_input_shapes(settled, shapes)
     ir.infer_shapes(settled)
-    while fold_known(settled, ir.dims_of):
+    while fold_known(settled, ir.dims_of) or take_branches.run(settled).changed:
         ir.infer_shapes(settled)
     return settled
 
