@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from onnx_ir import Function, Model, Node
-from onnx_ir.passes.common import InlinePass
 
 _DOMAIN = "amct_lite.inlining"
 """Of the functions while they wait for it: one for each call, so that its nodes are named after the call."""
@@ -17,6 +16,8 @@ def inline_calls(model: Model, calls: Mapping[Node, Function]) -> None:
 
     The functions follow the model's opset, and use no domain in another version than the model does.
     """
+    from onnx_ir.passes.common import InlinePass  # 5 ms, for which few models have a use
+
     for index, (call, function) in enumerate(calls.items()):
         for node in function:
             node.name = f"{call.name}.{node.name or node.outputs[0].name}"

@@ -24,7 +24,8 @@ def run(model: ir.Model) -> PassReport:
 
 
 def _calls(model: ir.Model) -> list[ir.Node]:
-    return [node for node in model.graph.all_nodes() if node.op_identifier() in model.functions]
+    nodes = model.graph.all_nodes() if model.functions else ()
+    return [node for node in nodes if node.op_identifier() in model.functions]
 
 
 def _strange(call: ir.Node, model: ir.Model) -> str:
