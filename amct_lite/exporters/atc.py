@@ -1,15 +1,21 @@
 """A model in words that ATC knows.
 
 ATC looks for the parser of an operator by the operator's name and the model's opset, and stops at a pair that nobody
-registered ("No parser is registered for Op"). Those of CANN 8 end at opset 18, those of older releases at 13 or 15; today's
-exporters write 20 and more. Source: `OriginOpType` in the ONNX plugins of CANN.
+registered ("No parser is registered for Op"). Those of CANN 8 end at opset 18, those of older releases at 13 or 15;
+today's exporters write 20 and more. The parser of ReduceMean reads the axes as an attribute, also in opset 18, where
+they are an input: it would take the mean of everything. That of ReduceSum reads the input.
+Source: `OriginOpType` and `ParseParamsReduceMean` in the ONNX plugins of CANN.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection
+from math import prod
+
+import numpy as np
 
 from amct_lite import ir, passes
+from amct_lite.ir.adapting import Site
 from amct_lite.passes.fold_shapes import fold_known
 
 NEWEST_OPSET = 18
@@ -20,12 +26,27 @@ def for_atc(model: ir.Model, kept: Collection[str] = ()) -> ir.Model:
 
     kept: nodes that must stay, whether or not what they compute is known beforehand.
     """
-    older, problems = ir.older_opset(model, NEWEST_OPSET)
-    if problems or older is model:
-        return ir.clone(model)
-    tidy = ir.clone(older)
-    _tidy(tidy)
-    return tidy if {str(node.name) for node in tidy.graph}.issuperset(kept) else older
+    older, _ = ir.older_opset(model, NEWEST_OPSET)
+    result = ir.clone(older)
+    if older is not model:
+        _tidy(result)
+        result = result if {str(node.name) for node in result.graph}.issuperset(kept) else older
+    if not ir.give_axes_as_attribute(result):
+        for node in tuple(result.graph):
+            if node.op_type == "ReduceMean" and ir.reads_axes(node):
+                _as_sum(node)
+    return result
+
+
+def _as_sum(mean: ir.Node) -> None:
+    """The mean as a sum, divided by the number of what is summed up."""
+    sizes, axes = ir.sizes_of(mean.inputs[0]), ir.constant_of(mean.inputs[1])
+    if sizes is None or axes is None or not axes.size:
+        return
+    site = Site(mean, ir.graph_of(mean))
+    mean.op_type = "ReduceSum"
+    share = 1 / prod(sizes[axis] for axis in axes.tolist())
+    site.finish_with("Mul", site.constant("share", np.asarray(share, site.dtype())))
 
 
 def obstacles(model: ir.Model) -> tuple[str, ...]:

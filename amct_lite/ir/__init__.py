@@ -48,7 +48,7 @@ from amct_lite.ir.functions import add_function
 from amct_lite.ir.inlining import inline_calls
 from amct_lite.ir.io import LoadedModel, clone, from_text, load, load_bytes
 from amct_lite.ir.naming import name_nodes, unique_name
-from amct_lite.ir.older import later_operators, older_opset, state_least_opset
+from amct_lite.ir.older import give_axes_as_attribute, later_operators, older_opset, reads_axes, state_least_opset
 from amct_lite.ir.opset import opset, raise_opset
 from amct_lite.ir.rewire import merge_constants, redirect, replace_input, replace_node, replace_output
 from amct_lite.ir.shapes import (
@@ -102,6 +102,7 @@ __all__ = [
     "extract",
     "fix_input_shapes",
     "from_text",
+    "give_axes_as_attribute",
     "graph_of",
     "infer_shapes",
     "inferred_shapes",
@@ -123,6 +124,7 @@ __all__ = [
     "producer_of",
     "raise_opset",
     "reads",
+    "reads_axes",
     "redirect",
     "remove_initializer",
     "remove_node",

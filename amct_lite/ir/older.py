@@ -17,12 +17,16 @@ from onnx_ir import Function, Model, Node
 
 from amct_lite.ir.attributes import attribute, set_attribute
 from amct_lite.ir.casts import name_cast_types
+from amct_lite.ir.edit import constant_of
 from amct_lite.ir.inlining import inline_calls
 from amct_lite.ir.opset import opset, schema_of
 from amct_lite.ir.shapes import dims_of, infer_shapes
 
 _LEAST = 13
 """The oldest opset that is stated: all models are prepared for this one or a newer one."""
+_AXES_SINCE = 18
+"""The opset since which these have their axes as an input."""
+_BY_AXES = frozenset({"ReduceMean", "ReduceL1", "ReduceL2"})
 _REDEFINED = {"GroupNormalization": 21, "DFT": 20}
 """Operator → the opset that gave it another meaning, though the older schema takes the same node."""
 _LATER_VALUES: Mapping[tuple[str, str], frozenset[str]] = {
@@ -64,6 +68,30 @@ def state_least_opset(model: Model) -> None:
     version = opset(model)
     known = (schema_of(node.op_type, version) for node in model.graph.all_nodes() if not node.domain)
     model.opset_imports[""] = max([_LEAST, *(schema.since_version for schema in known if schema)])
+
+
+def give_axes_as_attribute(model: Model) -> bool:
+    """Let each mean and norm of a model of opset 18 have its axes as an attribute, as older opsets have it, and state the least
+    of these; in place. Returns whether it was done: not where an axis is computed, or something else needs opset 18.
+    """
+    nodes = [node for node in model.graph.all_nodes() if not node.domain]
+    found = {node: constant_of(node.inputs[1]) for node in nodes if reads_axes(node)}
+    rest = (schema_of(node.op_type, _AXES_SINCE) for node in nodes if node not in found)
+    bound = any(schema is not None and schema.since_version == _AXES_SINCE for schema in rest)
+    if opset(model) != _AXES_SINCE or not found or bound or any(axes is None or not axes.size for axes in found.values()):
+        return False
+    for node, axes in found.items():
+        node.resize_inputs(1)
+        node.attributes.pop("noop_with_empty_axes", None)
+        set_attribute(node, "axes", [int(axis) for axis in axes] if axes is not None else [])
+    model.opset_imports[""] = _AXES_SINCE - 1
+    state_least_opset(model)
+    return True
+
+
+def reads_axes(node: Node) -> bool:
+    """Whether `node` is a mean or norm that has its axes as an input."""
+    return node.op_type in _BY_AXES and not node.domain and len(node.inputs) > 1 and node.inputs[1] is not None
 
 
 def later_operators(model: Model, newest: int) -> Counter[str]:

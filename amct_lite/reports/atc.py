@@ -16,6 +16,8 @@ def opset_notes(exports: Exports) -> list[str]:
     before, after = _opsets(exports)
     if after >= before:
         return []
+    if before <= NEWEST_OPSET:
+        return [f"deploy model: opset {after} instead of {before}, as ATC reads the axes of means and norms as an attribute."]
     later = ir.later_operators(exports.computed, NEWEST_OPSET)
     parts = " and ".join(f"{op_type} ({count} ×)" for op_type, count in sorted(later.items()))
     written_out = f"; {parts} {'is' if len(later) == 1 else 'are'} written out in older operators" if later else ""
@@ -26,13 +28,27 @@ def opset_warnings(exports: Exports) -> list[str]:
     """What keeps the deploy model in an opset that ATC refuses."""
     before, after = _opsets(exports)
     if after <= NEWEST_OPSET:
-        return []
+        return _misread(exports)
     found = obstacles(exports.computed)
     more = f" and {len(found) - MOST_NAMED} more" if len(found) > MOST_NAMED else ""
     nodes = f"{'; '.join(found[:MOST_NAMED])}{more}"
     problem = (
         f"deploy model: it keeps opset {before}, and {_KNOWN}, so it may end in `No parser is registered for Op`. Not to be "
         f"said in older operators: {nodes}. Replace them in the float model."
+    )
+    return [problem]
+
+
+def _misread(exports: Exports) -> list[str]:
+    """The means and norms of a deploy model of opset 18, which something else needs."""
+    nodes = exports.deploy.graph.all_nodes() if exports.target == ASCEND and exports.deploy is not None else ()
+    names = [f"{node.name} ({node.op_type})" for node in nodes if ir.reads_axes(node)]
+    if not names:
+        return []
+    more = f" and {len(names) - MOST_NAMED} more" if len(names) > MOST_NAMED else ""
+    problem = (
+        f"deploy model: ATC (CANN 8) reads the axes of these as an attribute, and here they are an input, so it may take all "
+        f"axes: {', '.join(names[:MOST_NAMED])}{more}. Export the float model for opset 17."
     )
     return [problem]
 

@@ -11,12 +11,14 @@ from ir.test_opset import assert_same, feeds_for
 import amct_lite
 from amct_lite import ir
 from amct_lite.exporters.atc import NEWEST_OPSET, for_atc, obstacles
+from amct_lite.passes import lift_constants
 
 HEADS = "float[2,4,5,8] q, float[2,4,7,8] k, float[2,4,7,8] v"
 
 
 def prepared(opset: int, inputs: str, body: str) -> ir.Model:
     model = parse(opset, inputs, body)
+    lift_constants.run(model)
     ir.infer_shapes(model)
     return model
 
@@ -66,6 +68,26 @@ def test_an_old_model_stays_as_it_is() -> None:
     assert ir.to_bytes(deploy) == ir.to_bytes(model)
 
 
+AXES = "a = Constant <value = int64[2] {2, -1}> ()"
+
+
+def test_means_have_their_axes_where_atc_reads_them() -> None:
+    model = prepared(18, "float[2,3,4,5] x", f"{AXES} m = ReduceMean (x, a) y = Relu (m)")
+    deploy = for_atc(model)
+    assert ir.opset(deploy) == 14
+    assert_same(model, deploy, feeds_for(model))
+
+
+def test_a_mean_is_a_sum_where_something_else_needs_opset_18() -> None:
+    body = f"{AXES} l = ReduceMax (x, a) m = ReduceMean <keepdims = 1> (x, a) y = Add (l, m)"
+    model = prepared(18, "float[2,3,4,5] x", body)
+    deploy = for_atc(model)
+    assert ir.opset(deploy) == 18
+    assert "ReduceMean" not in ops(deploy)
+    assert {"ReduceSum", "Mul"} < set(ops(deploy))
+    assert_same(model, deploy, feeds_for(model))
+
+
 def test_so_does_one_that_has_no_older_words() -> None:
     body = "p = Constant <value = int64[4] {0, 1, 0, 1}> () a = Gelu (x) y = Pad <mode = 'wrap'> (a, p)".replace("'", '"')
     model = prepared(20, "float[2,3] x", body)
@@ -103,3 +125,18 @@ def test_a_run_warns_where_atc_would_refuse(tmp_path: Path) -> None:
     (said,) = [warning for warning in result.report.warnings if "opset" in warning]
     assert "No parser is registered for Op" in said
     assert "(Pad): mode wrap of opset 19" in said
+
+
+def test_a_run_says_that_axes_moved(tmp_path: Path) -> None:
+    between = "a = Constant <value = int64[1] {1}> () m = ReduceMean <keepdims = 1> (h, a) g = Sub (h, m)"
+    result = quantized(tmp_path, 18, between)
+    assert ir.opset(result.exports.deploy) == 14
+    assert any("opset 14 instead of 18, as ATC reads the axes of means" in note for note in result.report.notes)
+
+
+def test_a_run_warns_of_a_norm_that_atc_would_misread(tmp_path: Path) -> None:
+    between = "a = Constant <value = int64[1] {1}> () l = ReduceMax (h, a) n = ReduceL2 (h, a) s = Add (l, n) g = Div (h, s)"
+    result = quantized(tmp_path, 18, between)
+    (said,) = [warning for warning in result.report.warnings if "reads the axes" in warning]
+    assert "(ReduceL2)" in said
+    assert "(ReduceMax)" not in said

@@ -6,6 +6,7 @@ import pytest
 from ir.test_opset import assert_same, feeds_for
 
 from amct_lite import ir
+from amct_lite.passes import lift_constants
 
 NEWEST = 18
 IMAGE = "float[2,4,6,6] x"
@@ -119,3 +120,35 @@ def test_bodies_are_stated_in_older_words_too() -> None:
     assert not ir.later_operators(older, NEWEST)
     for chosen in (True, False):
         assert_same(model, older, {**feeds_for(model), "w": np.array(chosen)})
+
+
+AXES = "a = Constant <value = int64[2] {2, -1}> ()"
+
+
+@pytest.mark.parametrize("op", ["ReduceMean", "ReduceL1", "ReduceL2"])
+@pytest.mark.parametrize("keep", [0, 1])
+def test_axes_become_an_attribute(op: str, keep: int) -> None:
+    model = parse(18, IMAGE, f"{AXES} y = {op} <keepdims = {keep}, noop_with_empty_axes = 1> (x, a)")
+    older = ir.clone(model)
+    lift_constants.run(older)
+    assert ir.give_axes_as_attribute(older)
+    assert ir.opset(older) == 13
+    assert ir.attribute(older.graph[0], "axes", []) == [2, -1]
+    assert_same(model, older, feeds_for(model))
+
+
+@pytest.mark.parametrize(
+    ("opset", "body"),
+    [
+        (18, f"{AXES} m = ReduceMax (x, a) h = ReduceMean (x, a) y = Add (m, h)"),
+        (18, "s = Shape <start = 3> (x) one = Constant <value = int64[1] {3}> () a = Sub (s, one) y = ReduceMean (x, a)"),
+        (18, "y = ReduceMean (x)"),
+        (17, "y = ReduceMean <axes = [1]> (x)"),
+    ],
+)
+def test_they_stay_where_opset_18_is_needed_or_they_are_none(opset: int, body: str) -> None:
+    model = parse(opset, IMAGE, body)
+    lift_constants.run(model)
+    before = ir.to_bytes(model)
+    assert not ir.give_axes_as_attribute(model)
+    assert ir.to_bytes(model) == before
