@@ -39,6 +39,14 @@ def subgraphs(node: onnx.NodeProto) -> Iterator[onnx.GraphProto]:
         yield from attribute.graphs
 
 
+def nodes_from(nodes: Iterable[onnx.NodeProto]) -> Iterator[onnx.NodeProto]:
+    """`nodes`, each followed by those of the graphs that it carries."""
+    for node in nodes:
+        yield node
+        for graph in subgraphs(node):
+            yield from nodes_from(graph.node)
+
+
 def is_sorted(graph: onnx.GraphProto) -> bool:
     """Whether every node, also those of subgraphs, stands behind the nodes of its own graph whose results it needs."""
     pending = {name for node in graph.node for name in node.output if name}
@@ -76,7 +84,7 @@ def _refuse_lossy(proto: onnx.ModelProto, what: str) -> None:
 
 def _refuse_recursion(proto: onnx.ModelProto, what: str) -> None:
     calls = {
-        (function.domain, function.name): {(node.domain, node.op_type) for node in _nodes(function.node)}
+        (function.domain, function.name): {(node.domain, node.op_type) for node in nodes_from(function.node)}
         for function in proto.functions
     }
     try:
@@ -86,14 +94,6 @@ def _refuse_recursion(proto: onnx.ModelProto, what: str) -> None:
         raise UnsupportedModelError(
             f"{what} has a function that calls itself ({through}), which ONNX does not allow. Export the model again."
         ) from None
-
-
-def _nodes(nodes: Iterable[onnx.NodeProto]) -> Iterator[onnx.NodeProto]:
-    """Also those of subgraphs."""
-    for node in nodes:
-        yield node
-        for graph in subgraphs(node):
-            yield from _nodes(graph.node)
 
 
 def _open_negative_sizes(proto: onnx.ModelProto) -> None:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
 
 import onnx
 import onnx_ir
 
 from amct_lite.errors import UnsupportedModelError
-from amct_lite.ir.admission import subgraphs
+from amct_lite.ir.admission import nodes_from
 from amct_lite.ir.embedded import InFile
 
 _TYPED = ("float_data", "int32_data", "int64_data", "double_data", "uint64_data")
@@ -20,16 +19,9 @@ def check_payload(proto: onnx.ModelProto, what: str, in_file: InFile) -> None:
     without a type or with text that is not UTF-8. External data are `external`'s to check. in_file: what is not in `proto`."""
     for number, tensor in enumerate(proto.graph.initializer):
         _check_tensor(tensor, what, in_file[number].length if number in in_file else len(tensor.raw_data))
-    for node in _nodes((*proto.graph.node, *(node for function in proto.functions for node in function.node))):
+    for node in nodes_from((*proto.graph.node, *(node for function in proto.functions for node in function.node))):
         for attribute in node.attribute:
             _check_attribute(attribute, f"{what}: attribute {attribute.name!r} of node {node.name!r} ({node.op_type})")
-
-
-def _nodes(nodes: Iterable[onnx.NodeProto]) -> Iterator[onnx.NodeProto]:
-    for node in nodes:
-        yield node
-        for graph in subgraphs(node):
-            yield from _nodes(graph.node)
 
 
 def _check_attribute(attribute: onnx.AttributeProto, where: str) -> None:
