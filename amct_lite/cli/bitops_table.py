@@ -9,6 +9,7 @@ from rich.markup import escape
 
 from amct_lite.cli.layout import NARROW, console, count_of, print_table, quantity, say, size
 from amct_lite.diagnosis.bitops import Cost, LayerCost
+from amct_lite.reports.wording import some
 
 _SHOWN = 4
 
@@ -50,9 +51,7 @@ def print_cost(cost: Cost) -> None:
 
 def _listed(out: Console, names: Sequence[str]) -> str:
     """A few of them in a terminal, all elsewhere."""
-    shown = names[:_SHOWN] if out.is_terminal else names
-    more = f" and {len(names) - len(shown)} more" if len(shown) < len(names) else ""
-    return escape(", ".join(shown)) + more
+    return escape(some(names, _SHOWN if out.is_terminal else len(names)))
 
 
 def _print_layers(out: Console, cost: Cost) -> None:

@@ -9,7 +9,7 @@ from rich.markup import escape
 from amct_lite.build import TARGETS
 from amct_lite.cli.layout import NARROW, console, count_of, print_table, say
 from amct_lite.diagnosis.compare import JUMP_DB, Comparison, TensorError
-from amct_lite.reports.wording import decibels
+from amct_lite.reports.wording import decibels, some
 
 _NAMED = 5
 
@@ -37,16 +37,14 @@ def print_comparison(found: Comparison) -> None:
     rows = [_cells(row, narrow=narrow) for row in found.tensors]
     print_table(out, f"{found.other} against {found.exact}: SQNR in dB", columns, rows)
     if jumps := [row for row in found.tensors if row.jump]:
-        first = ", ".join(f"{row.name} ({row.node})" for row in jumps[:_NAMED])
-        more = f" and {len(jumps) - _NAMED} more" if len(jumps) > _NAMED else ""
-        say(out, f"[bold yellow]the error jumps[/] by more than {JUMP_DB:.0f} dB first at {escape(first)}{more}")
+        first = some([f"{row.name} ({row.node})" for row in jumps], _NAMED)
+        say(out, f"[bold yellow]the error jumps[/] by more than {JUMP_DB:.0f} dB first at {escape(first)}")
     for what, names in (
         ("not in the second model", found.unmatched),
         ("not compared, of another shape or not finite", found.skipped),
     ):
         if names:
-            shown = ", ".join(names[:_NAMED] if narrow else names)
-            say(out, f"{what}: {escape(shown)}{f' and {len(names) - _NAMED} more' if narrow and len(names) > _NAMED else ''}")
+            say(out, f"{what}: {escape(some(names, _NAMED if narrow else len(names)))}")
     if found.unmatched and found.other.endswith(TARGETS["ort"].suffix):
         say(out, f"[dim]{_ELSEWHERE}[/]")
     worst = {row.name: row for row in found.tensors if row.name in found.outputs}

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from rich.console import Console
 from rich.markup import escape
 
@@ -11,8 +9,8 @@ from amct_lite.cli.layout import console, count_of, entries, print_annotated, sa
 from amct_lite.cli.output import print_skips
 from amct_lite.inspection import Dims, Inspection
 from amct_lite.ops import OPS
-from amct_lite.reports.wording import by_reason
-from amct_lite.types import LayerPlan, PassReport, Skip, TensorPlan
+from amct_lite.reports.wording import by_reason, some
+from amct_lite.types import LayerPlan, PassReport, TensorPlan
 
 _MOST_NAMED = 3
 """Of the nodes that a pass left alone for one reason."""
@@ -49,15 +47,10 @@ def _print_facts(out: Console, found: Inspection) -> None:
         say(out, f"[dim]prepared:[/] {changed}")
     for report in found.passes:
         for reason, skips in by_reason(report.skips):
-            say(out, f"[dim]{_words(report)} not at {escape(_named(skips))}:[/] {escape(reason)}")
+            nodes = some([f"{skip.node} ({skip.op_type})" for skip in skips], _MOST_NAMED)
+            say(out, f"[dim]{_words(report)} not at {escape(nodes)}:[/] {escape(reason)}")
     for note in found.notes:
         say(out, f"[dim]note:[/] {escape(note)}")
-
-
-def _named(skips: Sequence[Skip]) -> str:
-    named = ", ".join(f"{skip.node} ({skip.op_type})" for skip in skips[:_MOST_NAMED])
-    more = len(skips) - _MOST_NAMED
-    return f"{named} and {more} more" if more > 0 else named
 
 
 def _print_plan(out: Console, found: Inspection) -> None:

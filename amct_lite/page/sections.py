@@ -8,7 +8,7 @@ from math import inf, isfinite
 from typing import Any
 
 from amct_lite.page.values import Analysis, Flow, Front, Pairs, Point, Series, Table
-from amct_lite.reports.wording import is_slower, on_integers
+from amct_lite.reports.wording import is_slower, on_integers, some
 
 Content = Mapping[str, Any]
 
@@ -231,8 +231,7 @@ def _sentence(note: str) -> str:
 
 
 def _named(names: Sequence[str]) -> str:
-    more = len(names) - _MOST_NAMED
-    return ", ".join(map(str, names[:_MOST_NAMED])) + (f" and {more} more" if more > 0 else "")
+    return some([str(name) for name in names], _MOST_NAMED)
 
 
 def _second(pair: tuple[str, float]) -> float:

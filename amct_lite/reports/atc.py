@@ -6,9 +6,9 @@ from amct_lite import ir
 from amct_lite.build import Exports
 from amct_lite.exporters.atc import NEWEST_OPSET, obstacles
 from amct_lite.plan import ASCEND
+from amct_lite.reports.wording import some
 
 _KNOWN = f"ATC (CANN 8) has parsers up to opset {NEWEST_OPSET}"
-MOST_NAMED = 5
 
 
 def opset_notes(exports: Exports) -> list[str]:
@@ -29,9 +29,7 @@ def opset_warnings(exports: Exports) -> list[str]:
     before, after = _opsets(exports)
     if after <= NEWEST_OPSET:
         return _misread(exports)
-    found = obstacles(exports.computed)
-    more = f" and {len(found) - MOST_NAMED} more" if len(found) > MOST_NAMED else ""
-    nodes = f"{'; '.join(found[:MOST_NAMED])}{more}"
+    nodes = some(obstacles(exports.computed), between="; ")
     problem = (
         f"deploy model: it keeps opset {before}, and {_KNOWN}, so it may end in `No parser is registered for Op`. Not to be "
         f"said in older operators: {nodes}. Replace them in the float model."
@@ -45,10 +43,9 @@ def _misread(exports: Exports) -> list[str]:
     names = [f"{node.name} ({node.op_type})" for node in nodes if ir.reads_axes(node)]
     if not names:
         return []
-    more = f" and {len(names) - MOST_NAMED} more" if len(names) > MOST_NAMED else ""
     problem = (
         f"deploy model: ATC (CANN 8) reads the axes of these as an attribute, and here they are an input, so it may take all "
-        f"axes: {', '.join(names[:MOST_NAMED])}{more}. Export the float model for opset 17."
+        f"axes: {some(names)}. Export the float model for opset 17."
     )
     return [problem]
 

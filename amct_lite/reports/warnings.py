@@ -22,7 +22,7 @@ from amct_lite.record import split_key
 from amct_lite.reports.balancing import balance_options
 from amct_lite.reports.checks import Checked
 from amct_lite.reports.report import OutputError
-from amct_lite.reports.wording import by_reason
+from amct_lite.reports.wording import MOST_NAMED, by_reason, some
 from amct_lite.runtime import FLOAT_PRODUCTS
 from amct_lite.types import Feeds, QParams, QuantPlan, QuantRecord
 from amct_lite.validate.kernels import SELF_ROUNDING
@@ -38,7 +38,6 @@ DEAD_CHANNEL = 1e-6
 """A channel with weights this small beside the layer's largest does nothing that float32 would notice."""
 _PICKING = frozenset({"ArgMax", "ArgMin", "NonMaxSuppression", "TopK"})
 _BALANCE = "balancing, as some of its input channels are far larger than the others ({}), "
-MOST_NAMED = 5
 MOST_SAMPLES = 20
 """Wild samples that are named; of more than 16,384 samples not all are known by number."""
 
@@ -87,7 +86,7 @@ def storage_notes(record: QuantRecord, target: str) -> list[str]:
 
 def correction_notes(exports: Exports) -> list[str]:
     """Layers whose bias was not corrected, and why."""
-    return [f"{_some([skip.node for skip in skips])}: {reason}" for reason, skips in by_reason(exports.skips)]
+    return [f"{some([skip.node for skip in skips])}: {reason}" for reason, skips in by_reason(exports.skips)]
 
 
 def speed_notes(exports: Exports) -> list[str]:
@@ -95,7 +94,7 @@ def speed_notes(exports: Exports) -> list[str]:
     slow = slow_kernels(exports.deploy) if exports.target == ORT and exports.deploy is not None else ()
     groups = [(reason, [f"{skip.node} ({skip.op_type})" for skip in skips]) for reason, skips in by_reason(slow)]
     return [
-        f"{_some(nodes)}: ONNX Runtime's integer kernel for this takes longer than the float one ({reason}). "
+        f"{some(nodes)}: ONNX Runtime's integer kernel for this takes longer than the float one ({reason}). "
         "`calibrate --target ort --tune` leaves in float what gains by it."
         for reason, nodes in groups
     ]
@@ -109,11 +108,7 @@ def batch_notes(exports: Exports) -> list[str]:
         return []
     verb = "rounds" if len(shared) == 1 else "round"
     what = "what one gives depends a little on the others, more where these are far larger"
-    return [f"{_some(shared)} {verb} all sequences of a batch by the largest value of any: {what}."]
-
-
-def _some(names: Sequence[str]) -> str:
-    return ", ".join(names[:MOST_NAMED]) + (f" and {len(names) - MOST_NAMED} more" if len(names) > MOST_NAMED else "")
+    return [f"{some(shared)} {verb} all sequences of a batch by the largest value of any: {what}."]
 
 
 def width_warnings(config: QuantConfig, plan: QuantPlan) -> list[str]:
@@ -148,7 +143,7 @@ def input_notes(feeds: Sequence[Feeds]) -> list[str]:
     names = [name for name, array in feeds[0].items() if array.size > 1 and array.dtype.kind == "f"] if feeds else []
     ends = {name: [(batch[name].min(), batch[name].max()) for batch in feeds] for name in names}
     told = [f"{name} from {min(low for low, _ in e):.3g} to {max(high for _, high in e):.3g}" for name, e in ends.items()]
-    return [f"input values: {_some(told)}"] if told else []
+    return [f"input values: {some(told)}"] if told else []
 
 
 def _same_warnings(feeds: Sequence[Feeds]) -> list[str]:
@@ -271,7 +266,7 @@ def picked_notes(outputs: Sequence[OutputError], model: ir.Model) -> list[str]:
     """Outputs with a poor SQNR that may say little: what a node picks or sorts changes as a whole with one other pick."""
     picks = {error.name: _picks(model, error.name) for error in outputs if error.sqnr_db < POOR_SQNR_DB}
     return [
-        f"output {name} is picked or sorted by {_some(nodes)}: another pick or order lowers its SQNR as a whole. Measure "
+        f"output {name} is picked or sorted by {some(nodes)}: another pick or order lowers its SQNR as a whole. Measure "
         "accuracy with the fake-quant model."
         for name, nodes in picks.items()
         if nodes

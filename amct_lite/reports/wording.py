@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from math import inf
 
 from amct_lite.reports.report import Report
@@ -11,6 +11,9 @@ from amct_lite.validate.equivalence import Equivalence
 
 SLOWER = 1.2
 """An integer kernel that takes so many times as long as the float one is named."""
+
+MOST_NAMED = 5
+"""In a warning or a note."""
 
 UNJUDGED = "shown, not judged: that takes samples"
 """Of values that were compared on random numbers."""
@@ -27,6 +30,12 @@ def by_reason(skips: Iterable[Skip]) -> tuple[tuple[str, tuple[Skip, ...]], ...]
     for skip in skips:
         groups.setdefault(skip.reason, []).append(skip)
     return tuple((reason, tuple(group)) for reason, group in sorted(groups.items(), key=lambda item: -len(item[1])))
+
+
+def some(names: Sequence[str], most: int = MOST_NAMED, *, between: str = ", ") -> str:
+    """The first `most` of `names`, and how many more there are."""
+    more = len(names) - most
+    return between.join(names[:most]) + (f" and {more} more" if more > 0 else "")
 
 
 def on_integers(integer: int, count: int) -> str:
