@@ -11,7 +11,7 @@ from pathlib import Path
 
 import click
 import pytest
-from conftest import DIGITS
+from cli.conftest import DIGITS
 
 from amct_lite import errors
 from amct_lite.cli import amct_onnx, config, group, record
