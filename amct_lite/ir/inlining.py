@@ -6,6 +6,8 @@ from collections.abc import Mapping
 
 from onnx_ir import Function, Model, Node
 
+from amct_lite.ir.naming import name_within
+
 _DOMAIN = "amct_lite.inlining"
 """Of the functions while they wait for it: one for each call, so that its nodes are named after the call."""
 
@@ -20,9 +22,7 @@ def inline_calls(model: Model, calls: Mapping[Node, Function]) -> None:
 
     for index, (call, function) in enumerate(calls.items()):
         for node in function:
-            node.name = f"{call.name}.{node.name or node.outputs[0].name}"
-            for value in node.outputs:
-                value.name = f"{call.name}.{value.name}"
+            name_within(str(call.name), node)
         call.domain, call.overload = _DOMAIN, str(index)
         function.domain, function.name, function.overload = _DOMAIN, call.op_type, call.overload
         model.functions[function.identifier()] = function

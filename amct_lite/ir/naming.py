@@ -43,6 +43,16 @@ def name_nodes(model: Model) -> tuple[str, ...]:
     return tuple(notes)
 
 
+def name_within(owner: str, node: Node) -> None:
+    """Let `node` and its results be `<owner>.<name>`, in place: a node without name goes by its first result. A result that is
+    left out has none, and keeps none.
+    """
+    named = [value for value in node.outputs if value.name]
+    node.name = f"{owner}.{node.name or next((value.name for value in named), node.op_type)}"
+    for value in named:
+        value.name = f"{owner}.{value.name}"
+
+
 def _free(hint: str, taken: set[str]) -> str:
     return hint if hint not in taken else _numbered_name(hint, taken)
 

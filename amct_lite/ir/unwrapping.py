@@ -6,6 +6,7 @@ from onnx_ir import Graph, Node
 
 from amct_lite.ir.build import Inserter
 from amct_lite.ir.edit import graph_of, insert_before, remove_node
+from amct_lite.ir.naming import name_within
 from amct_lite.ir.rewire import redirect
 
 
@@ -22,9 +23,7 @@ def unwrap(node: Node, body: Graph) -> None:
         graph.register_initializer(value)
     for part in tuple(body):
         body.remove(part)
-        part.name = f"{node.name}.{part.name}"
-        for value in part.outputs:
-            value.name = f"{node.name}.{value.name}"
+        name_within(str(node.name), part)
         insert_before(node, part)
     b = Inserter(node, str(node.name))
     for old, result in zip(node.outputs, results, strict=True):

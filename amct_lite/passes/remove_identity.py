@@ -66,7 +66,7 @@ def _is_pad_by_zero(node: ir.Node) -> bool:
 
 
 def _is_expand_to_same(node: ir.Node) -> bool:
-    sizes = ir.sizes_of(node.inputs[0]) if node.inputs[0] is not None else None
+    sizes = ir.sizes_of(node.inputs[0])
     return sizes is not None and sizes == ir.sizes_of(node.outputs[0])
 
 

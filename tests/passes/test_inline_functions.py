@@ -1,7 +1,7 @@
 """Functions of the model are written out where they are called, so that their layers are layers of the model."""
 
 import numpy as np
-from graphs import apply, ops, parse
+from graphs import apply, assert_agrees, ops, parse
 
 from amct_lite.passes.inline_functions import run
 
@@ -52,3 +52,18 @@ def test_a_function_of_another_version_stays():
     after, report = inlined(text, BLOCK.replace('"": 17', '"": 13'), **WEIGHTS)
     assert (ops(after), report.changed) == (["block"], 0)
     assert report.skips[0].reason == "the function that it calls needs opset 13, which the model has in another version"
+
+
+def test_a_result_that_is_left_out_names_no_node():
+    recurrent = '"", b, "" = LSTM<hidden_size = 2>(a, w, r)'
+    before = parse(
+        f"g (float[5,1,3] x, float[1,8,3] v, float[1,8,2] u) => (float[1,1,2] y) {{ y = my.last(x, v, u) }}\n"
+        f'<domain: "my", opset_import: ["": 17]> last (a, w, r) => (b) {{ {recurrent} }}',
+        "v u",
+        header=HEADER,
+    )
+    after, _ = apply(run, before)
+    node = after.graph[0]
+    assert (node.op_type, node.name) == ("LSTM", "last_0.b")
+    assert node.outputs[1].name == "y"
+    assert_agrees(before, after)

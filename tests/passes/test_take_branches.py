@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from graphs import apply, ops, parse
+from graphs import apply, assert_agrees, ops, parse
 
 from amct_lite import ir, passes
 from amct_lite.passes.take_branches import run
@@ -76,3 +76,14 @@ def test_a_size_that_is_known_when_the_model_is_deployed_decides_then():
     assert "If" in ops(model)
     assert ops(fix_shapes(model, {"x": (2, 1, 3)})) == ["Squeeze", "Identity"]
     assert ir.dims_of(fix_shapes(model, {"x": (2, 4, 3)}).graph.outputs[0]) == (2, 4, 3)
+
+
+def test_results_that_are_left_out_stay_without_name():
+    then = 't () => (float[1,1,2] a) { "", a, "" = LSTM<hidden_size = 2>(x, w, r) }'
+    other = "e () => (float[1,1,2] b) { b = ReduceMax(w) }"
+    text = "g (float[5,1,3] x, float[1,8,3] w, float[1,8,2] r, bool c) => (float[1,1,2] y)"
+    before = parse(f"{text} {{ y = If (c) <then_branch = {then}, else_branch = {other}> }}", "w r", **known(True))
+    after, _ = apply(run, before)
+    assert ops(after) == ["LSTM", "Identity"]
+    assert [value.name for value in after.graph[0].outputs] == ["", "If_0.a", ""]
+    assert_agrees(before, after)
