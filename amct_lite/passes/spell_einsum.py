@@ -15,6 +15,7 @@ import re
 from typing import NamedTuple
 
 from amct_lite import ir
+from amct_lite.ir.adapting import Site
 from amct_lite.ir.build import Inserter
 from amct_lite.passes.findings import Findings
 from amct_lite.types import PassReport
@@ -60,7 +61,7 @@ def _spell(einsum: ir.Node) -> bool:
     for index, factor in enumerate(factors):
         ir.replace_input(einsum, index, factor)
     if axes.result != wanted:
-        _turn_result(einsum, axes.result, wanted)
+        Site(einsum, ir.graph_of(einsum)).finish_with("Transpose", perm=_permutation(axes.result, wanted))
     return True
 
 
@@ -77,17 +78,8 @@ def _axes(first: str, second: str, result: str) -> _Axes | None:
 
 
 def _turned(b: Inserter, value: ir.Value | None, labels: str, into: str) -> ir.Value | None:
-    return value if labels == into else b.op("Transpose", value, perm=[labels.index(label) for label in into])
+    return value if labels == into else b.op("Transpose", value, perm=_permutation(labels, into))
 
 
-def _turn_result(matmul: ir.Node, labels: str, into: str) -> None:
-    """The product gets a name of its own, what it becomes the one of the result."""
-    graph, product, name = ir.graph_of(matmul), matmul.outputs[0], str(matmul.outputs[0].name)
-    readers = ir.uses(product)
-    turned = _turned(Inserter.behind(matmul, str(matmul.name)), product, labels, into)
-    assert turned is not None
-    turned.type, turned.shape, product.shape = product.type, product.shape, None
-    ir.redirect(product, turned, readers)
-    ir.replace_output(graph, product, turned)
-    product.name = ir.unique_name(graph, f"{name}.product")
-    turned.name = name
+def _permutation(labels: str, into: str) -> list[int]:
+    return [labels.index(label) for label in into]
