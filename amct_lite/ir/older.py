@@ -74,16 +74,19 @@ def give_axes_as_attribute(model: Model) -> bool:
     """Let each mean and norm of a model of opset 18 have its axes as an attribute, as older opsets have it, and state the least
     of these; in place. Returns whether it was done: not where an axis is computed, or something else needs opset 18.
     """
-    nodes = [node for node in model.graph.all_nodes() if not node.domain]
-    found = {node: constant_of(node.inputs[1]) for node in nodes if reads_axes(node)}
-    rest = (schema_of(node.op_type, _AXES_SINCE) for node in nodes if node not in found)
-    bound = any(schema is not None and schema.since_version == _AXES_SINCE for schema in rest)
-    if opset(model) != _AXES_SINCE or not found or bound or any(axes is None or not axes.size for axes in found.values()):
+    if opset(model) != _AXES_SINCE:
         return False
-    for node, axes in found.items():
+    nodes = [node for node in model.graph.all_nodes() if not node.domain]
+    reducing = [node for node in nodes if reads_axes(node)]
+    axes = {node: found for node in reducing if (found := constant_of(node.inputs[1])) is not None and found.size}
+    rest = (schema_of(node.op_type, _AXES_SINCE) for node in nodes if not reads_axes(node))
+    bound = any(schema is not None and schema.since_version == _AXES_SINCE for schema in rest)
+    if bound or not reducing or len(axes) < len(reducing):
+        return False
+    for node, numbers in axes.items():
         node.resize_inputs(1)
         node.attributes.pop("noop_with_empty_axes", None)
-        set_attribute(node, "axes", [int(axis) for axis in axes] if axes is not None else [])
+        set_attribute(node, "axes", [int(axis) for axis in numbers])
     model.opset_imports[""] = _AXES_SINCE - 1
     state_least_opset(model)
     return True
