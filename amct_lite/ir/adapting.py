@@ -12,7 +12,7 @@ from onnx_ir import Graph, Node, Value
 from amct_lite.ir.attributes import attribute
 from amct_lite.ir.edit import add_initializer, constant_of, insert_after, insert_before, new_node, producer_of
 from amct_lite.ir.naming import unique_name
-from amct_lite.ir.rewire import redirect, replace_input, replace_output
+from amct_lite.ir.rewire import redirect, replace_input, replace_node, replace_output
 from amct_lite.types import AnyArray
 
 
@@ -72,6 +72,15 @@ class Site:
         redirect(result, final, readers)
         replace_output(self.graph, result, final)
         result.name, final.name = final.name, name
+
+    def become(self, result: Value) -> None:
+        """Let `result` stand for the node's first result, and the node go; nobody reads the others."""
+        self.node.resize_outputs(1)
+        replace_node(self.node, result)
+
+    def inputs(self, count: int) -> list[Value | None]:
+        """The first `count` inputs, None for each that is left out."""
+        return [*self.node.inputs, *[None] * count][:count]
 
     @property
     def graph(self) -> Graph:

@@ -4,9 +4,10 @@
     FusedMatMul                   Transpose, MatMul, Mul
     BiasGelu, FastGelu, Gelu      Add, and a Gelu as exporters write it
     QuickGelu                     x · Sigmoid(alpha · x)
-    SkipLayerNormalization        Add and LayerNormalization (opset 17)
+    normalizations                `normalizations` says what of
+    attention, ONNX's own too     `attentions`; ONNX Runtime takes the same time for its parts
 
-Refused: transposed batches; results of a normalization beside the first and the sum. Source: ONNX Runtime's contrib operators.
+Refused: transposed batches. Source: ONNX Runtime's contrib operators.
 """
 
 from __future__ import annotations
@@ -19,32 +20,46 @@ import numpy as np
 from amct_lite import ir
 from amct_lite.ir.adapting import NotAdaptable, Site
 from amct_lite.ir.build import Inserter
+from amct_lite.passes import attentions, normalizations
 from amct_lite.passes.findings import Findings
 from amct_lite.types import AnyArray, PassReport
 
 _DOMAIN = "com.microsoft"
-_LAYER_NORM_OPSET = 17
 _PARAMETERS = {"LeakyRelu": ("alpha",), "HardSigmoid": ("alpha", "beta")}
 """Activation → the attributes that its numbers are; those of Clip are inputs, others have none."""
 
 
 def run(model: ir.Model) -> PassReport:
     findings = Findings("unfuse")
-    fused = [node for node in model.graph if node.domain == _DOMAIN and node.op_type in _WRITE]
-    if fused:
-        ir.infer_shapes(model)
-    for node in fused:
-        site = Site(node, model.graph)
-        try:
-            site.dtype()  # every number is written in it: not known, nothing is begun
-            _WRITE[node.op_type](site)
-            findings.changed += 1
-        except NotAdaptable as reason:
-            findings.refuse(node, str(reason))
+    left = [node for node in model.graph if _is_fused(node, ir.opset(model))]
+    types, refused = {node: node.op_type for node in left}, dict[ir.Node, str]()
+    while left:
+        ir.infer_shapes(model)  # what was written may tell more of what is behind
+        refused = {node: reason for node in left if (reason := _write(Site(node, model.graph)))}
+        left = list(refused) if len(refused) < len(left) else []
+    for node, reason in refused.items():
+        findings.refuse(node, reason)
+    findings.changed = len(types) - len(refused)
     if findings.changed:
-        count = "1 operator" if findings.changed == 1 else f"{findings.changed} operators"
-        findings.notes.append(f"{count} that ONNX Runtime fused stand apart again")
+        names = sorted({op_type for node, op_type in types.items() if node not in refused})
+        count = "1 fused operator stands" if findings.changed == 1 else f"{findings.changed} fused operators stand"
+        findings.notes.append(f"{count} apart ({', '.join(names)}): their parts are called after them")
     return findings.report()
+
+
+def _is_fused(node: ir.Node, version: int) -> bool:
+    newer = node.op_type == "LayerNormalization" and version >= normalizations.LAYER_NORM_OPSET
+    return (node.domain, node.op_type) in _WRITE and not newer
+
+
+def _write(site: Site) -> str:
+    """Why it stays, empty where it does not."""
+    try:
+        site.dtype()  # every number is written in it: not known, nothing is begun
+        _WRITE[site.node.domain, site.node.op_type](site)
+    except NotAdaptable as reason:
+        return str(reason)
+    return ""
 
 
 def _conv(site: Site) -> None:
@@ -112,26 +127,6 @@ def _quick_gelu(site: Site) -> None:
     ir.replace_node(site.node, b.op("Mul", x, b.op("Sigmoid", scaled)))
 
 
-def _skip_layer_norm(site: Site) -> None:
-    if site.graph.opset_imports[""] < _LAYER_NORM_OPSET:
-        raise NotAdaptable(f"LayerNormalization is of opset {_LAYER_NORM_OPSET}")
-    if not (site.unused(1) and site.unused(2)):
-        raise NotAdaptable("its mean or deviation is read")
-    if not site.unused(3) and site.node.outputs[3].is_graph_output():
-        raise NotAdaptable("its sum is an output of the model")
-    x, skip, gamma, *rest = site.node.inputs
-    beta, bias = (*rest, None, None)[:2]
-    b = Inserter(site.node, str(site.node.name))
-    total = b.op("Add", x, skip)
-    if bias is not None:
-        total = b.op("Add", total, bias)
-    result = b.op("LayerNormalization", total, gamma, beta, epsilon=ir.attribute(site.node, "epsilon", 1e-12))
-    if not site.unused(3):
-        ir.redirect(site.node.outputs[3], total)
-    site.node.resize_outputs(1)
-    ir.replace_node(site.node, result)
-
-
 def _biased(site: Site) -> ir.Value | None:
     """What a Gelu is of."""
     x, bias = (*site.node.inputs, None)[:2]
@@ -146,13 +141,20 @@ def _becomes(node: ir.Node, op_type: str) -> None:
     node.domain, node.op_type = "", op_type
 
 
-_WRITE: dict[str, Callable[[Site], None]] = {
-    "FusedConv": _conv,
-    "FusedGemm": _gemm,
-    "FusedMatMul": _matmul,
-    "BiasGelu": _gelu,
-    "Gelu": _gelu,
-    "FastGelu": _fast_gelu,
-    "QuickGelu": _quick_gelu,
-    "SkipLayerNormalization": _skip_layer_norm,
+_WRITE: dict[tuple[str, str], Callable[[Site], None]] = {
+    (_DOMAIN, "FusedConv"): _conv,
+    (_DOMAIN, "FusedGemm"): _gemm,
+    (_DOMAIN, "FusedMatMul"): _matmul,
+    (_DOMAIN, "BiasGelu"): _gelu,
+    (_DOMAIN, "Gelu"): _gelu,
+    (_DOMAIN, "FastGelu"): _fast_gelu,
+    (_DOMAIN, "QuickGelu"): _quick_gelu,
+    (_DOMAIN, "SkipLayerNormalization"): normalizations.skip_layer_norm,
+    (_DOMAIN, "SkipSimplifiedLayerNormalization"): normalizations.skip_rms_norm,
+    ("", "SimplifiedLayerNormalization"): normalizations.rms_norm,
+    ("", "LayerNormalization"): normalizations.layer_norm,
+    (_DOMAIN, "EmbedLayerNormalization"): normalizations.embedding_norm,
+    (_DOMAIN, "Attention"): attentions.contrib_attention,
+    (_DOMAIN, "MultiHeadAttention"): attentions.multi_head_attention,
+    ("", "Attention"): attentions.attention,
 }
