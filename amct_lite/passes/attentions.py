@@ -181,7 +181,7 @@ def _write(
         scores = scores if mask is None else b.op("Add", scores, mask)
     shares = b.op("Softmax", scores, axis=-1)
     if seen is not None:
-        shares = b.op("Where", seen, shares, b.constant(0.0, site.dtype()))
+        shares = b.op("Mul", shares, b.cast(seen, ir.DataType.from_numpy(site.dtype())))
     result = b.op("MatMul", shares, heads.value)
     if joined:
         result = b.op("Reshape", b.op("Transpose", result, perm=[0, 2, 1, 3]), b.constant([0, 0, -1]))
