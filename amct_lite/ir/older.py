@@ -19,7 +19,8 @@ from amct_lite.ir.attributes import attribute, set_attribute
 from amct_lite.ir.casts import name_cast_types
 from amct_lite.ir.edit import constant_of
 from amct_lite.ir.inlining import inline_calls
-from amct_lite.ir.opset import opset, schema_of
+from amct_lite.ir.opset import opset
+from amct_lite.ir.schemas import schema_of
 from amct_lite.ir.shapes import dims_of, infer_shapes
 
 _LEAST = 13

@@ -15,6 +15,7 @@ from onnx_ir import Graph, Model, Node
 from amct_lite.errors import UnsupportedModelError
 from amct_lite.ir.adapters import ADAPTERS
 from amct_lite.ir.adapting import NotAdaptable, Site
+from amct_lite.ir.schemas import schema_of
 from amct_lite.ir.shapes import infer_shapes
 
 
@@ -84,14 +85,6 @@ def _raise_node(site: Site, before: int, after: int) -> str | None:
     if new is None or new.deprecated:
         return f"opset {after} has no such operator any more"
     return _misfit(node, old, new) or (None if adapted else _changed(old, new))
-
-
-def schema_of(op_type: str, version: int) -> onnx.defs.OpSchema | None:
-    """What ONNX says of one of its own operators in opset `version`; None where it has no such operator."""
-    try:
-        return onnx.defs.get_schema(op_type, version, "")
-    except onnx.defs.SchemaError:
-        return None
 
 
 def _misfit(node: Node, old: onnx.defs.OpSchema, schema: onnx.defs.OpSchema) -> str | None:

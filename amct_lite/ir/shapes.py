@@ -10,6 +10,7 @@ import onnx_ir
 from onnx_ir import Model, Shape, Value
 
 from amct_lite.errors import ConfigError
+from amct_lite.ir.neighbours import spread_types
 from amct_lite.ir.slim import slim_proto
 from amct_lite.registry import did_you_mean
 
@@ -56,11 +57,11 @@ def shape_fits(shape: Sequence[int], expected: Dims | None) -> bool:
 def infer_shapes(model: Model) -> None:
     """Fill in types and shapes of the main graph's values as far as onnx can tell, in place.
 
-    What the model says already is kept where inference knows less. Results of custom operators, and of operators that
-    contradict their inputs, stay unknown.
+    What the model says already is kept where inference knows less. Shapes of results of custom operators, and of operators
+    that contradict their inputs, stay unknown; a type may be known by who reads the result.
     """
     _infer_known(model)
-    while _count_axes(model):
+    while _count_axes(model) or spread_types(model):
         _infer_known(model)
 
 

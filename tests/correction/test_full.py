@@ -26,6 +26,8 @@ CAPTURED_LATER = """g (float[N,3,6,6] x, bool q, float[4,3,3,3] w, float[4,4,3,3
     { h = Conv (x, w) r = Relu (h) k = Conv <pads = [1, 1, 1, 1]> (r, w2) p = IF a = Add (k, p) y = Conv (a, w3) }"""
 FLOAT_TAIL = """g (float[N,3,6,6] x, float[4,3,3,3] w, float[4,4,1,1] w2, float[4,5] w3) => (float[N,5] y, float[N,4,4,4] h)
     { h = Conv (x, w) k = Conv (h, w2) p = GlobalAveragePool (k) f = Flatten (p) y = MatMul (f, w3) }"""
+CUSTOM = """g (float[N,8] x, float[8,8] w, float[8] b, float[8,8] w2, float[8] b3) => (float[N,8] y)
+    { h = MatMul (x, w) k = Add (h, b) t = com.microsoft.Trilu (k) r = Relu (t) u = MatMul (r, w2) y = Add (u, b3) }"""
 IF = """If (q) <then_branch = t () => (float[N,4,4,4] then_out) { then_out = Relu (h) },
                else_branch = e () => (float[N,4,4,4] else_out) { else_out = Neg (h) }>"""
 NETS = {
@@ -35,8 +37,9 @@ NETS = {
     "branches": BRANCHES.replace("IF", IF),
     "captured later": CAPTURED_LATER.replace("IF", IF),
     "float tail": FLOAT_TAIL,
+    "custom operator": CUSTOM,
 }
-OPSET = '<ir_version: 8, opset_import: ["": 13]>'
+OPSET = '<ir_version: 8, opset_import: ["": 13, "com.microsoft": 1]>'
 
 
 def net(text: str) -> ir.Model:

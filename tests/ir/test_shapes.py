@@ -80,15 +80,15 @@ def test_contradictions_are_left_open():
     assert shapes(model) == {"y": ("A", "B")}
 
 
-def test_a_failing_inference_changes_nothing(monkeypatch):
+def test_a_failing_inference_tells_no_shapes(monkeypatch):
     def fail(*_args, **_keywords):
         raise onnx.shape_inference.InferenceError("broken")
 
     monkeypatch.setattr(onnx.shape_inference, "infer_shapes", fail)
     model = ir.from_text(TEXT)
-    before = ir.to_bytes(model)
+    before = shapes(model)
     ir.infer_shapes(model)
-    assert ir.to_bytes(model) == before
+    assert shapes(model) == before
 
 
 def test_fixed_inputs_make_all_shapes_known():

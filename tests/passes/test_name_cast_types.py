@@ -16,9 +16,16 @@ def test_the_type_is_named():
 
 def test_a_type_that_nobody_knows_is_not():
     header = '<ir_version: 8, opset_import: ["": 17, "own": 1]>'
-    model = parse("g (int32[2] x) => (float[2] y) { n = own.op(x)  y = CastLike(x, n) }", header=header)
+    model = parse("g (int32[2] x) => (float[2] y) { n = own.op(x)  c = CastLike(x, n)  y = own.op(c) }", header=header)
     assert run(model).changed == 0
-    assert ops(model) == ["op", "CastLike"]
+    assert ops(model) == ["op", "CastLike", "op"]
+
+
+def test_a_type_that_the_reader_knows_is_named():
+    header = '<ir_version: 8, opset_import: ["": 17, "own": 1]>'
+    model = parse("g (int32[2] x) => (float[2] y) { n = own.op(x)  y = CastLike(x, n) }", header=header)
+    assert run(model).changed == 1
+    assert ir.attribute(model.graph[1], "to", 0) == ir.DataType.FLOAT
 
 
 def test_a_bias_that_is_computed_from_types_and_sizes_alone_is_constant():

@@ -91,9 +91,15 @@ def test_initializer_that_is_also_an_input_stays_one():
 
 
 def test_unknown_type_at_a_custom_op_is_an_error():
-    text = "g (float16[2] x) => (float16[2] y) { a = custom.op(x)  y = Neg(a) }"
+    text = "g (float16[2] x) => (float16[2] y) { a = custom.op(x)  b = custom.op(a)  y = Neg(b) }"
     with pytest.raises(UnsupportedModelError, match=r"type of 'a' at node .*custom\.op.*export the model in float32"):
         run(parse(text))
+
+
+def test_type_of_what_a_custom_op_gives_may_be_its_readers():
+    model = parse("g (float16[2] x) => (float16[2] y) { a = custom.op(x)  y = Neg(a) }")
+    run(model)
+    assert ops(model) == ["op", "Cast", "Neg", "Cast"]
 
 
 @needs_shared
