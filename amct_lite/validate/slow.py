@@ -7,10 +7,6 @@ from amct_lite.exporters.pairs import is_dequantized, is_rounded
 from amct_lite.ir.windows import is_same_padded, pads_of
 from amct_lite.types import Skip
 
-FEW_CHANNELS = 16
-"""Input channels of a convolution in 3-D from which on its integer kernel is the faster one (ONNX Runtime 1.31: with 3
-channels it takes ten times as long as in float, with 4 or 8 twice, with 16 two thirds)."""
-
 
 def slow_kernels(model: ir.Model) -> tuple[Skip, ...]:
     """Those of an exported model whose shapes are inferred, in its order, each with what makes it slow."""
@@ -28,9 +24,6 @@ def _slow_form(node: ir.Node) -> str:
     whole = list(dims[2:]) == list(ir.attribute(node, "kernel_shape", ()))  # one window, whose kernel is fast
     if node.op_type == "AveragePool" and len(dims) == 4 and _has_unequal_windows(node) and not whole:
         return "its windows are not all of one size: padding that does not count, or ceil_mode"
-    channels = dims[1] if node.op_type == "Conv" and len(dims) == 5 else None
-    if isinstance(channels, int) and channels < FEW_CHANNELS * int(ir.attribute(node, "group", 1)):
-        return f"a convolution in 3-D that reads fewer than {FEW_CHANNELS} channels"
     return ""
 
 

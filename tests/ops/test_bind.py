@@ -108,3 +108,25 @@ def test_depth_dilation_is_refused_for_5d_data() -> None:
     )
     layer = bound(named(parse(text, "w b", OPSET)))
     assert OPS.get("Conv").ascend(layer) == "ATC takes a 5-D Conv only with depth dilation 1"
+
+
+@pytest.mark.parametrize(
+    ("weight", "group", "reason"),
+    [
+        ("16,3,3,3,3", 1, "over 3 channels"),
+        ("16,1,3,3,3", 1, "over 1 channel takes"),
+        ("16,15,1,1,1", 1, "over 15 channels"),
+        ("16,2,3,3,3", 2, "over 4 channels"),
+        ("16,8,3,3,3", 1, None),
+        ("16,17,3,3,3", 1, None),
+        ("16,4,3,3,3", 4, None),
+        ("4,1,3,3,3", 4, None),
+        ("16,3,3,3", 1, None),
+    ],
+)
+def test_convolutions_in_3d_of_few_channels_stay_in_float_for_onnx_runtime(weight, group, reason) -> None:
+    sizes = [int(size) for size in weight.split(",")]
+    data = ",".join(map(str, [1, sizes[1] * group, *[4] * (len(sizes) - 2)]))
+    text = f"g (float[{data}] x, float[{weight}] w) => (float y) {{ y = Conv <group = {group}> (x, w) }}"
+    found = OPS.get("Conv").ort(bound(parse(text, "w", OPSET)))
+    assert (reason in found) if reason else found is None

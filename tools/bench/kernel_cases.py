@@ -5,6 +5,7 @@ means: an AveragePool between integers
 borders: one whose padding does not count, between two 1×1 layers
 groups: a grouped Conv between integers, its groups joined
 few, depthwise: a Conv, or a depthwise one, of less than 16 channels, behind a 1×1 layer
+deep: a Conv in 3-D, of codes and of floats
 shuffle: a pixel shuffle of codes
 spread, transposed, repeat: one, a ConvTranspose of stride 2, or pixels that are repeated, between two 1×1 layers
 windows: an image between two such layers cut into windows of 2×2 pixels, multiplied, and joined
@@ -104,6 +105,14 @@ def depthwise(inputs: int, channels: int, size: int) -> Models:
     return in_blocks(
         Net().codes((channels, inputs, 1, 1)), Net().codes((channels, 1, 3, 3)), size, widen_first=True, pads=[1] * 4
     )
+
+
+def deep(inputs: int, outputs: int, group: int, size: int) -> Models:
+    shape, window = [1, inputs, 8, size, size], {"group": group, "pads": [1] * 6}
+    plain = Net()
+    codes = plain.codes((outputs, inputs // group, 3, 3, 3))
+    plain.op("Conv", "x", plain.constant(codes * np.float32(WEIGHT_SCALE)), out="y", **window)
+    return {"floats": plain.model(FLOAT, shape, FLOAT), "codes": between("Conv", shape, codes, **window)}
 
 
 def ghost(channels: int, size: int) -> Models:
@@ -351,6 +360,9 @@ CASES: Mapping[str, tuple[Callable[..., Models], list[tuple[int, ...]]]] = {
     "few": (few, [(32, 9, 3, 224), (32, 3, 3, 112), (32, 15, 3, 56), (32, 4, 3, 56), (64, 6, 3, 14), (16, 9, 5, 28)]),
     "depthwise": (depthwise, [(64, 2, 40), (64, 4, 40), (64, 10, 40), (32, 6, 80), (32, 12, 80), (64, 4, 10),
                               (24, 72, 56), (24, 72, 28), (40, 200, 14), (64, 92, 7)]),
+    "deep": (deep, [(1, 16, 1, 32), (3, 16, 1, 32), (3, 64, 1, 56), (4, 16, 1, 28), (8, 32, 1, 28), (12, 32, 1, 28),
+                    (15, 32, 1, 28), (16, 32, 1, 28), (32, 32, 1, 28), (64, 64, 1, 14), (32, 64, 4, 28), (32, 32, 32, 28),
+                    (64, 64, 64, 14)]),
     "ghost": (ghost, [(8, 112), (24, 112), (12, 56), (36, 56), (20, 28), (60, 28), (40, 14), (100, 14), (56, 7)]),
     "channels": (channels, [(58, 28), (116, 14), (232, 7), (24, 56), (122, 28)]),
     "shuffle": (shuffle, [(1, 3, 224), (3, 2, 128), (3, 4, 64), (64, 2, 32), (256, 2, 14), (4, 2, 8)]),
