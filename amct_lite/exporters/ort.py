@@ -34,6 +34,7 @@ from amct_lite.exporters.rewrites.moves import name_shuffle, repeat_pixels, spre
 from amct_lite.exporters.rewrites.norms import scale_channels
 from amct_lite.exporters.rewrites.numbers import NUMBERS, give_code
 from amct_lite.exporters.rewrites.pads import pad_codes
+from amct_lite.exporters.rewrites.pools import pool_last
 from amct_lite.exporters.rewrites.prelus import take_larger
 from amct_lite.exporters.rewrites.recurrent import use_kernel
 from amct_lite.exporters.rewrites.reroute import reroute
@@ -67,6 +68,7 @@ _MOVED: tuple[Rewrite, ...] = (
 _COMPUTED: tuple[Rewrite, ...] = (
     (["ReduceMean"], pool_pixels),
     (["AveragePool"], average),
+    (["MaxPool"], pool_last),  # asks what is computed channels last: behind those that write convolutions
     (["HardSigmoid"], compute_codes),
     (NUMBERS, give_code),
     (["Conv"], fill_block),  # knows sums and products, not what they were; those below ask for its shapes

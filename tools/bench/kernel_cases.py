@@ -2,6 +2,7 @@
 
 last: a Conv at the end of a network, behind a layer on integers
 means: an AveragePool between integers
+pools: a MaxPool of rounded floats, in front of a 1×1 layer
 borders: one whose padding does not count, between two 1×1 layers
 groups: a grouped Conv between integers, its groups joined
 few, depthwise: a Conv, or a depthwise one, of less than 16 channels, behind a 1×1 layer
@@ -67,6 +68,26 @@ def means(channels: int, size: int, kernel: int, stride: int) -> Models:
         "depthwise Conv": between("Conv", shape, ones, group=channels, **window),
         "pooled floats": plain.model(FLOAT, shape, FLOAT),
     }
+
+
+def pools(channels: int, size: int, kernel: int, stride: int) -> Models:
+    window = {"kernel_shape": [kernel] * 2, "strides": [stride] * 2, "pads": [kernel // 2 * (stride == 1)] * 4}
+
+    def pooled(change: Callable[[Net, str, tuple[str, str]], str]) -> onnx.ModelProto:
+        net = Net()
+        grid = net.grid()
+        data = net.op("DequantizeLinear", change(net, net.op("QuantizeLinear", "x", *grid), grid), *grid)
+        net.op("QuantizeLinear", net.op("Conv", data, net.rounded(net.codes((16, channels, 1, 1)))), *grid, out="y")
+        return net.model(FLOAT, [1, channels, size, size], UINT8)
+
+    def first(net: Net, codes: str, grid: tuple[str, str]) -> str:
+        return net.op("QuantizeLinear", net.op("MaxPool", net.op("DequantizeLinear", codes, *grid), **window), *grid)
+
+    def last(net: Net, codes: str, _grid: tuple[str, str]) -> str:
+        turned = net.op("Transpose", codes, perm=[0, 2, 3, 1])
+        return net.op("Transpose", net.op("NhwcMaxPool", turned, domain="com.microsoft", **window), perm=[0, 3, 1, 2])
+
+    return {"channels first": pooled(first), "channels last": pooled(last)}
 
 
 def borders(channels: int, size: int, kernel: int, stride: int) -> Models:
@@ -354,6 +375,7 @@ CASES: Mapping[str, tuple[Callable[..., Models], list[tuple[int, ...]]]] = {
     "last": (last, [(32, 9, 3, 224), (64, 1, 3, 128), (64, 2, 1, 128), (256, 21, 1, 64), (128, 80, 1, 40), (128, 4, 3, 40),
                     (64, 3, 3, 224), (32, 3, 9, 128), (256, 256, 3, 14), (512, 512, 1, 14), (256, 256, 3, 56)]),
     "means": (means, [(16, 32, 2, 2), (64, 56, 2, 2), (256, 28, 2, 2), (64, 56, 3, 1), (192, 35, 3, 1), (128, 16, 8, 8)]),
+    "pools": (pools, [(64, 112, 3, 2), (64, 112, 2, 2), (16, 128, 2, 2), (192, 28, 3, 1), (256, 14, 3, 1), (64, 8, 2, 2)]),
     "borders": (borders, [(192, 35, 3, 1), (768, 17, 3, 1), (2048, 8, 3, 1), (64, 112, 3, 2), (256, 28, 3, 2), (16, 32, 3, 1),
                           (32, 14, 3, 1), (32, 7, 3, 1), (512, 7, 3, 1), (64, 28, 5, 1)]),
     "groups": (groups, [(128, 128, 32, 56), (256, 256, 32, 28), (512, 512, 32, 14), (64, 128, 64, 28), (96, 96, 12, 28)]),
