@@ -29,6 +29,7 @@ from amct_lite.passes import (
     remove_expand,
     remove_identity,
     round_down,
+    spell_batch_norm,
     spell_einsum,
     take_apart,
     take_branches,
@@ -63,6 +64,7 @@ def passes_with(fusion: Fusion) -> tuple[Pass, ...]:
         normalize_gemm.run,  # before the folds into Gemm, which then see plain weights and biases
         # before fold_batch_norm: Mul and Add behind a BatchNormalization go with it
         partial(fold_decomposed_batch_norm.run, fusion=fusion),
+        partial(spell_batch_norm.run, fusion=fusion),  # of what no layer in front took, and before the layer behind may take it
         partial(fold_batch_norm.run, fusion=fusion),
         merge_matmul_bias.run,
         bound_parts.run,  # behind the folds: what stood between a Concat and its bound may be gone
