@@ -13,6 +13,7 @@ from functools import partial
 
 from amct_lite import ir
 from amct_lite.passes import (
+    add_before_reshape,
     bound_parts,
     drop_subnormal,
     fold_batch_norm,
@@ -66,6 +67,7 @@ def passes_with(fusion: Fusion) -> tuple[Pass, ...]:
         partial(fold_decomposed_batch_norm.run, fusion=fusion),
         partial(spell_batch_norm.run, fusion=fusion),  # of what no layer in front took, and before the layer behind may take it
         partial(fold_batch_norm.run, fusion=fusion),
+        add_before_reshape.run,  # makes biases for the next
         merge_matmul_bias.run,
         bound_parts.run,  # behind the folds: what stood between a Concat and its bound may be gone
         drop_subnormal.run,  # behind the folds, whose products may be as small
