@@ -24,6 +24,7 @@ from amct_lite.passes import (
     inline_functions,
     lift_constants,
     merge_matmul_bias,
+    name_bounds,
     name_cast_types,
     normalize_gemm,
     remove_dead,
@@ -61,6 +62,7 @@ def passes_with(fusion: Fusion) -> tuple[Pass, ...]:
         remove_identity.run,  # after folding: whether a Dropout or Pad does nothing may be a computed constant
         remove_expand.run,  # asks for shapes
         spell_einsum.run,  # asks for types
+        name_bounds.run,  # asks for types, too
         *((take_apart.run,) if fusion.take_apart else ()),  # before the folds, which would take the parts that they know
         normalize_gemm.run,  # before the folds into Gemm, which then see plain weights and biases
         # before fold_batch_norm: Mul and Add behind a BatchNormalization go with it

@@ -21,6 +21,7 @@ _BECAME = {
     "remove_identity": "hands its input on unchanged: leave it out",
     "remove_expand": "repeats what its readers repeat themselves: leave it out",
     "spell_einsum": "is a MatMul of that name: leave out its type, or name MatMul",
+    "name_bounds": "is a Relu or Clip, of the name of the last of them: leave out its type, or name that",
     "add_before_reshape": "is the bias of the MatMul in front of it: name that",
     "spell_batch_norm": "is part of a BatchNormalization: name that, as `amct-lite inspect` does",
     "take_apart": "is part of a HardSigmoid, or of its product, for ONNX Runtime: name these, as `amct-lite inspect` does",
