@@ -27,7 +27,7 @@ _BECAME = {
     "take_apart": "is part of a HardSigmoid, or of its product, for ONNX Runtime: name these, as `amct-lite inspect` does",
     "fold_decomposed_batch_norm": _FOLDED,
     "fold_batch_norm": _FOLDED,
-    "bound_parts": "stands in front of the Concat before it, in parts: name these, as `amct-lite inspect` does",
+    "bound_parts": "stands in front of the Concat or Transpose before it, in parts: name these, as `amct-lite inspect` does",
 }
 """By the pass that takes nodes away."""
 _OTHERWISE = "is put in other words: leave it out"

@@ -22,6 +22,13 @@ def test_every_part_is_bounded(bound):
     assert {value.name for node in after.graph for value in node.outputs} >= {"a", "b", "d", "y"}
 
 
+@pytest.mark.parametrize("bound", ["Relu (c)", "Clip (c, low, high)"])
+def test_what_is_turned_is_bounded_before(bound):
+    text = f"g (float[2,3,4] x, float low, float high) => (float y) {{ a = Sin (x) c = Transpose (a) d = {bound} y = Neg (d) }}"
+    after, report = apply(run, parse(text, "", **NUMBERS))
+    assert (ops(after), report.changed) == (["Sin", bound.split()[0], "Transpose", "Neg"], 1)
+
+
 def test_the_output_of_the_model_keeps_its_name():
     text = BEFORE.replace("=> (float[1,4,3,3] y)", "=> (float[1,4,3,3] d)").replace("[end] y = Neg (d)", "")
     after, report = apply(run, parse(text.replace("BOUND", "Relu (c)"), "", **NUMBERS))
