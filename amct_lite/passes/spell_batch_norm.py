@@ -37,9 +37,11 @@ def _spell(first: ir.Node, fusion: Fusion) -> int:
         return 0
     affine, chain, _ = chain_from(first, image, dims[1], _IMAGE)
     types, names = {node.op_type for node in chain}, [str(node.name) for node in chain]
-    numbers = [array.astype(np.float32) for array in (affine.scale, affine.shift)]
-    same = all(len(set(array.tolist())) == 1 for array in numbers)
-    if not (types & _FACTORS and types & _TERMS) or same or fusion.keeps_apart(*names) or not np.isfinite(numbers).all():
+    if not (types & _FACTORS and types & _TERMS) or fusion.keeps_apart(*names):
+        return 0
+    with np.errstate(over="ignore"):
+        numbers = [array.astype(np.float32) for array in (affine.scale, affine.shift)]
+    if not np.isfinite(numbers).all() or all(len(set(array.tolist())) == 1 for array in numbers):
         return 0
     b = Inserter(first, names[0])
     mean, variance = np.zeros_like(numbers[0]), np.ones_like(numbers[0])

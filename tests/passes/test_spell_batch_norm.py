@@ -79,3 +79,11 @@ def test_what_is_to_stay_apart_does():
     assert spelt(body, constants)[1].changed == 2
     for fusion in (Fusion(enabled=False), Fusion(apart=frozenset({"two"}))):
         assert spelt(body, constants, fusion=fusion)[1].changed == 0
+
+
+def test_a_factor_that_is_no_float32_stays():
+    values = {"k": np.array([1e-39, 1, 2, 3], np.float32).reshape(4, 1, 1), "m": np.ones((4, 1, 1), np.float32)}
+    text = f"g ({IMAGE}, float[4,1,1] k, float[4,1,1] m) => (float y) {{ a = Div(x, k)  y = Add(a, m) }}"
+    model = parse(text, **values)
+    assert run(model).changed == 0
+    assert ops(model) == ["Div", "Add"]
