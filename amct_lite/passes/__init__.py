@@ -20,6 +20,7 @@ from amct_lite.passes import (
     fold_constants,
     fold_decomposed_batch_norm,
     fold_shapes,
+    forget_wrong_shapes,
     infer_shapes,
     inline_functions,
     lift_constants,
@@ -48,7 +49,8 @@ Pass = Callable[[ir.Model], PassReport]
 def passes_with(fusion: Fusion) -> tuple[Pass, ...]:
     """All passes in their order; `fusion` (resolved) says which folds are left out, and whether operators are taken apart."""
     return (
-        inline_functions.run,  # first: the others look at nodes, not at calls
+        forget_wrong_shapes.run,  # before anybody asks for one
+        inline_functions.run,  # before all that look at nodes, not at calls
         remove_dead.run,  # a dead reader would forbid folds
         round_down.run,  # before sizes are inferred, which some passes do
         unfuse.run,  # the others do not look at what is fused
