@@ -332,15 +332,24 @@ def gelu(channels: int, size: int) -> Models:
 
 
 def slopes(channels: int, size: int) -> Models:
-    def operator(net: Net, codes: str, grid: tuple[str, str]) -> str:
-        slope = net.constant(np.full((channels, 1, 1), 0.25, np.float32))
-        return net.op("QuantizeLinear", net.op("PRelu", net.op("DequantizeLinear", codes, *grid), slope), *grid)
+    def bent(write: Callable[[Net, str], str]) -> onnx.ModelProto:
+        def change(net: Net, codes: str, grid: tuple[str, str]) -> str:
+            return net.op("QuantizeLinear", write(net, net.op("DequantizeLinear", codes, *grid)), *grid)
 
-    def larger(net: Net, codes: str, grid: tuple[str, str]) -> str:
-        data, slope = net.op("DequantizeLinear", codes, *grid), net.constant(np.full((channels, 1, 1), 0.25, np.float32))
-        return net.op("QuantizeLinear", net.op("Max", data, net.op("Mul", data, slope)), *grid)
+        return among_layers(change, channels, channels, size)
 
-    return {way.__name__: among_layers(way, channels, channels, size) for way in (operator, larger)}
+    def slope(net: Net, number: float) -> str:
+        return net.constant(np.full((channels, 1, 1), number, np.float32))
+
+    def larger(net: Net, data: str) -> str:
+        return net.op("Max", data, net.op("Mul", data, slope(net, 0.25)))
+
+    def then_smaller(net: Net, data: str) -> str:
+        result = larger(net, data)
+        return net.op("Min", result, net.op("Mul", result, slope(net, 1.5)))
+
+    operator = bent(lambda net, data: net.op("PRelu", data, slope(net, 0.25)))
+    return {"operator": operator, "larger": bent(larger), "then the smaller": bent(then_smaller)}
 
 
 def numbers(channels: int, size: int) -> Models:
