@@ -89,7 +89,7 @@ def test_a_bound_that_stands_in_front_of_a_concat_is_named_by_its_parts(tmp_path
       [conv3] y = Conv(d, w5)
     }"""
     model = saved(net(text, w5=(8, 16, 3, 3)), tmp_path)
-    message = r"skip: 'bound' is not there any more .*: bound stands in front of the Concat before it, in parts: name these"
+    message = r"skip: 'bound' is not there any more .*: bound stands in front of the Concat or Transpose before it, in parts"
     with pytest.raises(ConfigError, match=message):
         inspect(model, QuantConfig(skip=("bound",)))
     assert not inspect(model, QuantConfig(skip=("bound.part*", "Relu"))).plan.reads

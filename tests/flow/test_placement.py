@@ -187,7 +187,7 @@ def test_a_layer_in_float_never_reads_a_rounded_tensor() -> None:
         ("[id] p = Sigmoid (a)", [("id", 0)]),
         ("[pool] p = MaxPool <kernel_shape=[1,1]> (a)", []),
         ("[relu] r = Relu (a) [t] t = Transpose <perm=[0,1,3,2]> (r) [pool] p = MaxPool <kernel_shape=[1,1]> (t)", []),
-        ("[t] t = Transpose <perm=[0,1,3,2]> (a) [relu] p = Relu (t)", [("t", 0), ("relu", 0)]),
+        ("[t] t = Transpose <perm=[0,1,3,2]> (a) [bent] p = LeakyRelu (t)", [("t", 0), ("bent", 0)]),
     ],
 )
 def test_a_rounded_tensor_is_not_moved_to_a_layer_in_float(between: str, reads: list[tuple[str, int]]) -> None:
