@@ -73,6 +73,7 @@ def _report(built: Built, checked: Checked, said: Said) -> Report:
         warnings=(
             *said.warnings,
             *told.unbounded_warnings(checked.outputs),
+            *told.output_warnings(checked.outputs, source.prepared),
             *opset_warnings(exports),
             *told.weight_warnings(source.prepared, record, checked.local),
             *told.local_warnings(

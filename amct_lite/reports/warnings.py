@@ -38,6 +38,8 @@ DEAD_CHANNEL = 1e-6
 """A channel with weights this small beside the layer's largest does nothing that float32 would notice."""
 _PICKING = frozenset({"ArgMax", "ArgMin", "NonMaxSuppression", "TopK"})
 _BALANCE = "balancing, as some of its input channels are far larger than the others ({}), "
+LOST_OUTPUT_DB = 10.0
+"""An output this near to the noise has an error of a third of the signal."""
 MOST_SAMPLES = 20
 """Wild samples that are named; of more than 16,384 samples not all are known by number."""
 
@@ -262,6 +264,19 @@ def unbounded_warnings(outputs: Sequence[OutputError]) -> list[str]:
     ]
 
 
+def output_warnings(outputs: Sequence[OutputError], model: ir.Model) -> list[str]:
+    """Outputs of which little is left, though each layer by itself may be fine; not those of `picked_notes`."""
+    lost = sorted((e.sqnr_db, e.name) for e in outputs if e.sqnr_db < LOST_OUTPUT_DB and np.isfinite(e.mse))
+    found = [(sqnr, name) for sqnr, name in lost if not _picks(model, name)]
+    warnings = [
+        f"output {name}: the error is {100 * 10 ** (-sqnr / 20):.0f} % of the signal ({sqnr:.1f} dB). Measure accuracy with "
+        "the fake-quant model before you use it: `amct-lite sensitivity` ranks the layers by what they do to the outputs, "
+        "`amct-lite compare` shows where the error arises."
+        for sqnr, name in found[:MOST_NAMED]
+    ]
+    return warnings + _rest(len(found), f"are less than {LOST_OUTPUT_DB:.0f} dB above the noise", "outputs")
+
+
 def picked_notes(outputs: Sequence[OutputError], model: ir.Model) -> list[str]:
     """Outputs with a poor SQNR that may say little: what a node picks or sorts changes as a whole with one other pick."""
     picks = {error.name: _picks(model, error.name) for error in outputs if error.sqnr_db < POOR_SQNR_DB}
@@ -319,10 +334,10 @@ def weight_warnings(model: ir.Model, record: QuantRecord, local: Mapping[str, Lo
     return warnings + _rest(len(found), "lose a quarter or more of their channels to rounding in the same way")
 
 
-def _rest(count: int, what: str) -> list[str]:
+def _rest(count: int, what: str, of: str = "layers") -> list[str]:
     """One sentence for those beyond the ones that are named."""
     more = count - MOST_NAMED
-    return [f"… and {more} more: {count} layers in all {what}."] if more > 0 else []
+    return [f"… and {more} more: {count} {of} in all {what}."] if more > 0 else []
 
 
 def _lost_channels(item: QuantizedLayer) -> tuple[int, int]:

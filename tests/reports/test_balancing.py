@@ -14,12 +14,13 @@ ONE_LAYER = """net (float[N,3,16,16] x) => (float[N,8,16,16] y) {
 
 
 def _warnings(larger: float, **settings: object) -> tuple[str, ...]:
-    """Of a 1×1 convolution of which one channel is `larger` times as large, and its weights as much smaller."""
+    """Of the layer of a 1×1 convolution of which one channel is `larger` times as large, and its weights as much smaller."""
     scales = np.array([larger, 1, 1], np.float32)
     weight = np.random.default_rng(1).standard_normal((8, 3, 1, 1)).astype(np.float32) / scales[:, None, None]
     model = onnx_ir.from_proto(net(ONE_LAYER, w=weight))
     feeds = [{"x": batch["x"] * scales[:, None, None]} for batch in images(8)]
-    return amct.quantize(model, feeds, amct.QuantConfig(**settings), options=ONE_THREAD).report.warnings
+    warnings = amct.quantize(model, feeds, amct.QuantConfig(**settings), options=ONE_THREAD).report.warnings
+    return tuple(warning for warning in warnings if not warning.startswith("output y: the error is"))
 
 
 def test_balancing_is_offered_where_it_helps_and_does() -> None:

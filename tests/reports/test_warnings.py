@@ -13,6 +13,7 @@ from amct_lite.reports.warnings import (
     POOR_SQNR_DB,
     SEARCH,
     local_warnings,
+    output_warnings,
     picked_notes,
     storage_notes,
     unbounded_warnings,
@@ -192,6 +193,19 @@ def test_an_output_without_a_distance_is_named() -> None:
     fine, unbounded = OutputError("y", 0.1, 0.9, 20.0), OutputError("log", np.inf, 0.9, -np.inf)
     (warning,) = unbounded_warnings([fine, unbounded])
     assert warning.startswith("output 'log' has infinite values or NaN in the float model or in the quantized one alone")
+
+
+def test_an_output_of_which_little_is_left_is_named() -> None:
+    model = ir.from_text(
+        '<ir_version: 8, opset_import: ["" : 13]>\n'
+        "g (float[8] x) => (float[8] a, float[8] b, int64[1] c) { a = Neg (x) b = Relu (x) c = ArgMax <axis = 0> (x) }"
+    )
+    outputs = [OutputError("a", 1.0, 0.9, 9.9), OutputError("b", 0.1, 0.9, 10.0), OutputError("c", 1.0, 0.9, 2.0)]
+    (warning,) = output_warnings(outputs, model)
+    assert warning.startswith("output a: the error is 32 % of the signal (9.9 dB)")
+    many = output_warnings([OutputError(f"o{number}", 1.0, 0.5, number / 10) for number in range(7)], model)
+    assert [line.split(":")[0] for line in many] == [*(f"output o{number}" for number in range(5)), "… and 2 more"]
+    assert many[-1].endswith("7 outputs in all are less than 10 dB above the noise.")
 
 
 def test_an_output_that_is_picked_says_that_its_sqnr_tells_little():
