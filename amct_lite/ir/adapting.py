@@ -10,6 +10,7 @@ import numpy as np
 from onnx_ir import Graph, Node, Value
 
 from amct_lite.ir.attributes import attribute
+from amct_lite.ir.build import Inserter
 from amct_lite.ir.edit import add_initializer, constant_of, insert_after, insert_before, new_node, producer_of
 from amct_lite.ir.naming import unique_name
 from amct_lite.ir.rewire import redirect, replace_input, replace_node, replace_output
@@ -72,6 +73,10 @@ class Site:
         redirect(result, final, readers)
         replace_output(self.graph, result, final)
         result.name, final.name = final.name, name
+
+    def inserter(self) -> Inserter:
+        """Writes in front of the node, names begin with its own."""
+        return Inserter(self.node, str(self.node.name))
 
     def become(self, result: Value) -> None:
         """Let `result` stand for the node's first result, and the node go; nobody reads the others."""

@@ -13,6 +13,8 @@ from onnx_ir import DataType, Graph, Node, Value
 from amct_lite.ir.edit import add_initializer, append, graph_of, insert_after, insert_before, new_node
 from amct_lite.ir.naming import unique_name
 
+_AXES_AS_INPUT = 18
+
 
 class Inserter:
     """Each call inserts one node before `anchor` and returns its first output; names start with `prefix`."""
@@ -58,6 +60,17 @@ class Inserter:
     def constant(self, array: ArrayLike, dtype: Any = None) -> Value:
         """An initializer."""
         return add_initializer(self._graph, f"{self._prefix}.constant", np.asarray(array, dtype))
+
+    def reduced(self, op_type: str, value: Value | None, axes: list[int], **attributes: Any) -> Value:
+        """`value` through ReduceMean, ReduceMax or another that has its axes as an input since opset 18; not ReduceSum."""
+        if self.opset < _AXES_AS_INPUT:
+            return self.op(op_type, value, axes=axes, **attributes)
+        return self.op(op_type, value, self.constant(axes, np.int64), **attributes)
+
+    def positions(self, value: Value | None, axis: int) -> Value:
+        """0, 1, 2 … along `axis` of `value`, int64."""
+        count = self.op("Gather", self.op("Shape", value), self.constant(axis, np.int64))
+        return self.op("Range", self.constant(0, np.int64), count, self.constant(1, np.int64))
 
     def cast(self, value: Value, to: DataType) -> Value:
         return self.op("Cast", value, to=int(to))

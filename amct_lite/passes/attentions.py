@@ -22,6 +22,8 @@ from amct_lite.ir.adapting import NotAdaptable, Site
 from amct_lite.ir.build import Inserter
 from amct_lite.types import AnyArray
 
+_PLACE = 2
+"""The axis of the positions."""
 _UNSEEN = -10000.0
 """What ONNX Runtime's own operators add where nothing is to be seen, unless the node says otherwise."""
 
@@ -44,11 +46,9 @@ def contrib_attention(site: Site) -> None:
     assert weight is not None, "an input that the operator cannot do without"
     rank = _rank_of_mask(mask, x)
     sizes = ir.attribute(site.node, "qkv_hidden_sizes", None) or [weight.shape[1] // 3] * 3
-    b, ends = Inserter(site.node, str(site.node.name)), np.cumsum(sizes)[:2]
+    b, ends = site.inserter(), np.cumsum(sizes)[:2]
     parts = [b.op("MatMul", x, b.constant(part)) for part in np.split(weight, ends, axis=1)]
-    if bias is not None:
-        parts = [b.op("Add", part, b.constant(one)) for part, one in zip(parts, np.split(bias, ends), strict=True)]
-    heads = _heads(b, parts, count, sizes[0] // count)
+    heads = _heads(b, _biased(b, parts, bias, ends), count, sizes[0] // count)
     _write(site, b, heads, [*_contrib_masks(site, b, heads, mask, rank), added], joined=True)
 
 
@@ -61,10 +61,8 @@ def multi_head_attention(site: Site) -> None:
     if size is None or (bias is not None and len(bias) != 3 * size[0]):
         raise NotAdaptable("the size of its heads is not known, or is another for its values")
     rank = _rank_of_mask(mask, parts[0])
-    b = Inserter(site.node, str(site.node.name))
-    if bias is not None:
-        parts = [b.op("Add", part, b.constant(one)) for part, one in zip(parts, np.split(bias, 3), strict=True)]
-    heads = _heads(b, parts, count, size[0] // count)
+    b = site.inserter()
+    heads = _heads(b, _biased(b, parts, bias, 3), count, size[0] // count)
     _write(site, b, heads, [*_contrib_masks(site, b, heads, mask, rank), added], joined=True)
 
 
@@ -83,7 +81,7 @@ def attention(site: Site) -> None:
         raise NotAdaptable("it limits its scores, or takes their softmax in another precision")
     if mask is not None and (mask.dtype is None or (ir.dims_of(mask) or (None,))[-1] not in (1, dims[1][-2])):
         raise NotAdaptable("its mask is not known to be of as many keys as it has")
-    b, width = Inserter(site.node, str(site.node.name)), dims[0][-1]
+    b, width = site.inserter(), dims[0][-1]
     heads = _heads(b, (query, key, value), count, width // count) if joined else _Heads(query, key, value, width)
     added, seen = _sorted_out(mask)
     lowest = float(np.finfo(site.dtype()).min)
@@ -113,7 +111,7 @@ def _inputs(site: Site, count: int, taken: Collection[int]) -> list[ir.Value | N
 def _constant(site: Site, index: int) -> AnyArray | None:
     """Input `index`; None if there is none. Raises NotAdaptable if it is computed."""
     found = site.known(index)
-    if found is None and index < len(site.node.inputs) and site.node.inputs[index] is not None:
+    if found is None and site.inputs(index + 1)[index] is not None:
         raise NotAdaptable("its weights or biases are computed")
     return found
 
@@ -136,7 +134,7 @@ def _contrib_masks(site: Site, b: Inserter, heads: _Heads, mask: ir.Value | None
     unseen = ir.attribute(site.node, "mask_filter_value", _UNSEEN)
     if mask is not None and rank == 1:
         ends = b.op("Reshape", b.cast(mask, ir.DataType.INT64), b.constant([-1, 1, 1, 1]))
-        yield _where(site, b, b.op("Less", _positions(b, heads.key), ends), unseen)
+        yield _where(site, b, b.op("Less", b.positions(heads.key, _PLACE), ends), unseen)
     elif mask is not None:
         seen = b.op("Greater", mask, b.constant(0, np.int32))
         yield _where(site, b, b.op("Unsqueeze", seen, b.constant([1, 2][: 4 - rank])), unseen)
@@ -146,18 +144,23 @@ def _contrib_masks(site: Site, b: Inserter, heads: _Heads, mask: ir.Value | None
 
 def _behind(b: Inserter, heads: _Heads) -> ir.Value:
     """Queries × keys: whether the key does not lie behind the query."""
-    return b.op("GreaterOrEqual", b.op("Reshape", _positions(b, heads.query), b.constant([-1, 1])), _positions(b, heads.key))
-
-
-def _positions(b: Inserter, heads: ir.Value | None) -> ir.Value:
-    """0, 1, 2 … up to how many there are."""
-    count = b.op("Gather", b.op("Shape", heads), b.constant(2))
-    return b.op("Range", b.constant(0), count, b.constant(1))
+    return b.op(
+        "GreaterOrEqual", b.op("Reshape", b.positions(heads.query, _PLACE), b.constant([-1, 1])), b.positions(heads.key, _PLACE)
+    )
 
 
 def _where(site: Site, b: Inserter, seen: ir.Value, unseen: float) -> ir.Value:
     """0 where it is seen."""
     return b.op("Where", seen, *(b.constant(number, site.dtype()) for number in (0.0, unseen)))
+
+
+def _biased(
+    b: Inserter, parts: Sequence[ir.Value | None], bias: AnyArray | None, cuts: AnyArray | int
+) -> Sequence[ir.Value | None]:
+    """Query, key and value, each with its own of the biases that lie side by side; cuts: where, or how many."""
+    if bias is None:
+        return parts
+    return [b.op("Add", part, b.constant(one)) for part, one in zip(parts, np.split(bias, cuts), strict=True)]
 
 
 def _heads(b: Inserter, parts: Sequence[ir.Value | None], count: int, width: int) -> _Heads:

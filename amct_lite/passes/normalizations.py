@@ -22,8 +22,6 @@ from amct_lite.ir.adapting import NotAdaptable, Site
 from amct_lite.ir.build import Inserter
 
 LAYER_NORM_OPSET = 17
-_AXES_AS_INPUT = 18
-"""The opset since which ReduceMean has its axes as an input."""
 _EPSILON = 1e-5
 _FUSED_EPSILON = 1e-12
 """Where a node of com.microsoft says none."""
@@ -36,6 +34,9 @@ class _Norm(NamedTuple):
     beta: ir.Value | None
     epsilon: float
     dtype: np.dtype[Any]
+
+
+_Write = Callable[[Inserter, ir.Value, _Norm], ir.Value]
 
 
 def skip_layer_norm(site: Site) -> None:
@@ -61,9 +62,9 @@ def embedding_norm(site: Site) -> None:
     if not site.unused(2) or not (site.unused(1) or mask is not None):
         raise NotAdaptable("its sum is read, or its count of words that no mask tells")
     norm = _norm(site, gamma, beta, _FUSED_EPSILON)
-    b = Inserter(site.node, str(site.node.name))
+    b = site.inserter()
     if places is None:
-        places = b.op("Range", b.constant(0), b.op("Gather", b.op("Shape", words), b.constant(1)), b.constant(1))
+        places = b.positions(words, 1)
     total = b.op("Add", b.op("Gather", word_table, words), b.op("Gather", place_table, places))
     if segments is not None:
         total = b.op("Add", total, b.op("Gather", segment_table, segments))
@@ -85,7 +86,7 @@ def _sum_normed(site: Site, parts: Sequence[ir.Value | None], write: _Write, nor
         raise NotAdaptable("its mean or deviation is read")
     if not site.unused(3) and site.node.outputs[3].is_graph_output():
         raise NotAdaptable("its sum is an output of the model")
-    b = Inserter(site.node, str(site.node.name))
+    b = site.inserter()
     *both, bias = parts
     if bias is not None:
         both.sort(key=_is_product, reverse=True)
@@ -109,31 +110,20 @@ def _normed_alone(site: Site, write: _Write) -> None:
     if x is None or not (site.unused(1) and site.unused(2)):
         raise NotAdaptable("its mean or deviation is read")
     norm = _norm(site, gamma, beta, _EPSILON)
-    site.become(write(Inserter(site.node, str(site.node.name)), x, norm))
+    site.become(write(site.inserter(), x, norm))
 
 
 def _layer_normed(b: Inserter, x: ir.Value, norm: _Norm) -> ir.Value:
     """LayerNormalization; where the opset has none, in the steps that exporters write."""
     if b.opset >= LAYER_NORM_OPSET:
-        given = (
-            (x, norm.gamma, norm.beta) if norm.beta is not None else (x, norm.gamma)
-        )  # ONNX Runtime 1.31 dies of an empty name
+        given = [x, norm.gamma] if norm.beta is None else [x, norm.gamma, norm.beta]  # ONNX Runtime 1.31 dies of an empty name
         return b.op("LayerNormalization", *given, epsilon=norm.epsilon)
-    normed = _rms_normed(b, b.op("Sub", x, _mean(b, x)), norm)
+    normed = _rms_normed(b, b.op("Sub", x, b.reduced("ReduceMean", x, [-1])), norm)
     return normed if norm.beta is None else b.op("Add", normed, norm.beta)
 
 
 def _rms_normed(b: Inserter, x: ir.Value, norm: _Norm) -> ir.Value:
     """x · gamma / sqrt(mean(x²) + epsilon)"""
     squares = b.op("Pow", x, b.constant(2, norm.dtype))
-    root = b.op("Sqrt", b.op("Add", _mean(b, squares), b.constant(norm.epsilon, norm.dtype)))
+    root = b.op("Sqrt", b.op("Add", b.reduced("ReduceMean", squares, [-1]), b.constant(norm.epsilon, norm.dtype)))
     return b.op("Mul", b.op("Div", x, root), norm.gamma)
-
-
-def _mean(b: Inserter, x: ir.Value) -> ir.Value:
-    if b.opset < _AXES_AS_INPUT:
-        return b.op("ReduceMean", x, axes=[-1])
-    return b.op("ReduceMean", x, b.constant([-1]))
-
-
-_Write = Callable[[Inserter, ir.Value, _Norm], ir.Value]

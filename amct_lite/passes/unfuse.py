@@ -19,7 +19,6 @@ import numpy as np
 
 from amct_lite import ir
 from amct_lite.ir.adapting import NotAdaptable, Site
-from amct_lite.ir.build import Inserter
 from amct_lite.passes import attentions, normalizations
 from amct_lite.passes.findings import Findings
 from amct_lite.types import AnyArray, PassReport
@@ -65,7 +64,7 @@ def _write(site: Site) -> str:
 def _conv(site: Site) -> None:
     params = list(site.take("activation_params", ()))
     _activated(site, site.take("activation", ""), params)
-    added = site.node.inputs[3] if len(site.node.inputs) > 3 else None
+    added = site.inputs(4)[3]
     site.node.resize_inputs(min(len(site.node.inputs), 3))
     if added is not None:
         site.finish_with("Add", added)
@@ -105,7 +104,7 @@ def _matmul(site: Site) -> None:
 
 def _gelu(site: Site) -> None:
     x = _biased(site)
-    b = Inserter(site.node, str(site.node.name))
+    b = site.inserter()
     half, one, root = (b.constant(_like(site, number)) for number in (0.5, 1.0, sqrt(2)))
     ratio = b.op("Add", b.op("Erf", b.op("Div", x, root)), one)
     ir.replace_node(site.node, b.op("Mul", b.op("Mul", x, ratio), half))
@@ -113,7 +112,7 @@ def _gelu(site: Site) -> None:
 
 def _fast_gelu(site: Site) -> None:
     x = _biased(site)
-    b = Inserter(site.node, str(site.node.name))
+    b = site.inserter()
     half, one, three, cubic, root = (b.constant(_like(site, number)) for number in (0.5, 1.0, 3.0, 0.044715, sqrt(2 / pi)))
     inner = b.op("Mul", b.op("Add", x, b.op("Mul", b.op("Pow", x, three), cubic)), root)
     ratio = b.op("Add", b.op("Tanh", inner), one)
@@ -122,15 +121,15 @@ def _fast_gelu(site: Site) -> None:
 
 def _quick_gelu(site: Site) -> None:
     x, alpha = site.node.inputs[0], ir.attribute(site.node, "alpha", 1.702)
-    b = Inserter(site.node, str(site.node.name))
+    b = site.inserter()
     scaled = x if alpha == 1.0 else b.op("Mul", x, b.constant(_like(site, alpha)))
     ir.replace_node(site.node, b.op("Mul", x, b.op("Sigmoid", scaled)))
 
 
 def _biased(site: Site) -> ir.Value | None:
     """What a Gelu is of."""
-    x, bias = (*site.node.inputs, None)[:2]
-    return x if bias is None else Inserter(site.node, str(site.node.name)).op("Add", x, bias)
+    x, bias = site.inputs(2)
+    return x if bias is None else site.inserter().op("Add", x, bias)
 
 
 def _like(site: Site, number: float) -> AnyArray:

@@ -33,8 +33,6 @@ _MASKED = -1e6
 _PRODUCTS = frozenset({"MatMul", "Einsum", "IsNaN"})
 """And what tells rows of which nothing counts, which stay as they are."""
 _ON_THE_WAY = PAIR | {"Cast", "Expand", "Flatten", "Mul", "Reshape", "Squeeze", "Transpose", "Unsqueeze", "Where"}
-_AS_INPUT = 18
-"""The opset from which on the axes of a ReduceMax are an input."""
 
 
 def raise_hidden(softmax: ir.Node) -> None:
@@ -108,8 +106,7 @@ def _unless_lower(b: Inserter, least: ir.Value, bound: float, kept: ir.Value | N
 
 def _below(b: Inserter, mask: ir.Value | None, number: ir.Value) -> ir.Value:
     """`number`, less 25, from the largest of each row of `mask` on: this is zero, or the mask itself where nothing counts."""
-    named = b.opset < _AS_INPUT
-    largest = b.op("ReduceMax", mask, axes=[-1]) if named else b.op("ReduceMax", mask, b.constant([-1], np.int64))
+    largest = b.reduced("ReduceMax", mask, [-1])
     return b.op("Add", largest, b.op("Sub", number, b.constant(_NOTHING, np.float32)))
 
 
