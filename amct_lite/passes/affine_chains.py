@@ -13,9 +13,10 @@ import numpy as np
 from amct_lite import ir
 from amct_lite.passes.channel_affine import ChannelAffine
 from amct_lite.passes.readers import sole_reader
-from amct_lite.types import DoubleArray
+from amct_lite.types import AnyArray, DoubleArray
 
-_OPS = frozenset({"Mul", "Div", "Add", "Sub"})
+FACTORS = frozenset({"Mul", "Div"})
+TERMS = frozenset({"Add", "Sub"})
 
 
 class AffineChain(NamedTuple):
@@ -26,43 +27,32 @@ class AffineChain(NamedTuple):
     refused: tuple[ir.Node, str] | None
 
 
-def chain_behind(value: ir.Value, channels: int, rank: int | None) -> AffineChain:
-    """What stands behind `value`, which has these channels on axis 1, as long as nobody else reads what is between."""
-    return _chain(sole_reader(value), value, channels, rank)
-
-
-def chain_from(first: ir.Node, value: ir.Value, channels: int, rank: int) -> AffineChain:
-    """The same from `first` on, one of the readers of `value`."""
-    return _chain(first, value, channels, rank)
-
-
-def _chain(node: ir.Node | None, value: ir.Value, channels: int, rank: int | None) -> AffineChain:
+def affine_chain(node: ir.Node | None, value: ir.Value, channels: int, rank: int | None) -> AffineChain:
+    """What stands behind `value`, which has these channels on axis 1, from its reader `node` on, as long as nobody else reads
+    what is between."""
     affine, nodes = ChannelAffine.identity(channels), list[ir.Node]()
-    while node is not None and _reads_constant(node, value):
-        constant = _per_channel(node, value, channels, rank)
-        if isinstance(constant, str):
-            return AffineChain(affine, tuple(nodes), (node, constant))
-        affine = _followed_by(affine, node, constant, constant_first=node.inputs[1] is value)
+    while node is not None and (constant := _operand(node, value)) is not None:
+        numbers = _per_channel(constant, channels, rank)
+        if isinstance(numbers, str):
+            return AffineChain(affine, tuple(nodes), (node, numbers))
+        affine = _followed_by(affine, node, numbers, constant_first=node.inputs[1] is value)
         nodes.append(node)
         value = node.outputs[0]
         node = sole_reader(value)
     return AffineChain(affine, tuple(nodes), None)
 
 
-def _reads_constant(node: ir.Node, value: ir.Value) -> bool:
-    """Whether it is a Mul, Div, Add or Sub of `value` with a constant, but not c / x."""
-    if node.op_type not in _OPS or node.domain:
-        return False
+def _operand(node: ir.Node, value: ir.Value) -> AnyArray | None:
+    """The constant of a Mul, Div, Add or Sub of `value` with one, but not of c / x."""
+    if node.op_type not in FACTORS | TERMS or node.domain:
+        return None
     constant_first = node.inputs[1] is value
-    if ir.constant_of(node.inputs[0 if constant_first else 1]) is None:
-        return False
-    return not (constant_first and node.op_type == "Div")
+    return None if constant_first and node.op_type == "Div" else ir.constant_of(node.inputs[0 if constant_first else 1])
 
 
-def _per_channel(node: ir.Node, value: ir.Value, channels: int, rank: int | None) -> DoubleArray | str:
-    """(C,) float64: the constant operand of `node`, or why it is not one number per channel."""
-    constant = ir.constant_of(node.inputs[0 if node.inputs[1] is value else 1])
-    if constant is None or not np.issubdtype(constant.dtype, np.floating):
+def _per_channel(constant: AnyArray, channels: int, rank: int | None) -> DoubleArray | str:
+    """(C,) float64: the constant operand of a node, or why it is not one number per channel."""
+    if not np.issubdtype(constant.dtype, np.floating):
         return "its constant is not of real numbers"
     if rank is None or rank < 2:
         return "the rank of its input is not known" if rank is None else "its input has no channel axis"

@@ -10,9 +10,10 @@ The whole chain becomes one map (`affine_chains`) before it is folded, so no int
 from __future__ import annotations
 
 from amct_lite import ir
-from amct_lite.passes.affine_chains import chain_behind
+from amct_lite.passes.affine_chains import affine_chain
 from amct_lite.passes.channel_affine import CONVOLUTIONS, LAYERS, absorb_after, channels_out
 from amct_lite.passes.findings import Findings
+from amct_lite.passes.readers import sole_reader
 from amct_lite.types import FUSE_ALL, Fusion, PassReport
 
 
@@ -28,7 +29,7 @@ def _fold_chain(layer: ir.Node, fusion: Fusion, findings: Findings) -> None:
     channels, rank = channels_out(layer), _rank(layer)
     if channels is None or _trains(layer):
         return
-    affine, chain, refused = chain_behind(layer.outputs[0], channels, rank)
+    affine, chain, refused = affine_chain(sole_reader(layer.outputs[0]), layer.outputs[0], channels, rank)
     if refused is not None:
         findings.refuse(*refused)
     if not chain:

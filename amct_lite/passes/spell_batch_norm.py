@@ -11,11 +11,10 @@ import numpy as np
 
 from amct_lite import ir
 from amct_lite.ir.build import Inserter
-from amct_lite.passes.affine_chains import chain_from
+from amct_lite.passes.affine_chains import FACTORS, TERMS, affine_chain
 from amct_lite.passes.findings import Findings
 from amct_lite.types import FUSE_ALL, Fusion, PassReport
 
-_FACTORS, _TERMS = {"Mul", "Div"}, {"Add", "Sub"}
 _IMAGE = 4
 """The rank that the integer kernels want."""
 
@@ -23,21 +22,20 @@ _IMAGE = 4
 def run(model: ir.Model, fusion: Fusion = FUSE_ALL) -> PassReport:
     findings = Findings("spell_batch_norm")
     for node in tuple(model.graph):
-        if node.graph is not None and node.op_type in _FACTORS | _TERMS and not node.domain:
+        if node.graph is not None and node.op_type in FACTORS | TERMS and not node.domain:
             findings.changed += _spell(node, fusion)
     return findings.report()
 
 
 def _spell(first: ir.Node, fusion: Fusion) -> int:
     """How many nodes from `first` on are one now."""
-    constants = [ir.constant_of(value) for value in first.inputs]
-    image = first.inputs[0 if constants[0] is None else 1]
+    image = first.inputs[0 if ir.constant_of(first.inputs[0]) is None else 1]
     dims = ir.dims_of(image) or ()
     if image is None or image.dtype != ir.DataType.FLOAT or len(dims) != _IMAGE or not isinstance(dims[1], int):
         return 0
-    affine, chain, _ = chain_from(first, image, dims[1], _IMAGE)
+    affine, chain, _ = affine_chain(first, image, dims[1], _IMAGE)
     types, names = {node.op_type for node in chain}, [str(node.name) for node in chain]
-    if not (types & _FACTORS and types & _TERMS) or fusion.keeps_apart(*names):
+    if not (types & FACTORS and types & TERMS) or fusion.keeps_apart(*names):
         return 0
     with np.errstate(over="ignore"):
         numbers = [array.astype(np.float32) for array in (affine.scale, affine.shift)]
