@@ -13,22 +13,22 @@ from amct_lite.types import PassReport
 def run(model: ir.Model) -> PassReport:
     findings = Findings("forget_wrong_shapes")
     results = [value for node in model.graph for value in node.outputs if not value.is_graph_output()]
-    stated = [value for value in results if value.shape is not None]
+    stated = {value: dims for value in results if (dims := ir.dims_of(value)) is not None}
     inferred = ir.inferred_shapes(model) if stated else {}
-    wrong = [value for value in stated if _contradict(ir.dims_of(value), inferred.get(str(value.name)))]
-    if wrong:
-        name, given, right = wrong[0].name, ir.dims_of(wrong[0]), inferred[str(wrong[0].name)]
-        findings.notes.append(
-            f"shapes that the model states are wrong ({name} as {given}, it is {right}): none of them is used"
-        )
-        findings.changed = len(stated)
-    for value in stated if wrong else ():
+    right = {value: inferred.get(str(value.name)) for value in stated}
+    first = next((value for value, dims in stated.items() if _contradict(dims, right[value])), None)
+    if first is None:
+        return findings.report()
+    wrong = f"{first.name} as {stated[first]}, it is {right[first]}"
+    findings.notes.append(f"shapes that the model states are wrong ({wrong}): none of them is used")
+    for value in stated:
         value.shape = None
+    findings.changed = len(stated)
     return findings.report()
 
 
-def _contradict(stated: ir.Dims | None, inferred: ir.Dims | None) -> bool:
-    if stated is None or inferred is None:
+def _contradict(stated: ir.Dims, inferred: ir.Dims | None) -> bool:
+    if inferred is None:
         return False
     known = [(a, b) for a, b in zip(stated, inferred, strict=False) if isinstance(a, int) and isinstance(b, int)]
     return len(stated) != len(inferred) or any(a != b for a, b in known)
