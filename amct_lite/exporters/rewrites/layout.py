@@ -8,21 +8,19 @@ from amct_lite.ir.build import Inserter
 from amct_lite.passes.bound_parts import BOUNDS
 
 CHANNELS_LAST = (0, 2, 3, 1)
-"""The order of the axes of an image that puts the channels behind its pixels,"""
-_CHANNELS_FIRST = (0, 3, 1, 2)
-"""and the one back."""
+"""The order of the axes of an image that puts the channels behind its pixels."""
 BLOCK = 4
 """So many codes are moved faster as a block than one by one."""
 _BY_VALUE = PAIR | BOUNDS | {"Add", "Mul", "Sigmoid", "HardSigmoid", "HardSwish", "LeakyRelu"}
 _KEPT = _BY_VALUE | {"Concat", "MaxPool"}
 
 
-def channels_last(b: Inserter, image: ir.Value | None) -> ir.Value:
-    return b.op("Transpose", image, perm=list(CHANNELS_LAST))
+def channels_last(b: Inserter, image: ir.Value | None, rank: int = len(CHANNELS_LAST)) -> ir.Value:
+    return b.op("Transpose", image, perm=[0, *range(2, rank), 1])
 
 
-def channels_first(b: Inserter, pixels: ir.Value) -> ir.Value:
-    return b.op("Transpose", pixels, perm=list(_CHANNELS_FIRST))
+def channels_first(b: Inserter, pixels: ir.Value, rank: int = len(CHANNELS_LAST)) -> ir.Value:
+    return b.op("Transpose", pixels, perm=[0, rank - 1, *range(1, rank - 1)])
 
 
 def is_computed_last(image: ir.Value | None) -> bool:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from amct_lite import ir
 from amct_lite.exporters.pairs import grid_of, is_dequantized, is_wide, quantizer_behind, replace_codes
 from amct_lite.exporters.rewrites.contrib import DOMAIN, import_domain
-from amct_lite.exporters.rewrites.layout import is_computed_last
+from amct_lite.exporters.rewrites.layout import channels_first, channels_last, is_computed_last
 from amct_lite.flow.kernels import KERNELS
 from amct_lite.ir.build import Inserter
 
@@ -23,10 +23,9 @@ def pool_last(pool: ir.Node) -> None:
         return
     if grid_of(made) is None or grid_of(made) != grid_of(behind) or is_wide(behind) or is_computed_last(pool.inputs[0]):
         return
-    axes = len(ir.attribute(pool, "kernel_shape", []))
+    rank = len(ir.attribute(pool, "kernel_shape", [])) + 2
     import_domain(ir.graph_of(pool))
     b = Inserter(pool, f"{pool.name}.codes")
-    turned = b.op("Transpose", made.inputs[0], perm=[0, *range(2, axes + 2), 1])
     window = {name: ir.attribute(pool, name, None) for name in _WINDOW}
-    pooled = b.op("NhwcMaxPool", turned, domain=DOMAIN, **window)
-    replace_codes(behind, b.op("Transpose", pooled, perm=[0, axes + 1, *range(1, axes + 1)]))
+    pooled = b.op("NhwcMaxPool", channels_last(b, made.inputs[0], rank), domain=DOMAIN, **window)
+    replace_codes(behind, channels_first(b, pooled, rank))
