@@ -1,5 +1,5 @@
-"""Networks of integer kernels for kernel_cases.py: a graph written node by node, what stands around what is timed, those of
-many layers, and a last layer in all ways to write it.
+"""Networks of integer kernels for kernel_cases.py and pointwise_cases.py: a graph written node by node, what stands around
+what is timed, those of many layers, and a last layer in all ways to write it.
 
 Random weights, the same for all ways to write a layer; scales are always the same.
 """

@@ -2,7 +2,8 @@
 
     python tools/bench/kernels.py CASE [--threads 2] [--rounds 9]
 
-The cases are those of kernel_cases.py and token_cases.py; times as in latency.py, in processes of their own that take turns.
+The cases are those of kernel_cases.py, pointwise_cases.py and token_cases.py; times as in latency.py, in processes of their own
+that take turns.
 Needs numpy, onnx and onnxruntime.
 """
 
@@ -14,14 +15,15 @@ from pathlib import Path
 
 import kernel_cases
 import onnx
+import pointwise_cases
 import token_cases
 from latency import measure
 
-CASES = {**kernel_cases.CASES, **token_cases.CASES}
+CASES = {**kernel_cases.CASES, **pointwise_cases.CASES, **token_cases.CASES}
 
 
 def main() -> None:
-    told = f"{kernel_cases.__doc__}\n{token_cases.__doc__}"
+    told = "\n".join(str(cases.__doc__) for cases in (kernel_cases, pointwise_cases, token_cases))
     parser = argparse.ArgumentParser(description=__doc__, epilog=told, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("case", choices=CASES)
     parser.add_argument("--threads", type=int, default=2)
